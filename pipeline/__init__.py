@@ -1,0 +1,1 @@
+"""graphsweep: exact, whole-graph inference of graph neural networks on Apache Spark."""

@@ -1,0 +1,69 @@
+"""A block: one part of the graph, as arrays.
+
+Comes in: nothing (these are records). Goes out: the arrays that a superstep works on. Knows nothing of Spark, of models,
+or of how a block was built (build.py) or is stored (storage.py).
+
+All arrays are read-only to their users: most are views of Arrow buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.schema import EdgeType
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+LongArray = npt.NDArray[np.int64]
+
+# A block's self-loops are a tile of their own, under this source: layers that drop, add or complete self-loops
+# then need no mask over the other edges.
+LOOPS = -1
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The edges from one block into this one, as compressed rows; ordered by (dst, src, the edge's own values)."""
+
+    rows: IntArray
+    """(r,) int32: local indices of the dst nodes that have an edge here, ascending."""
+    offsets: IntArray
+    """(r + 1,) int32: edges of rows[j] are offsets[j] .. offsets[j + 1]."""
+    columns: IntArray
+    """(e,) int32: the row of the payload that holds the edge's src."""
+    values: Mapping[str, FloatArray] = field(default_factory=dict)
+    """Edge column → (e, width) float32."""
+    senders: int = 0
+    """Rows that the payload for this tile has: the length of the send list at the other end."""
+
+    @property
+    def edges(self) -> int:
+        return len(self.columns)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One of the P parts of the graph: a set of nodes of each type, the edges into them, and what to send elsewhere.
+
+    The self-loops of an edge type are the tile with source LOOPS; its payload comes from the block itself, by the send
+    list with target LOOPS.
+    """
+
+    index: int
+    ids: Mapping[str, pa.Array]
+    """Node type → the user's ids (int64 or string), in local order: ascending by 64-bit key."""
+    features: Mapping[str, Mapping[str, FloatArray]]
+    """Node type → column → (n, width) float32."""
+    tiles: Mapping[EdgeType, Mapping[int, Tile]]
+    """Edge type → source block (or LOOPS) → tile. Tiles without edges are absent."""
+    sends: Mapping[EdgeType, Mapping[int, IntArray]]
+    """Edge type → target block (or LOOPS) → (k,) int32 local indices of src nodes, in payload order."""
+
+    def nodes(self, node_type: str) -> int:
+        """Number of nodes of a type in this block."""
+        return len(self.ids[node_type])

@@ -1,0 +1,41 @@
+"""What can go wrong because of what the user gave us. Each message is a small report: what, where, found, remedy.
+
+Only mistakes of the user are raised as these; `assert` is for our own. The command line turns each of them into one
+readable message and exit code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GraphsweepError(Exception):
+    """Anything the user can mend; the message says how."""
+
+
+class DataError(GraphsweepError, ValueError):
+    """The node or edge table cannot be used as it is."""
+
+
+class FormulaError(GraphsweepError, ValueError):
+    """A formula mixes spaces or shapes that do not go together."""
+
+
+class ModelError(GraphsweepError, ValueError):
+    """A model cannot be imported, loaded, or run on this graph."""
+
+
+class SettingError(GraphsweepError, ValueError):
+    """An option or a setting that does not exist or has a value that it cannot take."""
+
+
+class StorageError(GraphsweepError, OSError):
+    """A path that cannot be read or written, or holds something else than expected."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1)
+    return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(choices)

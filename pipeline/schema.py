@@ -1,0 +1,54 @@
+"""The types of a graph: node types, edge types, and the columns that each carries.
+
+Comes in: names and widths. Goes out: small frozen records that tables, blocks, formulas and models agree on.
+Knows nothing of Spark, of arrays, or of where anything is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NODE = "node"  # the node type of a graph that has one
+
+
+@dataclass(frozen=True, order=True)
+class EdgeType:
+    """Edges that carry messages from nodes of type `source` to nodes of type `target`."""
+
+    source: str = NODE
+    relation: str = "to"
+    target: str = NODE
+
+    def __str__(self) -> str:
+        return f"{self.source}__{self.relation}__{self.target}"
+
+    @staticmethod
+    def parse(text: str) -> EdgeType:
+        source, relation, target = text.split("__")
+        return EdgeType(source, relation, target)
+
+
+EDGE = EdgeType()  # the edge type of a graph that has one
+
+
+@dataclass(frozen=True)
+class GraphSchema:
+    """Which columns the nodes and the edges of a graph carry: type → column name → width in float32 lanes."""
+
+    nodes: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: {NODE: {}})
+    edges: Mapping[EdgeType, Mapping[str, int]] = field(default_factory=lambda: {EDGE: {}})
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "nodes": {name: dict(columns) for name, columns in self.nodes.items()},
+            "edges": {str(name): dict(columns) for name, columns in self.edges.items()},
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> GraphSchema:
+        return GraphSchema(
+            nodes={name: dict(columns) for name, columns in data["nodes"].items()},
+            edges={EdgeType.parse(name): dict(columns) for name, columns in data["edges"].items()},
+        )
