@@ -1,0 +1,1 @@
+"""Loops over arrays, compiled just in time. Knows NumPy and Numba: no Spark, no files, no graph classes."""
