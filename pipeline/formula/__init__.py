@@ -1,0 +1,47 @@
+"""The formula language: layers written as mathematics over node, edge and weight values.
+
+In reading order: spaces (what a value has rows for), operations (the closed table), values, weights, functions,
+relation (`g`), trace, program, interpret (NumPy).
+"""
+
+from pipeline.formula.functions import (
+    batch_norm,
+    clamp,
+    concat,
+    dot,
+    elu,
+    exp,
+    gelu,
+    lane_log_softmax,
+    lane_max,
+    lane_mean,
+    lane_min,
+    lane_softmax,
+    lane_sum,
+    layer_norm,
+    leaky_relu,
+    linear,
+    log,
+    maximum,
+    minimum,
+    relu,
+    sigmoid,
+    silu,
+    softplus,
+    sqrt,
+    tanh,
+    where,
+)
+from pipeline.formula.interpret import GraphArrays, interpret
+from pipeline.formula.program import Input, Program
+from pipeline.formula.relation import Relation
+from pipeline.formula.trace import trace
+from pipeline.formula.values import Value, apply, constant, edge_input, fill, node_input, weight
+from pipeline.formula.weights import Weights
+
+__all__ = [
+    "GraphArrays", "Input", "Program", "Relation", "Value", "Weights", "apply", "batch_norm", "clamp", "concat",
+    "constant", "dot", "edge_input", "elu", "exp", "fill", "gelu", "interpret", "lane_log_softmax", "lane_max",
+    "lane_mean", "lane_min", "lane_softmax", "lane_sum", "layer_norm", "leaky_relu", "linear", "log", "maximum",
+    "minimum", "node_input", "relu", "sigmoid", "silu", "softplus", "sqrt", "tanh", "trace", "weight", "where",
+]  # fmt: skip

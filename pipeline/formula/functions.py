@@ -1,0 +1,157 @@
+"""The functions that a formula is written with, beside the operators of a value. Named as in NumPy and PyTorch.
+
+Each works on any space: per node, per edge, or on weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.errors import FormulaError
+from pipeline.formula.values import Operand, Value, apply
+from pipeline.formula.weights import Weights
+
+
+def linear(x: Value, weight: Value | Weights, bias: Value | None = None) -> Value:
+    """x Wᵀ + b over the last axis of a row: (…, in) → (…, out).
+
+    `weight`: a weight of shape (out, in), as PyTorch stores it, or a namespace with `weight` and perhaps `bias`.
+    """
+    if isinstance(weight, Weights):
+        bias = weight.get("bias") if bias is None else bias
+        matrix = weight.get("weight")
+        if matrix is None:
+            raise FormulaError(f"linear: {weight} holds no 'weight'; it holds {', '.join(weight.names())}")
+        weight = matrix
+    if len(weight.shape) != 2:
+        raise FormulaError(f"linear: the weight has shape {weight.shape}; (out, in) is expected")
+    y = apply("matmul", x, apply("transpose", weight, axes=(1, 0)))
+    return y if bias is None else y + bias
+
+
+def dot(x: Value, y: Operand) -> Value:
+    """Sum over the last axis of x * y: (…, heads, d) → (…, heads, 1)."""
+    product = x * y
+    return lane_sum(product, axis=-1, keepdims=True)
+
+
+def _axes(x: Value, axis: int | Sequence[int]) -> tuple[int, ...]:
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    return tuple(sorted(a % len(x.shape) if x.shape else a for a in axes))
+
+
+def lane_sum(x: Value, axis: int | Sequence[int] = -1, keepdims: bool = False) -> Value:
+    """Sum over axes of a row."""
+    return apply("lane_sum", x, axes=_axes(x, axis), keepdims=keepdims)
+
+
+def lane_mean(x: Value, axis: int | Sequence[int] = -1, keepdims: bool = False) -> Value:
+    """Mean over axes of a row."""
+    return apply("lane_mean", x, axes=_axes(x, axis), keepdims=keepdims)
+
+
+def lane_max(x: Value, axis: int | Sequence[int] = -1, keepdims: bool = False) -> Value:
+    """Maximum over axes of a row."""
+    return apply("lane_max", x, axes=_axes(x, axis), keepdims=keepdims)
+
+
+def lane_min(x: Value, axis: int | Sequence[int] = -1, keepdims: bool = False) -> Value:
+    """Minimum over axes of a row."""
+    return apply("lane_min", x, axes=_axes(x, axis), keepdims=keepdims)
+
+
+def lane_softmax(x: Value, axis: int = -1) -> Value:
+    """Softmax inside a row, e.g. class probabilities."""
+    e = exp(x - lane_max(x, axis, keepdims=True))
+    return e / lane_sum(e, axis, keepdims=True)
+
+
+def lane_log_softmax(x: Value, axis: int = -1) -> Value:
+    """Logarithm of the softmax inside a row."""
+    shifted = x - lane_max(x, axis, keepdims=True)
+    return shifted - log(lane_sum(exp(shifted), axis, keepdims=True))
+
+
+def layer_norm(
+    x: Value, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5, axes: int = 1
+) -> Value:
+    """Layer normalisation of each row over its last `axes` axes (torch.nn.LayerNorm)."""
+    over = tuple(range(len(x.shape) - axes, len(x.shape)))
+    centred = x - lane_mean(x, over, keepdims=True)
+    variance = lane_mean(centred * centred, over, keepdims=True)
+    y = centred * apply("rsqrt", variance + eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def batch_norm(
+    x: Value, mean: Value, variance: Value, weight: Operand = 1.0, bias: Operand = 0.0, eps: float = 1e-5
+) -> Value:
+    """Batch normalisation in evaluation: with the statistics of training (torch.nn.BatchNorm1d)."""
+    return (x - mean) * (apply("rsqrt", variance + eps) * weight) + bias
+
+
+def concat(values: Sequence[Value], axis: int = -1) -> Value:
+    """Joins rows along one of their axes."""
+    return apply("concat", *values, axis=axis % len(values[0].shape))
+
+
+def where(condition: Value, a: Operand, b: Operand) -> Value:
+    """a where the condition holds, else b."""
+    return apply("where", condition, a, b)
+
+
+def relu(x: Value) -> Value:
+    return apply("relu", x)
+
+
+def leaky_relu(x: Value, slope: float = 0.01) -> Value:
+    return apply("leaky_relu", x, slope=float(slope))
+
+
+def elu(x: Value, alpha: float = 1.0) -> Value:
+    return apply("elu", x, alpha=float(alpha), scale=1.0, input_scale=1.0)
+
+
+def gelu(x: Value, approximate: str = "none") -> Value:
+    return apply("gelu", x, approximate=approximate)
+
+
+def silu(x: Value) -> Value:
+    return x * sigmoid(x)
+
+
+def softplus(x: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
+    return apply("softplus", x, beta=float(beta), threshold=float(threshold))
+
+
+def sigmoid(x: Value) -> Value:
+    return apply("sigmoid", x)
+
+
+def tanh(x: Value) -> Value:
+    return apply("tanh", x)
+
+
+def exp(x: Value) -> Value:
+    return apply("exp", x)
+
+
+def log(x: Value) -> Value:
+    return apply("log", x)
+
+
+def sqrt(x: Value) -> Value:
+    return apply("sqrt", x)
+
+
+def maximum(x: Operand, y: Operand) -> Value:
+    return apply("maximum", x, y)
+
+
+def minimum(x: Operand, y: Operand) -> Value:
+    return apply("minimum", x, y)
+
+
+def clamp(x: Value, low: float = float("-inf"), high: float = float("inf")) -> Value:
+    return apply("clamp", x, low=float(low), high=float(high))

@@ -1,0 +1,209 @@
+"""The interpreter: executes any program in NumPy, on a whole graph held in memory. The obvious twin of the compiler.
+
+Comes in: a program, weights, a graph as arrays. Goes out: the outputs. Everything that the compiled path does cleverly
+(tiles, running softmax, self-loops apart) is done here the long way: edge values are arrays with a row per edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.formula.operations import OPERATIONS
+from pipeline.formula.program import Program
+from pipeline.formula.spaces import ALL, ALL_SELF, BASE_PART, LOOPS, PROPER, PROPER_SELF, Edges, Nodes
+from pipeline.formula.values import Value
+from pipeline.schema import EDGE, NODE, EdgeType
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class GraphArrays:
+    """A graph in memory: number of nodes per type, (src, dst) rows per edge type, columns of both."""
+
+    counts: Mapping[str, int]
+    ends: Mapping[EdgeType, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+    node_columns: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    edge_columns: Mapping[EdgeType, Mapping[str, Array]] = field(default_factory=dict)
+
+    @staticmethod
+    def single(src: Array, dst: Array, x: Array, **edge_columns: Array) -> GraphArrays:
+        """A graph of one node type and one edge type, its features called x."""
+        return GraphArrays(
+            {NODE: len(x)},
+            {EDGE: (np.asarray(src, np.int64), np.asarray(dst, np.int64))},
+            {NODE: {"x": x}},
+            {EDGE: edge_columns},
+        )
+
+    def index(self, edges: Edges) -> tuple[Array, Array]:
+        """src and dst rows of a part of the edges."""
+        src, dst = self.ends[edges.type]
+        if edges.part == ALL:
+            return src, dst
+        if edges.part in BASE_PART:
+            src, dst = self.index(Edges(edges.type, BASE_PART[edges.part]))
+            own = np.arange(self.counts[edges.type.target])
+            return np.concatenate([src, own]), np.concatenate([dst, own])
+        kept = self.kept(edges)
+        return src[kept], dst[kept]
+
+    def kept(self, edges: Edges) -> Array:
+        """Which edges of the table belong to a part without added loops."""
+        src, dst = self.ends[edges.type]
+        if edges.part == ALL or edges.type.source != edges.type.target:
+            return np.full(len(src), edges.part != LOOPS)
+        return (src == dst) if edges.part == LOOPS else (src != dst)
+
+
+def align(value: Value, arrays: list[Array]) -> list[Array]:
+    """Operands of an operation with 1s behind the row axis, so that NumPy broadcasts rows as `value`'s rule said."""
+    rank = len(value.shape)
+    if value.op == "matmul" and len(value.inputs[0].shape) == 1:
+        return arrays
+    return [
+        array
+        if operand.is_weight or len(operand.shape) == rank
+        else array.reshape(len(array), *(1,) * (rank - len(operand.shape)), *operand.shape)
+        for operand, array in zip(value.inputs, arrays, strict=True)
+    ]
+
+
+def execute_rows(value: Value, arrays: list[Array]) -> Array:
+    """One elementwise or row operation, on arrays of rows (weights without a row axis)."""
+    operation = OPERATIONS[value.op]
+    assert operation.meaning is not None, value.op
+    if value.is_weight and operation.kind == "row":
+        return operation.meaning(*(array[None] for array in arrays), **value.attributes)[0]
+    if operation.kind == "elementwise" or value.op in ("matmul", "concat"):
+        arrays = align(value, arrays)
+    if value.op == "concat":
+        rows = next(len(a) for operand, a in zip(value.inputs, arrays, strict=True) if not operand.is_weight)
+        arrays = [
+            np.broadcast_to(a, (rows, *a.shape)) if operand.is_weight else a
+            for operand, a in zip(value.inputs, arrays, strict=True)
+        ]
+    return operation.meaning(*arrays, **value.attributes)
+
+
+def interpret(
+    program: Program, weights: Mapping[str, Array], graph: GraphArrays, dtype: npt.DTypeLike = np.float64
+) -> dict[str, Array]:
+    """Executes a program on a whole graph.
+
+    Returns
+    -------
+    Output name → (n, *shape) array of `dtype`, in the node order of the graph.
+    """
+    with np.errstate(all="ignore"):
+        return _run(program, weights, graph, np.dtype(dtype))
+
+
+def _run(program: Program, weights: Mapping[str, Array], graph: GraphArrays, dtype: np.dtype[Any]) -> dict[str, Array]:
+    results: dict[int, Array] = {}
+    for value in program.values:
+        inputs = [results[operand.id] for operand in value.inputs]
+        results[value.id] = np.asarray(_execute(value, inputs, weights, graph, dtype), dtype)
+    return {name: results[value.id] for name, value in program.outputs.items()}
+
+
+def _execute(
+    value: Value, inputs: list[Array], weights: Mapping[str, Array], graph: GraphArrays, dtype: np.dtype[Any]
+) -> Array:
+    op, attributes = value.op, value.attributes
+    if op == "weight":
+        return weights[attributes["name"]]
+    if op == "constant":
+        return np.asarray(attributes["value"])
+    if op == "fill":
+        return np.full((_rows(value, graph), *value.shape), attributes["value"])
+    if op == "input":
+        return _column(value, graph).reshape(-1, *value.shape)
+    if op in ("src", "dst"):
+        src, dst = graph.index(attributes["edges"])
+        return inputs[0][src if op == "src" else dst]
+    if op == "restrict":
+        assert isinstance(value.inputs[0].space, Edges)
+        assert isinstance(value.space, Edges)
+        old, new = graph.kept(value.inputs[0].space), graph.kept(value.space)
+        return inputs[0][new[old]]
+    if op == "extend":
+        own = np.broadcast_to(inputs[1], (len(inputs[1]), *value.shape))
+        return np.concatenate([np.broadcast_to(inputs[0], (len(inputs[0]), *value.shape)), own])
+    if OPERATIONS[op].kind in ("reduce", "normalise"):
+        return _over_edges(value, inputs, graph)
+    return execute_rows(value, inputs)
+
+
+def _rows(value: Value, graph: GraphArrays) -> int:
+    if isinstance(value.space, Nodes):
+        return graph.counts[value.space.type]
+    assert isinstance(value.space, Edges)
+    return len(graph.index(value.space)[0])
+
+
+def _column(value: Value, graph: GraphArrays) -> Array:
+    name = value.attributes["name"]
+    if isinstance(value.space, Nodes):
+        return np.asarray(graph.node_columns[value.space.type][name])
+    assert isinstance(value.space, Edges)
+    return np.asarray(graph.edge_columns[value.space.type][name])
+
+
+def _over_edges(value: Value, inputs: list[Array], graph: GraphArrays) -> Array:
+    edges = value.inputs[0].space
+    assert isinstance(edges, Edges)
+    count = graph.counts[edges.type.target]
+    dst = graph.index(edges)[1]
+    message = inputs[0]
+    if value.op == "sum":
+        return _sum(message, dst, count)
+    if value.op in ("max", "min"):
+        return _extreme(message, dst, count, value.op, value.attributes["empty"])
+    if value.op == "softmax":
+        return _softmax(message, dst, count)
+    if value.op == "softmax_sum":
+        logits, messages = inputs[:2]
+        if len(inputs) == 4:  # one more edge per node
+            own = np.arange(count)
+            dst = np.concatenate([dst, own])
+            logits = np.concatenate([logits, inputs[2]])
+            messages = np.concatenate([messages, inputs[3]])
+        share = _softmax(logits, dst, count)
+        rank = len(value.shape)
+        share = share.reshape(len(share), *(1,) * (rank + 1 - share.ndim), *share.shape[1:])
+        messages = messages.reshape(len(messages), *(1,) * (rank + 1 - messages.ndim), *messages.shape[1:])
+        return _sum(share * messages, dst, count)
+    if value.op == "last":
+        result = inputs[1].copy() if len(inputs) > 1 else np.zeros((count, *value.shape))
+        result[dst] = message  # the last assignment to a repeated index wins
+        return result
+    raise AssertionError(value.op)
+
+
+def _sum(messages: Array, dst: Array, count: int) -> Array:
+    result = np.zeros((count, *messages.shape[1:]), messages.dtype)
+    np.add.at(result, dst, messages)
+    return result
+
+
+def _extreme(messages: Array, dst: Array, count: int, op: str, empty: float) -> Array:
+    function, start = (np.maximum, -np.inf) if op == "max" else (np.minimum, np.inf)
+    result = np.full((count, *messages.shape[1:]), start, messages.dtype)
+    function.at(result, dst, messages)
+    result[np.bincount(dst, minlength=count) == 0] = empty
+    return result
+
+
+def _softmax(logits: Array, dst: Array, count: int) -> Array:
+    # torch_geometric.utils.softmax: shifted by the maximum of the group, 1e-16 in the denominator
+    e = np.exp(logits - _extreme(logits, dst, count, "max", 0.0)[dst])
+    return e / (_sum(e, dst, count) + 1e-16)[dst]
+
+
+__all__ = ["ALL_SELF", "PROPER", "PROPER_SELF", "GraphArrays", "align", "execute_rows", "interpret"]

@@ -1,0 +1,91 @@
+"""`g` in a formula: the edges of one type, as the place where node values meet.
+
+Get vertex: `src`, `dst`. Get edge: `edge`. Message passing: the reductions. Everything else in a formula is per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.errors import FormulaError, nearest
+from pipeline.formula.spaces import ALL, PROPER, SELF_PART, Edges
+from pipeline.formula.values import Operand, Value, apply, edge_input, fill
+
+
+class Relation:
+    """The edges of one type, or of one part of it, in a formula."""
+
+    def __init__(self, edges: Edges | None = None, columns: Mapping[str, tuple[int, ...]] | None = None):
+        """`columns`: edge column → shape of a row, as the model declares its inputs."""
+        self.edges = edges or Edges()
+        self._columns = dict(columns or {})
+        self._own_values: dict[str, Operand] = {}
+
+    def src(self, value: Value) -> Value:
+        """The value of each edge's source node: this is what crosses the network."""
+        return apply("src", value, edges=self.edges)
+
+    def dst(self, value: Value) -> Value:
+        """The value of each edge's target node."""
+        return apply("dst", value, edges=self.edges)
+
+    def edge(self, name: str) -> Value:
+        """A column of the edge table; on added self-loops the value that with_self_loops was given (1 if none)."""
+        if name not in self._columns:
+            raise FormulaError(f"no edge column {name!r} among the inputs; {nearest(name, self._columns)}")
+        value = edge_input(name, self._columns[name], Edges(self.edges.type, ALL))
+        base = {own: part for part, own in SELF_PART.items()}.get(self.edges.part, self.edges.part)
+        if base != ALL:
+            value = apply("restrict", value, part=base)
+        if self.edges.part != base:
+            own = self._own_values.get(name, 1.0)
+            if not isinstance(own, Value):
+                own = fill(own, self.edges.target, value.shape)
+            value = apply("extend", value, own)
+        return value
+
+    def ones(self) -> Value:
+        """1 for every edge."""
+        return fill(1.0, self.edges)
+
+    def sum(self, messages: Value) -> Value:
+        """Sum over the edges into each node; 0 where there are none."""
+        return apply("sum", messages)
+
+    def degree(self) -> Value:
+        """Number of edges into each node, shape ()."""
+        return self.sum(self.ones())
+
+    def mean(self, messages: Value) -> Value:
+        """Mean over the edges into each node; 0 where there are none."""
+        count = apply("clamp", self.degree(), low=1.0, high=float("inf"))
+        return self.sum(messages) / count.reshape(*(1 for _ in messages.shape))
+
+    def max(self, messages: Value) -> Value:
+        """Maximum over the edges into each node; 0 where there are none, as in PyG."""
+        return apply("max", messages, empty=0.0)
+
+    def min(self, messages: Value) -> Value:
+        """Minimum over the edges into each node; 0 where there are none, as in PyG."""
+        return apply("min", messages, empty=0.0)
+
+    def softmax(self, logits: Value) -> Value:
+        """Softmax over the edges into the same node, per lane (torch_geometric.utils.softmax)."""
+        return apply("softmax", logits)
+
+    def without_self_loops(self) -> Relation:
+        """The same edges less the self-loops (torch_geometric.utils.remove_self_loops)."""
+        if self.edges.part != ALL:
+            raise FormulaError(f"self-loops were already changed: these edges are {self.edges}")
+        return self._part(PROPER)
+
+    def with_self_loops(self, **values: Operand) -> Relation:
+        """The same edges and one loop per node. `values`: edge column → its value there, a number or a node value."""
+        if self.edges.part not in SELF_PART:
+            raise FormulaError(f"self-loops were already added: these edges are {self.edges}")
+        relation = self._part(SELF_PART[self.edges.part])
+        relation._own_values = dict(values)
+        return relation
+
+    def _part(self, part: str) -> Relation:
+        return Relation(Edges(self.edges.type, part), self._columns)

@@ -1,0 +1,191 @@
+"""A value: one step of a formula, with the space and the shape of what it computes.
+
+Comes in: an operation's name, input values, attributes. Goes out: a Value whose space and shape the table of operations
+has derived, or a FormulaError in the user's words. A value holds no numbers; interpret.py and the compiler do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pipeline.errors import FormulaError, nearest
+from pipeline.formula.operations import OPERATIONS, Shape
+from pipeline.formula.spaces import WEIGHT, Edges, Nodes, Space, Weight
+
+_counter = itertools.count()
+
+
+class Value:
+    """A node of the program graph.
+
+    `shape` is the shape of one row: a node feature of width 64 has shape (64,), an edge weight (), attention logits of
+    four heads (4,) or (4, 1). A weight's shape is its whole shape.
+    """
+
+    __slots__ = ("attributes", "id", "inputs", "op", "shape", "space")
+
+    def __init__(self, op: str, inputs: tuple[Value, ...], attributes: dict[str, Any], space: Space, shape: Shape):
+        self.op = op
+        self.inputs = inputs
+        self.attributes = attributes
+        self.space = space
+        self.shape = shape
+        self.id = next(_counter)
+
+    @property
+    def width(self) -> int:
+        """float32 lanes of one row."""
+        lanes = 1
+        for size in self.shape:
+            lanes *= size
+        return lanes
+
+    @property
+    def is_weight(self) -> bool:
+        return isinstance(self.space, Weight)
+
+    @property
+    def is_node(self) -> bool:
+        return isinstance(self.space, Nodes)
+
+    @property
+    def is_edge(self) -> bool:
+        return isinstance(self.space, Edges)
+
+    def __repr__(self) -> str:
+        return f"<{self.space} {self.shape} = {self.op}>"
+
+    # arithmetic: NumPy's operators on rows
+    def __add__(self, other: Operand) -> Value:
+        return apply("add", self, other)
+
+    def __radd__(self, other: Operand) -> Value:
+        return apply("add", other, self)
+
+    def __sub__(self, other: Operand) -> Value:
+        return apply("sub", self, other)
+
+    def __rsub__(self, other: Operand) -> Value:
+        return apply("sub", other, self)
+
+    def __mul__(self, other: Operand) -> Value:
+        return apply("mul", self, other)
+
+    def __rmul__(self, other: Operand) -> Value:
+        return apply("mul", other, self)
+
+    def __truediv__(self, other: Operand) -> Value:
+        return apply("div", self, other)
+
+    def __rtruediv__(self, other: Operand) -> Value:
+        return apply("div", other, self)
+
+    def __pow__(self, other: Operand) -> Value:
+        return apply("pow", self, other)
+
+    def __neg__(self) -> Value:
+        return apply("neg", self)
+
+    def __matmul__(self, other: Value) -> Value:
+        return apply("matmul", self, other)
+
+    # the shape of a row
+    def reshape(self, *shape: int) -> Value:
+        """The same lanes under another row shape; one size may be -1."""
+        sizes = list(shape)
+        if -1 in sizes:
+            known = 1
+            for size in sizes:
+                known *= size if size != -1 else 1
+            sizes[sizes.index(-1)] = self.width // known if known else 0
+        return apply("reshape", self, shape=tuple(sizes))
+
+    def heads(self, count: int) -> Value:
+        """(…, d) → (…, count, d / count)."""
+        if not self.shape or self.shape[-1] % count:
+            raise FormulaError(f"cannot split {_say(self)} into {count} heads: its last size is not a multiple of it")
+        return self.reshape(*self.shape[:-1], count, self.shape[-1] // count)
+
+    def flat(self) -> Value:
+        """Any row shape → (width,)."""
+        return self.reshape(self.width)
+
+    def __getitem__(self, lanes: slice | int) -> Value:
+        """A slice of the last axis of a row; an index drops the axis."""
+        axis = len(self.shape) - 1
+        if axis < 0:
+            raise FormulaError(f"cannot take lanes of {_say(self)}: it is one number per row")
+        if isinstance(lanes, int):
+            start = lanes % self.shape[axis]
+            return apply("slice", self, axis=axis, start=start, stop=start + 1, step=1).reshape(*self.shape[:-1])
+        start, stop, step = lanes.indices(self.shape[axis])
+        return apply("slice", self, axis=axis, start=start, stop=stop, step=step)
+
+
+Operand = Value | float | int
+
+
+def constant(number: float) -> Value:
+    """A number, as a weight of shape ()."""
+    return Value("constant", (), {"value": float(number)}, WEIGHT, ())
+
+
+def weight(name: str, shape: Sequence[int]) -> Value:
+    """A learned weight, held by name beside the program."""
+    return Value("weight", (), {"name": name}, WEIGHT, tuple(shape))
+
+
+def node_input(name: str, shape: Sequence[int], space: Nodes | None = None) -> Value:
+    """A column of the node table."""
+    return Value("input", (), {"name": name}, space or Nodes(), tuple(shape))
+
+
+def edge_input(name: str, shape: Sequence[int], space: Edges | None = None) -> Value:
+    """A column of the edge table, for every edge of a type."""
+    return Value("input", (), {"name": name}, space or Edges(), tuple(shape))
+
+
+def fill(number: float, space: Space, shape: Sequence[int] = ()) -> Value:
+    """The same number in every row of a space."""
+    return Value("fill", (), {"value": float(number)}, space, tuple(shape))
+
+
+def apply(op: str, *operands: Operand, **attributes: Any) -> Value:
+    """Adds one operation to the formula: the single point where spaces and shapes are checked."""
+    if op not in OPERATIONS:
+        raise FormulaError(f"unknown operation {op!r}; {nearest(op, OPERATIONS)}")
+    inputs = tuple(operand if isinstance(operand, Value) else constant(operand) for operand in operands)
+    operation = OPERATIONS[op]
+    try:
+        space = operation.space([value.space for value in inputs], attributes)
+        shape = operation.shape([value.shape for value in inputs], attributes)
+    except ValueError as error:
+        raise FormulaError(f"{op}({', '.join(map(_say, inputs))}): {error}") from None
+    return Value(op, inputs, attributes, space, shape)
+
+
+def topological(outputs: Iterable[Value]) -> list[Value]:
+    """All values that the outputs need, inputs before users, in a fixed order. Iterative: programs can be deep."""
+    order: list[Value] = []
+    done: set[int] = set()
+    stack: list[tuple[Value, bool]] = [(value, False) for value in reversed(list(outputs))]
+    while stack:
+        value, expanded = stack.pop()
+        if value.id in done:
+            continue
+        if expanded:
+            done.add(value.id)
+            order.append(value)
+        else:
+            stack.append((value, True))
+            stack.extend((user, False) for user in reversed(value.inputs) if user.id not in done)
+    return order
+
+
+def _say(value: Value) -> str:
+    kind = {"Nodes": "node value", "Edges": "edge value", "Weight": "weight"}[type(value.space).__name__]
+    if value.is_edge and str(value.space) != "edges":
+        kind = f"edge value on {value.space}"
+    return f"{kind} of shape {value.shape}"
