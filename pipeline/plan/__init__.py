@@ -1,0 +1,1 @@
+"""From a program to its supersteps: levels, rewrites, what is carried and what is shipped."""

@@ -1,0 +1,56 @@
+"""Levels: how many exchanges a value needs. And what belongs to the edge program of a reduction.
+
+Comes in: a program. Goes out: numbers and lists of values. Inputs have level 0, `src(v)` is one above v, everything else is
+at the highest level of its inputs: the number of supersteps falls out of the model, whatever its layers are called.
+"""
+
+from __future__ import annotations
+
+from pipeline.formula.program import Program
+from pipeline.formula.spaces import Edges
+from pipeline.formula.values import Value
+
+
+def levels(program: Program) -> dict[int, int]:
+    """Value.id → number of exchanges before it can be known."""
+    level: dict[int, int] = {}
+    for value in program.values:
+        deepest = max((level[operand.id] for operand in value.inputs), default=0)
+        level[value.id] = deepest + (value.op == "src")
+    return level
+
+
+def edge_program(reduction: Value) -> list[Value]:
+    """The edge values and weights that a reduction is computed from, up to its src, dst and columns; inputs first."""
+    found: list[Value] = []
+    seen: set[int] = set()
+    stack = [(operand, False) for operand in reduction.inputs if not operand.is_node]
+    while stack:
+        value, expanded = stack.pop()
+        if value.id in seen:
+            continue
+        if expanded or value.op in ("src", "dst"):
+            seen.add(value.id)
+            found.append(value)
+        else:
+            stack.append((value, True))
+            stack.extend((operand, False) for operand in reversed(value.inputs) if operand.id not in seen)
+    return found
+
+
+def sent_values(reduction: Value) -> list[tuple[Value, Edges]]:
+    """The node values that a reduction reads at the other end of its edges, in a fixed order, each once."""
+    found: dict[int, tuple[Value, Edges]] = {}
+    for value in edge_program(reduction):
+        if value.op == "src":
+            found.setdefault(value.inputs[0].id, (value.inputs[0], value.attributes["edges"]))
+    return list(found.values())
+
+
+def local_values(reduction: Value) -> list[Value]:
+    """The node values that a reduction reads at the dst: under `dst`, and its own node inputs."""
+    found = {operand.id: operand for operand in reduction.inputs if operand.is_node}
+    for value in edge_program(reduction):
+        if value.op == "dst":
+            found.setdefault(value.inputs[0].id, value.inputs[0])
+    return list(found.values())

@@ -1,0 +1,46 @@
+"""Lowering: a program as its author wrote it → the same program as it is executed.
+
+Comes in: a program and its weights. Goes out: a program without softmax and added self-loops, with every value where it
+is cheapest, and the weights that it still needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.formula.program import Program
+from pipeline.plan import rewrites as rules
+from pipeline.plan.rewriting import always, if_cheaper
+
+# Always: they prepare for what follows.
+NORMAL = (rules.reshape_of_elementwise, rules.restrict_to_leaves, rules.constants_stay, rules.identities)
+# Only where the program gets cheaper, in this order.
+CHEAPER = (
+    rules.push_to_ends,
+    rules.factor_sums,
+    rules.linear_before_sum,
+    rules.linear_after_sum,
+    rules.fold_affine,
+)
+
+
+def lower(
+    program: Program, weights: Mapping[str, npt.NDArray[Any]]
+) -> tuple[Program, dict[str, npt.NDArray[np.float32]]]:
+    """Applies the rewrites until none of them helps."""
+    program = always(program, *NORMAL)
+    program = always(program, rules.fuse_softmax)
+    program = always(program, rules.spell_softmax)
+    program = rules.split_self_loops(program)
+    program = always(program, *NORMAL)
+    while True:
+        before = str(program)
+        for rule in CHEAPER:
+            program = always(if_cheaper(program, rule), *NORMAL)
+        if str(program) == before:
+            break
+    return rules.fold_weights(program, weights)

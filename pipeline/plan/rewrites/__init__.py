@@ -1,0 +1,28 @@
+"""The rewrites of a program, one a file: a function value → value (or None), with a before and after in its docstring.
+
+Each keeps the meaning; planner.py says in which order they run.
+"""
+
+from pipeline.plan.rewrites.factor_sums import factor_sums
+from pipeline.plan.rewrites.fold_weights import fold_affine, fold_weights
+from pipeline.plan.rewrites.fuse_softmax import fuse_softmax, spell_softmax
+from pipeline.plan.rewrites.move_linear import linear_after_sum, linear_before_sum
+from pipeline.plan.rewrites.normal_form import constants_stay, identities, reshape_of_elementwise, restrict_to_leaves
+from pipeline.plan.rewrites.push_to_ends import push_to_ends
+from pipeline.plan.rewrites.split_self_loops import split_self_loops
+
+__all__ = [
+    "constants_stay",
+    "factor_sums",
+    "fold_affine",
+    "fold_weights",
+    "fuse_softmax",
+    "identities",
+    "linear_after_sum",
+    "linear_before_sum",
+    "push_to_ends",
+    "reshape_of_elementwise",
+    "restrict_to_leaves",
+    "spell_softmax",
+    "split_self_loops",
+]

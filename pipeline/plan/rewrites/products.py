@@ -1,0 +1,49 @@
+"""The factors of a product of values: shared by the rules that look through multiplication."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipeline.formula.values import Value, apply
+
+
+@dataclass(frozen=True)
+class Factor:
+    value: Value
+    inverse: bool = False  # divided by
+
+
+def factors(value: Value) -> list[Factor]:
+    """a * b / c → [a, b, 1/c], from left to right."""
+    found: list[Factor] = []
+    stack = [Factor(value)]
+    while stack:
+        top = stack.pop()
+        if top.value.op in ("mul", "div"):
+            left, right = top.value.inputs
+            flipped = top.inverse != (top.value.op == "div")
+            stack.append(Factor(right, flipped))
+            stack.append(Factor(left, top.inverse))
+        else:
+            found.append(top)
+    return found
+
+
+def product(parts: Iterable[Factor], start: Value | None = None) -> Value | None:
+    """The product again, from left to right; None where there are no factors."""
+    result = start
+    inverses = []
+    for part in parts:
+        if part.inverse:
+            inverses.append(part.value)
+        else:
+            result = part.value if result is None else result * part.value
+    for value in inverses:
+        result = apply("reciprocal", value) if result is None else result / value
+    return result
+
+
+def one_per_row(value: Value) -> bool:
+    """Is it a single number per row, so that it commutes with a linear map over lanes?"""
+    return all(size == 1 for size in value.shape)

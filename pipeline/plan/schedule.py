@@ -1,0 +1,239 @@
+"""The schedule: a lowered program cut at its exchanges into supersteps.
+
+Comes in: a lowered program. Goes out: for each superstep its phases (node values, then reductions over edges), what it
+ships to other blocks, what it keeps for itself, which columns it reads. A pure function of the program: workers
+that rebuild it get the same schedule.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from pipeline.formula.operations import REDUCTIONS
+from pipeline.formula.program import Program
+from pipeline.formula.spaces import ALL, LOOPS, Edges, Nodes
+from pipeline.formula.values import Value
+from pipeline.plan.levels import edge_program, levels, local_values, sent_values
+from pipeline.schema import EdgeType
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """The node values that cross one edge type in one exchange, side by side in one row."""
+
+    edge_type: EdgeType
+    values: tuple[Value, ...]
+    loops: bool
+    """Whether some reduction behind the exchange also reads the table's own self-loops."""
+
+    @property
+    def width(self) -> int:
+        """float32 lanes of a row."""
+        return sum(value.width for value in self.values)
+
+    @cached_property
+    def offsets(self) -> dict[int, int]:
+        """Value.id → its first lane."""
+        offsets, lane = {}, 0
+        for value in self.values:
+            offsets[value.id] = lane
+            lane += value.width
+        return offsets
+
+
+@dataclass
+class Phase:
+    """Node values that need no reduction of this phase, then reductions over edges that need those values."""
+
+    nodes: list[Value] = field(default_factory=list)
+    reductions: list[Value] = field(default_factory=list)
+
+
+@dataclass
+class Superstep:
+    """Everything computed between two exchanges."""
+
+    number: int
+    phases: list[Phase] = field(default_factory=list)
+    receives: list[Shipment] = field(default_factory=list)
+    ships: list[Shipment] = field(default_factory=list)
+    keeps: list[Value] = field(default_factory=list)
+
+    @property
+    def computed(self) -> list[Value]:
+        return [value for phase in self.phases for value in phase.nodes + phase.reductions]
+
+    @property
+    def reductions(self) -> list[Value]:
+        return [value for phase in self.phases for value in phase.reductions]
+
+    @property
+    def features(self) -> list[tuple[str, str]]:
+        """(node type, column) of the features read."""
+        found = {}
+        for value in self.computed:
+            if value.op == "input" and isinstance(value.space, Nodes):
+                found[value.space.type, value.attributes["name"]] = None
+        return list(found)
+
+    @property
+    def edge_columns(self) -> list[tuple[EdgeType, str]]:
+        """(edge type, column) of the edge values read."""
+        found = {}
+        for reduction in self.reductions:
+            for value in edge_program(reduction):
+                if value.op == "input" and isinstance(value.space, Edges):
+                    found[value.space.type, value.attributes["name"]] = None
+        return list(found)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    program: Program
+    steps: list[Superstep]
+
+
+def edges_of(reduction: Value) -> Edges:
+    """The part of the edges that a reduction runs over."""
+    space = reduction.inputs[0].space
+    assert isinstance(space, Edges)
+    return space
+
+
+def schedule(program: Program) -> Schedule:
+    """Cuts a lowered program into supersteps."""
+    level = levels(program)
+    last = max((level[value.id] for value in program.values if value.is_node), default=0)
+    steps = [Superstep(number) for number in range(last + 1)]
+    when = _when(program, level)
+    _place(program, when, steps)
+    _ship(program, level, steps)
+    _keep(program, when, level, steps)
+    return Schedule(program, steps)
+
+
+def _readers(program: Program, level: dict[int, int]) -> dict[int, list[tuple[Value, int]]]:
+    """Value.id of a node value → (who reads it inside its own block, at which level)."""
+    readers: dict[int, list[tuple[Value, int]]] = defaultdict(list)
+    for value in program.values:
+        if value.op in REDUCTIONS:
+            for read in local_values(value):
+                readers[read.id].append((value, level[value.id]))
+        elif value.is_node:
+            for operand in value.inputs:
+                readers[operand.id].append((value, level[value.id]))
+    return readers
+
+
+def _ship_levels(program: Program, level: dict[int, int]) -> dict[int, set[int]]:
+    """Value.id of a node value → the supersteps at whose end it is shipped."""
+    shipped: dict[int, set[int]] = defaultdict(set)
+    for value in program.values:
+        if value.op in REDUCTIONS:
+            for sent, _ in sent_values(value):
+                shipped[sent.id].add(level[value.id] - 1)
+    return shipped
+
+
+def _when(program: Program, level: dict[int, int]) -> dict[int, int]:
+    """The superstep in which each node value is computed: as soon as possible, but for one kind.
+
+    A value of level 0 that depends on features only, and that a single later superstep reads, is computed there: reading
+    the features again is cheaper than carrying the value through the exchanges before, if it is about as wide.
+    """
+    when = {value.id: level[value.id] for value in program.values}
+    readers = _readers(program, level)
+    shipped = _ship_levels(program, level)
+    final = max((level[value.id] for value in program.values if value.is_node), default=0)
+    features: dict[int, frozenset[int]] = {}
+    widths: dict[int, int] = {}
+    for value in program.values:
+        if value.is_weight or value.op == "fill":
+            features[value.id] = frozenset()
+        elif value.op == "input" and value.is_node:
+            features[value.id] = frozenset((value.id,))
+            widths[value.id] = value.width
+        elif value.is_node and value.op not in REDUCTIONS and all(i.id in features for i in value.inputs):
+            features[value.id] = frozenset().union(*(features[i.id] for i in value.inputs))
+    outputs = {value.id for value in program.outputs.values()}
+    for value in reversed(program.values):
+        if value.id not in features or not value.is_node:
+            continue
+        uses = {max(at, when[user.id]) for user, at in readers[value.id]} | shipped[value.id]
+        if value.id in outputs:
+            uses.add(final)
+        cheap = sum(widths[i] for i in features[value.id]) <= 2 * value.width
+        if value.op in ("input", "fill") or (len(uses) == 1 and cheap):
+            when[value.id] = min(uses, default=0)
+    return when
+
+
+def _place(program: Program, when: dict[int, int], steps: list[Superstep]) -> None:
+    """Sorts the node values of each superstep into phases."""
+    rank: dict[int, int] = {}
+    for value in program.values:
+        if not value.is_node:
+            continue
+        needs = local_values(value) if value.op in REDUCTIONS else [i for i in value.inputs if i.is_node]
+        step = steps[when[value.id]]
+        rank[value.id] = max(
+            (rank[i.id] + (i.op in REDUCTIONS) for i in needs if when[i.id] == when[value.id]), default=0
+        )
+        while len(step.phases) <= rank[value.id]:
+            step.phases.append(Phase())
+        phase = step.phases[rank[value.id]]
+        (phase.reductions if value.op in REDUCTIONS else phase.nodes).append(value)
+        if value.op == "input":
+            _reread(value, when[value.id], steps)
+
+
+def _reread(value: Value, first: int, steps: list[Superstep]) -> None:
+    """A feature column is there in every superstep: it is read again, never carried."""
+    for step in steps[first + 1 :]:
+        if not step.phases:
+            step.phases.append(Phase())
+        step.phases[0].nodes.append(value)
+
+
+def _ship(program: Program, level: dict[int, int], steps: list[Superstep]) -> None:
+    sent: dict[tuple[int, EdgeType], dict[int, Value]] = defaultdict(dict)
+    loops: dict[tuple[int, EdgeType], bool] = defaultdict(bool)
+    for value in program.values:
+        if value.op in REDUCTIONS:
+            edges = edges_of(value)
+            for node, _ in sent_values(value):
+                sent[level[value.id], edges.type].setdefault(node.id, node)
+                loops[level[value.id], edges.type] |= edges.part in (ALL, LOOPS)
+    for (number, edge_type), values in sent.items():
+        shipment = Shipment(edge_type, tuple(values.values()), loops[number, edge_type])
+        steps[number].receives.append(shipment)
+        steps[number - 1].ships.append(shipment)
+
+
+def _keep(program: Program, when: dict[int, int], level: dict[int, int], steps: list[Superstep]) -> None:
+    """State: computed values that a later superstep of the same block reads, and features nobody needs are dropped."""
+    until: dict[int, int] = dict.fromkeys(when, -1)
+    readers = _readers(program, level)
+    shipped = _ship_levels(program, level)
+    for value in program.values:
+        if value.is_node:
+            uses = [when[user.id] for user, _ in readers[value.id]] + list(shipped[value.id])
+            until[value.id] = max(uses, default=-1)
+    for value in program.outputs.values():
+        until[value.id] = len(steps) - 1
+    for step in steps[:-1]:
+        step.keeps = [
+            value
+            for value in program.values
+            if value.is_node and value.op != "input" and when[value.id] <= step.number < until[value.id]
+        ]
+    for step in steps:
+        needed = {i.id for value in step.computed for i in value.inputs}
+        needed |= {i.id for value in step.reductions for i in local_values(value)}
+        needed |= {value.id for shipment in step.ships for value in shipment.values}
+        if step is steps[-1]:
+            needed |= {value.id for value in program.outputs.values()}
+        for phase in step.phases:
+            phase.nodes = [value for value in phase.nodes if value.op != "input" or value.id in needed]
