@@ -1,0 +1,324 @@
+"""A model: a program, its learned weights, and the columns that it reads; in memory and as a directory on disk.
+
+Comes in: a formula, a PyG module, or a saved directory. Goes out: a Model whose parts are known to fit each other.
+Knows nothing of Spark, and of torch only that pipeline.pyg exists.
+
+On disk a model is `model.json` (the program and what it reads) and `weights.safetensors`: data, never code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from pipeline.errors import FormulaError, ModelError, StorageError
+from pipeline.formula.program import Input, Program
+from pipeline.formula.spaces import Nodes
+from pipeline.formula.trace import Formula, trace
+from pipeline.schema import GraphSchema
+
+FORMAT = 1  # of model.json; raised when an older version could misread a newer file
+PROGRAM_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+WeightArray = npt.NDArray[np.float32]
+
+
+class Model:
+    """A program with its weights, ready to be planned and run.
+
+    `columns` says where the program's inputs come from: program input → table column, `{"edges.edge_weight":
+    "edges.weight"}`; inputs that it leaves out are read from the column of their own name.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        weights: Mapping[str, npt.ArrayLike],
+        columns: Mapping[str, str] | None = None,
+        origin: str = "formula",
+    ):
+        """ModelError if weights are missing, unexpected, of another shape or not finite, or if columns do not fit."""
+        self.program = program
+        self.weights = _checked_weights(program, weights)
+        self.columns = _checked_columns(program, columns or {})
+        self.origin = origin
+        """Where the model came from, for people: "formula", or the class of the module that was imported."""
+
+    # ---- where a model comes from
+
+    @staticmethod
+    def from_formula(
+        formula: Formula,
+        weights: Mapping[str, npt.ArrayLike],
+        inputs: Mapping[str, int | Sequence[int]],
+        columns: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Model:
+        """A model written as formulas.
+
+        Parameters
+        ----------
+        formula
+            `formula(g, x, w, …)`, see pipeline.formula.trace.
+        weights
+            Name → array.
+        inputs
+            Columns and the shape of their rows: `{"nodes.x": 64, "edges.weight": ()}`.
+        columns
+            Where a column has another name in the tables: `{"edges.weight": "edges.amount"}`.
+        options
+            Go through to the formula.
+        """
+        arrays = {name: np.asarray(array) for name, array in weights.items()}
+        program = trace(formula, inputs, {name: array.shape for name, array in arrays.items()}, **options)
+        return Model(program, arrays, columns, origin=f"formula {getattr(formula, '__name__', 'unnamed')}")
+
+    @staticmethod
+    def from_pyg(net: Any, inputs: Mapping[str, str] | None = None, features: Any = None, **options: Any) -> Model:
+        """The model that a PyTorch Geometric module computes; see pipeline.pyg.import_module. Needs torch."""
+        from pipeline.pyg import import_module
+
+        program, weights, columns = import_module(net, inputs=inputs, features=features, **options)
+        kind = type(net)
+        return Model(program, weights, columns, origin=f"{kind.__module__}.{kind.__qualname__}")
+
+    # ---- what it reads and gives
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """Table column → float32 lanes of a row: {"nodes.x": 64, "edges.weight": 1}."""
+        return {self.columns[input_name(column)]: _lanes(column.shape) for column in self.program.inputs}
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """Output → float32 lanes of a row."""
+        return {name: value.width for name, value in self.program.outputs.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same for the same program, columns and weights, wherever they came from."""
+        digest = hashlib.sha256(_canonical({"program": self.program.to_json(), "columns": self.columns}))
+        for name, array in sorted(self.weights.items()):
+            digest.update(_canonical([name, list(array.shape)]))
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def __str__(self) -> str:
+        reads = ", ".join(f"{name} ({lanes})" for name, lanes in self.inputs.items()) or "no columns"
+        gives = ", ".join(f"{name} ({lanes})" for name, lanes in self.outputs.items())
+        parameters = sum(array.size for array in self.weights.values())
+        return (
+            f"model from {self.origin}: reads {reads}; gives {gives}; "
+            f"{len(self.weights)} weights of {parameters:,} numbers\n{self.program}"
+        )
+
+    def check_against(self, schema: GraphSchema) -> None:
+        """ModelError unless a graph of this schema has every column that the model reads, in its width."""
+        for column in self.program.inputs:
+            name = self.columns[input_name(column)]
+            space = column.space
+            present = schema.nodes.get(space.type) if isinstance(space, Nodes) else schema.edges.get(space.type)
+            if present is None:
+                raise ModelError(
+                    f"the model reads {name}, but the graph has no {column.space}; "
+                    f"it has {', '.join(map(str, (*schema.nodes, *schema.edges)))}"
+                )
+            table, _, wanted = name.rpartition(".")
+            lanes = _lanes(column.shape)
+            known = ", ".join(f"{table}.{key} ({width})" for key, width in sorted(present.items()))
+            if wanted not in present:
+                raise ModelError(
+                    f"the model reads {name} (width {lanes}), which the graph does not have; "
+                    f"{table} of this graph: {known or 'no columns'}"
+                )
+            if present[wanted] != lanes:
+                raise ModelError(f"the model expects {name} of width {lanes}; the graph has width {present[wanted]}")
+
+    # ---- on disk
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Writes the model's directory: whole, or not at all.
+
+        StorageError if `path` exists; `overwrite` replaces a saved model, and nothing else.
+        """
+        target = Path(path)
+        if target.exists() and not overwrite:
+            raise StorageError(f"{target} exists; choose another path, or overwrite it")
+        if target.exists() and not (target / PROGRAM_FILE).is_file():
+            raise StorageError(f"{target} is not a saved model (it holds no {PROGRAM_FILE}): it is not overwritten")
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            temporary.mkdir(parents=True)
+            (temporary / PROGRAM_FILE).write_text(json.dumps(self._to_json(), indent=1) + "\n", encoding="utf-8")
+            safetensors.numpy.save_file(dict(self.weights), temporary / WEIGHTS_FILE)
+            _replace(temporary, target)
+        except OSError as error:
+            raise StorageError(f"cannot write the model to {target}: {error}") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Model:
+        """Reads a model's directory; StorageError if it cannot be read, ModelError if it is not a model of ours."""
+        directory = Path(path)
+        if not directory.is_dir():
+            found = "is not a directory" if directory.exists() else "does not exist"
+            raise StorageError(f"{directory} {found}; a model is a directory of {PROGRAM_FILE} and {WEIGHTS_FILE}")
+        data = _read_json(directory / PROGRAM_FILE)
+        if data.get("format") != FORMAT:
+            raise ModelError(
+                f"{directory / PROGRAM_FILE} has format {data.get('format')!r}; this version reads format {FORMAT}"
+            )
+        try:
+            program = Program.from_json(data["program"])
+            columns = {str(name): str(entry["column"]) for name, entry in data["inputs"].items()}
+            declared = {str(name): tuple(map(int, entry["shape"])) for name, entry in data["inputs"].items()}
+            read = {input_name(column): column.shape for column in program.inputs}
+            widths = {name: int(entry["width"]) for name, entry in data["outputs"].items()}
+            given = {name: value.width for name, value in program.outputs.items()}
+        except (ModelError, FormulaError) as error:
+            raise ModelError(f"{directory / PROGRAM_FILE}: {error}") from None
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, AssertionError) as error:
+            raise ModelError(f"{directory / PROGRAM_FILE} is not well formed: {error!r}") from None
+        if (declared, widths) != (read, given):
+            raise ModelError(
+                f"{directory / PROGRAM_FILE} contradicts itself: it declares inputs {declared} and outputs {widths}, "
+                f"its program has inputs {read} and outputs {given}"
+            )
+        return Model(program, _read_weights(directory / WEIGHTS_FILE), columns, origin=str(data.get("origin", "file")))
+
+    def _to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "origin": self.origin,
+            "inputs": {
+                input_name(column): {"column": self.columns[input_name(column)], "shape": list(column.shape)}
+                for column in self.program.inputs
+            },
+            "outputs": {name: {"width": width} for name, width in self.outputs.items()},
+            "versions": _versions(),
+            "program": self.program.to_json(),
+        }
+
+
+def input_name(column: Input) -> str:
+    """How a model calls an input: "nodes.x", and "nodes[paper].x" where there are several types."""
+    return f"{column.space}.{column.name}"
+
+
+def _checked_weights(program: Program, weights: Mapping[str, npt.ArrayLike]) -> dict[str, WeightArray]:
+    wanted = program.weights
+    missing, unexpected = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
+    if missing or unexpected:
+        raise ModelError(
+            "the weights are not those of the program: "
+            + "; ".join(
+                f"{what} {', '.join(names)}"
+                for what, names in (("missing", missing), ("unexpected", unexpected))
+                if names
+            )
+        )
+    checked = {}
+    for name, shape in wanted.items():
+        array = np.array(weights[name], np.float32, order="C")  # a copy: nobody else can change it
+        if array.shape != shape:
+            raise ModelError(f"weight {name} has shape {array.shape}; the program expects {shape}")
+        if not np.isfinite(array).all():
+            bad = array.size - int(np.isfinite(array).sum())
+            raise ModelError(f"weight {name} holds {bad} of {array.size} numbers that are NaN or infinite in float32")
+        array.flags.writeable = False
+        checked[name] = array
+    return checked
+
+
+def _checked_columns(program: Program, columns: Mapping[str, str]) -> dict[str, str]:
+    read = {input_name(column): column for column in program.inputs}
+    unknown = sorted(columns.keys() - read.keys())
+    if unknown:
+        raise ModelError(f"columns are given for {', '.join(unknown)}; the program reads {', '.join(read) or 'none'}")
+    chosen = {name: columns.get(name, name) for name in read}
+    lanes: dict[str, int] = {}
+    for name, column in chosen.items():
+        table, _, key = column.rpartition(".")
+        if table != str(read[name].space) or not key:
+            raise ModelError(f"{name} is read from {column!r}; write {read[name].space}.COLUMN")
+        width = _lanes(read[name].shape)
+        if lanes.setdefault(column, width) != width:
+            raise ModelError(f"column {column} is read with width {lanes[column]} and with width {width}")
+    return chosen
+
+
+def _lanes(shape: Sequence[int]) -> int:
+    return int(np.prod(shape, dtype=int))
+
+
+def _canonical(item: Any) -> bytes:
+    return json.dumps(item, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("graphsweep", "numpy", "torch", "torch_geometric"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # torch need not be there; graphsweep may run from its sources
+            continue
+    return found
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Renames `temporary` to `target`; what was there goes only after the new one has its name."""
+    if not target.exists():
+        temporary.rename(target)
+        return
+    old = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    target.rename(old)
+    try:
+        temporary.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} holds no {path.name}: it is not a saved model") from None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ModelError(f"{path} is not well formed: an object is expected")
+    return data
+
+
+def _read_weights(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        arrays: dict[str, npt.NDArray[Any]] = safetensors.numpy.load_file(path)
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} holds no {path.name}: the model was not saved whole") from None
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} cannot be read as safetensors: {error}") from None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error}") from error
+    for name, array in arrays.items():
+        if array.dtype != np.float32:
+            raise ModelError(f"weight {name} in {path} is {array.dtype}; float32 is expected")
+    return arrays
