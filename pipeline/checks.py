@@ -1,0 +1,111 @@
+"""What is wrong with the user's tables: found while their rows pass by, told once.
+
+Comes in: findings, small counts with up to three examples, from every task that sees rows. Goes out: one `DataError`
+that lists them all. Knows nothing of Spark: findings travel beside the data, so that no check costs a job of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import DataError
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`count` rows of a table's column with the same thing to tell, and some of their ids, smallest first."""
+
+    table: str
+    """nodes or edges."""
+    column: str
+    what: str
+    """One of `REMEDIES`, or `width`: arrays of length `width`, which is wrong only if there is another."""
+    count: int
+    examples: tuple[int | str, ...] = ()
+    width: int = 0
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(dataclasses.asdict(self)).encode()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Finding:
+        fields = json.loads(data)
+        return Finding(**{**fields, "examples": tuple(fields["examples"])})
+
+
+REMEDIES = {
+    "null": "holds {count} nulls{ids}; fill them or drop these rows",
+    "not finite": "holds NaN or infinite numbers in {count} rows{ids}; replace them",
+    "duplicate": "holds {count} ids more than once{ids}; keep one row for each",
+    "collision": "holds {count} ids that share their 64-bit hash with another{ids}; rename one of them",
+    "dangling": "holds {count} ids that are not among the nodes' ids{ids}; add these nodes, or give "
+    "drop_dangling=True to leave their edges out",
+}
+
+
+def merge(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding for each (table, column, what, width): counts added, the smallest examples kept."""
+    same: dict[tuple[str, str, str, int], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        same[finding.table, finding.column, finding.what, finding.width].append(finding)
+    return [
+        Finding(
+            table,
+            column,
+            what,
+            sum(finding.count for finding in group),
+            tuple(sorted({example for finding in group for example in finding.examples})[:EXAMPLES]),
+            width,
+        )
+        for (table, column, what, width), group in sorted(same.items(), key=lambda item: item[0])
+    ]
+
+
+def spell(findings: Iterable[Finding], look_up: Callable[[str, list[int]], Mapping[int, str]]) -> list[Finding]:
+    """Findings about edge ends name hashes when ids are text; `look_up` finds, in a column, the texts behind them."""
+    spelled = []
+    for finding in findings:
+        keys = [example for example in finding.examples if isinstance(example, int)]
+        if finding.what == "dangling" and keys:
+            texts = look_up(finding.column, keys)
+            finding = dataclasses.replace(finding, examples=tuple(sorted(texts[key] for key in keys)))
+        spelled.append(finding)
+    return spelled
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+    """Raise one DataError for all that is wrong; do nothing if nothing is."""
+    merged = merge(findings)
+    lines = [
+        f"{finding.table}.{finding.column} "
+        + REMEDIES[finding.what].format(count=finding.count, ids=_ids(finding.examples))
+        for finding in merged
+        if finding.what != "width"
+    ]
+    widths: dict[str, list[Finding]] = defaultdict(list)
+    for finding in merged:
+        if finding.what == "width":
+            widths[f"{finding.table}.{finding.column}"].append(finding)
+    for column, found in sorted(widths.items()):
+        if len(found) > 1:
+            lines.append(f"{column} holds arrays of different lengths: {_lengths(found)}; they must be the same")
+    if lines:
+        raise DataError("\n".join(lines))
+
+
+def _ids(examples: Sequence[int | str]) -> str:
+    return f" (first: {', '.join(map(str, examples))})" if examples else ""
+
+
+def _lengths(found: list[Finding]) -> str:
+    """The usual length without examples, then the others."""
+    usual, *others = sorted(found, key=lambda finding: (-finding.count, finding.width))
+    return f"{usual.width} in {usual.count} rows, " + ", ".join(
+        f"{finding.width} in {finding.count} rows{_ids(finding.examples)}" for finding in others
+    )

@@ -1,0 +1,153 @@
+"""Which columns of the user's tables are what, checked by their names and types alone.
+
+Comes in: names and types of columns (Spark's words for types), and which of them are ids, features, edge values. Goes
+out: a `Layout` for each table. Knows nothing of the rows, nor of what will carry them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.blocks import LongArray
+from pipeline.errors import DataError, nearest
+from pipeline.kernels.hash import hash_texts
+from pipeline.rows import text_buffers
+from pipeline.schema import EDGE, NODE
+
+INTEGERS = ("tinyint", "smallint", "int", "bigint")
+NUMBERS = (*INTEGERS, "float", "double", "decimal", "boolean")
+
+Columns = str | Sequence[str]
+Columned = Columns | Mapping[str, Columns] | None
+"""What `features` and `edge_features` take: a column, a list of columns, or names for these."""
+
+TextHash = Callable[[pa.Array, int], LongArray]
+
+
+def text_keys(texts: pa.Array, seed: int) -> LongArray:
+    """(n,) 64-bit keys of a string array without nulls.
+
+    Two nodes with the same key are found in their block (build.py). An edge end that is no node can go unnoticed if
+    its key is a node's: for one such end and n nodes the probability is n / 2^64, 5e-11 for a billion nodes.
+    """
+    keys = np.empty(len(texts), np.int64)
+    offsets, data = text_buffers(texts)
+    hash_texts(offsets, data, seed, keys)
+    return keys
+
+
+@dataclass(frozen=True)
+class Value:
+    """A named matrix of node features or edge values, and the table columns that it is made of."""
+
+    name: str
+    columns: tuple[str, ...]
+    array: bool = False
+    """One column of arrays; else each column is a number and one lane."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the rows of a table are made of. They come with the keys' columns first, then the values', in this order."""
+
+    table: str
+    """nodes or edges, for messages."""
+    type: str
+    """Node or edge type, the NAME of rows."""
+    keys: tuple[str, ...]
+    """The id column; or src and dst."""
+    values: tuple[Value, ...] = ()
+    text: bool = False
+    """Ids are text, and their keys hashes."""
+    undirected: bool = False
+    """Each edge stands for both directions; a self-loop for one edge."""
+    seed: int = 42
+    text_hash: TextHash = text_keys
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.keys, *(column for value in self.values for column in value.columns))
+
+
+def node_layout(types: Mapping[str, str], id: str, features: Columned) -> Layout:
+    _check_names("nodes", types, [id])
+    values = _values("nodes", types, features, joint="x")
+    return Layout("nodes", NODE, (id,), values, text=_is_text("nodes", id, types[id]))
+
+
+def edge_layout(types: Mapping[str, str], src: str, dst: str, values: Columned, undirected: bool) -> Layout:
+    _check_names("edges", types, [src, dst])
+    text = [_is_text("edges", column, types[column]) for column in (src, dst)]
+    if text[0] != text[1]:
+        raise DataError(f"edges.{src} is {types[src]} but edges.{dst} is {types[dst]}; both are node ids, of one type")
+    return Layout("edges", str(EDGE), (src, dst), _values("edges", types, values), text[0], undirected)
+
+
+def check_id_types(nodes: Layout, edges: Layout, node_types: Mapping[str, str], edge_types: Mapping[str, str]) -> None:
+    """Integers of any size go together; integers and text do not."""
+    if nodes.text != edges.text:
+        (id,), src = nodes.keys, edges.keys[0]
+        raise DataError(
+            f"nodes.{id} is {node_types[id]} but edges.{src} is {edge_types[src]}; "
+            f"ids must be integers in both tables, or text in both"
+        )
+
+
+def arrow_types(schema: pa.Schema) -> dict[str, str]:
+    """Column → Spark's word for its type, as far as it matters here."""
+    return {field.name: _word(field.type) for field in schema}
+
+
+def _word(type: pa.DataType) -> str:
+    if pa.types.is_list(type) or pa.types.is_large_list(type) or pa.types.is_fixed_size_list(type):
+        return f"array<{_word(type.value_type)}>"
+    words = {"int8": "tinyint", "int16": "smallint", "int32": "int", "int64": "bigint", "bool": "boolean"}
+    words |= {"large_string": "string", "string_view": "string"}
+    return words.get(str(type), str(type))
+
+
+def _check_names(table: str, types: Mapping[str, str], wanted: Iterable[str]) -> None:
+    for name in wanted:
+        if name not in types:
+            raise DataError(f"{table} has no column {name!r}; {nearest(name, types)} ({', '.join(types)} exist)")
+
+
+def _is_text(table: str, column: str, type: str) -> bool:
+    if type in INTEGERS:
+        return False
+    if type == "string" or type.startswith(("varchar", "char")):
+        return True
+    raise DataError(f"{table}.{column} is {type}; ids may be integers up to 64 bits, or strings")
+
+
+def _values(table: str, types: Mapping[str, str], wanted: Columned, joint: str | None = None) -> tuple[Value, ...]:
+    """The values that the user names: a list of columns is one value `joint`, or one value for each."""
+    if wanted is None:
+        wanted = {}
+    elif isinstance(wanted, str):
+        wanted = {wanted: wanted}
+    elif not isinstance(wanted, Mapping):
+        wanted = {joint: tuple(wanted)} if joint and len(wanted) > 1 else {name: name for name in wanted}
+    return tuple(_value(table, types, name, columns) for name, columns in wanted.items())
+
+
+def _value(table: str, types: Mapping[str, str], name: str, columns: Columns) -> Value:
+    columns = (columns,) if isinstance(columns, str) else tuple(columns)
+    _check_names(table, types, columns)
+    arrays = [_is_array(table, column, types[column]) for column in columns]
+    if len(columns) > 1 and any(arrays):
+        at = columns[arrays.index(True)]
+        raise DataError(f"{table}.{at} is {types[at]}; a list of columns may hold numbers only, an array goes alone")
+    return Value(name, columns, arrays == [True])
+
+
+def _is_array(table: str, column: str, type: str) -> bool:
+    inner = type.removeprefix("array<").removesuffix(">")
+    if not inner.partition("(")[0].startswith(NUMBERS):
+        hint = "; pyspark.ml.functions.vector_to_array makes an array of it" if "vector" in type else ""
+        raise DataError(f"{table}.{column} is {type}; values must be numbers or arrays of numbers{hint}")
+    return inner != type

@@ -1,0 +1,107 @@
+"""A prepared graph on disk: blocks as Parquet files of rows, and a manifest.
+
+Comes in: rows, or a path. Goes out: the other one. Knows nothing of Spark: files are read and written with pyarrow, so
+a worker opens its block without the JVM; but Spark can read them too, as a table of columns.ROW_DDL.
+
+    manifest.json                      written last: a directory without it is not a prepared graph
+    blocks/target=7/static.parquet     ids, features, tiles and the send list of the self-loops
+    blocks/target=7/sends.parquet      send lists to the other blocks
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as fs
+import pyarrow.parquet as pq
+
+from pipeline.blocks import Block
+from pipeline.columns import KIND, ROW_COLUMNS
+from pipeline.errors import StorageError
+from pipeline.rows import KINDS, SCHEMA, Row, block_from_rows, from_batches, to_batches
+
+
+def locate(path: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a path or URI, and the path within it. `s3a` and `abfss` are Hadoop's names of what pyarrow
+    calls `s3` and `abfs`."""
+    scheme, found, rest = path.partition("://")
+    if not found:
+        return fs.LocalFileSystem(), os.path.abspath(path)
+    scheme = {"s3a": "s3", "s3n": "s3", "abfss": "abfs"}.get(scheme, scheme)
+    try:
+        filesystem, inner = fs.FileSystem.from_uri(f"{scheme}://{rest}")
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise StorageError(f"{path}: cannot be opened: {error}") from error
+    return filesystem, inner
+
+
+def write_rows(path: str, index: int, file: str, rows: Iterable[Row]) -> int:
+    """Write one file of a block, `static` or `sends`, and return its bytes. It appears whole or not at all.
+
+    Two attempts of one task write the same bytes, so it does not matter which of them comes last.
+    """
+    filesystem, root = locate(path)
+    directory = f"{root}/blocks/target={index}"
+    filesystem.create_dir(directory)
+    local = isinstance(filesystem, fs.LocalFileSystem)
+    # an object appears when its stream is closed; a file has to be moved
+    temporary = f"{directory}/.{file}-{uuid.uuid4().hex}" if local else f"{directory}/{file}.parquet"
+    schema = SCHEMA.remove(0)  # the block is the directory's name
+    with (
+        filesystem.open_output_stream(temporary) as stream,
+        pq.ParquetWriter(
+            stream,
+            schema,
+            compression="none",  # floats do not compress, and tiles are read as often as the network is run
+            use_dictionary=False,
+            write_statistics=[KIND],  # read_rows picks row groups by kind; of 1 MB cells there is nothing to know
+            store_schema=False,
+        ) as writer,
+    ):
+        for batch in to_batches(rows):
+            writer.write_table(pa.Table.from_batches([batch]).remove_column(0), row_group_size=len(batch))
+    if local:
+        filesystem.move(temporary, f"{directory}/{file}.parquet")
+    return int(filesystem.get_file_info(f"{directory}/{file}.parquet").size)
+
+
+def read_rows(path: str, index: int, kinds: Collection[str] = KINDS) -> Iterator[Row]:
+    """The rows of a block, of some kinds; row groups without these kinds are not read."""
+    filesystem, root = locate(path)
+    directory = f"{root}/blocks/target={index}"
+    try:
+        infos = filesystem.get_file_info(fs.FileSelector(directory))
+    except OSError as error:
+        raise StorageError(f"{path}: block {index} is missing: {error}") from error
+    for info in sorted(infos, key=lambda info: info.base_name):
+        if not info.base_name.endswith(".parquet") or info.base_name.startswith((".", "_")):
+            continue
+        with filesystem.open_input_file(info.path) as stream:
+            file = pq.ParquetFile(stream)
+            groups = [group for group in range(file.num_row_groups) if _holds(file.metadata.row_group(group), kinds)]
+            table = file.read_row_groups(groups, columns=list(ROW_COLUMNS[1:]), use_threads=False)
+        for batch in table.to_batches():
+            target = pa.array(np.full(len(batch), index, np.int32))
+            columns = [target, *(batch.column(name) for name in ROW_COLUMNS[1:])]
+            complete = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+            yield from (row for row in from_batches([complete]) if row.kind in kinds)
+
+
+def _holds(group: Any, kinds: Collection[str]) -> bool:
+    for column in range(group.num_columns):
+        if group.column(column).path_in_schema == KIND:
+            statistics = group.column(column).statistics
+            if statistics is None or not statistics.has_min_max:
+                return True
+            return any(statistics.min <= kind <= statistics.max for kind in kinds)
+    return True
+
+
+def read_block(path: str, index: int, kinds: Collection[str] = KINDS) -> Block:
+    """A block of a prepared graph, or of it what the kinds say: IDS (with ID_OFFSETS), FEATURES, TILES, SENDS."""
+    return block_from_rows(index, read_rows(path, index, kinds))

@@ -1,0 +1,131 @@
+"""Keys of one block's nodes and edges become local indices, tiles and requests.
+
+Comes in: 64-bit keys and float32 values, in no order. Goes out: the arrays of blocks.py, in an order that depends on
+nothing but them. Knows nothing of rows, files, Spark, or of the other blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.blocks import LOOPS, FloatArray, IntArray, LongArray, Tile
+from pipeline.kernels.hash import blocks_of, positions
+from pipeline.kernels.sort import group, merge, order_ties
+
+
+class Edges(NamedTuple):
+    """Edges into one block, by their keys; values side by side, (e, lanes) float32."""
+
+    dst: LongArray
+    src: LongArray
+    values: FloatArray
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Edges:
+        return self if chosen.all() else Edges(self.dst[chosen], self.src[chosen], self.values[chosen])
+
+
+def make_tiles(
+    dst: IntArray, edges: Edges, nodes: int, blocks: int
+) -> Iterator[tuple[int, Tile, LongArray | IntArray]]:
+    """Source block, tile, and what the tile asks of it: the distinct src keys, ascending; of LOOPS the local indices.
+
+    `dst` are the local indices of edges.dst. Tiles come by ascending source, those without edges not at all, and carry
+    all values as one matrix named "".
+    """
+    by_dst = sort_by(dst, np.arange(len(dst), dtype=np.int32), nodes)[1]
+    source = np.empty(len(dst), np.int32)
+    blocks_of(edges.src, blocks, source)
+    source += 1
+    source[edges.src == edges.dst] = 0  # LOOPS come first, as their number does
+    offsets, order = sort_by(source, by_dst, blocks + 1)
+    for code in range(blocks + 1):
+        chosen = order[offsets[code] : offsets[code + 1]]
+        if len(chosen):
+            here, src, values = dst[chosen], edges.src[chosen], edges.values[chosen]
+            yield (LOOPS, *_loops(here, values)) if code == 0 else (code - 1, *_tile(here, src, values))
+
+
+def sort_by(codes: IntArray, before: IntArray, buckets: int) -> tuple[npt.NDArray[np.int64], IntArray]:
+    """Offsets of the buckets, and the order of the items `before`, stably by their codes."""
+    offsets = np.empty(buckets + 1, np.int64)
+    order = np.empty(len(before), np.int32)
+    group(codes, before, offsets, order)
+    return offsets, order
+
+
+def _tile(dst: IntArray, src: LongArray, values: FloatArray) -> tuple[Tile, LongArray]:
+    """Edges by (dst, src, values); dst are ascending already."""
+    wanted = distinct(np.sort(src))  # sorting all keys with SIMD beats a hash table of the distinct ones
+    column = positions(src, wanted)
+    starts, row = _runs(dst)
+    # by column first, then stably by row: each pass is linear in the tile's edges, whatever a node's degree
+    order = sort_by(column, np.arange(len(dst), dtype=np.int32), len(wanted))[1]
+    order = sort_by(row, order, len(starts))[1]
+    if values.shape[1]:
+        order_ties(row, column, values.view(np.uint32), order)
+    offsets = np.append(starts, len(dst)).astype(np.int32)
+    return Tile(dst[starts], offsets, column[order], {"": values[order]}, len(wanted)), wanted
+
+
+def _loops(dst: IntArray, values: FloatArray) -> tuple[Tile, IntArray]:
+    """Self-loops: the payload has the very rows that the tile has."""
+    starts, row = _runs(dst)
+    order = np.arange(len(dst), dtype=np.int32)
+    if values.shape[1]:
+        order_ties(row, row, values.view(np.uint32), order)
+    rows = dst[starts]
+    offsets = np.append(starts, len(dst)).astype(np.int32)
+    return Tile(rows, offsets, row, {"": values[order]}, len(rows)), rows
+
+
+def _runs(ascending: IntArray) -> tuple[npt.NDArray[np.intp], IntArray]:
+    """Where each run of equal items starts, and for each item the number of its run."""
+    new = np.ones(len(ascending), bool)
+    new[1:] = ascending[1:] != ascending[:-1]
+    return np.flatnonzero(new), (np.cumsum(new) - 1).astype(np.int32)
+
+
+def distinct(ascending: LongArray) -> LongArray:
+    new = np.ones(len(ascending), bool)
+    new[1:] = ascending[1:] != ascending[:-1]
+    return ascending[new]
+
+
+def by_block(keys: LongArray, blocks: int) -> Iterator[tuple[int, LongArray]]:
+    """The distinct keys of each block that has some, ascending."""
+    keys = distinct(np.sort(keys))
+    block = np.empty(len(keys), np.int32)
+    blocks_of(keys, blocks, block)
+    for index in np.unique(block).tolist():
+        yield index, keys[block == index]
+
+
+def answer(keys: LongArray, wanted: LongArray) -> tuple[IntArray, LongArray]:
+    """A request for ascending keys: local indices of those that are here, and the positions of those that are not."""
+    found = np.empty(len(wanted), np.int32)
+    merge(wanted, keys, found)
+    return found[found >= 0], np.flatnonzero(found < 0)
+
+
+def without_columns(tile: Tile, missing: LongArray) -> Tile | None:
+    """The tile without the edges from some rows of its payload, which have gone from the payload too."""
+    kept = np.ones(tile.senders, bool)
+    kept[missing] = False
+    edges = kept[tile.columns]
+    degree = np.diff(tile.offsets)
+    row = np.repeat(np.arange(len(tile.rows)), degree)[edges]
+    degree = np.bincount(row, minlength=len(tile.rows))
+    rows = degree > 0
+    if not rows.any():
+        return None
+    return Tile(
+        tile.rows[rows],
+        np.concatenate([[0], np.cumsum(degree[rows])]).astype(np.int32),
+        (np.cumsum(kept) - 1).astype(np.int32)[tile.columns[edges]],
+        {name: values[edges] for name, values in tile.values.items()},
+        int(kept.sum()),
+    )
