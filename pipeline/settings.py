@@ -1,0 +1,137 @@
+"""Every setting: its type, its default, and what it means. There are no others, and nothing reads the environment.
+
+Comes in: keywords, a mapping, or a TOML file. Goes out: a frozen `Settings` whose values are known to be possible.
+Knows nothing of who uses them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from os import PathLike
+from typing import Any
+
+from pipeline.errors import SettingError, nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+AUTO = "auto"  # in a file, where there is no None: let the planner choose
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is carried out. None changes what is computed; `blocks` alone changes the order of sums, and so bits.
+
+    Raises
+    ------
+    SettingError
+        If a value cannot be taken; it says what is accepted.
+    """
+
+    tier: str = AUTO
+    """auto, fused (the whole run in one task) or distributed (a Spark stage per superstep)."""
+    blocks: int | None = None
+    """Parts that a graph is cut into when it is prepared on the fly. None: as many as its size asks for."""
+    task_memory: int | None = None
+    """Bytes that one task may use, or a text like "4g". None: what the cluster gives a task."""
+    threads: int | None = None
+    """Blocks that one task works on at a time. None: the cores of the task."""
+    read: str = AUTO
+    """Who reads a prepared graph: worker (opens the files itself), spark (through the shuffle), auto (try)."""
+    scratch: str | None = None
+    """Directory that all machines see, for graphs prepared on the fly. None: a temporary one of this machine."""
+    wire: str = "float32"
+    """Number format of what blocks send to each other. There is only float32 now."""
+
+    def __post_init__(self) -> None:
+        for name, accept in ACCEPTED.items():
+            object.__setattr__(self, name, accept(name, getattr(self, name)))
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> Settings:
+        """Reads a TOML file of settings; what it leaves out has its default."""
+        try:
+            with open(path, "rb") as file:
+                given = tomllib.load(file)
+        except OSError as error:
+            raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingError(f"{path}: is not TOML: {error}") from error
+        try:
+            return Settings.of(given)
+        except SettingError as error:
+            raise SettingError(f"{path}: {error}") from None
+
+    @staticmethod
+    def of(given: Mapping[str, Any]) -> Settings:
+        """Settings from a mapping; SettingError for a name that is not one of them, with the nearest that is."""
+        return Settings().changed(given)
+
+    def changed(self, given: Mapping[str, Any]) -> Settings:
+        """The same, but for what is given."""
+        for name in given:
+            if name not in ACCEPTED:
+                raise SettingError(f"unknown setting {name!r}; {nearest(name, ACCEPTED)}")
+        return replace(self, **given)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{field.name}={getattr(self, field.name) or AUTO}" for field in fields(self))
+
+
+# ---- what each setting accepts
+
+
+def _one_of(*choices: str) -> Callable[[str, Any], str]:
+    def accept(name: str, value: Any) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        hint = f"; {nearest(value, choices)}" if isinstance(value, str) and len(choices) > 1 else ""
+        raise SettingError(f"{name} is {value!r}; accepted: {', '.join(choices)}{hint if 'mean' in hint else ''}")
+
+    return accept
+
+
+def _count(name: str, value: Any) -> int | None:
+    if value is None or value == AUTO:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise SettingError(f"{name} is {value!r}; accepted: a whole number from 1, or {AUTO}")
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", re.IGNORECASE)
+_POWER = {"k": 10, "m": 20, "g": 30, "t": 40}
+
+
+def _size(name: str, value: Any) -> int | None:
+    """Spark's way to write sizes: "512m", "4g"."""
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        return int(float(match[1]) * (1 << _POWER[match[2].lower()]))
+    try:
+        return _count(name, value)
+    except SettingError:
+        raise SettingError(f"{name} is {value!r}; accepted: a size like 512m or 4g, or {AUTO}") from None
+
+
+def _directory(name: str, value: Any) -> str | None:
+    if value is None or value == AUTO:
+        return None
+    if isinstance(value, str | PathLike) and str(value):
+        return str(value)
+    raise SettingError(f"{name} is {value!r}; accepted: a directory, or {AUTO}")
+
+
+ACCEPTED: dict[str, Callable[[str, Any], Any]] = {
+    "tier": _one_of(AUTO, "fused", "distributed"),
+    "blocks": _count,
+    "task_memory": _size,
+    "threads": _count,
+    "read": _one_of(AUTO, "worker", "spark"),
+    "scratch": _directory,
+    "wire": _one_of("float32"),
+}
