@@ -10,9 +10,10 @@ a worker opens its block without the JVM; but Spark can read them too, as a tabl
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -105,3 +106,113 @@ def _holds(group: Any, kinds: Collection[str]) -> bool:
 def read_block(path: str, index: int, kinds: Collection[str] = KINDS) -> Block:
     """A block of a prepared graph, or of it what the kinds say: IDS (with ID_OFFSETS), FEATURES, TILES, SENDS."""
     return block_from_rows(index, read_rows(path, index, kinds))
+
+
+# ---- a directory that appears whole or not at all
+
+FORMAT = "graphsweep prepared graph"
+VERSION = 1
+MANIFEST = "manifest.json"
+
+
+def write_text(path: str, name: str, text: str) -> None:
+    filesystem, root = locate(path)
+    with filesystem.open_output_stream(f"{root}/{name}", compression=None) as stream:
+        stream.write(text.encode())
+
+
+def read_text(path: str, name: str) -> str | None:
+    """None if there is no such file."""
+    filesystem, root = locate(path)
+    try:
+        with filesystem.open_input_stream(f"{root}/{name}", compression=None) as stream:
+            content: bytes = stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error}") from error
+    return content.decode(errors="replace")
+
+
+def remove(path: str, name: str) -> None:
+    filesystem, root = locate(path)
+    filesystem.delete_file(f"{root}/{name}")
+
+
+def read_manifest(path: str) -> dict[str, Any]:
+    text = read_text(path, MANIFEST)
+    if text is None:
+        raise StorageError(f"{path}: no prepared graph here ({MANIFEST} is missing)")
+    try:
+        manifest = json.loads(text)
+    except ValueError as error:
+        raise StorageError(f"{path}: {MANIFEST} is damaged: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise StorageError(f"{path}: no prepared graph here ({MANIFEST} is of something else)")
+    if manifest.get("version") != VERSION:
+        raise StorageError(
+            f"{path}: written as version {manifest.get('version')} of the format, but this is version {VERSION}; "
+            f"prepare it again"
+        )
+    return manifest
+
+
+def stage(path: str, overwrite: bool) -> str:
+    """A directory to write into before `publish` puts it at `path`: beside it, or itself where nothing can be moved."""
+    filesystem, root = locate(path)
+    try:
+        taken = filesystem.get_file_info(root)
+        if taken.type != fs.FileType.NotFound:
+            if not overwrite:
+                raise StorageError(f"{path}: exists already; give another path, or overwrite")
+            _check_ours(path, filesystem, root)
+        if not _moves(filesystem):
+            if taken.type != fs.FileType.NotFound:
+                filesystem.delete_dir(root)
+            return path
+        parent, slash, name = path.rstrip("/").rpartition("/")
+        staging = f"{parent}{slash}.{name}-{uuid.uuid4().hex}"
+        filesystem.create_dir(locate(staging)[1])
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error}") from error
+    return staging
+
+
+def publish(staging: str, path: str, manifest: Mapping[str, Any]) -> None:
+    """The manifest, and then the move: from now on there is a prepared graph at `path`."""
+    filesystem, source = locate(staging)
+    _, target = locate(path)
+    write_text(staging, MANIFEST, json.dumps({"format": FORMAT, "version": VERSION, **manifest}, indent=1))
+    if source == target:
+        return
+    if filesystem.get_file_info(target).type != fs.FileType.NotFound:
+        old = f"{source}.old"
+        filesystem.move(target, old)
+        filesystem.move(source, target)
+        filesystem.delete_dir(old)
+    else:
+        filesystem.move(source, target)
+
+
+def discard(staging: str) -> None:
+    filesystem, root = locate(staging)
+    if filesystem.get_file_info(root).type != fs.FileType.NotFound:
+        filesystem.delete_dir(root)
+
+
+def _moves(filesystem: fs.FileSystem) -> bool:
+    return isinstance(filesystem, fs.LocalFileSystem) or filesystem.type_name == "hdfs"
+
+
+def _check_ours(path: str, filesystem: fs.FileSystem, root: str) -> None:
+    """Overwriting deletes: only a prepared graph, of any version, or an empty directory."""
+    inside = []
+    if filesystem.get_file_info(root).type == fs.FileType.Directory:
+        inside = [info.base_name for info in filesystem.get_file_info(fs.FileSelector(root))]
+        if not inside:
+            return
+    if MANIFEST in inside and FORMAT in (read_text(path, MANIFEST) or ""):
+        return
+    raise StorageError(f"{path}: not overwritten, because it is not a prepared graph")

@@ -18,7 +18,7 @@ Keys = npt.NDArray[np.int64]
 
 @jit
 def group(codes: Codes, before: Order, offsets: npt.NDArray[np.int64], order: Order) -> None:
-    """Stable counting sort: the items with code c are order[offsets[c] : offsets[c + 1]], as they follow in `before`."""
+    """Stable counting sort: items with code c are order[offsets[c] : offsets[c + 1]], as they follow in `before`."""
     offsets[:] = 0
     for i in range(len(codes)):
         offsets[codes[i] + 1] += 1
