@@ -1,0 +1,173 @@
+"""What one reduction over edges computes: its leaves, what BLAS computes before the loop, what is kept in scratch.
+
+Comes in: a reduction, a value of a formula. Goes out: the values below it, sorted by the role they have in the loop.
+Knows nothing of text or arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.compiler.scalar import COSTLY, SCALAR
+from pipeline.compiler.scope import EDGE, FUNCTION, ROW
+from pipeline.errors import FormulaError
+from pipeline.formula.operations import OPERATIONS, Shape
+from pipeline.formula.values import Value
+
+LANE_REDUCTIONS = frozenset(["lane_sum", "lane_mean", "lane_max", "lane_min", "lane_prod"])
+# a row operation that only says where a lane comes from, or sums a few lanes, becomes part of the loop ...
+INLINE = LANE_REDUCTIONS | {"reshape", "broadcast_to", "transpose", "slice", "concat"}
+# ... the others are computed by NumPy, for a chunk of edges at a time
+DENSE = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "row") - INLINE
+LEAVES = frozenset(["src", "dst", "input", "fill"])
+REDUCED = {"sum": 1, "max": 1, "min": 1, "last": 1, "softmax_sum": 2}  # how many edge values each takes
+
+
+@dataclass
+class EdgeProgram:
+    """The values below one reduction."""
+
+    value: Value
+    roots: list[Value]
+    """The edge values that are reduced: messages; or logits and messages."""
+    own: list[Value]
+    """Further inputs, one row per node: own logit and own message, or the default of `last`."""
+    dense: list[Value] = field(default_factory=list)
+    """Edge values that enter the loop as arrays."""
+    inner: list[Value] = field(default_factory=list)
+    """Values computed in the loop and its leaves, inputs first."""
+    below: list[Value] = field(default_factory=list)
+    """Values that the dense ones need, inputs first; the dense ones included."""
+    kept: set[int] = field(default_factory=set)
+    """Ids of values that are computed once into a scratch array."""
+    levels: dict[int, str] = field(default_factory=dict)
+    """Value.id → the outermost loop that its numbers are known in."""
+
+    def leaves(self, op: str) -> list[Value]:
+        """The leaves of one kind that the loop itself reads, each array once."""
+        return _distinct(value for value in self.inner if value.op == op)
+
+    def moved(self, op: str) -> list[Value]:
+        """The node values under src or dst, in the loop or before it, each once."""
+        values = (value.inputs[0] for value in [*self.inner, *self.below] if value.op == op)
+        return list({value.id: value for value in values}.values())
+
+    @property
+    def weights(self) -> list[Value]:
+        """The weights that the loop reads, constants excluded."""
+        return [value for value in self.inner if value.is_weight and value.op != "constant"]
+
+
+def edge_program(value: Value) -> EdgeProgram:
+    """Sorts the values below a reduction; a FormulaError names an operation that cannot stand there."""
+    if value.op not in REDUCED:
+        raise FormulaError(f"{value.op} is no reduction over edges; known: {', '.join(sorted(REDUCED))}")
+    count = REDUCED[value.op]
+    program = EdgeProgram(value, list(value.inputs[:count]), list(value.inputs[count:]))
+    program.inner = _collect(program.roots, stop=DENSE)
+    program.dense = [inner for inner in program.inner if inner.op in DENSE and not inner.is_weight]
+    program.below = _collect(program.dense, stop=frozenset())
+    for inner in program.inner:
+        program.levels[inner.id] = _level(inner, program.levels)
+    program.kept = _kept(program)
+    return program
+
+
+def _collect(roots: Iterable[Value], stop: frozenset[str]) -> list[Value]:
+    """The values that the roots need down to the leaves, inputs first. Iterative: edge programs can be deep."""
+    order: list[Value] = []
+    done: set[int] = set()
+    stack = [(value, False) for value in reversed(list(roots))]
+    while stack:
+        value, expanded = stack.pop()
+        if value.id in done:
+            continue
+        if expanded or value.is_weight or value.op in LEAVES or value.op in stop:
+            done.add(value.id)
+            order.append(value)
+            continue
+        kind = OPERATIONS[value.op].kind
+        known = value.op in SCALAR if kind == "elementwise" else kind == "row" or value.op == "restrict"
+        if not known:
+            raise FormulaError(
+                f"{value.op} cannot be computed inside a reduction over edges; what can: src, dst, edge columns, "
+                "elementwise operations and operations inside a row"
+            )
+        stack.append((value, True))
+        stack.extend((operand, False) for operand in reversed(value.inputs))
+    return order
+
+
+def _level(value: Value, levels: dict[int, str]) -> str:
+    if value.is_weight or value.op == "fill":
+        return FUNCTION
+    if value.op == "dst":
+        return ROW
+    if value.op in LEAVES or value.op in DENSE:
+        return EDGE
+    below = {levels[operand.id] for operand in value.inputs}
+    return next((level for level in (EDGE, ROW) if level in below), FUNCTION)
+
+
+def _kept(program: EdgeProgram) -> set[int]:
+    """Values that are dear and would be computed several times, by loops that do not share their names."""
+    users: dict[int, list[Value]] = {value.id: [] for value in program.inner}
+    for value in program.inner:
+        if value.id in program.levels and not _is_leaf(value):
+            for operand in value.inputs:
+                users[operand.id].append(value)
+    kept: set[int] = set()
+    costly: set[int] = set()
+    for value in program.inner:
+        if _is_leaf(value):
+            continue
+        dear = value.op in COSTLY or value.op in LANE_REDUCTIONS
+        if not (dear or any(operand.id in costly for operand in value.inputs)):
+            continue
+        inside = [user for user in users[value.id] if user.op in LANE_REDUCTIONS]
+        again = inside and len(users[value.id]) > 1
+        repeated = any(_repeats(value.shape, user.shape) for user in users[value.id] if user.op in SCALAR)
+        by_row = program.levels[value.id] == ROW  # per row instead of per edge
+        if value.width > 1 and (again or repeated or by_row):
+            kept.add(value.id)
+        else:
+            costly.add(value.id)
+    return kept
+
+
+def _is_leaf(value: Value) -> bool:
+    return value.is_weight or value.op in LEAVES or value.op in DENSE
+
+
+def _repeats(shape: Shape, to: Shape) -> bool:
+    """Whether broadcasting walks the same lanes again and again: (c,) to (h, c), but not (h, 1) to (h, c)."""
+    aligned = (1,) * (len(to) - len(shape)) + tuple(shape)
+    varies = False
+    for size, wanted in zip(reversed(aligned), reversed(to), strict=True):
+        varies = varies or size > 1
+        if varies and size == 1 and wanted > 1:
+            return True
+    return False
+
+
+def _distinct(values: Iterable[Value]) -> list[Value]:
+    """One value per array: two `src` of the same value read the same lanes, two inputs of one name the same column."""
+    found: dict[object, Value] = {}
+    for value in values:
+        found.setdefault(array_key(value), value)
+    return list(found.values())
+
+
+def array_key(value: Value) -> object:
+    """What identifies the array that a leaf reads."""
+    if value.op in ("src", "dst"):
+        return value.op, value.inputs[0].id
+    if value.op == "input":
+        return value.op, value.attributes["name"]
+    return value.op, value.id
+
+
+def width_of(values: Sequence[Value]) -> int:
+    """Lanes of all values together."""
+    return sum(value.width for value in values)

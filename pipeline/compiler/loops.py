@@ -1,0 +1,81 @@
+"""The generated function of one reduction: rows → edges → lanes.
+
+    def tile(rows, offsets, columns, payload, unit, <dst>, <edges>, <weights>, out[, top, total])
+
+Comes in: an edge program and the lanes of each sent value in the payload. Goes out: text. All arrays are
+(rows, width) float32 but the weights, (width,); `out` and what follows it is accumulated into, the rest only read.
+Row numbers become uint64, since Numba would look at the sign of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.compiler.edge_program import EdgeProgram, array_key
+from pipeline.compiler.expression import Expression
+from pipeline.compiler.index import Index
+from pipeline.compiler.scalar import SCALAR
+from pipeline.compiler.scope import EDGE, ROW, Writer
+from pipeline.compiler.softmax import write_softmax_sum
+from pipeline.formula.values import Value
+
+UPDATE = {"sum": "{0} + {1}", "max": SCALAR["maximum"], "min": SCALAR["minimum"]}
+
+
+def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
+    """The text of the function `tile`."""
+    arrays, names = _arrays(program, offsets)
+    results = ["out", "top", "total"] if program.value.op == "softmax_sum" else ["out"]
+    arguments = ["rows", "offsets", "columns", "payload", "unit", *names, *results]
+    writer = Writer(f"def tile({', '.join(arguments)}):")
+    expression = Expression(writer, program, arrays)
+    if program.value.op == "softmax_sum":
+        write_softmax_sum(expression)
+    else:
+        _plain(expression)
+    return writer.text()
+
+
+def _arrays(program: EdgeProgram, offsets: Mapping[int, int]) -> tuple[dict[object, tuple[str, int]], list[str]]:
+    """Where each leaf is read: text up to the lane, first lane; and the names of the arguments."""
+    arrays: dict[object, tuple[str, int]] = {}
+    names = []
+    for value in program.leaves("src"):
+        arrays[array_key(value)] = ("payload[s, ", offsets[value.inputs[0].id])
+    for kind, row, values in _arguments(program):
+        for number, value in enumerate(values):
+            names.append(f"{kind}{number}")
+            arrays[array_key(value)] = (f"{names[-1]}[{row}", 0)
+    return arrays, names
+
+
+def _arguments(program: EdgeProgram) -> list[tuple[str, str, list[Value]]]:
+    """The arrays of the loop, in the order of its arguments: prefix of their names, text of the row, values."""
+    return [
+        ("n", "i, ", program.leaves("dst")),
+        ("a", "e, ", program.leaves("input")),
+        ("b", "e, ", program.dense),
+        ("w", "", program.weights),
+    ]
+
+
+def _plain(expression: Expression) -> None:
+    """sum, max, min, last: each edge updates the lanes of its row."""
+    writer, program = expression.writer, expression.program
+    message = program.roots[0]
+
+    def update(index: Index) -> None:
+        name = expression.write(message, index)
+        if program.value.op == "last":
+            writer.line(f"out[i, {index}] = {name}")
+            return
+        before = writer.fresh("t")
+        writer.line(f"{before} = out[i, {index}]")
+        writer.line(f"out[i, {index}] = {UPDATE[program.value.op].format(before, name)}")
+
+    with writer.block("for j in range(len(rows)):", ROW):
+        writer.line("i = np.uint64(rows[j])")
+        first = "offsets[j + 1] - 1" if program.value.op == "last" else "offsets[j]"
+        with writer.block(f"for e in range({first}, offsets[j + 1]):", EDGE):
+            expression.source()
+            expression.nest(message.shape, expression.is_flat(message), update)

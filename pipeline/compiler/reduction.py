@@ -1,0 +1,191 @@
+"""A reduction over edges, as compiled code that takes one tile after another.
+
+Comes in: a reduction of a formula, where the sent values lie in the payload, weights. Goes out: a CompiledReduction.
+Knows nothing of Spark, blocks or the order of tiles: who calls `add` with the same tiles in the same order gets the
+same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.blocks import FloatArray, Tile
+from pipeline.compiler.dense import chunk_size, chunks, execute_dense
+from pipeline.compiler.edge_program import EdgeProgram, edge_program
+from pipeline.compiler.load import load
+from pipeline.compiler.loops import write_loop
+from pipeline.formula.interpret import execute_rows
+from pipeline.formula.spaces import Edges
+from pipeline.formula.values import Value, topological
+
+Read = Callable[[Value], FloatArray]
+EMPTY = np.empty((0, 0), np.float32)
+START = {"max": -np.inf, "min": np.inf}
+
+
+@dataclass
+class Accumulator:
+    """What tiles have added up to, for the nodes of one block."""
+
+    out: FloatArray
+    """(nodes, width): sum, largest, smallest, last, or the weighted sum of a softmax."""
+    seen: npt.NDArray[np.bool_] | None = None
+    """(nodes,): max and min only, whether a node has an edge."""
+    top: FloatArray | None = None
+    """(nodes, lanes of the logits): softmax_sum only, the largest logit."""
+    total: FloatArray | None = None
+    """(nodes, lanes of the logits): softmax_sum only, Σ exp(logit - top)."""
+
+
+class CompiledReduction:
+    """One reduction over edges, as compiled code that takes tiles one after another."""
+
+    def __init__(self, program: EdgeProgram, offsets: Mapping[int, int], weights: Mapping[str, npt.NDArray[Any]]):
+        self.value = program.value
+        edges = next(root.space for root in program.roots if not root.is_weight)
+        assert isinstance(edges, Edges)
+        self.edges = edges
+        self.sent = program.moved("src")
+        self._own = [value for value in program.own if value.is_node]
+        self.local = list({value.id: value for value in [*program.moved("dst"), *self._own]}.values())
+        self._program = program
+        self._offsets = {value.id: offsets[value.id] for value in self.sent}
+        self._weights = fold_weights([*program.inner, *program.below, *program.own], weights)
+        self._loop_weights = [_frozen(self._weights[value.id].reshape(-1)) for value in program.weights]
+        self._loop_local = [value.inputs[0] for value in program.leaves("dst")]
+        self._columns = [(value.attributes["name"], value.width) for value in program.leaves("input")]
+        self._chunk = chunk_size(program) if program.dense else 0
+        self._tile = load(write_loop(program, self._offsets)) if self.value.width else None
+
+    def start(self, nodes: int, read: Read) -> Accumulator:
+        """The accumulator of a block, before any edge. `read(value)`: (nodes, *shape) float32 of a local value."""
+        value = self.value
+        out = np.full((nodes, value.width), START.get(value.op, 0.0), np.float32)
+        if value.op in START:
+            return Accumulator(out, seen=np.zeros(nodes, np.bool_))
+        own = [self._rows(operand, nodes, read) for operand in self._program.own]
+        if value.op == "last" and own:
+            out[:] = np.broadcast_to(own[0], (nodes, *value.shape)).reshape(nodes, value.width)
+        if value.op != "softmax_sum":
+            return Accumulator(out)
+        logits = self._program.roots[0]
+        top = np.full((nodes, logits.width), -np.inf, np.float32)
+        total = np.zeros((nodes, logits.width), np.float32)
+        if own:
+            self._add_own(out, top, total, own)
+        return Accumulator(out, top=top, total=total)
+
+    def add(self, accumulator: Accumulator, tile: Tile, payload: FloatArray, read: Read) -> None:
+        """Adds the edges of a tile. `payload`: (senders, lanes) float32, the row of edge e being tile.columns[e]."""
+        if self._tile is None or not tile.edges:
+            return
+        if accumulator.seen is not None:
+            accumulator.seen[tile.rows] = True
+        if not self.sent:
+            payload = EMPTY
+        if not self._chunk:
+            self._run(accumulator, tile, payload, read, [])
+            return
+        for chunk in chunks(tile, self._chunk):
+            dense = execute_dense(self._program, chunk, payload, read, self._offsets, self._weights)
+            self._run(accumulator, chunk, payload, read, dense)
+
+    def finish(self, accumulator: Accumulator) -> FloatArray:
+        """(nodes, *shape) float32; uses up the accumulator."""
+        out = accumulator.out
+        shape = (len(out), *self.value.shape)
+        if accumulator.seen is not None:
+            out[~accumulator.seen] = self.value.attributes["empty"]
+        if accumulator.top is not None:
+            assert accumulator.total is not None
+            total = accumulator.total
+            # a softmax of nothing but -inf is 0 / 0, as in PyG; `total` counts those edges
+            total[(accumulator.top == -np.inf) & (total > 0)] = np.nan
+            result = out.reshape(shape)
+            result /= (_aligned(total, self._program.roots[0].shape, self.value.shape) + np.float32(1e-16))
+        return out.reshape(shape)
+
+    # ---- inside
+
+    def _run(
+        self, accumulator: Accumulator, tile: Tile, payload: FloatArray, read: Read, dense: list[FloatArray]
+    ) -> None:
+        assert self._tile is not None
+        nodes = len(accumulator.out)
+        arrays = [tile.rows, tile.offsets, tile.columns, payload]
+        local = [read(value).reshape(nodes, value.width) for value in self._loop_local]
+        columns = [tile.values[name].reshape(tile.edges, width) for name, width in self._columns]
+        results = [accumulator.out]
+        if accumulator.top is not None and accumulator.total is not None:
+            results += [accumulator.top, accumulator.total]
+        self._tile(
+            *map(_frozen, arrays), 1, *map(_frozen, [*local, *columns, *dense]), *self._loop_weights, *results
+        )
+
+    def _rows(self, value: Value, nodes: int, read: Read) -> FloatArray:
+        if value.is_node:
+            return read(value)
+        return np.broadcast_to(self._weights[value.id], (nodes, *value.shape))
+
+    def _add_own(self, out: FloatArray, top: FloatArray, total: FloatArray, own: list[FloatArray]) -> None:
+        """One more edge for every node: the first one that is accumulated."""
+        logits = self._program.roots[0].shape
+        shape = self.value.shape
+        nodes = len(out)
+        top[:] = np.broadcast_to(_aligned(own[0], own[0].shape[1:], logits), (nodes, *logits)).reshape(top.shape)
+        with np.errstate(invalid="ignore"):
+            # exp(logit - top): 1; NaN for NaN and +inf; a -inf only counts until there is a larger logit
+            share = np.where(top == -np.inf, np.float32(0), top - top + np.float32(1))
+            total[:] = np.where(top == -np.inf, np.float32(1), share)
+            message = _aligned(own[1], own[1].shape[1:], shape) * _aligned(share, logits, shape)
+        out[:] = np.broadcast_to(message, (nodes, *shape)).reshape(out.shape)
+
+
+def compile_reduction(
+    value: Value, offsets: Mapping[int, int], weights: Mapping[str, npt.NDArray[Any]]
+) -> CompiledReduction:
+    """Compiles a reduction.
+
+    Parameters
+    ----------
+    value
+        sum, max, min, last or softmax_sum over all, proper or loop edges: no added self-loops, which come as own logit
+        and own message.
+    offsets
+        Value.id of a sent node value → its first lane in the rows of the payload.
+    weights
+        Name → float32 array.
+    """
+    return CompiledReduction(edge_program(value), offsets, weights)
+
+
+def fold_weights(values: list[Value], weights: Mapping[str, npt.NDArray[Any]]) -> dict[int, FloatArray]:
+    """Value.id → float32 array, of all weights among the values and of what is computed from weights alone."""
+    folded: dict[int, FloatArray] = {}
+    with np.errstate(all="ignore"):
+        for value in topological(value for value in values if value.is_weight):
+            if value.op == "weight":
+                array = weights[value.attributes["name"]]
+            elif value.op == "constant":
+                array = np.asarray(value.attributes["value"])
+            else:
+                array = execute_rows(value, [folded[operand.id] for operand in value.inputs])
+            folded[value.id] = np.ascontiguousarray(array, np.float32).reshape(value.shape)
+    return folded
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A read-only view. Read-only is another type to Numba: with all inputs of one kind one version is compiled."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _aligned(array: FloatArray, shape: tuple[int, ...], to: tuple[int, ...]) -> FloatArray:
+    """Rows of `shape`, with 1s behind the row axis so that they broadcast to rows of `to`."""
+    return array.reshape(len(array), *(1,) * (len(to) - len(shape)), *shape)
