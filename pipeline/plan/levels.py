@@ -1,7 +1,7 @@
 """Levels: how many exchanges a value needs. And what belongs to the edge program of a reduction.
 
-Comes in: a program. Goes out: numbers and lists of values. Inputs have level 0, `src(v)` is one above v, everything else is
-at the highest level of its inputs: the number of supersteps falls out of the model, whatever its layers are called.
+Comes in: a program. Goes out: numbers and lists of values. Inputs have level 0, `src(v)` is one above v, everything
+else is at the highest level of its inputs: the number of supersteps falls out of the model, whatever its layers are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A plan: a model made ready to run. The lowered program, its weights, its supersteps; small enough to send to a worker.
+"""A plan: a model made ready to run. The lowered program, its weights, its supersteps; it is sent to the workers.
 
 Comes in: a program and weights. Goes out: supersteps with their edge programs compiled. Pickles as plain data.
 """
@@ -13,9 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.compiler import CompiledReduction, compile_reduction
-from pipeline.formula.program import Program
+from pipeline.formula.program import Input, Program
+from pipeline.formula.spaces import Weight
+from pipeline.formula.values import Value
+from pipeline.model import Model, input_name
 from pipeline.plan.levels import sent_values
 from pipeline.plan.lower import lower
+from pipeline.plan.rewriting import rebuild
 from pipeline.plan.schedule import Superstep, edges_of, schedule
 
 FloatArray = npt.NDArray[np.float32]
@@ -31,9 +35,9 @@ class Plan:
         self.steps: list[Superstep] = schedule(program).steps
 
     @staticmethod
-    def of(program: Program, weights: Mapping[str, npt.NDArray[Any]]) -> Plan:
-        """Rewrites a program and cuts it into supersteps."""
-        return Plan(*lower(program, weights))
+    def of(model: Model) -> Plan:
+        """Rewrites a model's program, reading the graph's columns, and cuts it into supersteps."""
+        return Plan(*lower(_on_columns(model), model.weights))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.program.to_json(), self.weights)
@@ -54,3 +58,19 @@ class Plan:
 
 def _rebuild(program: Mapping[str, Any], weights: Mapping[str, FloatArray]) -> Plan:
     return Plan(Program.from_json(program), weights)
+
+
+def _on_columns(model: Model) -> Program:
+    """The model's program, its inputs under the names of the tables' columns."""
+
+    def change(value: Value) -> Value | None:
+        if value.op != "input":
+            return None
+        assert not isinstance(value.space, Weight)
+        read = Input(value.space, value.attributes["name"], value.shape)
+        column = model.columns[input_name(read)].rpartition(".")[2]
+        if column == value.attributes["name"]:
+            return None
+        return Value("input", (), {"name": column}, value.space, value.shape)
+
+    return rebuild(model.program, change)

@@ -1,7 +1,7 @@
 """How a program is rewritten: bottom-up, sharing equal values, keeping a rewrite always or only where it is cheaper.
 
-Comes in: a program and a rule (value → another value with the same meaning, or None). Goes out: a program. Knows no rule;
-they are in rewrites/, one a file.
+Comes in: a program and a rule (value → another value with the same meaning, or None). Goes out: a program. Knows no
+rule; they are in rewrites/, one a file.
 """
 
 from __future__ import annotations

@@ -140,8 +140,8 @@ def _ship_levels(program: Program, level: dict[int, int]) -> dict[int, set[int]]
 def _when(program: Program, level: dict[int, int]) -> dict[int, int]:
     """The superstep in which each node value is computed: as soon as possible, but for one kind.
 
-    A value of level 0 that depends on features only, and that a single later superstep reads, is computed there: reading
-    the features again is cheaper than carrying the value through the exchanges before, if it is about as wide.
+    A value of level 0 that depends on features only, and that a single later superstep reads, is computed there:
+    reading the features again is cheaper than carrying the value through the exchanges before, if it is about as wide.
     """
     when = {value.id: level[value.id] for value in program.values}
     readers = _readers(program, level)

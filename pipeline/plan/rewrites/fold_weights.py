@@ -22,25 +22,27 @@ _AFFINE = ("add", "sub", "mul", "div")
 
 def fold_affine(value: Value) -> Value | None:
     """A chain of +, -, *, / with weights above a matrix product → one product and one sum."""
-    chain: list[tuple[str, Value, bool]] = []
+    chain: list[tuple[str, Value]] = []
     below = value
     while below.op in _AFFINE:
         left, right = below.inputs
         if right.is_weight and not left.is_weight:
-            chain.append((below.op, right, False))
+            chain.append((below.op, right))
             below = left
         elif left.is_weight and not right.is_weight and below.op in ("add", "mul"):
-            chain.append((below.op, left, False))
+            chain.append((below.op, left))
             below = right
         else:
             break
     if below.op != "matmul" or not below.inputs[1].is_weight or len(below.inputs[1].shape) != 2:
         return None
     lanes = below.shape[-1]
-    if not any(op in ("mul", "div") for op, _, _ in chain) or any(w.shape not in ((), (1,), (lanes,)) for _, w, _ in chain):
+    if any(operand.shape not in ((), (1,), (lanes,)) for _, operand in chain):
+        return None
+    if not any(op in ("mul", "div") for op, _ in chain):
         return None
     matrix, shift = below.inputs[1], None
-    for op, operand, _ in reversed(chain):
+    for op, operand in reversed(chain):
         if op in ("mul", "div"):
             matrix = apply(op, matrix, operand)
             shift = None if shift is None else apply(op, shift, operand)

@@ -1,0 +1,60 @@
+"""All supersteps in one process: the fused tier, and the transport of tests. Blocks in threads; an exchange is arrays.
+
+Comes in: a plan and all blocks. Goes out: each block's outputs. Payloads are gathered when a tile asks for them, so
+at no time is more than one payload per thread in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from threadpoolctl import threadpool_limits
+
+from pipeline.blocks import LOOPS, Block, FloatArray
+from pipeline.plan.plan import Plan
+from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.superstep import Receive, Values, compute, payload
+
+Done = Callable[[int, int], None]
+"""Called after each block of each superstep: (superstep, block)."""
+
+
+def run_fused(
+    plan: Plan, blocks: Sequence[Block], threads: int = 1, done: Done | None = None
+) -> list[Mapping[str, FloatArray]]:
+    """Runs a plan over a whole graph.
+
+    Returns
+    -------
+    For each block: output name → (n, *shape) float32, in local order.
+    """
+    assert plan.compiled is not None  # compile before the threads start
+    held: list[Values] = [{} for _ in blocks]
+    # One BLAS thread per block thread: two pools would fight for the cores, and the bits depend on their number.
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        for step in plan.steps:
+            work = partial(_one, plan, step, blocks, held, done)
+            held = list(pool.map(work, blocks))
+    outputs = plan.program.outputs
+    return [{name: values[value.id] for name, value in outputs.items()} for values in held]
+
+
+def _one(
+    plan: Plan, step: Superstep, blocks: Sequence[Block], held: list[Values], done: Done | None, block: Block
+) -> Values:
+    values = compute(plan, step, block, held[block.index], _receiver(block, blocks, held))
+    if done is not None:
+        done(step.number, block.index)
+    return values
+
+
+def _receiver(block: Block, blocks: Sequence[Block], held: list[Values]) -> Receive:
+    def receive(shipment: Shipment, source: int) -> FloatArray:
+        sender = block.index if source == LOOPS else source
+        target = LOOPS if source == LOOPS else block.index
+        rows = blocks[sender].sends[shipment.edge_type][target]
+        return payload(shipment, rows, held[sender])
+
+    return receive

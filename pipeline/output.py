@@ -1,0 +1,96 @@
+"""The result table: one row per node, the user's id first, then the model's outputs.
+
+Comes in: a block's outputs as arrays. Goes out: Arrow batches, and the schema that Spark is told. Knows nothing of how
+the outputs were computed.
+
+A run's own clock travels beside the rows, in two columns that infer.py takes out again before anybody sees them: it is
+never shuffled, because Spark compares the rows of a repeated task with those of the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.blocks import FloatArray
+from pipeline.columns import ID
+from pipeline.formula.values import Value
+
+PREDICTED = "predicted"  # int: position of the largest lane of the first output
+PROBABILITY = "probability"  # float: its share in the softmax over the lanes
+SUPERSTEP = "__superstep"  # clock rows only
+MILLISECONDS = "__milliseconds"
+
+# 64k rows of 32 lanes are 8 MB: large enough for Arrow, small enough for the JVM's copies of a batch.
+BATCH_LANES = 1 << 21
+
+
+@dataclass(frozen=True)
+class OutputTable:
+    """What the result looks like: the id's type, the outputs' widths, whether classes are added."""
+
+    id_type: str
+    """int64 or string."""
+    outputs: Mapping[str, tuple[int, ...]]
+    """Output → shape of a row; () is one number."""
+    classify: bool = False
+
+    @staticmethod
+    def of(outputs: Mapping[str, Value], id_type: str, classify: bool) -> OutputTable:
+        return OutputTable(id_type, {name: value.shape for name, value in outputs.items()}, classify)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the batches, the clock's columns included."""
+        fields = [pa.field(ID, pa.string() if self.id_type == "string" else pa.int64())]
+        for name, shape in self.outputs.items():
+            fields.append(pa.field(name, pa.float32() if shape == () else pa.list_(pa.float32())))
+        if self.classify:
+            fields += [pa.field(PREDICTED, pa.int32()), pa.field(PROBABILITY, pa.float32())]
+        return pa.schema([*fields, pa.field(SUPERSTEP, pa.int32()), pa.field(MILLISECONDS, pa.int32())])
+
+    @property
+    def ddl(self) -> str:
+        """The same schema in Spark's words."""
+        words = {pa.int64(): "bigint", pa.string(): "string", pa.float32(): "float", pa.int32(): "int"}
+        return ", ".join(
+            f"`{field.name}` {words.get(field.type, 'array<float>')}" for field in self.schema
+        )
+
+    def batches(self, ids: pa.Array, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
+        """The rows of a block: ids (n,), outputs (n, *shape) float32."""
+        lanes = max(1, sum(int(np.prod(shape)) for shape in self.outputs.values()))
+        size = max(1, BATCH_LANES // lanes)
+        for start in range(0, len(ids), size):
+            rows = slice(start, min(start + size, len(ids)))
+            arrays = [ids[rows].cast(self.schema.field(ID).type)]
+            arrays += [_column(outputs[name][rows], shape) for name, shape in self.outputs.items()]
+            if self.classify:
+                arrays += classes(next(iter(outputs.values()))[rows])
+            empty = pa.nulls(len(arrays[0]), pa.int32())
+            yield pa.RecordBatch.from_arrays([*arrays, empty, empty], schema=self.schema)
+
+    def clock(self, superstep: int, seconds: float) -> pa.RecordBatch:
+        """One row that tells how long a superstep took in this task."""
+        row = dict.fromkeys(self.schema.names) | {SUPERSTEP: superstep, MILLISECONDS: round(1000 * seconds)}
+        return pa.RecordBatch.from_pylist([row], schema=self.schema)
+
+
+def classes(logits: FloatArray) -> list[pa.Array]:
+    """Predicted class and its probability of (n, classes) logits; a tie goes to the lower class."""
+    flat = logits.reshape(len(logits), -1)
+    best = flat.argmax(axis=1).astype(np.int32)
+    highest = flat.max(axis=1, keepdims=True)
+    share = 1 / np.exp(flat - highest).sum(axis=1)
+    return [pa.array(best), pa.array(share.astype(np.float32))]
+
+
+def _column(values: FloatArray, shape: tuple[int, ...]) -> pa.Array:
+    if shape == ():
+        return pa.array(np.ascontiguousarray(values))
+    width = int(np.prod(shape))
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * width
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values).reshape(-1)))

@@ -1,0 +1,63 @@
+"""`explain`: what a run would do, before it does it: supersteps, what each ships, bytes for this graph, tier and why.
+
+Comes in: a model and a prepared graph's manifest. Goes out: text. Starts no work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.formula.values import Value
+from pipeline.model import Model
+from pipeline.plan.memory import Choice, Counts, block_bytes, kept_bytes, shipped_bytes, shipped_rows, size
+from pipeline.plan.plan import Plan
+from pipeline.plan.schedule import Superstep, edges_of
+
+
+def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: Choice) -> str:
+    """The plan of a model on a prepared graph, for people."""
+    counts, totals = Counts.of(manifest), manifest["totals"]
+    numbers = plan.program.numbers
+    reads = ", ".join(f"{name} ({width})" for name, width in model.inputs.items())
+    gives = ", ".join(f"{name} ({width})" for name, width in model.outputs.items())
+    per_task = [block_bytes(plan, counts, block) for block in range(counts.blocks)]
+    heaviest, median = max(counts.edges, default=0), sorted(counts.edges)[counts.blocks // 2]
+    lines = [
+        f"graph    {totals['nodes']:,} nodes, {totals['edges']:,} edges ({totals['self_loops']:,} self-loops), "
+        f"largest in-degree {totals['max_in_degree']:,}",
+        f"         {counts.blocks} blocks; the heaviest has {heaviest:,} edges, the median {median:,}",
+        f"model    {model.origin}: reads {reads or 'no columns'}; gives {gives}",
+        f"tier     {choice.tier}: {choice.reason}",
+        f"memory   {size(max(per_task))} for the largest block of the distributed tier",
+        "",
+    ]
+    for step in plan.steps:
+        lines += _superstep(plan, step, counts, numbers)
+    return "\n".join(lines)
+
+
+def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int, int]) -> list[str]:
+    lines = [f"superstep {step.number}"]
+    for phase in step.phases:
+        computed = [value for value in phase.nodes if value.op not in ("input", "fill")]
+        if computed:
+            lines.append("  nodes   " + ", ".join(_say(value, numbers) for value in computed))
+        lines += [f"  edges   {_say(entry, numbers)} over {edges_of(entry)}" for entry in phase.reductions]
+    for shipment in step.ships:
+        values = ", ".join(f"%{numbers[value.id]}{list(value.shape)}" for value in shipment.values)
+        lines.append(
+            f"  ships   {values}: {shipment.width} lanes × {shipped_rows(counts, step):,} rows = "
+            f"{size(shipped_bytes(counts, step))}"
+        )
+    if step.keeps:
+        lanes = sum(value.width for value in step.keeps)
+        lines.append(f"  keeps   {lanes} lanes per node = {size(kept_bytes(counts, step))}")
+    if step is plan.steps[-1]:
+        outputs = plan.program.outputs.items()
+        lines.append("  gives   " + ", ".join(f"{name} = %{numbers[value.id]}" for name, value in outputs))
+    return lines
+
+
+def _say(value: Value, numbers: Mapping[int, int]) -> str:
+    return f"%{numbers[value.id]} {value.op}{list(value.shape)}"

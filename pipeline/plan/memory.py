@@ -1,0 +1,133 @@
+"""Bytes: what a run ships and holds, and the tier that follows from it.
+
+Comes in: a plan, and the counts of a prepared graph (its manifest). Goes out: bytes per exchange, bytes per task, and a
+tier with the reason in words. Reads no block and starts no work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.formula.spaces import Nodes
+from pipeline.plan.levels import local_values
+from pipeline.plan.plan import Plan
+from pipeline.plan.schedule import Superstep
+
+FLOAT = 4  # bytes
+# What a Python worker holds before it has seen any data: interpreter, NumPy, pyarrow, Numba, loaded kernels.
+WORKER_BYTES = 250 << 20
+# Arrow batches on their way in and out, chunks of node values, the allocator's slack.
+SLACK = 1.3
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What of a graph's size matters: totals, and the same per block."""
+
+    nodes: Sequence[int]
+    edges: Sequence[int]
+    payload_in: Sequence[int]
+    """Rows that all tiles of a block need for one exchange."""
+    payload_own: Sequence[int]
+    """Of these, rows of the block itself."""
+    loops: Sequence[int]
+    static_bytes: Sequence[int]
+
+    @staticmethod
+    def of(manifest: Mapping[str, Any]) -> Counts:
+        block = manifest["per_block"]
+        static = [a + b for a, b in zip(block["static_bytes"], block["sends_bytes"], strict=True)]
+        return Counts(
+            block["nodes"],
+            block["edges"],
+            block["payload_rows_in"],
+            block["payload_rows_own"],
+            block["self_loops"],
+            static,
+        )
+
+    @property
+    def blocks(self) -> int:
+        return len(self.nodes)
+
+
+def shipped_rows(counts: Counts, step: Superstep) -> int:
+    """Rows of all payloads that a superstep ships, to other blocks and to itself."""
+    rows = sum(counts.payload_in)
+    return sum(rows + (sum(counts.loops) if shipment.loops else 0) for shipment in step.ships)
+
+
+def shipped_bytes(counts: Counts, step: Superstep) -> int:
+    """Bytes of these rows."""
+    rows, loops = sum(counts.payload_in), sum(counts.loops)
+    return sum((rows + (loops if s.loops else 0)) * s.width * FLOAT for s in step.ships)
+
+
+def kept_bytes(counts: Counts, step: Superstep) -> int:
+    """Bytes of state that blocks carry over to the next superstep."""
+    return sum(counts.nodes) * _lanes(step) * FLOAT
+
+
+def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
+    """The most that one block needs in any superstep of the distributed tier: static parts, payloads, values."""
+    nodes, most = counts.nodes[block], 0
+    for step in plan.steps:
+        received = sum(s.width for s in step.receives) * counts.payload_in[block]
+        sent = sum(s.width for s in step.ships) * counts.payload_in[block]
+        most = max(most, (received + sent + nodes * _live_lanes(plan, step)) * FLOAT)
+    return counts.static_bytes[block] + most
+
+
+def fused_bytes(plan: Plan, counts: Counts) -> int:
+    """What the fused tier needs: every block's static parts, and every node value that is alive at once."""
+    lanes = max(_live_lanes(plan, step) for step in plan.steps)
+    return sum(counts.static_bytes) + sum(counts.nodes) * lanes * FLOAT
+
+
+def _lanes(step: Superstep) -> int:
+    return sum(value.width for value in step.keeps)
+
+
+def _live_lanes(plan: Plan, step: Superstep) -> int:
+    """Lanes per node that exist at once in a superstep: what came in, and what it computes and somebody reads whole."""
+    before = plan.steps[step.number - 1] if step.number else None
+    came = {value.id: value for value in before.keeps} if before else {}
+    if before:
+        came |= {value.id: value for shipment in before.ships for value in shipment.values}
+    here = {value.id: value for value in step.reductions}
+    here |= {value.id: value for value in step.keeps}
+    here |= {value.id: value for shipment in step.ships for value in shipment.values}
+    for reduction in step.reductions:
+        here |= {value.id: value for value in local_values(reduction)}
+    if step is plan.steps[-1]:
+        here |= {value.id: value for value in plan.program.outputs.values()}
+    features = {v.id for v in step.computed if v.op == "input" and isinstance(v.space, Nodes)}
+    return sum(value.width for value in (came | here).values() if value.id not in features)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A tier, and why."""
+
+    tier: str
+    reason: str
+
+
+def choose_tier(plan: Plan, counts: Counts, task_memory: int, wanted: str = "auto") -> Choice:
+    """fused if the whole run fits one task, else distributed; or what the user wants."""
+    need = WORKER_BYTES + int(SLACK * fused_bytes(plan, counts))
+    fits = f"the whole run needs about {size(need)} in one task, which has {size(task_memory)}"
+    if wanted != "auto":
+        return Choice(wanted, f"asked for; {fits}")
+    return Choice("fused" if need <= task_memory else "distributed", fits)
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1.5 GB."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,50 @@
+"""What a task has: memory and cores, as far as the cluster's settings tell.
+
+Comes in: a session, or None where no Spark is running. Goes out: numbers. The Python worker's memory is not managed by
+Spark: on a cluster it is the executor's overhead, on one machine what is free.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Of what is free on this machine, for one task that has it to itself; the JVM, which is already running, and the page
+# cache want the rest.
+LOCAL_SHARE = 0.6
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def is_local(spark: SparkSession | None) -> bool:
+    """Whether tasks run on this machine, in one JVM with the driver."""
+    return spark is None or (spark.conf.get("spark.master", "") or "").startswith("local[")
+
+
+def task_memory(spark: SparkSession | None) -> int:
+    """Bytes that the Python worker of one task may use."""
+    if spark is None or is_local(spark):
+        return int(LOCAL_SHARE * psutil.virtual_memory().available)
+    memory = _bytes(spark.conf.get("spark.executor.memory", "1g") or "1g")
+    overhead = spark.conf.get("spark.executor.memoryOverhead", None)
+    given = _bytes(overhead) if overhead else max(384 << 20, memory // 10)
+    tasks = max(1, int(spark.conf.get("spark.executor.cores", "1") or 1) // task_cores(spark))
+    return given // tasks
+
+
+def task_cores(spark: SparkSession | None) -> int:
+    """Cores of one task; on this machine a task that runs alone has all of them."""
+    if spark is None or is_local(spark):
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(spark.conf.get("spark.task.cpus", "1") or 1)
+
+
+def _bytes(text: str) -> int:
+    """Spark's sizes: "4g", "512m"; a bare number is MiB."""
+    match = re.fullmatch(r"(\d+)\s*([kmgt]?)b?", text.strip().lower())
+    return int(match[1]) * _UNITS[match[2] or "m"] if match else 1 << 30

@@ -1,0 +1,183 @@
+"""A superstep as a Spark stage, and a whole run as one: the two functions that run inside tasks.
+
+Comes in: Arrow batches of rows (columns.ROW_DDL). Goes out: rows for the next superstep, or the result table. Knows of
+Spark only the shape of a mapInArrow function: an iterator of batches in, an iterator of batches out. We use mapInArrow
+where SQL functions are the usual advice, because a superstep is loops over arrays that no SQL function expresses.
+
+Rows are grouped by their explicit target column: where Spark placed them is speed, never correctness.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from pipeline.blocks import LOOPS, Block, FloatArray
+from pipeline.fused import run_fused
+from pipeline.output import OutputTable
+from pipeline.plan.plan import Plan
+from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.progress import mark
+from pipeline.rows import (
+    FEATURES, ID_OFFSETS, IDS, SENDS, TILES, Row, array_rows, block_from_rows, from_batches, join, to_batches
+)  # fmt: skip
+from pipeline.schema import EdgeType
+from pipeline.storage import read_block
+from pipeline.superstep import Values, compute, payload
+
+# kinds of rows that a run makes; those of a block are in rows.py
+SEED = "seed"  # empty: every block takes part in every superstep, whether or not anything is sent to it
+STATE = "state"  # NAME is the value's number in the program; from the block to itself
+PAYLOAD = "payload"  # NAME is the edge type
+CLOCK = "clock"  # PART is milliseconds, NAME the superstep; taken out before the shuffle
+
+Worker = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every task of a run is told."""
+
+    plan: Plan
+    table: OutputTable
+    path: str | None
+    """Where a task reads its blocks itself; None: they come as rows."""
+    marks: str | None = None
+    """Where finished blocks are marked for the progress bar."""
+    threads: int = 1
+
+
+def static_kinds(step: Superstep, last: bool) -> tuple[str, ...]:
+    """The kinds of static rows that a superstep needs of its block."""
+    kinds = [IDS, ID_OFFSETS]  # always: they tell how many nodes there are
+    if step.features:
+        kinds.append(FEATURES)
+    if step.reductions:
+        kinds += TILES
+    if step.ships or not last:
+        kinds.append(SENDS)
+    return tuple(kinds)
+
+
+def seed_rows(blocks: int) -> pa.Table:
+    """The rows that start a run whose tasks read their blocks themselves: one per block."""
+    return pa.Table.from_batches(to_batches(_seed(block) for block in range(blocks)))
+
+
+def superstep_worker(run: Run, number: int) -> Worker:
+    """The task of one superstep: for each block among its rows, the rows of the next superstep or of the result."""
+
+    def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        step, last = run.plan.steps[number], number == len(run.plan.steps) - 1
+        arrived: dict[int, list[Row]] = defaultdict(list)
+        for row in from_batches(batches):
+            arrived[row.target].append(row)
+        for index in sorted(arrived):
+            started = time.perf_counter()
+            rows = arrived.pop(index)
+            block = _block(run, index, rows, static_kinds(step, last))
+            with threadpool_limits(1):
+                values = compute(run.plan, step, block, _state(run.plan, rows), _receiver(rows))
+            seconds = time.perf_counter() - started
+            if last:
+                outputs = {name: values[value.id] for name, value in run.plan.program.outputs.items()}
+                yield from run.table.batches(next(iter(block.ids.values())), outputs)
+                yield run.table.clock(number, seconds)
+            else:
+                yield from to_batches(_next_rows(run.plan, step, block, values))
+                yield from to_batches([_clock(index, number, seconds)])
+            mark(run.marks, number, index)
+
+    return work
+
+
+def fused_worker(run: Run) -> Worker:
+    """The task of a whole run: all blocks, all supersteps, one task."""
+
+    def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        arrived: dict[int, list[Row]] = defaultdict(list)
+        for row in from_batches(batches):
+            arrived[row.target].append(row)
+        if not arrived:
+            return  # one of the empty partitions
+        started = time.perf_counter()
+        kinds = (IDS, ID_OFFSETS, FEATURES, *TILES, SENDS)
+        blocks = [_block(run, index, arrived.pop(index), kinds) for index in sorted(arrived)]
+        clock = {step.number: 0.0 for step in run.plan.steps}
+        last = [time.perf_counter()]
+        yield run.table.clock(-1, last[0] - started)
+
+        def done(superstep: int, block: int) -> None:
+            now = time.perf_counter()
+            clock[superstep] += now - last[0]
+            last[0] = now
+            mark(run.marks, superstep, block)
+
+        results = run_fused(run.plan, blocks, run.threads, done)
+        for superstep, seconds in clock.items():
+            yield run.table.clock(superstep, seconds)
+        for block, outputs in zip(blocks, results, strict=True):
+            yield from run.table.batches(next(iter(block.ids.values())), outputs)
+
+    return work
+
+
+def _block(run: Run, index: int, rows: list[Row], kinds: tuple[str, ...]) -> Block:
+    if run.path is not None:
+        return read_block(run.path, index, kinds)
+    return block_from_rows(index, rows)
+
+
+def _state(plan: Plan, rows: list[Row]) -> Values:
+    chunks: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.kind == STATE:
+            chunks[row.name].append(row)
+    state = {}
+    for name, parts in chunks.items():
+        value = plan.program.values[int(name)]
+        state[value.id] = join(parts).reshape(-1, *value.shape)
+    return state
+
+
+def _receiver(rows: list[Row]) -> Callable[[Shipment, int], FloatArray]:
+    chunks: dict[tuple[EdgeType, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.kind == PAYLOAD:
+            chunks[EdgeType.parse(row.name), row.source].append(row)
+
+    def receive(shipment: Shipment, source: int) -> FloatArray:
+        # once: each tile's payload is dropped when the tile is done... unless a second reduction wants it
+        received: FloatArray = join(chunks[shipment.edge_type, source])
+        return received
+
+    return receive
+
+
+def _next_rows(plan: Plan, step: Superstep, block: Block, values: Values) -> Iterator[Row]:
+    here = block.index
+    yield _seed(here)
+    numbers = plan.program.numbers
+    for value in step.keeps:
+        array = np.ascontiguousarray(values[value.id]).reshape(len(values[value.id]), value.width)
+        yield from array_rows(here, here, STATE, str(numbers[value.id]), array)
+    for shipment in step.ships:
+        for target, rows in sorted(block.sends.get(shipment.edge_type, {}).items()):
+            if target == LOOPS and not shipment.loops:
+                continue
+            to, source = (here, LOOPS) if target == LOOPS else (target, here)
+            yield from array_rows(to, source, PAYLOAD, str(shipment.edge_type), payload(shipment, rows, values))
+
+
+def _seed(block: int) -> Row:
+    return next(array_rows(block, block, SEED, "", np.empty(0, np.uint8)))
+
+
+def _clock(block: int, superstep: int, seconds: float) -> Row:
+    return Row(block, block, CLOCK, str(superstep), "", 0, round(1000 * seconds), np.empty(0, np.uint8))

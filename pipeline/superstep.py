@@ -1,0 +1,174 @@
+"""The block program: one superstep of one block. Arrays in, arrays out.
+
+Comes in: a plan, a superstep of it, a block, the block's state, and a function that gives the payload from another
+block. Goes out: the node values that somebody still needs. Knows nothing of Spark: the same function runs in one
+process (fused.py) and behind a shuffle (stage.py), with the same bits, because the order of every sum is fixed here:
+tiles by source block, edges in tile order, node rows in chunks of ROW_CHUNK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.blocks import LOOPS, Block, FloatArray, IntArray, Tile
+from pipeline.compiler import CompiledReduction
+from pipeline.formula.interpret import execute_rows
+from pipeline.formula.spaces import ALL, Nodes
+from pipeline.formula.spaces import LOOPS as LOOPS_PART
+from pipeline.formula.values import Value
+from pipeline.kernels.gather import gather_rows
+from pipeline.plan.plan import Plan
+from pipeline.plan.schedule import Phase, Shipment, Superstep, edges_of
+
+# Node values pass through the cache in chunks: 4096 rows of 64 lanes are 1 MB. A constant, because BLAS may sum another
+# way for another number of rows.
+ROW_CHUNK = 4096
+
+Receive = Callable[[Shipment, int], FloatArray]
+"""(shipment, source block or LOOPS) → the payload, (send list's length, shipment.width) float32."""
+Values = dict[int, FloatArray]
+"""Value.id → (n, *shape) float32, C order."""
+
+
+@dataclass
+class _Work:
+    plan: Plan
+    step: Superstep
+    block: Block
+    values: Values
+    receive: Receive
+
+    def read(self, value: Value) -> FloatArray:
+        """A node value of this block, whole."""
+        return self.values[value.id]
+
+    def nodes(self, value: Value) -> int:
+        assert isinstance(value.space, Nodes)
+        return self.block.nodes(value.space.type)
+
+
+def compute(plan: Plan, step: Superstep, block: Block, state: Mapping[int, FloatArray], receive: Receive) -> Values:
+    """Runs a superstep on a block.
+
+    Returns
+    -------
+    The values that outlive it: those the step keeps, those it ships, and in the last step the outputs.
+    """
+    work = _Work(plan, step, block, dict(state), receive)
+    with np.errstate(all="ignore"):
+        for phase in step.phases:
+            _run_nodes(work, phase)
+            for reduction in phase.reductions:
+                work.values[reduction.id] = _reduce(work, plan.compiled[reduction.id])
+    wanted = {value.id: value for value in step.keeps}
+    wanted |= {value.id: value for shipment in step.ships for value in shipment.values}
+    if step is plan.steps[-1]:
+        wanted |= {value.id: value for value in plan.program.outputs.values()}
+    return {number: work.values[number] for number in wanted}
+
+
+def payload(shipment: Shipment, rows: IntArray, values: Mapping[int, FloatArray]) -> FloatArray:
+    """The rows of a shipment that one send list names: (k, shipment.width) float32."""
+    out = np.empty((len(rows), shipment.width), np.float32)
+    for value in shipment.values:
+        gather_rows(read_only(_flat(values[value.id], value)), read_only(rows), shipment.offsets[value.id], out)
+    return out
+
+
+def tiles_for(reduction: CompiledReduction, block: Block) -> list[tuple[int, Tile]]:
+    """The tiles that a reduction runs over, in the order that fixes its sums: self-loops, then source blocks 0, 1, …"""
+    part = reduction.edges.part
+    tiles = block.tiles.get(reduction.edges.type, {})
+    return [
+        (source, tiles[source])
+        for source in sorted(tiles)
+        if part == ALL or (source == LOOPS) == (part == LOOPS_PART)
+    ]
+
+
+def _reduce(work: _Work, reduction: CompiledReduction) -> FloatArray:
+    accumulator = reduction.start(work.nodes(reduction.value), work.read)
+    shipment = _shipment(work.step, reduction.value)
+    nothing = np.zeros((1, 1), np.float32)
+    for source, tile in tiles_for(reduction, work.block):
+        received = work.receive(shipment, source) if shipment and reduction.sent else nothing
+        reduction.add(accumulator, tile, received, work.read)
+    return reduction.finish(accumulator)
+
+
+def _shipment(step: Superstep, reduction: Value) -> Shipment | None:
+    return next((s for s in step.receives if s.edge_type == edges_of(reduction).type), None)
+
+
+def _run_nodes(work: _Work, phase: Phase) -> None:
+    """Node values of a phase, chunk by chunk; only those that are read outside of it become whole arrays."""
+    outside = _read_outside(work, phase)
+    by_type: dict[str, list[Value]] = {}
+    for value in phase.nodes:
+        assert isinstance(value.space, Nodes)
+        if value.op == "input":
+            column = work.block.features[value.space.type][value.attributes["name"]]
+            work.values[value.id] = column.reshape(len(column), *value.shape)
+        else:
+            by_type.setdefault(value.space.type, []).append(value)
+    for node_type, values in by_type.items():
+        count = work.block.nodes(node_type)
+        for value in values:
+            if value.id in outside:
+                work.values[value.id] = np.empty((count, *value.shape), np.float32)
+        for start in range(0, count, ROW_CHUNK):
+            _run_chunk(work, values, slice(start, min(start + ROW_CHUNK, count)), outside)
+
+
+def _run_chunk(work: _Work, values: list[Value], rows: slice, outside: set[int]) -> None:
+    chunk: dict[int, npt.NDArray[Any]] = {}
+
+    def operand(value: Value) -> npt.NDArray[Any]:
+        if value.id not in chunk:
+            if value.op == "weight":
+                chunk[value.id] = work.plan.weights[value.attributes["name"]]
+            elif value.op == "constant":
+                chunk[value.id] = np.asarray(value.attributes["value"], np.float32)
+            else:
+                chunk[value.id] = work.values[value.id][rows]
+        return chunk[value.id]
+
+    for value in values:
+        if value.op == "fill":
+            result = np.full((rows.stop - rows.start, *value.shape), value.attributes["value"], np.float32)
+        else:
+            result = execute_rows(value, [operand(entry) for entry in value.inputs])
+        chunk[value.id] = result
+        if value.id in outside:
+            work.values[value.id][rows] = result
+
+
+def _read_outside(work: _Work, phase: Phase) -> set[int]:
+    """Ids of the values that others than the node values of this phase read."""
+    step = work.step
+    inside = {value.id for value in phase.nodes}
+    outside = {value.id for value in step.keeps} | {v.id for shipment in step.ships for v in shipment.values}
+    if step is work.plan.steps[-1]:
+        outside |= {value.id for value in work.plan.program.outputs.values()}
+    for reduction in step.reductions:
+        outside |= {value.id for value in work.plan.compiled[reduction.id].local}
+    for other in step.phases:
+        if other is not phase:
+            outside |= {entry.id for value in other.nodes for entry in value.inputs}
+    return outside & inside
+
+
+def _flat(array: FloatArray, value: Value) -> FloatArray:
+    return array.reshape(len(array), value.width)
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A view that Numba types as Arrow's views, so that a kernel is compiled once and not for each of the two."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
