@@ -6,7 +6,7 @@ Comes in: a program, weights, a graph as arrays. Goes out: the outputs. Everythi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import ALL, ALL_SELF, BASE_PART, LOOPS, PROPER, PROPER_SELF, Edges, Nodes
-from pipeline.formula.values import Value
+from pipeline.formula.values import Value, topological
 from pipeline.schema import EDGE, NODE, EdgeType
 
 Array = npt.NDArray[Any]
@@ -100,16 +100,20 @@ def interpret(
     -------
     Output name → (n, *shape) array of `dtype`, in the node order of the graph.
     """
-    with np.errstate(all="ignore"):
-        return _run(program, weights, graph, np.dtype(dtype))
-
-
-def _run(program: Program, weights: Mapping[str, Array], graph: GraphArrays, dtype: np.dtype[Any]) -> dict[str, Array]:
-    results: dict[int, Array] = {}
-    for value in program.values:
-        inputs = [results[operand.id] for operand in value.inputs]
-        results[value.id] = np.asarray(_execute(value, inputs, weights, graph, dtype), dtype)
+    results = evaluate(program.outputs.values(), weights, graph, dtype)
     return {name: results[value.id] for name, value in program.outputs.items()}
+
+
+def evaluate(
+    values: Iterable[Value], weights: Mapping[str, Array], graph: GraphArrays, dtype: npt.DTypeLike = np.float64
+) -> dict[int, Array]:
+    """Value.id → its array, for the values given and all that they need."""
+    results: dict[int, Array] = {}
+    with np.errstate(all="ignore"):
+        for value in topological(values):
+            inputs = [results[operand.id] for operand in value.inputs]
+            results[value.id] = np.asarray(_execute(value, inputs, weights, graph, np.dtype(dtype)), dtype)
+    return results
 
 
 def _execute(

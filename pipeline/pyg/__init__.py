@@ -1,0 +1,10 @@
+"""PyTorch Geometric modules as programs: the only place that imports torch.
+
+In reading order: importer (the page that tells it), arguments and example (what forward is given), recording and
+recorder (one forward, operation by operation), symbols and layout (what a tensor stands for), the tables aten_*.py,
+library, check, load.
+"""
+
+from pipeline.pyg.importer import import_module
+
+__all__ = ["import_module"]

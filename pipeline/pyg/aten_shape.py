@@ -1,0 +1,295 @@
+"""aten operations that only arrange: views, moves of axes, slices, joins.
+
+Lanes may be arranged freely; rows may not: a node or an edge keeps its number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.formula.spaces import BASE_PART, SELF_PART, Edges, Nodes
+from pipeline.formula.values import Value, apply, fill
+from pipeline.pyg.call import Call, Handler, need_rows, say
+from pipeline.pyg.layout import align, broadcast_to, expand, lane_axis, permute, reshape, transpose, view, with_value
+from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, Opaque, PartMask, Refusal, Rows, Symbol
+
+
+def _same(call: Call) -> Symbol:
+    """detach, clone, contiguous, …: the same numbers."""
+    symbol: Symbol = call["self"]
+    return call.learned(call.outputs[0], lambda: symbol.value) if isinstance(symbol, Learned) else symbol
+
+
+def _view(call: Call) -> Symbol:
+    """view, reshape, unsqueeze, squeeze, …: the same elements in the same order, in the shape that came out."""
+    symbol, shape = call["self"], call.shape
+    if isinstance(symbol, Rows):
+        return view(symbol, call.count(symbol), shape)
+    if isinstance(symbol, Learned):
+        return call.learned(call.outputs[0], lambda: reshape(symbol.value, shape))
+    if isinstance(symbol, End):
+        return End(symbol.edges, symbol.which, _row_axis(shape, call.sizes.counts[symbol.edges]))
+    if isinstance(symbol, NodeNumbers) and not symbol.twice:
+        return symbol
+    if shape == tuple(call.tensors["self"].shape):
+        return symbol
+    raise Refusal(f"rearranges {say(symbol)} to {shape}")
+
+
+def _row_axis(shape: Sequence[int], count: int) -> int:
+    if list(shape).count(count) != 1:
+        raise Refusal(f"rearranges a row of edge_index to {tuple(shape)}")
+    return list(shape).index(count)
+
+
+def _permute(call: Call) -> Symbol:
+    symbol, rank = call["self"], call.tensors["self"].dim()
+    if call.operation == "permute":
+        dims = [dim % rank for dim in call["dims"]]
+    else:
+        dims = list(range(rank))
+        a, b = (0, rank - 1) if call.operation == "t" else (call["dim0"] % rank, call["dim1"] % rank)
+        dims[a], dims[b] = dims[b], dims[a]
+    if isinstance(symbol, Rows):
+        return permute(symbol, dims)
+    if isinstance(symbol, Learned):
+        return call.learned(call.outputs[0], lambda: transpose(symbol.value, dims))
+    if isinstance(symbol, End):
+        return End(symbol.edges, symbol.which, dims.index(symbol.axis))
+    raise Refusal(f"moves the axes of {say(symbol)}")
+
+
+def _expand(call: Call) -> Symbol:
+    return _expanded(call["self"], call, call.shape)
+
+
+def _expanded(symbol: Any, call: Call, shape: Sequence[int]) -> Symbol:
+    if isinstance(symbol, Opaque):
+        raise symbol.error
+    if isinstance(symbol, Rows):
+        return expand(symbol, call.count(symbol), shape)
+    if isinstance(symbol, Learned):
+        return _spread(symbol, call, shape)
+    new = len(shape) - call.tensors["self"].dim()
+    if isinstance(symbol, End):
+        return End(symbol.edges, symbol.which, symbol.axis + new)
+    if isinstance(symbol, NodeNumbers) and tuple(shape[:-1]) == (2,):
+        return NodeNumbers(twice=True)
+    raise Refusal(f"repeats {say(symbol)}")
+
+
+def _spread(learned: Learned, call: Call, shape: Sequence[int]) -> Symbol:
+    """A weight repeated; in every row, where a new size is a number of rows."""
+    old = (*(1 for _ in range(len(shape) - learned.tensor.dim())), *learned.tensor.shape)
+    spaces = [(axis, call.sizes.space(size)) for axis, size in enumerate(shape) if old[axis] == 1]
+    rows = [(axis, space) for axis, space in spaces if space is not None]
+    if not rows:
+        return call.learned(call.outputs[0], lambda: broadcast_to(reshape(learned.value, old), shape))
+    (axis, space), *more = rows
+    if more:
+        raise Refusal(f"makes a dense array of {space} by {more[0][1]}")
+    lanes = (*shape[:axis], *shape[axis + 1 :])
+    value = reshape(learned.value, (*old[:axis], *old[axis + 1 :]))
+    return Rows(apply("mul", fill(1.0, space, lanes), value), axis)
+
+
+def _repeat(call: Call) -> Symbol:
+    symbol, repeats = call["self"], [int(times) for times in call["repeats"]]
+    if isinstance(symbol, NodeNumbers):
+        if not symbol.twice and repeats in ([2, 1], [2]) and call.shape[:-1] == (2,):
+            return NodeNumbers(twice=True)
+        raise Refusal("repeats the numbers of the nodes")
+    if isinstance(symbol, Learned):
+        if all(times == 1 or size == 1 for times, size in zip(repeats[::-1], call.tensors["self"].shape[::-1])):
+            return _spread(symbol, call, call.shape)
+        return call.learned(call.outputs[0], None)
+    rows = call.rows("self")
+    shape = call.tensors["self"].shape
+    rows = view(rows, call.count(rows), (*(1 for _ in range(len(repeats) - len(shape))), *shape))
+    for dim, times in enumerate(repeats):
+        if times != 1:
+            axis = lane_axis(rows, dim)
+            rows = with_value(rows, apply("concat", *[rows.value] * times, axis=axis))
+    return rows
+
+
+def _slice_lanes(rows: Rows, dim: int, start: int, stop: int, step: int = 1) -> Rows:
+    axis = lane_axis(rows, dim)
+    if (start, stop, step) == (0, rows.value.shape[axis], 1):
+        return rows
+    return with_value(rows, apply("slice", rows.value, axis=axis, start=start, stop=stop, step=step))
+
+
+def _drop(rows: Rows, dim: int) -> Rows:
+    """Without an axis of size 1."""
+    axis, shape = lane_axis(rows, dim), rows.value.shape
+    value = reshape(rows.value, (*shape[:axis], *shape[axis + 1 :]))
+    return Rows(value, rows.axis - int(dim % rows.rank < rows.axis), rows.before, rows.after)
+
+
+def _select(call: Call) -> Symbol:
+    return _selected(call, call["dim"], call["index"])
+
+
+def _selected(call: Call, dim: int, index: int) -> Symbol:
+    symbol = call["self"]
+    if isinstance(symbol, EdgeIndex) and dim % 2 == 0:
+        return End(symbol.edges, ("src", "dst")[index % 2])
+    if isinstance(symbol, EdgeIndex):
+        raise Refusal("takes one edge of edge_index", "a program may not depend on the graph that it is recorded on")
+    if isinstance(symbol, NodeNumbers) and symbol.twice and dim % 2 == 0:
+        return NodeNumbers()
+    rows = need_rows(symbol)
+    start = index % call.tensors["self"].shape[dim] if dim % rows.rank != rows.axis else 0
+    return _drop(_slice_lanes(rows, dim, start, start + 1), dim)
+
+
+def _slice(call: Call) -> Symbol:
+    symbol, dim = call["self"], call["dim"]
+    size = call.tensors["self"].shape[dim]
+    start, stop, step = slice(call["start"], call["end"], call["step"]).indices(size)
+    if (start, stop, step) == (0, size, 1):
+        return _same(call)
+    if isinstance(symbol, EdgeIndex) and dim % 2 == 0 and stop - start == 1:
+        return End(symbol.edges, ("src", "dst")[start], axis=1)
+    rows = need_rows(symbol)
+    if dim % rows.rank == rows.axis:
+        raise Refusal(f"takes some of the {rows.space} by their position", "every node and edge must be computed")
+    return _slice_lanes(rows, dim, start, stop, step)
+
+
+def _split(call: Call) -> tuple[Symbol, ...]:
+    """split, chunk, split_with_sizes: slices of the sizes that came out."""
+    dim, symbol = call["dim"], call["self"]
+    if isinstance(symbol, EdgeIndex) and dim % 2 == 0 and len(call.outputs) == 2:
+        return (End(symbol.edges, "src", axis=1), End(symbol.edges, "dst", axis=1))
+    rows = need_rows(symbol)
+    parts, start = [], 0
+    for output in call.outputs:
+        stop = start + output.shape[dim]
+        parts.append(_slice_lanes(rows, dim, start, stop))
+        start = stop
+    return tuple(parts)
+
+
+def _unbind(call: Call) -> tuple[Symbol, ...]:
+    symbol = call["self"]
+    if isinstance(symbol, Rows):
+        lane_axis(symbol, call["dim"])  # a Refusal once, not for each of a thousand rows
+    return tuple(_selected(call, call["dim"], index) for index in range(len(call.outputs)))
+
+
+def _cat(call: Call) -> Symbol:
+    return _joined(call["tensors"], [tensor.dim() for tensor in call.tensors["tensors"]], call["dim"])
+
+
+def _joined(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> Symbol:
+    first = symbols[0]
+    if isinstance(first, EdgeIndex) and len(symbols) == 2 and dim % 2 == 1:
+        return _with_self_loops(first, symbols[1])
+    rows = [need_rows(symbol) for symbol in symbols]
+    pattern = rows[0]
+    if dim % pattern.rank == pattern.axis:
+        return _extended(rows)
+    pattern, values = align(rows)
+    if len({r.rank for r in rows}) != 1 or len(set(ranks)) != 1:
+        raise Refusal("joins tensors of different ranks")
+    return with_value(pattern, apply("concat", *values, axis=lane_axis(pattern, dim)))
+
+
+def _with_self_loops(index: EdgeIndex, loops: Any) -> Symbol:
+    """edge_index followed by one self-loop per node."""
+    if loops != NodeNumbers(twice=True) or index.edges.part not in SELF_PART:
+        raise Refusal("adds other edges to edge_index than one self-loop per node", "store these edges in the table")
+    return EdgeIndex(Edges(index.edges.type, SELF_PART[index.edges.part]))
+
+
+def _extended(rows: Sequence[Rows]) -> Symbol:
+    """Edge values followed by node values: the values of edges with added self-loops."""
+    if len(rows) != 2 or not isinstance(rows[0].space, Edges) or not isinstance(rows[1].space, Nodes):
+        raise Refusal("joins " + " and ".join(str(r.space) for r in rows) + " one after the other")
+    if rows[0].space.part in BASE_PART:
+        raise Refusal("adds self-loops twice")
+    if any(r.axis or r.before or r.after for r in rows):
+        raise Refusal("joins rows that are not the first axis")
+    return Rows(apply("extend", rows[0].value, rows[1].value))
+
+
+def _stack(call: Call) -> Symbol:
+    symbols, dim = call["tensors"], call["dim"]
+    if all(isinstance(symbol, End) for symbol in symbols) and len(symbols) == 2 and call.shape[0] == 2:
+        src, dst = symbols
+        if (src.which, dst.which, src.edges) == ("src", "dst", dst.edges):
+            return EdgeIndex(src.edges)
+        raise Refusal("reverses edges", "store the reversed edges as rows of the edge table")
+    if all(symbol == NodeNumbers() for symbol in symbols) and call.shape[:-1] == (2,):
+        return NodeNumbers(twice=True)
+    dim = dim % len(call.shape)
+    wide = [
+        view(rows, call.count(rows), (*call.shape[:dim], 1, *call.shape[dim + 1 :])) for rows in map(need_rows, symbols)
+    ]
+    return _joined(wide, [rows.rank for rows in wide], dim)
+
+
+def _flip(call: Call) -> Symbol:
+    if isinstance(call["self"], EdgeIndex):
+        raise Refusal("reverses edges", "store the reversed edges as rows of the edge table")
+    rows = call.rows("self")
+    for dim in call["dims"]:
+        axis = lane_axis(rows, dim)
+        order = tuple(reversed(range(rows.value.shape[axis])))
+        rows = with_value(rows, apply("take", rows.value, axis=axis, indices=order))
+    return rows
+
+
+def _pad(call: Call) -> Symbol:
+    rows, pad, number = call.rows("self"), list(call["pad"]), float(call["value"] or 0.0)
+    for position in range(len(pad) // 2):
+        front, behind = pad[2 * position : 2 * position + 2]
+        if (front, behind) == (0, 0):
+            continue
+        axis, shape = lane_axis(rows, rows.rank - 1 - position), rows.value.shape
+        if min(front, behind) < 0:
+            raise Refusal("pads by a negative number")
+        parts: list[Value] = [
+            fill(number, rows.space, (*shape[:axis], size, *shape[axis + 1 :])) for size in (front, behind)
+        ]
+        joined = [part for part in (parts[0], rows.value, parts[1]) if math.prod(part.shape)]
+        rows = with_value(rows, apply("concat", *joined, axis=axis))
+    return rows
+
+
+def _copy(call: Call) -> Symbol:
+    """copy_: what it held before is gone."""
+    if isinstance(call["src"], PartMask | EdgeIndex | End | NodeNumbers):
+        raise Refusal(f"copies {say(call['src'])}")
+    return _expanded(call["src"], call, call.shape)
+
+
+VIEWS = ("view", "_unsafe_view", "reshape", "_reshape_alias", "unsqueeze", "squeeze", "unflatten", "flatten", "view_as")
+COPIES = ("detach", "alias", "clone", "contiguous", "lift", "lift_fresh", "lift_fresh_copy", "positive")
+SPLITS = ("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "chunk", "unsafe_chunk")
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(VIEWS, _view),
+    **dict.fromkeys(COPIES, _same),
+    **dict.fromkeys(SPLITS, _split),
+    "permute": _permute,
+    "transpose": _permute,
+    "t": _permute,
+    "expand": _expand,
+    "repeat": _repeat,
+    "select": _select,
+    "slice": _slice,
+    "unbind": _unbind,
+    "cat": _cat,
+    "stack": _stack,
+    "flip": _flip,
+    "constant_pad_nd": _pad,
+    "copy": _copy,
+}
+
+# These keep the name of a parameter, and may give a weight a row axis: they are asked even where torch has the result.
+SHAPE_ONLY = frozenset((*VIEWS, *COPIES, "permute", "transpose", "t", "expand", "repeat", "copy"))

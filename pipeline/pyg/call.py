@@ -1,0 +1,114 @@
+"""One call of an aten operation, with symbols in the places of its tensors.
+
+Comes in: what the dispatcher hands over. Goes out: arguments by their names in aten's own schema, so that the tables
+of operations read like aten's documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.formula.spaces import Edges, Nodes
+from pipeline.pyg.symbols import Learned, Opaque, Operand, Refusal, Rows, Symbol
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many rows each space of the example has; all of them different, and unlike any width in the model."""
+
+    counts: Mapping[Nodes | Edges, int]
+
+    def space(self, size: Any) -> Nodes | Edges | None:
+        """The space that has this many rows."""
+        if isinstance(size, bool) or not isinstance(size, int | float):
+            return None
+        return next((space for space, count in self.counts.items() if count == size), None)
+
+
+@dataclass(frozen=True)
+class Call:
+    """`arguments`: name → number, string, None, symbol, or a list of these. `tensors`: the same with the tensors."""
+
+    operation: str
+    arguments: Mapping[str, Any]
+    tensors: Mapping[str, Any]
+    outputs: Sequence[Tensor]
+    sizes: Sizes
+    learned: Callable[[Tensor, Any], Learned]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.arguments.get(name, default)
+
+    def rows(self, name: str) -> Rows:
+        """An argument that must be rows."""
+        return need_rows(self.arguments[name])
+
+    def count(self, rows: Rows) -> int:
+        return self.sizes.counts[rows.space]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the first output."""
+        return tuple(self.outputs[0].shape)
+
+    def operand(self, name: str) -> Rows | Learned | float:
+        """An argument of elementwise arithmetic."""
+        return need_operand(self.arguments[name], self.sizes)
+
+
+Handler = Callable[[Call], "Symbol | tuple[Symbol, ...]"]
+
+
+def need_rows(symbol: Operand) -> Rows:
+    if isinstance(symbol, Opaque):
+        raise symbol.error
+    if not isinstance(symbol, Rows):
+        raise Refusal(f"needs a value per node or edge; this is {say(symbol)}")
+    return symbol
+
+
+def need_operand(symbol: Operand, sizes: Sizes) -> Rows | Learned | float:
+    if isinstance(symbol, Opaque):
+        raise symbol.error
+    if isinstance(symbol, Rows | Learned):
+        return symbol
+    if isinstance(symbol, bool | int | float):
+        space = sizes.space(symbol)
+        if space is not None:
+            raise Refusal(f"computes with the number of {space}", "give that number to the model as a constant")
+        return float(symbol)
+    raise Refusal(f"computes with {say(symbol)} as if it were a value")
+
+
+def say(symbol: Operand) -> str:
+    """What a symbol is, for messages."""
+    kind = type(symbol).__name__
+    return {
+        "Rows": "a value per row",
+        "Learned": "a weight",
+        "EdgeIndex": "edge_index",
+        "End": "a row of edge_index",
+        "NodeNumbers": "the numbers of the nodes",
+        "PartMask": "a mask over the edges",
+    }.get(kind, repr(symbol))
+
+
+def bind(func: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name, defaults filled in."""
+    bound = {}
+    for position, argument in enumerate(func._schema.arguments):
+        if position < len(args) and not argument.kwarg_only:
+            bound[argument.name] = args[position]
+        elif argument.name in kwargs:
+            bound[argument.name] = kwargs[argument.name]
+        else:
+            bound[argument.name] = argument.default_value if argument.has_default_value() else None
+    return bound

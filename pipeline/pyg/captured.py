@@ -1,0 +1,57 @@
+"""The weights of a program: parameters under their own names, and what torch made of them.
+
+Comes in: tensors that are the same for every row. Goes out: Values, and the arrays that belong to their names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.formula.values import Value, constant, weight
+from pipeline.pyg.call import Sizes
+from pipeline.pyg.symbols import Refusal
+
+
+class Captured:
+    """Every weight that a recording has needed so far."""
+
+    def __init__(self, net: torch.nn.Module):
+        self.arrays: dict[str, npt.NDArray[np.float64]] = {}
+        self._names: dict[int, str] = {}
+        self._kept = []  # ids stay unique as long as their tensors live
+        named = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
+        for name, tensor in named:
+            self._names.setdefault(id(tensor), name)
+            self._kept.append(tensor)
+
+    def value(self, tensor: Tensor, sizes: Sizes) -> Value:
+        """The weight or constant that a tensor is, as it is now."""
+        array = np.array(tensor.detach().cpu().resolve_conj().resolve_neg().numpy(), dtype=_float_type(tensor))
+        name = self._names.get(id(tensor))
+        if name is None and array.ndim == 0:
+            number = float(array)
+            if sizes.space(number) is not None:
+                raise Refusal(f"computes with the number of {sizes.space(number)}")
+            return constant(number)
+        if name is None:
+            name = f"derived.{sum(known.startswith('derived.') for known in self.arrays)}"
+        self.arrays[name] = array
+        return weight(name, array.shape)
+
+    def forget(self, tensor: Tensor) -> None:
+        """A parameter that forward changes in place is one no longer."""
+        memory = tensor.untyped_storage().data_ptr()
+        for known in self._kept:
+            if known.untyped_storage().data_ptr() == memory:
+                self._names.pop(id(known), None)
+
+
+def _float_type(tensor: Tensor) -> Any:
+    if tensor.is_complex():
+        raise Refusal("computes with complex numbers")
+    return np.float64

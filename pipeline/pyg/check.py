@@ -1,0 +1,71 @@
+"""The import checks itself: on other graphs, the program must give what the module gives.
+
+Comes in: a module and its recording. Goes out: nothing, or a ModelError that names the first operation that differs. A
+size, a mask or a number of the example graph that went into the program cannot go unnoticed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.errors import ModelError
+from pipeline.formula.interpret import evaluate, interpret
+from pipeline.pyg.arguments import Signature
+from pipeline.pyg.example import Example
+from pipeline.pyg.forward import copy_of, float64, run_forward
+from pipeline.pyg.layout import tensor_shape
+from pipeline.pyg.recorder import InFloat64
+from pipeline.pyg.recording import Recording, record
+from pipeline.pyg.symbols import Rows
+
+TOLERANCE = 1e-9  # of the largest number, in float64: sums of some thousand terms in another order differ by 1e-13
+
+
+def check(net: torch.nn.Module, signature: Signature, recording: Recording, example: Example) -> None:
+    """ModelError unless program and module agree on a graph that was not recorded."""
+    copied = copy_of(net)
+    with float64(), InFloat64():
+        expected = {name: tensor.numpy() for name, tensor in run_forward(copied, signature, example).items()}
+    found = interpret(recording.program, recording.weights, example.arrays)
+    if expected.keys() != found.keys():
+        raise ModelError(f"the module's outputs depend on the graph: {', '.join(expected)} and {', '.join(found)}")
+    for name, array in found.items():
+        if not same(array, expected[name]):
+            raise ModelError(
+                f"the recorded program does not compute what the module computes (output {name!r} on another graph): "
+                + _first_difference(net, signature, recording, example)
+            )
+
+
+def same(found: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> bool:
+    """Equal within TOLERANCE of the largest number, NaN and infinity in the same places."""
+    if found.shape != expected.shape:
+        return False
+    finite = np.abs(expected[np.isfinite(expected)])
+    scale = max(1.0, float(finite.max(initial=0.0)))
+    return bool(np.allclose(found, expected, rtol=0, atol=TOLERANCE * scale, equal_nan=True))
+
+
+def _first_difference(net: torch.nn.Module, signature: Signature, recording: Recording, example: Example) -> str:
+    """Records the module again, on this graph, and compares the two recordings operation by operation."""
+    try:
+        again = record(net, signature, example, keep=True).steps
+    except ModelError as error:
+        return f"there, {error}"
+    values = evaluate([step.symbol.value for step in recording.steps], recording.weights, example.arrays)
+    for first, second in zip(recording.steps, again, strict=False):
+        if (first.place.operation, first.place.module) != (second.place.operation, second.place.module):
+            return f"its operations depend on the graph: {first.place} here, {second.place} there"
+        assert second.tensor is not None
+        array = values[first.symbol.value.id]
+        if not same(_as_tensor(first.symbol, array), second.tensor.double().numpy()):
+            return f"the first operation that differs is {first.place}; a number of the example graph may be part of it"
+    return "its operations depend on the graph"
+
+
+def _as_tensor(rows: Rows, array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The value of the rows as the tensor holds it."""
+    array = np.broadcast_to(array, (len(array), *rows.value.shape))
+    return np.moveaxis(array, 0, rows.axis + rows.before).reshape(tensor_shape(rows, len(array)))

@@ -1,0 +1,104 @@
+"""Random graphs to run a module on: one to record it, others to check the recording.
+
+Comes in: what forward takes. Goes out: tensors in float64, and how many rows each space has. The graphs have what real
+ones have: isolated nodes (the last one too), self-loops, parallel edges, a hub. Parallel self-loops are left out: where
+self-loops carry values, PyG keeps one of them by the order of the edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.formula.interpret import GraphArrays
+from pipeline.formula.spaces import ALL_SELF, LOOPS, PROPER, PROPER_SELF, Edges, Nodes
+from pipeline.pyg.arguments import Argument
+from pipeline.pyg.call import Sizes
+from pipeline.schema import EDGE, NODE
+
+
+@dataclass(frozen=True)
+class Example:
+    """One graph, for the module as tensors and for the interpreter as arrays."""
+
+    edge_index: Tensor
+    """(2, edges) int64"""
+    columns: dict[str, Tensor]
+    """Argument → (rows, *shape) float64"""
+    arrays: GraphArrays
+    sizes: Sizes
+
+
+def examples(arguments: Sequence[Argument], widths: Iterable[int], seed: int = 0) -> Iterator[Example]:
+    """Graphs of ever other sizes. `widths`: sizes that occur in the model, which no number of rows may equal."""
+    taken = set(widths)
+    rng = np.random.default_rng(seed)
+    for nodes, proper, loops in ((1009, 1301, 211), (317, 1103, 103), (613, 401, 59), (211, 797, 37)):
+        while True:
+            sizes = _sizes(nodes, proper, loops)
+            if len(set(sizes.counts.values())) == len(sizes.counts) and taken.isdisjoint(sizes.counts.values()):
+                break
+            nodes, proper, loops = nodes + 2, proper + 6, loops + 4
+        yield _example(arguments, rng, sizes, nodes, proper, loops)
+
+
+def tiny_example(arguments: Sequence[Argument]) -> Example:
+    """A graph of a few edges, to try widths on; its sizes may equal anything."""
+    return _example(arguments, np.random.default_rng(1), _sizes(7, 11, 3), 7, 11, 3)
+
+
+def _sizes(nodes: int, proper: int, loops: int) -> Sizes:
+    return Sizes(
+        {
+            Nodes(): nodes,
+            Edges(): proper + loops,
+            Edges(part=PROPER): proper,
+            Edges(part=LOOPS): loops,
+            Edges(part=ALL_SELF): proper + loops + nodes,
+            Edges(part=PROPER_SELF): proper + nodes,
+        }
+    )
+
+
+def _example(
+    arguments: Sequence[Argument], rng: np.random.Generator, sizes: Sizes, nodes: int, proper: int, loops: int
+) -> Example:
+    src, dst = _edges(rng, nodes, proper, loops)
+    rows = {"nodes": nodes, "edges": len(src)}
+    columns = {a.name: _column(rng, (rows[a.table], *a.shape)) for a in arguments}
+    arrays = GraphArrays(
+        {NODE: nodes},
+        {EDGE: (src, dst)},
+        {NODE: {a.name: columns[a.name] for a in arguments if a.table == "nodes"}},
+        {EDGE: {a.name: columns[a.name] for a in arguments if a.table == "edges"}},
+    )
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in columns.items()}
+    return Example(torch.from_numpy(np.stack([src, dst])), tensors, arrays, sizes)
+
+
+def _edges(
+    rng: np.random.Generator, nodes: int, proper: int, loops: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Random src and dst; the last tenth of the nodes has no edge at all."""
+    linked = nodes - nodes // 10
+    src = rng.integers(0, linked, proper)
+    dst = (src + rng.integers(1, linked, proper)) % linked
+    hub = slice(0, proper // 8)
+    dst[hub] = 0
+    src[hub] = rng.integers(1, linked, proper // 8)
+    repeated = slice(proper - proper // 10, proper)
+    source = slice(proper - 2 * (proper // 10), proper - proper // 10)
+    src[repeated][: proper // 10], dst[repeated][: proper // 10] = src[source], dst[source]
+    own = rng.permutation(linked)[:loops]
+    order = rng.permutation(proper + loops)
+    return np.concatenate([src, own])[order], np.concatenate([dst, own])[order]
+
+
+def _column(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Numbers around 0; a single number per row (an edge's weight) is positive, as degrees are made of them."""
+    return rng.uniform(0.1, 1.5, shape) if len(shape) == 1 else rng.normal(size=shape)

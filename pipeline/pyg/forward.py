@@ -1,0 +1,103 @@
+"""Running a module's own forward, on a copy: the user's module is never touched.
+
+Comes in: a module, an example graph. Goes out: its outputs by name. Knows nothing of recording.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import UninitializedTensorMixin
+
+from pipeline.errors import ModelError
+from pipeline.pyg.arguments import Signature
+from pipeline.pyg.example import Example
+
+
+def check_ready(net: Any) -> None:
+    """ModelError for what can be said without running the module."""
+    if not isinstance(net, torch.nn.Module):
+        raise ModelError(f"a torch.nn.Module is expected, not {type(net).__name__}")
+    training = [name or type(net).__name__ for name, module in net.named_modules() if module.training]
+    if training:
+        raise ModelError(f"the module is in training mode ({_some(training)}): call net.eval() first")
+    lazy = [name for name, tensor in net.named_parameters() if isinstance(tensor, UninitializedTensorMixin)]
+    if lazy:
+        raise ModelError(f"weights without a shape yet ({_some(lazy)}): run the module once, or load its weights")
+    state = [*net.named_parameters(), *net.named_buffers()]
+    bad = [name for name, tensor in state if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if bad:
+        raise ModelError(f"weights that hold NaN or infinity: {_some(bad)}")
+
+
+def copy_of(net: torch.nn.Module) -> torch.nn.Module:
+    """A copy in float64 on the CPU, without what convolutions with cached=True remember of another graph."""
+    memory: dict[int, Any] = {}
+    for module in net.modules():
+        for name, item in vars(module).items():
+            if name.startswith("_cached") and item is not None:
+                memory[id(item)] = None  # deepcopy takes this for its copy
+    try:
+        return copy.deepcopy(net, memory).to("cpu").double()
+    except (TypeError, RuntimeError) as error:
+        raise ModelError(f"the module cannot be copied: {error}") from error
+
+
+@contextmanager
+def float64() -> Iterator[None]:
+    """Factories without a dtype make float64, and nothing is recorded for gradients."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+def run_forward(net: torch.nn.Module, signature: Signature, example: Example) -> dict[str, Tensor]:
+    """The outputs of one forward, by name."""
+    arguments: dict[str, Any] = {signature.index: example.edge_index, **example.columns}
+    if signature.as_data:
+        from torch_geometric.data import Data
+
+        arguments = {signature.as_data: Data(**arguments)}
+    try:
+        return named_outputs(net(**arguments))
+    except ModelError:
+        raise
+    except Exception as error:
+        shapes = {argument.name: argument.shape for argument in signature.arguments}
+        raise ModelError(
+            f"forward of {type(net).__name__} failed on an example graph with rows of {shapes}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def named_outputs(result: Any) -> dict[str, Tensor]:
+    """One tensor is "embedding"; several go by their keys, fields or positions."""
+    if isinstance(result, Tensor):
+        return {"embedding": result}
+    if isinstance(result, Mapping):
+        named = {str(key): item for key, item in result.items()}
+    elif isinstance(result, tuple) and hasattr(result, "_fields"):
+        named = result._asdict()
+    elif isinstance(result, tuple | list):
+        named = {f"output_{position}": item for position, item in enumerate(result)}
+    else:
+        raise ModelError(f"forward returned {type(result).__name__}; a tensor, or several by name, is expected")
+    for name, item in named.items():
+        if not isinstance(item, Tensor):
+            raise ModelError(f"output {name!r} of forward is {type(item).__name__}, not a tensor")
+    if not named:
+        raise ModelError("forward returned nothing")
+    return named
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,88 @@
+"""Functions of PyG that are recorded as one operation, instead of being looked into.
+
+Softmax over neighbours: its parts (maximum, exponential, sum, quotient) would be recorded well enough, but as one
+operation it is computed in one pass over the edges. Self-loop helpers need nothing here: aten_index.py and aten_shape.py
+know what their masks and joins mean, whoever wrote them.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch_geometric.typing
+import torch_geometric.utils
+from torch import Tensor
+
+from pipeline.formula.values import apply
+from pipeline.pyg.aten_index import REVERSED
+from pipeline.pyg.layout import with_value
+from pipeline.pyg.recorder import Recorder
+from pipeline.pyg.symbols import End, Refusal, Rows, Symbol
+
+# Extensions that replace aten operations where they are installed.
+EXTENSIONS = ("WITH_TORCH_SCATTER", "WITH_PYG_LIB", "WITH_SOFTMAX", "WITH_SEGMM", "WITH_GMM", "WITH_INDEX_SORT")
+
+
+@contextmanager
+def recorded_whole(recorder: Recorder) -> Iterator[None]:
+    """While the block runs, these functions record themselves, wherever they were imported. Not for several threads."""
+    original = torch_geometric.utils.softmax
+    with _replaced(original, _softmax(original, recorder)), _without_extensions():
+        yield
+
+
+def _softmax(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..., Tensor]:
+    @functools.wraps(original)
+    def softmax(src: Tensor, index: Any = None, ptr: Any = None, num_nodes: Any = None, dim: int = 0) -> Tensor:
+        if not isinstance(recorder.symbol(src), Rows) or not isinstance(index, Tensor):
+            return original(src, index, ptr, num_nodes, dim)
+        with recorder.paused():
+            result = original(src, index, None, num_nodes, dim)
+        recorder.say(result, "softmax", lambda: _of(recorder.symbol(src), recorder.symbol(index), dim))
+        return result
+
+    return softmax
+
+
+def _of(rows: Symbol, index: Symbol, dim: int) -> Rows:
+    if not isinstance(index, End) or not isinstance(rows, Rows):
+        raise Refusal("normalises by something else than a row of edge_index")
+    if index.which != "dst":
+        raise Refusal(*REVERSED)
+    if rows.space != index.edges or dim % rows.rank != rows.axis or rows.before or rows.after:
+        raise Refusal(f"normalises {rows.space} by an index of {index.edges}")
+    return with_value(rows, apply("softmax", rows.value))
+
+
+@contextmanager
+def _replaced(original: Callable[..., Any], substitute: Callable[..., Any]) -> Iterator[None]:
+    """Every module's global that is `original` is `substitute` inside the block."""
+    found = [
+        (module, name)
+        for module in list(sys.modules.values())
+        for name, item in list(getattr(module, "__dict__", {}).items())
+        if item is original
+    ]
+    for module, name in found:
+        setattr(module, name, substitute)
+    try:
+        yield
+    finally:
+        for module, name in found:
+            setattr(module, name, original)
+
+
+@contextmanager
+def _without_extensions() -> Iterator[None]:
+    present = {name: getattr(torch_geometric.typing, name) for name in EXTENSIONS if hasattr(torch_geometric.typing, name)}
+    for name in present:
+        setattr(torch_geometric.typing, name, False)
+    try:
+        yield
+    finally:
+        for name, value in present.items():
+            setattr(torch_geometric.typing, name, value)

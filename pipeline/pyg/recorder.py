@@ -1,0 +1,261 @@
+"""Records what a module computes: every aten operation of one forward, as values of a formula.
+
+Comes in: the tensors of an example graph, with what they stand for. Goes out: the symbol of every tensor that the
+module makes. Knows no layer and no operation: what an operation means is in the aten_*.py tables.
+
+Everything is computed in float64, whatever the module asks for: the checks that follow then need no allowance for
+rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._decomp import decomposition_table
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.weak import WeakIdKeyDictionary
+
+from pipeline.errors import FormulaError, ModelError
+from pipeline.formula.values import Value
+from pipeline.pyg.call import Call, Handler, Sizes, bind
+from pipeline.pyg.captured import Captured
+from pipeline.pyg.layout import tensor_shape, view
+from pipeline.pyg.symbols import Learned, Opaque, Refusal, Rows, Symbol
+from pipeline.pyg.tables import FACTORIES, HANDLERS, SHAPE_ONLY
+from pipeline.pyg.where import ModuleStack, Place
+
+aten = torch.ops.aten
+
+READ_BY_PYTHON = {"_local_scalar_dense", "equal", "is_nonzero", "item"}
+LOW_PRECISION = (torch.float16, torch.bfloat16)
+
+
+class InFloat64(TorchDispatchMode):
+    """Runs a module in float64 even where its code says float32; a cast to half precision stays an error of its own."""
+
+    def __torch_dispatch__(
+        self, func: torch._ops.OpOverload, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return func(*_in_float64(args), **_in_float64(dict(kwargs or {})))
+
+
+def _in_float64(arguments: Any) -> Any:
+    def widen(item: Any) -> Any:
+        if item is torch.float32:
+            return torch.float64
+        if isinstance(item, Tensor) and item.dtype is torch.float32:  # e.g. a plain attribute of a module
+            return item.double()
+        return item
+
+    return tree_map(widen, arguments)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation whose result has rows, for the report of a check that fails."""
+
+    place: Place
+    symbol: Rows
+    tensor: Tensor | None
+
+
+class Recorder(TorchDispatchMode):
+    """The mode under which a forward is recorded. `keep`: also keep every result, to compare them."""
+
+    def __init__(self, sizes: Sizes, captured: Captured, stack: ModuleStack, keep: bool = False):
+        super().__init__()
+        self.sizes = sizes
+        self.captured = captured
+        self.stack = stack
+        self.steps: list[Step] = []
+        self._keep = keep
+        self._paused = 0
+        self._symbols: Any = WeakIdKeyDictionary()
+
+    # ---- symbols of tensors
+
+    def bind(self, tensor: Tensor, symbol: Symbol) -> None:
+        """From here on, `tensor` stands for `symbol`."""
+        self._symbols[tensor] = symbol
+
+    def symbol(self, tensor: Tensor) -> Symbol:
+        """What a tensor stands for; one never seen before is a constant, unless it seems to have rows."""
+        known: Symbol | None = self._symbols.get(tensor)
+        if known is not None:
+            return known
+        found: Symbol = self.learned(tensor)
+        row = next((space for space in map(self.sizes.space, tensor.shape) if space is not None), None)
+        if row is not None:
+            found = self._opaque(
+                f"a tensor of shape {tuple(tensor.shape)}",
+                Refusal(f"has one row per {str(row).rstrip('s')} but does not come from forward's inputs"),
+            )
+        self.bind(tensor, found)
+        return found
+
+    def learned(self, tensor: Tensor, make: Callable[[], Value] | None = None) -> Learned:
+        """The symbol of a tensor that torch has computed from weights; `make` if it is a parameter in another shape."""
+        return Learned(tensor, make or (lambda: self.captured.value(tensor, self.sizes)))
+
+    @contextmanager
+    def paused(self) -> Any:
+        """Operations inside the block are computed but not recorded."""
+        self._paused += 1
+        try:
+            yield
+        finally:
+            self._paused -= 1
+
+    def say(self, tensor: Tensor, operation: str, make: Callable[[], Symbol]) -> None:
+        """Gives a tensor the symbol that `make` makes, or the error that `make` raises."""
+        try:
+            symbol = make()
+        except (Refusal, FormulaError, ModelError) as error:
+            symbol = self._cannot(operation, error)
+        self.bind(tensor, symbol)
+        self._log(operation, tensor, symbol)
+
+    # ---- operations
+
+    def __torch_dispatch__(
+        self, func: torch._ops.OpOverload, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        args, kwargs = _in_float64(args), _in_float64(dict(kwargs or {}))
+        if self._paused:
+            return func(*args, **kwargs)
+        namespace, _, name = func._schema.name.partition("::")
+        bound = bind(func, args, kwargs)
+        written = [
+            tensor
+            for argument in func._schema.arguments
+            if argument.alias_info is not None and argument.alias_info.is_write
+            for tensor in tree_leaves(bound[argument.name])
+            if isinstance(tensor, Tensor)
+        ]
+        if written and name.endswith("_"):
+            name = name[:-1]
+        arguments = tree_map(lambda item: self.symbol(item) if isinstance(item, Tensor) else item, bound)
+        symbols = [item for item in tree_leaves(arguments) if isinstance(item, Symbol)]
+        weights_only = all(isinstance(symbol, Learned) for symbol in symbols)
+        if name in READ_BY_PYTHON and not weights_only:
+            raise self._reading(name, symbols)
+
+        handler = HANDLERS.get(name) if namespace in ("aten", "prims") else None
+        random = torch.Tag.nondeterministic_seeded in func.tags
+        if handler is None and not weights_only and not random:
+            outputs = self._taken_apart(func, args, kwargs, written)
+            if outputs is not NotImplemented:
+                return outputs
+        result = func(*args, **kwargs)
+        outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
+        call = Call(name, arguments, bound, outputs, self.sizes, self.learned)
+        if random:
+            refusal = Refusal("draws random numbers", "a model must give the same output each time")
+            made: Sequence[Symbol] = [self._opaque(name, refusal)] * len(outputs)
+        elif weights_only and (name not in FACTORIES | SHAPE_ONLY or (written and name != "copy")):
+            made = [self.learned(tensor) for tensor in outputs]  # torch has the result
+        else:
+            made = self._say(call, handler)
+        for tensor in written:
+            self._rewrite(tensor, made[0], name)
+        for tensor, symbol in zip(outputs, made, strict=True):
+            self.bind(tensor, symbol)
+            self._log(name, tensor, symbol)
+        return result
+
+    def _say(self, call: Call, handler: Handler | None) -> Sequence[Symbol]:
+        """The symbols of the outputs, Opaque where the tables have none."""
+        name = call.operation
+        try:
+            if handler is None:
+                raise self._unknown(call)
+            made = handler(call)
+            several = made if isinstance(made, tuple) else (made,)
+            for symbol, tensor in zip(several, call.outputs, strict=True):
+                if isinstance(symbol, Rows) and tensor_shape(symbol, call.count(symbol)) != tuple(tensor.shape):
+                    raise Refusal(f"gives a tensor of shape {tuple(tensor.shape)}, not of one row per {symbol.space}")
+        except (Refusal, FormulaError, ModelError) as error:
+            return [self._cannot(name, error)] * len(call.outputs)
+        return several
+
+    def _taken_apart(self, func: torch._ops.OpOverload, args: Any, kwargs: Any, written: Sequence[Tensor]) -> Any:
+        """An operation that is in no table, as the simpler ones that torch itself defines it by."""
+        plain = func
+        if written:
+            packet = getattr(aten, func._schema.name.partition("::")[2].rstrip("_"), None)
+            plain = getattr(packet, func._overloadname, None) if packet is not None else None
+            if plain is None or func._schema.name.partition("::")[2][-1] != "_":
+                return NotImplemented
+        with self:
+            result = plain.decompose(*args, **kwargs)
+            if result is NotImplemented and plain in decomposition_table:
+                result = decomposition_table[plain](*args, **kwargs)
+        if result is NotImplemented or not written:
+            return result
+        symbol = self.symbol(result)
+        with self.paused():
+            outputs = func(*args, **kwargs)
+        self._rewrite(written[0], symbol, func._schema.name)
+        return outputs
+
+    def _rewrite(self, tensor: Tensor, symbol: Symbol, operation: str) -> None:
+        """`tensor` was changed in place: so were all that share its memory."""
+        if isinstance(symbol, Learned):
+            self.captured.forget(tensor)
+        memory = tensor.untyped_storage().data_ptr()
+        for other in list(self._symbols):
+            if other is not tensor and other.untyped_storage().data_ptr() == memory and memory:
+                self.bind(other, self._after_change(other, tensor, symbol, operation))
+        self.bind(tensor, symbol)
+
+    def _after_change(self, other: Tensor, tensor: Tensor, symbol: Symbol, operation: str) -> Symbol:
+        if isinstance(symbol, Learned) and isinstance(self._symbols[other], Learned):
+            return self.learned(other)  # read from its memory when it is needed
+        whole = other.numel() == tensor.numel() and other.storage_offset() == tensor.storage_offset()
+        if isinstance(symbol, Rows) and whole and other.is_contiguous() and tensor.is_contiguous():
+            try:
+                return view(symbol, self.sizes.counts[symbol.space], other.shape)
+            except Refusal as refusal:
+                return self._opaque(operation, refusal)
+        return self._opaque(
+            operation,
+            Refusal("changes, in place, a tensor of which another view is used later", "use the out-of-place form"),
+        )
+
+    def _log(self, name: str, tensor: Tensor, symbol: Symbol) -> None:
+        if isinstance(symbol, Rows):
+            self.steps.append(Step(self.stack.place(name), symbol, tensor.clone() if self._keep else None))
+
+    # ---- what cannot be said
+
+    def _cannot(self, operation: str, error: Refusal | FormulaError | ModelError) -> Opaque:
+        if isinstance(error, ModelError):  # of an Opaque input: where it came from is what the user needs to know
+            return Opaque(error)
+        problem = error if isinstance(error, Refusal) else Refusal(f"does not fit a formula: {error}")
+        return self._opaque(operation, problem)
+
+    def _opaque(self, operation: str, refusal: Refusal) -> Opaque:
+        return Opaque(self.stack.place(operation).error(refusal))
+
+    def _unknown(self, call: Call) -> Refusal:
+        for symbol in tree_leaves(dict(call.arguments)):
+            if isinstance(symbol, Opaque):
+                raise symbol.error
+        return Refusal("is not supported on values of nodes or edges")
+
+    def _reading(self, name: str, symbols: Sequence[Symbol]) -> ModelError:
+        refusal = Refusal(
+            "reads a number that depends on the graph into Python (.item(), int(), float(), if)",
+            "a program may not depend on the graph that it is recorded on",
+        )
+        error = self.stack.place(name).error(refusal)
+        for symbol in symbols:
+            if isinstance(symbol, Opaque):
+                return ModelError(f"{error} (the number comes from: {symbol.error})")
+        return error

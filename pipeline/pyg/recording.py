@@ -1,0 +1,57 @@
+"""One recorded forward: from a module and an example graph to the symbols of its outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.errors import ModelError
+from pipeline.formula.program import Program
+from pipeline.formula.spaces import Edges, Nodes
+from pipeline.formula.values import Value, edge_input, node_input
+from pipeline.pyg.arguments import Signature
+from pipeline.pyg.captured import Captured
+from pipeline.pyg.example import Example
+from pipeline.pyg.forward import copy_of, float64, run_forward
+from pipeline.pyg.library import recorded_whole
+from pipeline.pyg.recorder import Recorder, Step
+from pipeline.pyg.symbols import EdgeIndex, Opaque, Rows, Symbol
+from pipeline.pyg.where import ModuleStack
+
+
+@dataclass(frozen=True)
+class Recording:
+    program: Program
+    weights: dict[str, npt.NDArray[np.float64]]
+    steps: list[Step]
+
+
+def record(net: torch.nn.Module, signature: Signature, example: Example, keep: bool = False) -> Recording:
+    """Runs forward once. ModelError where an output is no value per node, or cannot be said in a formula."""
+    net = copy_of(net)
+    stack = ModuleStack(net)
+    captured = Captured(net)
+    recorder = Recorder(example.sizes, captured, stack, keep)
+    recorder.bind(example.edge_index, EdgeIndex(Edges()))
+    for argument in signature.arguments:
+        make = node_input if argument.table == "nodes" else edge_input
+        recorder.bind(example.columns[argument.name], Rows(make(argument.name, argument.shape)))
+    with float64(), recorded_whole(recorder), stack.watching(), recorder:
+        outputs = run_forward(net, signature, example)
+    values = {name: _output(name, recorder.symbol(tensor)) for name, tensor in outputs.items()}
+    return Recording(Program(values), captured.arrays, recorder.steps)
+
+
+def _output(name: str, symbol: Symbol) -> Value:
+    if isinstance(symbol, Opaque):
+        raise symbol.error
+    if not isinstance(symbol, Rows):
+        raise ModelError(f"output {name!r} of the module does not depend on the nodes' columns; one row per node is expected")
+    if not isinstance(symbol.space, Nodes):
+        raise ModelError(f"output {name!r} of the module has one row per edge; one row per node is expected")
+    if symbol.axis or symbol.before or symbol.after:
+        raise ModelError(f"output {name!r} of the module has its rows in axis {symbol.axis}; they must be the first axis")
+    return symbol.value

@@ -1,0 +1,113 @@
+"""What a recorded tensor stands for.
+
+Comes in: nothing (these are records). Goes out: one of seven kinds of symbol, which the recorder keeps for each tensor
+and the aten tables combine. A tensor that cannot be said in a formula is Opaque: an error only if something needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pipeline.errors import ModelError
+from pipeline.formula.spaces import Edges, Nodes
+from pipeline.formula.values import Value
+
+
+class Refusal(Exception):
+    """An operation that no formula expresses. The recorder adds where it happened and makes the result Opaque."""
+
+    def __init__(self, problem: str, remedy: str = "write this layer as a formula (Model.from_formula)"):
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A row per node or per edge: `value`, and where the tensor keeps its row axis.
+
+    Mostly the first axis: a tensor (n, h, c) for a value of shape (h, c). PyTorch's own code also moves it, (h, n, c),
+    and folds other axes into it, (n·h, c); the value stays the same. `axis` is the tensor's axis that holds the rows,
+    `before` and `after` how many of the value's axes are folded into it, in front of the rows and behind them.
+    """
+
+    value: Value
+    axis: int = 0
+    before: int = 0
+    after: int = 0
+
+    @property
+    def rank(self) -> int:
+        return len(self.value.shape) + 1 - self.before - self.after
+
+    @property
+    def tail(self) -> int:
+        """Axes of the tensor behind the row axis."""
+        return self.rank - 1 - self.axis
+
+    @property
+    def space(self) -> Nodes | Edges:
+        space = self.value.space
+        assert isinstance(space, Nodes | Edges)
+        return space
+
+
+class Learned:
+    """The same for every row, computed by torch itself: a parameter, a buffer, a constant, or made from these alone."""
+
+    def __init__(self, tensor: Tensor, make: Callable[[], Value]):
+        self.tensor = tensor
+        self._make = make
+        self._value: Value | None = None
+
+    @property
+    def value(self) -> Value:
+        """Made when it first meets a row: most of what torch computes from weights is never needed."""
+        if self._value is None:
+            self._value = self._make()
+        return self._value
+
+
+@dataclass(frozen=True)
+class EdgeIndex:
+    """`edge_index`, (2, edges), or the same for a part of the edges."""
+
+    edges: Edges
+
+
+@dataclass(frozen=True)
+class End:
+    """Row 0 ("src") or row 1 ("dst") of an edge index, perhaps broadcast over other axes than `axis`."""
+
+    edges: Edges
+    which: str
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class NodeNumbers:
+    """0, 1, … n - 1; with `twice`, (2, n): the index of one self-loop per node."""
+
+    twice: bool = False
+
+
+@dataclass(frozen=True)
+class PartMask:
+    """Which of some edges are of a part: `src != dst` (proper) or `src == dst` (loops)."""
+
+    edges: Edges
+    part: str
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """Cannot be said in a formula; `error` is raised when an output, or Python, needs it."""
+
+    error: ModelError
+
+
+Symbol = Rows | Learned | EdgeIndex | End | NodeNumbers | PartMask | Opaque
+Operand = Symbol | float | int | bool | None

@@ -1,0 +1,18 @@
+"""The closed tables, joined: aten operation → how its result is said as a symbol.
+
+Adding an operation is one line in the table of its idea. An operation that is in none of them is first taken apart into
+the ones by which torch itself defines it.
+"""
+
+from __future__ import annotations
+
+from pipeline.pyg import aten_elementwise, aten_factories, aten_index, aten_lanes, aten_matmul, aten_shape
+from pipeline.pyg.aten_factories import FACTORIES
+from pipeline.pyg.aten_shape import SHAPE_ONLY
+from pipeline.pyg.call import Handler
+
+TABLES = (aten_elementwise, aten_shape, aten_factories, aten_lanes, aten_matmul, aten_index)
+HANDLERS: dict[str, Handler] = {name: handler for table in TABLES for name, handler in table.HANDLERS.items()}
+assert len(HANDLERS) == sum(len(table.HANDLERS) for table in TABLES), "an operation stands in two tables"
+
+__all__ = ["FACTORIES", "HANDLERS", "SHAPE_ONLY"]
