@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.errors import GraphsweepError
+    from pipeline.explain import explain
     from pipeline.graph import Graph, PreparedGraph, open_graph
-    from pipeline.infer import infer, score
+    from pipeline.infer import infer
     from pipeline.model import Model
-    from pipeline.plan.explain import explain
     from pipeline.prepare import prepare
+    from pipeline.score import score
     from pipeline.settings import Settings
     from pipeline.verify import verify
 
@@ -28,11 +29,11 @@ _HOMES = {
     "Model": "pipeline.model",
     "PreparedGraph": "pipeline.graph",
     "Settings": "pipeline.settings",
-    "explain": "pipeline.plan.explain",
+    "explain": "pipeline.explain",
     "infer": "pipeline.infer",
     "open_graph": "pipeline.graph",
     "prepare": "pipeline.prepare",
-    "score": "pipeline.infer",
+    "score": "pipeline.score",
     "verify": "pipeline.verify",
 }
 

@@ -22,7 +22,6 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
 from pipeline.output import MILLISECONDS, SUPERSTEP, OutputTable
 from pipeline.placement import place
-from pipeline.plan.explain import explain_plan
 from pipeline.plan.memory import Choice, Counts, choose_tier
 from pipeline.plan.plan import Plan
 from pipeline.prepare import prepare
@@ -148,7 +147,7 @@ def _seeds(spark: SparkSession, blocks: int) -> DataFrame:
     given = {TARGET: F.col("id").cast("int"), SOURCE: F.col("id").cast("int"), KIND: F.lit(SEED), DATA: F.lit(b"")}
     types = dict(column.split() for column in ROW_DDL.split(", "))
     empty = {"string": F.lit(""), "int": F.lit(0)}
-    columns = [given.get(name, empty.get(types[name])).alias(name) for name in ROW_COLUMNS]
+    columns = [(given[name] if name in given else empty[types[name]]).alias(name) for name in ROW_COLUMNS]
     return spark.range(0, blocks, 1, 1).select(*columns)
 
 
@@ -225,14 +224,3 @@ def _look(batches: Any, path: str, fingerprint: str) -> Any:
     except OSError:
         seen = False
     yield pa.RecordBatch.from_arrays([pa.array([seen])], ["seen"])
-
-
-def explain(graph: PreparedGraph | str, model: Model | str, settings: Settings | None = None) -> str:
-    """What a run would do: supersteps, bytes, memory, tier and why. Starts no work, not even Spark."""
-    settings = settings or Settings()
-    prepared = open_graph(graph) if isinstance(graph, str) else graph
-    model = Model.load(model) if isinstance(model, str) else model
-    model.check_against(prepared.schema)
-    plan = Plan.of(model)
-    choice = choose_tier(plan, Counts.of(prepared.manifest), settings.task_memory or task_memory(None), settings.tier)
-    return explain_plan(model, plan, prepared.manifest, choice)

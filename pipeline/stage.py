@@ -25,7 +25,17 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
 from pipeline.progress import mark
 from pipeline.rows import (
-    FEATURES, ID_OFFSETS, IDS, SENDS, TILES, Row, array_rows, block_from_rows, from_batches, join, to_batches
+    FEATURES,
+    ID_OFFSETS,
+    IDS,
+    SENDS,
+    TILES,
+    Row,
+    array_rows,
+    block_from_rows,
+    from_batches,
+    join,
+    to_batches,
 )  # fmt: skip
 from pipeline.schema import EdgeType
 from pipeline.storage import read_block

@@ -72,7 +72,7 @@ class Superstep:
     @property
     def features(self) -> list[tuple[str, str]]:
         """(node type, column) of the features read."""
-        found = {}
+        found: dict[tuple[str, str], None] = {}
         for value in self.computed:
             if value.op == "input" and isinstance(value.space, Nodes):
                 found[value.space.type, value.attributes["name"]] = None
@@ -81,7 +81,7 @@ class Superstep:
     @property
     def edge_columns(self) -> list[tuple[EdgeType, str]]:
         """(edge type, column) of the edge values read."""
-        found = {}
+        found: dict[tuple[EdgeType, str], None] = {}
         for reduction in self.reductions:
             for value in edge_program(reduction):
                 if value.op == "input" and isinstance(value.space, Edges):
@@ -138,10 +138,11 @@ def _ship_levels(program: Program, level: dict[int, int]) -> dict[int, set[int]]
 
 
 def _when(program: Program, level: dict[int, int]) -> dict[int, int]:
-    """The superstep in which each node value is computed: as soon as possible, but for one kind.
+    """The superstep in which each node value is computed: as soon as possible, but for two kinds of level 0.
 
-    A value of level 0 that depends on features only, and that a single later superstep reads, is computed there:
-    reading the features again is cheaper than carrying the value through the exchanges before, if it is about as wide.
+    What depends on features only, and is read in a single later superstep, is computed there: reading the features
+    again is cheaper than carrying the value through the exchanges before, if it is about as wide. What depends on
+    edges only (a degree) is computed when it is first read: a superstep that ships features then reads no tiles.
     """
     when = {value.id: level[value.id] for value in program.values}
     readers = _readers(program, level)
@@ -155,8 +156,9 @@ def _when(program: Program, level: dict[int, int]) -> dict[int, int]:
         elif value.op == "input" and value.is_node:
             features[value.id] = frozenset((value.id,))
             widths[value.id] = value.width
-        elif value.is_node and value.op not in REDUCTIONS and all(i.id in features for i in value.inputs):
-            features[value.id] = frozenset().union(*(features[i.id] for i in value.inputs))
+        elif value.is_node and level[value.id] == 0:
+            read = local_values(value) if value.op in REDUCTIONS else value.inputs
+            features[value.id] = frozenset().union(*(features[i.id] for i in read))
     outputs = {value.id for value in program.outputs.values()}
     for value in reversed(program.values):
         if value.id not in features or not value.is_node:
@@ -165,7 +167,7 @@ def _when(program: Program, level: dict[int, int]) -> dict[int, int]:
         if value.id in outputs:
             uses.add(final)
         cheap = sum(widths[i] for i in features[value.id]) <= 2 * value.width
-        if value.op in ("input", "fill") or (len(uses) == 1 and cheap):
+        if value.op == "input" or not features[value.id] or (len(uses) == 1 and cheap):
             when[value.id] = min(uses, default=0)
     return when
 

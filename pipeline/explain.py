@@ -1,0 +1,25 @@
+"""`explain`: what a run of a model on a prepared graph would do. Starts no work, not even Spark.
+
+Comes in: a prepared graph and a model, opened or as paths. Goes out: text.
+"""
+
+from __future__ import annotations
+
+from pipeline.graph import PreparedGraph, open_graph
+from pipeline.model import Model
+from pipeline.plan.explain import explain_plan
+from pipeline.plan.memory import Counts, choose_tier
+from pipeline.plan.plan import Plan
+from pipeline.resources import task_memory
+from pipeline.settings import Settings
+
+
+def explain(graph: PreparedGraph | str, model: Model | str, settings: Settings | None = None) -> str:
+    """What a run would do: supersteps, bytes, memory, tier and why. Starts no work, not even Spark."""
+    settings = settings or Settings()
+    prepared = open_graph(graph) if isinstance(graph, str) else graph
+    model = Model.load(model) if isinstance(model, str) else model
+    model.check_against(prepared.schema)
+    plan = Plan.of(model)
+    choice = choose_tier(plan, Counts.of(prepared.manifest), settings.task_memory or task_memory(None), settings.tier)
+    return explain_plan(model, plan, prepared.manifest, choice)
