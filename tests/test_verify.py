@@ -1,0 +1,261 @@
+"""Verification: the recomputed nodes equal the whole graph's forward in float64, and what is wrong is found.
+
+The witness is the interpreter on the whole graph, or a change that is known to matter. No prepared graph is needed.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import DataError, ModelError, SettingError
+from pipeline.formula import GraphArrays, interpret, leaky_relu, linear, relu
+from pipeline.graph import Graph
+from pipeline.model import Model
+from pipeline.neighbourhood import Hops
+from pipeline.verify import verify
+
+NODES, EDGES, WIDTH = 60, 220, 3
+
+
+def sage(g, x, w):
+    for lin in (w.a, w.b):
+        x = relu(linear(g.mean(g.src(x)), lin) + x)
+    return x
+
+
+def gcn(g, x, w):
+    """Degrees with self-loops, on both sides of an edge: edges one hop further than features."""
+    own = g.without_self_loops().with_self_loops(weight=1.0)
+    weight = own.edge("weight")
+    scale = own.sum(weight) ** -0.5
+    for lin in (w.a, w.b):
+        x = relu(own.sum((own.src(scale) * weight * own.dst(scale)).reshape(1) * own.src(linear(x, lin))))
+    return {"embedding": x, "degree": own.sum(weight)}
+
+
+def gat(g, x, w):
+    h = linear(x, w.a)
+    share = g.softmax(leaky_relu(g.src(h) + g.dst(x), 0.2) + g.edge("weight").reshape(1))
+    return g.sum(share * g.src(h)) + g.max(g.src(h))
+
+
+MODELS = {"sage": (sage, (2, 2)), "gcn": (gcn, (3, 2)), "gat": (gat, (1, 1))}
+
+
+def model(name, columns=None):
+    rng = np.random.default_rng(1)
+    weights = {
+        f"{lin}.{part}": rng.normal(size=size) for lin in "ab" for part, size in (("weight", (3, 3)), ("bias", 3))
+    }
+    if name == "gat":
+        weights = {key: array for key, array in weights.items() if key.startswith("a")}
+    inputs = {"nodes.x": WIDTH} | ({} if name == "sage" else {"edges.weight": ()})
+    return Model.from_formula(MODELS[name][0], weights, inputs, columns)
+
+
+def arrays(undirected=False):
+    """Isolated nodes, self-loops, parallel edges, a hub; ids far apart."""
+    rng = np.random.default_rng(7)
+    ids = rng.permutation(NODES).astype(np.int64) * 1_000_003 - 5
+    src, dst = rng.integers(0, NODES - 2, (2, EDGES))
+    dst[:70] = 4
+    src[70:76] = dst[70:76]
+    src[80:90], dst[80:90] = src[90:100], dst[90:100]
+    weight = rng.uniform(0.5, 2, EDGES).astype(np.float32)
+    return ids, rng.normal(size=(NODES, WIDTH)).astype(np.float32), src, dst, weight
+
+
+def tables(spark, text=False):
+    ids, x, src, dst, weight = arrays()
+    name = (lambda key: [f"n{i}" for i in key.tolist()]) if text else list
+    nodes = pa.table({"id": name(ids), "x": list(x), **{f"x{i}": x[:, i].astype(np.float64) for i in range(WIDTH)}})
+    edges = pa.table({"src": name(ids[src]), "dst": name(ids[dst]), "weight": weight})
+    return spark.createDataFrame(nodes), spark.createDataFrame(edges)
+
+
+def forward(net, undirected=False):
+    """The whole graph at once."""
+    ids, x, src, dst, weight = arrays()
+    if undirected:
+        back = src != dst
+        src, dst = np.concatenate([src, dst[back]]), np.concatenate([dst, src[back]])
+        weight = np.concatenate([weight, weight[back]])
+    return ids, interpret(net.program, net.weights, GraphArrays.single(src, dst, x, weight=weight))
+
+
+def scores(spark, net, undirected=False, text=False, change=None):
+    ids, outputs = forward(net, undirected)
+    if change:
+        change(outputs)
+    columns = {"id": [f"n{i}" for i in ids.tolist()] if text else ids}
+    for name, values in outputs.items():
+        values = values.astype(np.float32)
+        columns[name] = values if values.ndim == 1 else list(values)
+    return spark.createDataFrame(pa.table(columns))
+
+
+# ---- how far an output reads
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_hops(name):
+    edges, features = MODELS[name][1]
+    assert Hops.of(model(name).program) == Hops(edges, features)
+
+
+def test_a_program_without_edges_reads_its_own_node_only():
+    assert Hops.of(Model.from_formula(lambda g, x, w: x * 2.0, {}, {"nodes.x": 3}).program) == Hops(0, 0)
+
+
+# ---- right scores pass
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_right_scores_pass(spark, name):
+    net = model(name)
+    found = verify(Graph(*tables(spark), edge_features="weight"), net, scores(spark, net), sample=20)
+    assert found.passed, str(found)
+    assert found.recomputed == 20
+    assert found.hops == MODELS[name][1][0]
+    assert {output.name for output in found.outputs} == set(net.outputs)
+    # the only difference is the rounding of the scores to float32
+    assert all(output.error <= 1e-6 * output.scale for output in found.outputs)
+    assert str(found).endswith("PASS")
+
+
+def test_undirected_edges_in_both_directions(spark):
+    net = model("gcn")
+    graph = Graph(*tables(spark), edge_features="weight", undirected=True)
+    assert verify(graph, net, scores(spark, net, undirected=True), sample=NODES).passed
+    assert not verify(graph, net, scores(spark, net), sample=NODES).passed
+
+
+def test_text_ids_and_features_in_several_columns(spark):
+    net = model("gat", {"edges.weight": "edges.amount"})
+    nodes, edges = tables(spark, text=True)
+    graph = Graph(
+        nodes.withColumnRenamed("id", "the id"),
+        edges.withColumnRenamed("src", "a.b"),
+        features=["x0", "x1", "x2"],
+        edge_features={"amount": "weight"},
+        id="the id",
+        src="a.b",
+    )
+    found = verify(graph, net, scores(spark, net, text=True), sample=15)
+    assert found.passed, str(found)
+    assert str(found.outputs[0].worst).startswith("n")
+
+
+def test_dangling_edges_are_dropped_if_the_graph_says_so(spark):
+    net = model("gcn")
+    nodes, edges = tables(spark)
+    some = edges.limit(10).collect()
+    dangling = [(99, some[0].dst, 1.0), (some[1].src, 98, 1.0), (98, 99, 1.0), *((97, row.dst, 1.0) for row in some)]
+    edges = edges.union(spark.createDataFrame(dangling, "src bigint, dst bigint, weight float"))
+    given = scores(spark, net)
+    found = verify(Graph(nodes, edges, edge_features="weight", drop_dangling=True), net, given, sample=NODES)
+    assert found.passed, str(found)
+    with pytest.raises(DataError, match=r"the edges begin at ids that are not among the nodes \(first: 9[789]"):
+        verify(Graph(nodes, edges, edge_features="weight"), net, given, sample=NODES)
+
+
+def test_the_sample_is_the_seeds(spark):
+    net = model("sage")
+    given = scores(spark, net)
+    graph = Graph(*tables(spark))
+    first = verify(graph, net, given, sample=3)
+    assert (first.nodes, first.edges) == (lambda v: (v.nodes, v.edges))(
+        verify(graph, net, given.repartition(5), sample=3)
+    )
+    others = {(v.nodes, v.edges) for v in (verify(graph, net, given, sample=3, seed=seed) for seed in (1, 2))}
+    assert others != {(first.nodes, first.edges)}
+
+
+# ---- groups
+
+
+def test_groups_give_the_same(spark):
+    net = model("sage")
+    given, graph = scores(spark, net), Graph(*tables(spark))
+    whole = verify(graph, net, given, sample=12)
+    cut = verify(graph, net, given, sample=12, limit=whole.edges - 1)
+    assert cut.passed, str(cut)
+    assert cut.recomputed == 12
+    assert cut.edges > whole.edges
+    assert [(o.name, o.worst) for o in cut.outputs] == [(o.name, o.worst) for o in whole.outputs]
+
+
+def test_neighbourhoods_beyond_the_limit_are_left_out_and_told(spark):
+    net = model("gat")
+    found = verify(Graph(*tables(spark), edge_features="weight"), net, scores(spark, net), sample=NODES, limit=30)
+    assert found.passed, str(found)
+    hub = int(arrays()[0][4])
+    assert found.too_large == (hub,)
+    assert found.recomputed == NODES - 1
+    assert f"not recomputed: 1 nodes (first: {hub}) that more than 30 edges lead to" in str(found)
+
+
+def test_nothing_recomputed_is_no_pass(spark):
+    net = model("sage")
+    only = scores(spark, net).where(f"id = {arrays()[0][4]}")
+    nodes, edges = tables(spark)
+    assert not verify(Graph(nodes, edges), net, only, limit=1).passed
+
+
+# ---- what is wrong is found
+
+
+def wrong_number(outputs):
+    outputs["embedding"][17, 1] += 0.01
+
+
+def not_a_number(outputs):
+    outputs["embedding"][17, 1] = np.nan
+
+
+@pytest.mark.parametrize("change", [wrong_number, not_a_number])
+def test_a_wrong_score_fails_and_is_named(spark, change):
+    net = model("sage")
+    found = verify(Graph(*tables(spark)), net, scores(spark, net, change=change), sample=NODES)
+    assert not found.passed
+    assert found.outputs[0].worst == int(arrays()[0][17])
+    assert re.search(rf"embedding: largest error .*\(id {arrays()[0][17]}\)", str(found))
+    assert str(found).endswith("FAIL")
+
+
+def test_a_lost_edge_fails(spark):
+    net = model("sage")
+    ids, _, src, dst, _ = arrays()
+    nodes, edges = tables(spark)
+    lost = f"src = {ids[src[120]]} and dst = {ids[dst[120]]}"
+    assert not verify(Graph(nodes, edges.where(f"not ({lost})")), net, scores(spark, net), sample=NODES).passed
+
+
+def test_lost_and_repeated_rows_fail(spark):
+    net = model("sage")
+    given, graph = scores(spark, net), Graph(*tables(spark))
+    lost = verify(graph, net, given.where(f"id != {arrays()[0][0]}"), sample=5)
+    assert not lost.passed
+    assert f"the scores have {NODES - 1} rows, the graph has {NODES} nodes" in str(lost)
+    twice = verify(graph, net, given.union(given.limit(1)), sample=NODES + 1)
+    assert not twice.passed
+    assert "1 rows of the sample have an id that another row has too" in str(twice)
+
+
+def test_scores_of_something_else_are_refused(spark):
+    net = model("sage")
+    given, graph = scores(spark, net), Graph(*tables(spark))
+    with pytest.raises(DataError, match="the scores have no column 'embedding'; they have id, other"):
+        verify(graph, net, given.withColumnRenamed("embedding", "other"))
+    with pytest.raises(DataError, match=r"the scores hold ids that are not among the nodes \(first: 1\)"):
+        verify(graph, net, given.withColumn("id", given.id * 0 + 1))
+    with pytest.raises(DataError, match="the scores' embedding has 1 lanes; the model gives 3"):
+        verify(graph, net, given.selectExpr("id", "slice(embedding, 1, 1) as embedding"))
+    with pytest.raises(ModelError, match=r"the model reads edges.weight, which the graph does not have; it has none"):
+        verify(graph, model("gat"), given)
+    with pytest.raises(SettingError, match="sample is 0; accepted: a whole number from 1"):
+        verify(graph, net, given, sample=0)
