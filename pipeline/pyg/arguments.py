@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,13 +107,16 @@ def with_widths(net: torch.nn.Module, found: Signature, features: Features, run:
     choices = [_choices(net, argument, given.get(argument.name)) for argument in found.arguments]
     if math.prod(map(len, choices)) == 1:
         return _shaped(found, [choice[0] for choice in choices])
-    fitting = list(_fitting(found, choices, run))
+    fitting, failure = _fitting(found, choices, run)
     if len(fitting) == 1:
         return fitting[0]
     open_names = [name for name, choice in zip(names, choices, strict=True) if len(choice) != 1]
     what = "several widths fit" if fitting else "no width was found that fits"
+    why = "" if fitting else f" (the last failure: {failure})"
     asked = ", ".join(f"{name!r}: WIDTH" for name in open_names or names)
-    raise ModelError(f"{what} {' and '.join(open_names or names)} of {type(net).__name__}; give features={{{asked}}}")
+    raise ModelError(
+        f"{what} {' and '.join(open_names or names)} of {type(net).__name__}; give features={{{asked}}}{why}"
+    )
 
 
 def _choices(net: torch.nn.Module, argument: Argument, given: Any) -> list[tuple[int, ...]]:
@@ -131,14 +134,19 @@ def _choices(net: torch.nn.Module, argument: Argument, given: Any) -> list[tuple
     return [(size,) for size in sorted({size for tensor in net.parameters() for size in tensor.shape})]
 
 
-def _fitting(found: Signature, choices: Sequence[Sequence[tuple[int, ...]]], run: Forward) -> Iterator[Signature]:
+def _fitting(
+    found: Signature, choices: Sequence[Sequence[tuple[int, ...]]], run: Forward
+) -> tuple[list[Signature], str]:
+    """The signatures with which forward runs, and what the last one that did not run said."""
+    fitting, failure = [], "nothing to try"
     for shapes in itertools.islice(itertools.product(*choices), TRIALS):
         candidate = _shaped(found, shapes)
         try:
             run(candidate)
-        except Exception:  # whatever a module raises at a width that does not fit
-            continue
-        yield candidate
+            fitting.append(candidate)
+        except Exception as error:  # whatever a module raises at a width that does not fit
+            failure = str(error)
+    return fitting, failure
 
 
 def _shaped(found: Signature, shapes: Sequence[tuple[int, ...]]) -> Signature:

@@ -11,7 +11,7 @@ from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, Edges
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.call import Call, Handler, need_operand, need_rows, say
 from pipeline.pyg.layout import elementwise, expand, lane_axis, reshape, with_value
-from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, Opaque, PartMask, Refusal, Rows, Symbol
+from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
 
 REVERSED = (
     "sums messages at the source of an edge (flow='target_to_source')",
@@ -21,6 +21,8 @@ NODE_EMBEDDING = (
     "looks up a learned table by the number of a node",
     "store these embeddings as a column of the nodes and pass it to forward",
 )
+LAST_WINS = ("writes one edge's value over another's: which one stays depends on the order of the edges",)
+WHOLE_GRAPH = "a formula has no statistics over the whole graph; normalise each row by itself"
 
 
 # ---- rows taken
@@ -28,8 +30,6 @@ NODE_EMBEDDING = (
 
 def taken(symbol: Any, dim: int, index: Any) -> Symbol:
     """Rows of a tensor, by a row of edge_index; or lanes, by a constant."""
-    if isinstance(index, Opaque):
-        raise index.error
     if isinstance(symbol, Learned) and isinstance(index, End | NodeNumbers | EdgeIndex):
         raise Refusal(*NODE_EMBEDDING)
     rows = need_rows(symbol)
@@ -90,8 +90,6 @@ def _index(call: Call) -> Symbol:
     if len(given) != 1:
         raise Refusal("indexes several axes at once")
     dim, index = given[0]
-    if isinstance(index, Opaque):
-        raise index.error
     if isinstance(symbol, EdgeIndex):
         return _edges_taken(symbol, dim, index)
     if isinstance(symbol, End) and isinstance(index, PartMask):
@@ -135,12 +133,16 @@ def _cut(value: Value, mask: PartMask) -> Value:
 # ---- rows scattered
 
 
-def reduced(base: Rows, dim: int, index: Any, messages: Rows, reduce: str, include_base: bool) -> Symbol:
-    """`base` after a reduction of messages into it, by a row of edge_index."""
-    if isinstance(index, Opaque):
-        raise index.error
+def reduced(call: Call, source: str, reduce: str, include_base: bool) -> Symbol:
+    """`self` after a reduction of messages into it, by a row of edge_index."""
+    index, dim = call["index"], call["dim"]
     if not isinstance(index, End):
-        raise Refusal(f"reduces by {say(index)}, not by a row of edge_index")
+        raise Refusal(f"reduces by {say(index)}, not by a row of edge_index", WHOLE_GRAPH)
+    base, messages = call.rows("self"), call.rows(source)
+    return _reduced(base, dim, index, messages, reduce, include_base)
+
+
+def _reduced(base: Rows, dim: int, index: End, messages: Rows, reduce: str, include_base: bool) -> Symbol:
     if index.which != "dst":
         raise Refusal(*REVERSED)
     if messages.space != index.edges:
@@ -184,34 +186,28 @@ def _whole(call: Call, source: str) -> None:
 
 def _scatter_add(call: Call) -> Symbol:
     _whole(call, "src")
-    return reduced(call.rows("self"), call["dim"], call["index"], call.rows("src"), "sum", True)
+    return reduced(call, "src", "sum", True)
 
 
 def _scatter_reduce(call: Call) -> Symbol:
     _whole(call, "src")
-    base, messages = call.rows("self"), call.rows("src")
-    return reduced(base, call["dim"], call["index"], messages, call["reduce"], call["include_self"])
+    return reduced(call, "src", call["reduce"], call["include_self"])
 
 
 def _scatter(call: Call) -> Symbol:
-    names = {"add": "sum"}
-    reduce = call.get("reduce")
-    if reduce not in names or "src" not in call.arguments:
-        raise Refusal("writes one edge's value over another's: which one stays depends on the order of the edges")
-    _whole(call, "src")
-    return reduced(call.rows("self"), call["dim"], call["index"], call.rows("src"), names[reduce], True)
+    if call.get("reduce") != "add" or "src" not in call.arguments:
+        raise Refusal(*LAST_WINS)
+    return _scatter_add(call)
 
 
 def _index_add(call: Call) -> Symbol:
-    messages = call.rows("source")
     if call["alpha"] != 1:
-        messages = elementwise("mul", [messages, float(call["alpha"])])
-    return reduced(call.rows("self"), call["dim"], call["index"], messages, "sum", True)
+        raise Refusal("scales what it adds", "multiply the messages by alpha")
+    return reduced(call, "source", "sum", True)
 
 
 def _index_reduce(call: Call) -> Symbol:
-    base, messages = call.rows("self"), call.rows("source")
-    return reduced(base, call["dim"], call["index"], messages, call["reduce"], call["include_self"])
+    return reduced(call, "source", call["reduce"], call["include_self"])
 
 
 def _bincount(call: Call) -> Symbol:
@@ -219,7 +215,7 @@ def _bincount(call: Call) -> Symbol:
     if not isinstance(index, End) or call.sizes.space(call["minlength"]) != index.edges.target:
         raise Refusal("counts by something else than a row of edge_index", "give minlength=x.size(0)")
     messages = Rows(fill(1.0, index.edges)) if weights is None else need_rows(weights)
-    return reduced(Rows(fill(0.0, index.edges.target)), 0, index, messages, "sum", True)
+    return _reduced(Rows(fill(0.0, index.edges.target)), 0, index, messages, "sum", True)
 
 
 def _index_put(call: Call) -> Symbol:
@@ -231,12 +227,14 @@ def _index_put(call: Call) -> Symbol:
     index = given[0][1]
     if isinstance(index, End) and call["accumulate"]:
         messages = expand(need_rows(call["values"]), call.sizes.counts[index.edges], call.tensors["values"].shape)
-        return reduced(rows, 0, index, messages, "sum", True)
+        return _reduced(rows, 0, index, messages, "sum", True)
     if isinstance(index, Rows) and call.tensors["indices"][0].dtype is torch.bool:
         return _masked(call, rows, index)
     if isinstance(index, End) and index.edges.part == LOOPS:
         return _own_loops(rows, index, need_rows(call["values"]))
-    raise Refusal("writes one edge's value over another's: which one stays depends on the order of the edges")
+    if isinstance(index, PartMask):
+        raise Refusal("writes to the self-loops only", "compute both values, and choose by torch.where")
+    raise Refusal(*LAST_WINS)
 
 
 def _masked(call: Call, rows: Rows, mask: Rows) -> Symbol:

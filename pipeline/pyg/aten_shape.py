@@ -13,7 +13,7 @@ from pipeline.formula.spaces import BASE_PART, SELF_PART, Edges, Nodes
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.call import Call, Handler, need_rows, say
 from pipeline.pyg.layout import align, broadcast_to, expand, lane_axis, permute, reshape, transpose, view, with_value
-from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, Opaque, PartMask, Refusal, Rows, Symbol
+from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
 
 
 def _same(call: Call) -> Symbol:
@@ -66,8 +66,6 @@ def _expand(call: Call) -> Symbol:
 
 
 def _expanded(symbol: Any, call: Call, shape: Sequence[int]) -> Symbol:
-    if isinstance(symbol, Opaque):
-        raise symbol.error
     if isinstance(symbol, Rows):
         return expand(symbol, call.count(symbol), shape)
     if isinstance(symbol, Learned):
@@ -102,7 +100,8 @@ def _repeat(call: Call) -> Symbol:
             return NodeNumbers(twice=True)
         raise Refusal("repeats the numbers of the nodes")
     if isinstance(symbol, Learned):
-        if all(times == 1 or size == 1 for times, size in zip(repeats[::-1], call.tensors["self"].shape[::-1])):
+        old = call.tensors["self"].shape
+        if all(times == 1 or size == 1 for times, size in zip(repeats[::-1], old[::-1], strict=False)):
             return _spread(symbol, call, call.shape)
         return call.learned(call.outputs[0], None)
     rows = call.rows("self")

@@ -14,9 +14,9 @@ from pipeline.errors import ModelError
 from pipeline.formula.interpret import evaluate, interpret
 from pipeline.pyg.arguments import Signature
 from pipeline.pyg.example import Example
-from pipeline.pyg.forward import copy_of, float64, run_forward
+from pipeline.pyg.forward import copy_of, run_forward
 from pipeline.pyg.layout import tensor_shape
-from pipeline.pyg.recorder import InFloat64
+from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import Recording, record
 from pipeline.pyg.symbols import Rows
 
@@ -26,8 +26,8 @@ TOLERANCE = 1e-9  # of the largest number, in float64: sums of some thousand ter
 def check(net: torch.nn.Module, signature: Signature, recording: Recording, example: Example) -> None:
     """ModelError unless program and module agree on a graph that was not recorded."""
     copied = copy_of(net)
-    with float64(), InFloat64():
-        expected = {name: tensor.numpy() for name, tensor in run_forward(copied, signature, example).items()}
+    with in_float64():
+        expected = {name: tensor.numpy() for name, tensor in run_forward(copied, signature, example.fresh()).items()}
     found = interpret(recording.program, recording.weights, example.arrays)
     if expected.keys() != found.keys():
         raise ModelError(f"the module's outputs depend on the graph: {', '.join(expected)} and {', '.join(found)}")

@@ -8,7 +8,7 @@ self-loops carry values, PyG keeps one of them by the order of the edges.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,11 @@ class Example:
     """Argument → (rows, *shape) float64"""
     arrays: GraphArrays
     sizes: Sizes
+
+    def fresh(self) -> Example:
+        """The same in tensors of its own: forward may change what it is given in place."""
+        columns = {name: tensor.clone() for name, tensor in self.columns.items()}
+        return replace(self, edge_index=self.edge_index.clone(), columns=columns)
 
 
 def examples(arguments: Sequence[Argument], widths: Iterable[int], seed: int = 0) -> Iterator[Example]:
@@ -77,7 +82,7 @@ def _example(
         {NODE: {a.name: columns[a.name] for a in arguments if a.table == "nodes"}},
         {EDGE: {a.name: columns[a.name] for a in arguments if a.table == "edges"}},
     )
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in columns.items()}
+    tensors = {name: torch.from_numpy(array) for name, array in columns.items()}
     return Example(torch.from_numpy(np.stack([src, dst])), tensors, arrays, sizes)
 
 

@@ -6,13 +6,12 @@ Comes in: a module, an example graph. Goes out: its outputs by name. Knows nothi
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedParameter
 
 from pipeline.errors import ModelError
 from pipeline.pyg.arguments import Signature
@@ -26,7 +25,7 @@ def check_ready(net: Any) -> None:
     training = [name or type(net).__name__ for name, module in net.named_modules() if module.training]
     if training:
         raise ModelError(f"the module is in training mode ({_some(training)}): call net.eval() first")
-    lazy = [name for name, tensor in net.named_parameters() if isinstance(tensor, UninitializedTensorMixin)]
+    lazy = [name for name, tensor in net.named_parameters() if isinstance(tensor, UninitializedParameter)]
     if lazy:
         raise ModelError(f"weights without a shape yet ({_some(lazy)}): run the module once, or load its weights")
     state = [*net.named_parameters(), *net.named_buffers()]
@@ -46,18 +45,6 @@ def copy_of(net: torch.nn.Module) -> torch.nn.Module:
         return copy.deepcopy(net, memory).to("cpu").double()
     except (TypeError, RuntimeError) as error:
         raise ModelError(f"the module cannot be copied: {error}") from error
-
-
-@contextmanager
-def float64() -> Iterator[None]:
-    """Factories without a dtype make float64, and nothing is recorded for gradients."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.set_default_dtype(default)
 
 
 def run_forward(net: torch.nn.Module, signature: Signature, example: Example) -> dict[str, Tensor]:
@@ -86,7 +73,7 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
     if isinstance(result, Mapping):
         named = {str(key): item for key, item in result.items()}
     elif isinstance(result, tuple) and hasattr(result, "_fields"):
-        named = result._asdict()
+        named = dict(zip(result._fields, result, strict=True))
     elif isinstance(result, tuple | list):
         named = {f"output_{position}": item for position, item in enumerate(result)}
     else:

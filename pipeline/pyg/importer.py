@@ -16,8 +16,8 @@ from pipeline.formula.program import Program
 from pipeline.pyg.arguments import Features, Signature, signature, with_widths
 from pipeline.pyg.check import check
 from pipeline.pyg.example import examples, tiny_example
-from pipeline.pyg.forward import check_ready, copy_of, float64, run_forward
-from pipeline.pyg.recorder import InFloat64
+from pipeline.pyg.forward import check_ready, copy_of, run_forward
+from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import record
 
 
@@ -60,7 +60,7 @@ def import_module(
 def _with_widths(net: torch.nn.Module, found: Signature, features: Features) -> Signature:
     def run(candidate: Signature) -> object:
         tiny, copied = tiny_example(candidate.arguments), copy_of(net)
-        with float64(), InFloat64():
+        with in_float64():
             return run_forward(copied, candidate, tiny)
 
     return with_widths(net, found, features, run)

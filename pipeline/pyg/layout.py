@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.formula.values import Value, apply
-from pipeline.pyg.symbols import Learned, Rows, Refusal
+from pipeline.pyg.symbols import Learned, Refusal, Rows
 
 Shape = tuple[int, ...]
 
@@ -26,7 +26,10 @@ def lane_axis(rows: Rows, dim: int) -> int:
     """The value's axis behind axis `dim` of the tensor; a Refusal for the row axis."""
     dim = dim % rows.rank
     if dim == rows.axis:
-        raise Refusal(f"works across all {rows.space}, not within a row (axis {dim} is the row axis)")
+        raise Refusal(
+            f"works across all {rows.space}, not within a row (axis {dim} holds the rows)",
+            "use a normalisation or a reduction of each row by itself, e.g. LayerNorm(mode='node')",
+        )
     return dim if dim < rows.axis else dim - 1 + rows.before + rows.after
 
 
@@ -63,7 +66,8 @@ def view(rows: Rows, count: int, shape: Sequence[int]) -> Rows:
 
 def permute(rows: Rows, dims: Sequence[int]) -> Rows:
     """The tensor's axes in another order; axes folded into the row axis move with it."""
-    order, axis = [], 0
+    order: list[int] = []
+    axis = 0
     for position, dim in enumerate(d % rows.rank for d in dims):
         if dim == rows.axis:
             axis = position

@@ -1,8 +1,8 @@
 """Functions of PyG that are recorded as one operation, instead of being looked into.
 
 Softmax over neighbours: its parts (maximum, exponential, sum, quotient) would be recorded well enough, but as one
-operation it is computed in one pass over the edges. Self-loop helpers need nothing here: aten_index.py and aten_shape.py
-know what their masks and joins mean, whoever wrote them.
+operation it is computed in one pass over the edges. Self-loop helpers need nothing here: the tables know what their
+masks and joins mean (aten_index.py, aten_shape.py), whoever wrote them.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def _replaced(original: Callable[..., Any], substitute: Callable[..., Any]) -> I
 
 @contextmanager
 def _without_extensions() -> Iterator[None]:
-    present = {name: getattr(torch_geometric.typing, name) for name in EXTENSIONS if hasattr(torch_geometric.typing, name)}
+    present = {
+        name: getattr(torch_geometric.typing, name) for name in EXTENSIONS if hasattr(torch_geometric.typing, name)
+    }
     for name in present:
         setattr(torch_geometric.typing, name, False)
     try:

@@ -2,9 +2,6 @@
 
 Comes in: the tensors of an example graph, with what they stand for. Goes out: the symbol of every tensor that the
 module makes. Knows no layer and no operation: what an operation means is in the aten_*.py tables.
-
-Everything is computed in float64, whatever the module asks for: the checks that follow then need no allowance for
-rounding.
 """
 
 from __future__ import annotations
@@ -17,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import decomposition_table
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
@@ -26,34 +24,12 @@ from pipeline.formula.values import Value
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.layout import tensor_shape, view
+from pipeline.pyg.precision import widened
 from pipeline.pyg.symbols import Learned, Opaque, Refusal, Rows, Symbol
 from pipeline.pyg.tables import FACTORIES, HANDLERS, SHAPE_ONLY
-from pipeline.pyg.where import ModuleStack, Place
-
-aten = torch.ops.aten
+from pipeline.pyg.where import CANNOT, ModuleStack, Place
 
 READ_BY_PYTHON = {"_local_scalar_dense", "equal", "is_nonzero", "item"}
-LOW_PRECISION = (torch.float16, torch.bfloat16)
-
-
-class InFloat64(TorchDispatchMode):
-    """Runs a module in float64 even where its code says float32; a cast to half precision stays an error of its own."""
-
-    def __torch_dispatch__(
-        self, func: torch._ops.OpOverload, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        return func(*_in_float64(args), **_in_float64(dict(kwargs or {})))
-
-
-def _in_float64(arguments: Any) -> Any:
-    def widen(item: Any) -> Any:
-        if item is torch.float32:
-            return torch.float64
-        if isinstance(item, Tensor) and item.dtype is torch.float32:  # e.g. a plain attribute of a module
-            return item.double()
-        return item
-
-    return tree_map(widen, arguments)
 
 
 @dataclass(frozen=True)
@@ -65,11 +41,11 @@ class Step:
     tensor: Tensor | None
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The mode under which a forward is recorded. `keep`: also keep every result, to compare them."""
 
     def __init__(self, sizes: Sizes, captured: Captured, stack: ModuleStack, keep: bool = False):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.sizes = sizes
         self.captured = captured
         self.stack = stack
@@ -126,7 +102,7 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: torch._ops.OpOverload, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        args, kwargs = _in_float64(args), _in_float64(dict(kwargs or {}))
+        args, kwargs = widened(args), widened(dict(kwargs or {}))
         if self._paused:
             return func(*args, **kwargs)
         namespace, _, name = func._schema.name.partition("::")
@@ -143,12 +119,12 @@ class Recorder(TorchDispatchMode):
         arguments = tree_map(lambda item: self.symbol(item) if isinstance(item, Tensor) else item, bound)
         symbols = [item for item in tree_leaves(arguments) if isinstance(item, Symbol)]
         weights_only = all(isinstance(symbol, Learned) for symbol in symbols)
-        if name in READ_BY_PYTHON and not weights_only:
-            raise self._reading(name, symbols)
+        if name in READ_BY_PYTHON:
+            self.refuse_reading(name, symbols)
 
         handler = HANDLERS.get(name) if namespace in ("aten", "prims") else None
         random = torch.Tag.nondeterministic_seeded in func.tags
-        if handler is None and not weights_only and not random:
+        if handler is None and not weights_only:
             outputs = self._taken_apart(func, args, kwargs, written)
             if outputs is not NotImplemented:
                 return outputs
@@ -173,8 +149,9 @@ class Recorder(TorchDispatchMode):
         """The symbols of the outputs, Opaque where the tables have none."""
         name = call.operation
         try:
+            _raise_opaque(call)
             if handler is None:
-                raise self._unknown(call)
+                raise Refusal("is not supported on values of nodes or edges")
             made = handler(call)
             several = made if isinstance(made, tuple) else (made,)
             for symbol, tensor in zip(several, call.outputs, strict=True):
@@ -186,11 +163,12 @@ class Recorder(TorchDispatchMode):
 
     def _taken_apart(self, func: torch._ops.OpOverload, args: Any, kwargs: Any, written: Sequence[Tensor]) -> Any:
         """An operation that is in no table, as the simpler ones that torch itself defines it by."""
-        plain = func
-        if written:
-            packet = getattr(aten, func._schema.name.partition("::")[2].rstrip("_"), None)
-            plain = getattr(packet, func._overloadname, None) if packet is not None else None
-            if plain is None or func._schema.name.partition("::")[2][-1] != "_":
+        plain: Any = func
+        if written:  # in place: what the operation of the same name computes, then written to the tensor
+            name = func._schema.name.partition("::")[2]
+            packet = getattr(torch.ops.aten, name.rstrip("_"), None) if name.endswith("_") else None
+            plain = getattr(packet, func._overloadname, None)
+            if plain is None:
                 return NotImplemented
         with self:
             result = plain.decompose(*args, **kwargs)
@@ -208,9 +186,8 @@ class Recorder(TorchDispatchMode):
         """`tensor` was changed in place: so were all that share its memory."""
         if isinstance(symbol, Learned):
             self.captured.forget(tensor)
-        memory = tensor.untyped_storage().data_ptr()
         for other in list(self._symbols):
-            if other is not tensor and other.untyped_storage().data_ptr() == memory and memory:
+            if other is not tensor and _overlap(other, tensor):
                 self.bind(other, self._after_change(other, tensor, symbol, operation))
         self.bind(tensor, symbol)
 
@@ -243,13 +220,10 @@ class Recorder(TorchDispatchMode):
     def _opaque(self, operation: str, refusal: Refusal) -> Opaque:
         return Opaque(self.stack.place(operation).error(refusal))
 
-    def _unknown(self, call: Call) -> Refusal:
-        for symbol in tree_leaves(dict(call.arguments)):
-            if isinstance(symbol, Opaque):
-                raise symbol.error
-        return Refusal("is not supported on values of nodes or edges")
-
-    def _reading(self, name: str, symbols: Sequence[Symbol]) -> ModelError:
+    def refuse_reading(self, name: str, symbols: Sequence[Symbol]) -> None:
+        """ModelError unless Python reads what does not depend on the graph."""
+        if all(isinstance(symbol, Learned) for symbol in symbols):
+            return
         refusal = Refusal(
             "reads a number that depends on the graph into Python (.item(), int(), float(), if)",
             "a program may not depend on the graph that it is recorded on",
@@ -257,5 +231,40 @@ class Recorder(TorchDispatchMode):
         error = self.stack.place(name).error(refusal)
         for symbol in symbols:
             if isinstance(symbol, Opaque):
-                return ModelError(f"{error} (the number comes from: {symbol.error})")
-        return error
+                raise ModelError(f"{error}. It comes from: {str(symbol.error).removeprefix(CANNOT)}")
+        raise error
+
+
+def _raise_opaque(call: Call) -> None:
+    """The error of an argument that cannot be said, if the operation reads its numbers."""
+    if call.operation in FACTORIES:
+        return
+    for name, argument in call.arguments.items():
+        for symbol in tree_leaves(argument):
+            if isinstance(symbol, Opaque) and not (call.operation == "copy" and name == "self"):
+                raise symbol.error
+
+
+def _overlap(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors share an element, not only a storage: the halves that chunk() makes do not."""
+    storage = a.untyped_storage()
+    if not storage.nbytes() or storage.data_ptr() != b.untyped_storage().data_ptr():
+        return False
+    touched = torch.zeros(storage.nbytes() // a.element_size(), dtype=torch.bool)
+    places = [touched.as_strided(t.shape, t.stride(), t.storage_offset()) for t in (a, b)]
+    places[0].fill_(True)
+    return bool(places[1].any())
+
+
+class ReadsByPython(TorchFunctionMode):
+    """Refuses what leaves torch without an operation: x.tolist(), x.numpy()."""
+
+    def __init__(self, recorder: Recorder):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in ("tolist", "numpy", "__array__", "__dlpack__") and isinstance(args[0], Tensor):
+            self._recorder.refuse_reading(name, [self._recorder.symbol(args[0])])
+        return func(*args, **(kwargs or {}))

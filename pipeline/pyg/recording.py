@@ -15,9 +15,10 @@ from pipeline.formula.values import Value, edge_input, node_input
 from pipeline.pyg.arguments import Signature
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.example import Example
-from pipeline.pyg.forward import copy_of, float64, run_forward
+from pipeline.pyg.forward import copy_of, run_forward
 from pipeline.pyg.library import recorded_whole
-from pipeline.pyg.recorder import Recorder, Step
+from pipeline.pyg.precision import float64_factories
+from pipeline.pyg.recorder import ReadsByPython, Recorder, Step
 from pipeline.pyg.symbols import EdgeIndex, Opaque, Rows, Symbol
 from pipeline.pyg.where import ModuleStack
 
@@ -31,7 +32,7 @@ class Recording:
 
 def record(net: torch.nn.Module, signature: Signature, example: Example, keep: bool = False) -> Recording:
     """Runs forward once. ModelError where an output is no value per node, or cannot be said in a formula."""
-    net = copy_of(net)
+    net, example = copy_of(net), example.fresh()
     stack = ModuleStack(net)
     captured = Captured(net)
     recorder = Recorder(example.sizes, captured, stack, keep)
@@ -39,7 +40,7 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
     for argument in signature.arguments:
         make = node_input if argument.table == "nodes" else edge_input
         recorder.bind(example.columns[argument.name], Rows(make(argument.name, argument.shape)))
-    with float64(), recorded_whole(recorder), stack.watching(), recorder:
+    with float64_factories(), recorded_whole(recorder), stack.watching(), ReadsByPython(recorder), recorder:
         outputs = run_forward(net, signature, example)
     values = {name: _output(name, recorder.symbol(tensor)) for name, tensor in outputs.items()}
     return Recording(Program(values), captured.arrays, recorder.steps)
@@ -49,9 +50,13 @@ def _output(name: str, symbol: Symbol) -> Value:
     if isinstance(symbol, Opaque):
         raise symbol.error
     if not isinstance(symbol, Rows):
-        raise ModelError(f"output {name!r} of the module does not depend on the nodes' columns; one row per node is expected")
+        raise ModelError(
+            f"output {name!r} of the module does not depend on the nodes' columns; one row per node is expected"
+        )
     if not isinstance(symbol.space, Nodes):
         raise ModelError(f"output {name!r} of the module has one row per edge; one row per node is expected")
     if symbol.axis or symbol.before or symbol.after:
-        raise ModelError(f"output {name!r} of the module has its rows in axis {symbol.axis}; they must be the first axis")
+        raise ModelError(
+            f"output {name!r} of the module has its rows in axis {symbol.axis}; they must be the first axis"
+        )
     return symbol.value

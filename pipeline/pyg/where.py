@@ -19,6 +19,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from pipeline.errors import ModelError
 from pipeline.pyg.symbols import Refusal
 
+CANNOT = "cannot import this model: "
 LIBRARIES = ("torch.", "torch_geometric.", "pipeline.pyg.", "contextlib")
 
 
@@ -34,7 +35,7 @@ class Place:
         return f"{self.module}, {self.line}, {self.operation}"
 
     def error(self, refusal: Refusal) -> ModelError:
-        return ModelError(f"cannot import this model: {self} {refusal.problem}; {refusal.remedy}")
+        return ModelError(f"{CANNOT}{self} {refusal.problem}; {refusal.remedy}")
 
 
 class ModuleStack:
@@ -74,22 +75,18 @@ class ModuleStack:
 
 def _line() -> str:
     """The innermost line outside the libraries, within this import; else the innermost line of PyG, else of torch."""
-    fallback: FrameType | None = None
+    innermost: dict[str, FrameType] = {}
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "") + "."
-        if name.startswith("pipeline.pyg.forward.") and frame.f_code.co_name == "run_forward":
+        if name == "pipeline.pyg.forward." and frame.f_code.co_name == "run_forward":
             break  # further out is the code that called the import, not the model
         if not name.startswith(LIBRARIES):
             return _short(frame)
-        if name.startswith("torch_geometric.") and (
-            fallback is None or not fallback.f_globals.get("__name__", "").startswith("torch_geometric")
-        ):
-            fallback = frame
-        elif name.startswith("torch.nn.modules.") and fallback is None:
-            fallback = frame
+        innermost.setdefault(name.partition(".")[0], frame)
         frame = frame.f_back
-    return _short(fallback) if fallback is not None else "(unknown line)"
+    found = innermost.get("torch_geometric") or innermost.get("torch")
+    return _short(found) if found is not None else "(unknown line)"
 
 
 def _short(frame: FrameType) -> str:

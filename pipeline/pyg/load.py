@@ -1,0 +1,109 @@
+"""A module by name, with its trained weights: what the command line's `export` imports.
+
+Comes in: "package.module:factory" and perhaps a checkpoint. Goes out: the module, in evaluation mode. The factory is the
+user's own code and is run; a checkpoint is data: nothing in it is ever unpickled into objects.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline.errors import ModelError, StorageError, nearest
+
+NESTED = ("state_dict", "model_state_dict")  # under which training scripts store it
+
+
+def build(reference: str, checkpoint: str | os.PathLike[str] | None = None) -> torch.nn.Module:
+    """The module that a factory (or a class) makes without arguments, with the weights of a checkpoint, in eval mode.
+
+    `checkpoint`: a state dict, as .safetensors or as torch.save wrote it. ModelError where names or shapes differ.
+    """
+    net = _factory(reference)()
+    if not isinstance(net, torch.nn.Module):
+        raise ModelError(f"{reference} made {type(net).__name__}; a torch.nn.Module is expected")
+    if checkpoint is not None:
+        _fill(net, read_state(checkpoint), str(checkpoint))
+    return net.eval()
+
+
+def _factory(reference: str) -> Any:
+    module_name, _, name = reference.partition(":")
+    if not module_name or not name:
+        raise ModelError(f"model reference {reference!r}: write package.module:factory")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"model reference {reference!r}: {error}; is the directory that holds it on PYTHONPATH?"
+        ) from error
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise ModelError(
+                f"model reference {reference!r}: {module_name} has no {name!r}; {nearest(part, _public(found))}"
+            )
+        found = getattr(found, part)
+    if not callable(found):
+        raise ModelError(f"model reference {reference!r} is {type(found).__name__}; a factory or a class is expected")
+    return found
+
+
+def _public(owner: Any) -> list[str]:
+    return [name for name in vars(owner) if not name.startswith("_") and callable(getattr(owner, name))]
+
+
+def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The state dict in a file; StorageError if it cannot be read, ModelError if it holds something else."""
+    file = Path(path)
+    if not file.is_file():
+        raise StorageError(f"checkpoint {file} {'is not a file' if file.exists() else 'does not exist'}")
+    try:
+        state: Any = (
+            load_file(file)
+            if file.suffix == ".safetensors"
+            else torch.load(file, map_location="cpu", weights_only=True)
+        )
+    except SafetensorError as error:
+        raise ModelError(f"checkpoint {file} cannot be read as safetensors: {error}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ModelError(
+            f"checkpoint {file} is not a plain state dict, and objects are not unpickled; save "
+            f"net.state_dict(), best as .safetensors ({str(error).splitlines()[0]})"
+        ) from None
+    for key in NESTED:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(item, Tensor) for item in state.values()):
+        raise ModelError(f"checkpoint {file} holds no state dict (names and tensors)")
+    return dict(state)
+
+
+def _fill(net: torch.nn.Module, state: Mapping[str, Tensor], checkpoint: str) -> None:
+    own = net.state_dict()
+    shapes = [
+        f"{name} is {tuple(state[name].shape)} there, {tuple(own[name].shape)} in the module"
+        for name in own
+        if name in state and state[name].shape != own[name].shape and own[name].numel()
+    ]
+    problems = [
+        f"{what} {', '.join(names)}"
+        for what, names in (
+            ("missing", sorted(own.keys() - state.keys())),
+            ("unexpected", sorted(state.keys() - own.keys())),
+            ("of another shape:", shapes),
+        )
+        if names
+    ]
+    if problems:
+        raise ModelError(f"checkpoint {checkpoint} does not belong to {type(net).__name__}: " + "; ".join(problems))
+    net.load_state_dict(state, strict=True)
