@@ -16,6 +16,8 @@ from pipeline.formula.operations import Shape
 from pipeline.formula.values import Value
 
 HEADS = 8  # as many outer positions are written out inside one loop over the last axis
+FOLD = 8  # float32 lanes of a vector (AVX)
+FOLDED = 64  # vectors of lanes that a sum may add up in written-out code
 
 START = {"lane_sum": "ZERO", "lane_mean": "ZERO", "lane_prod": "ONE", "lane_max": "-INFINITY", "lane_min": "INFINITY"}
 STEP = {
@@ -121,7 +123,7 @@ class Expression:
         if axes is None:
             return None
         if value.op in LANE_REDUCTIONS:
-            return self._lane_reduction(value, axes)
+            return self._folded_sum(value, index) if _folds(value) else self._lane_reduction(value, axes)
         operand, attributes = value.inputs[0], value.attributes
         if value.op == "slice":
             axis = attributes["axis"]
@@ -192,6 +194,32 @@ class Expression:
             return f"{total} / {self.writer.constant(operand.width / value.width)}"
         return total
 
+    def _folded_sum(self, value: Value, index: Index) -> str:
+        """A sum over the last lanes, in 8 partial sums that are one vector.
+
+        Floats are added in the order that is written, so a plain sum is a chain of scalar additions. Sums of 64 lanes
+        take 0.36 of the time of that, 4 sums of 16 lanes 0.68; 4 partial sums in scalars gain nothing.
+        """
+        operand = value.inputs[0]
+        lanes = operand.width // value.width
+        with self.writer.at(self.writer.depth([self.program.levels[value.id]])) as scope:
+            key = ("folded", value.id)
+            if key not in scope.names:
+                name = scope.names[key] = self.writer.array("m", FOLD * value.width)
+                variable = self.writer.fresh("c")
+                with self.writer.block(f"for {variable} in range(unit * {FOLD}):", variable):
+                    for head in range(value.width):
+                        place = Index.loop(variable, FOLD) + head * lanes
+                        terms = [self.write(operand, place + start) for start in range(0, lanes, FOLD)]
+                        partial = Index.loop(variable, FOLD) + head * FOLD
+                        self.writer.line(f"{name}[{partial}] = {' + '.join(terms)}")
+            name = scope.names[key]
+        parts = [f"{name}[{index * FOLD + part}]" for part in range(FOLD)]
+        while len(parts) > 1:
+            parts = [f"({a} + {b})" for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        total = parts[0]
+        return total if value.op == "lane_sum" else f"{total} / {self.writer.constant(lanes)}"
+
     # ---- what is kept in an array
 
     def _scratch(self, value: Value) -> str:
@@ -228,6 +256,16 @@ class Expression:
             start += operand.shape[axis]
 
 
+def _folds(value: Value) -> bool:
+    """Whether a lane reduction is a sum of 16, 24, 32 … lanes that lie side by side."""
+    shape = value.inputs[0].shape
+    axes = sorted(value.attributes["axes"])
+    if value.op not in ("lane_sum", "lane_mean") or not axes or axes != list(range(axes[0], len(shape))):
+        return False
+    terms = value.inputs[0].width // FOLD
+    return shape[-1] % FOLD == 0 and terms >= 2 * value.width and terms <= FOLDED
+
+
 def loop(variable: str, lanes: int, heads: int) -> str:
     """The header of a loop over lanes.
 
@@ -235,7 +273,7 @@ def loop(variable: str, lanes: int, heads: int) -> str:
     is always 1, hides the number of steps and leaves visible that it is a multiple of 8. A sum over edges of 32 lanes
     takes 0.49 of the time of the plain loop, of 16 lanes 0.8, of 64 lanes 1.04; short loops are faster known.
     """
-    hidden = lanes >= 12 or (lanes == 8 and heads > 1)
+    hidden = 12 <= lanes < 64 or (lanes == 8 and heads > 1)
     return f"for {variable} in range({f'unit * {lanes}' if hidden else lanes}):"
 
 
