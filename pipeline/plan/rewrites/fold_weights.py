@@ -39,8 +39,8 @@ def fold_affine(value: Value) -> Value | None:
     lanes = below.shape[-1]
     if any(operand.shape not in ((), (1,), (lanes,)) for _, operand in chain):
         return None
-    if not any(op in ("mul", "div") for op, _ in chain):
-        return None
+    if len(chain) < 2 and not any(op in ("mul", "div") for op, _ in chain):
+        return None  # x @ W + b already
     matrix, shift = below.inputs[1], None
     for op, operand in reversed(chain):
         if op in ("mul", "div"):

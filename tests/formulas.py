@@ -1,0 +1,181 @@
+"""Models as formulas, for tests: one of each kind of thing that a plan has to get right."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.formula import (
+    Relation,
+    Value,
+    Weights,
+    apply,
+    batch_norm,
+    concat,
+    dot,
+    exp,
+    leaky_relu,
+    linear,
+    maximum,
+    relu,
+    sigmoid,
+    tanh,
+    where,
+)
+from pipeline.model import Model
+
+WIDTH = 6
+
+
+def mean_layer(g: Relation, x: Value, w: Any) -> Value:
+    return linear(g.mean(g.src(x)), w.l) + linear(x, w.r)
+
+
+def sage(g: Relation, x: Value, w: Any) -> Value:
+    return mean_layer(g, relu(mean_layer(g, x, w[0])), w[1])
+
+
+def normalised(g: Relation, weight: Value) -> Value:
+    degree = g.sum(weight)
+    scale = degree**-0.5
+    scale = where(apply("equal", scale, float("inf")), 0.0, scale)
+    return g.src(scale) * weight * g.dst(scale)
+
+
+def gcn(g: Relation, x: Value, w: Any) -> Value:
+    loops = g.without_self_loops().with_self_loops()
+    norm = normalised(loops, loops.ones()).reshape(1)
+    h = relu(loops.sum(norm * loops.src(linear(x, w.one))) + w.bias)
+    h = batch_norm(linear(h, w.two), w.mean, w.var, w.gain, w.shift)
+    return loops.sum(norm * loops.src(h))
+
+
+def gcn_weighted(g: Relation, x: Value, w: Any) -> Value:
+    loops = g.with_self_loops(weight=2.0)
+    norm = normalised(loops, loops.edge("weight")).reshape(1)
+    return loops.sum(norm * loops.src(linear(x, w.one)))
+
+
+def gat(g: Relation, x: Value, w: Any, loops: bool = True) -> Value:
+    if loops:
+        g = g.without_self_loops().with_self_loops()
+    h = linear(x, w.lin).heads(2)
+    logits = leaky_relu(g.src(dot(h, w.a)) + g.dst(dot(h, w.b)), 0.2)
+    return g.sum(g.softmax(logits) * g.src(h)).flat()
+
+
+def gat_no_loops(g: Relation, x: Value, w: Any) -> Value:
+    return gat(g, x, w, loops=False)
+
+
+def gated(g: Relation, x: Value, w: Any) -> Value:
+    gate = sigmoid(g.dst(linear(x, w.q)) + g.src(linear(x, w.k)) + linear(g.edge("attr"), w.e))
+    return relu(x + g.sum(gate * g.src(linear(x, w.v))))
+
+
+def edge_attention(g: Relation, x: Value, w: Any) -> Value:
+    """GATv2's shape: the logits mix both ends and the edge before they are reduced over lanes."""
+    h = linear(x, w.lin).heads(2)
+    mixed = leaky_relu(g.src(h) + g.dst(h) + linear(g.edge("attr"), w.e).heads(2), 0.2)
+    return g.sum(g.softmax(dot(mixed, w.a)) * g.src(h)).flat() + w.bias
+
+
+def softmax_twice(g: Relation, x: Value, w: Any) -> Value:
+    """A softmax that is not summed at once: it is squared first."""
+    share = g.softmax(g.src(linear(x, w.one)))
+    return g.sum(share * share * g.src(x)[:4])
+
+
+def appnp(g: Relation, x: Value, w: Any) -> Value:
+    loops = g.without_self_loops().with_self_loops()
+    norm = normalised(loops, loops.ones()).reshape(1)
+    h = start = tanh(linear(x, w.one))
+    for _ in range(4):
+        h = loops.sum(norm * loops.src(h)) * 0.9 + start * 0.1
+    return h
+
+
+def extremes(g: Relation, x: Value, w: Any) -> Value:
+    bare = g.without_self_loops()
+    own = bare.with_self_loops()
+    return concat([g.max(g.src(x)), g.min(g.src(x) - g.dst(x)), bare.max(bare.src(x)), own.max(own.src(x) * 2.0)])
+
+
+def gin(g: Relation, x: Value, w: Any) -> Value:
+    h = linear(x * 1.5 + g.sum(g.src(x)), w.one)
+    return linear(relu(batch_norm(h, w.mean, w.var, w.gain, w.shift)), w.two)
+
+
+def jumping(g: Relation, x: Value, w: Any) -> Mapping[str, Value]:
+    """Several outputs, of several levels, one of them a single number per node."""
+    one = relu(mean_layer(g, x, w[0]))
+    two = relu(mean_layer(g, one, w[1]))
+    return {
+        "both": maximum(one, two),
+        "early": one,
+        "score": linear(two, w.head).reshape(),
+        "degree": g.degree(),
+    }
+
+
+def long_skip(g: Relation, x: Value, w: Any) -> Value:
+    """src of level 0 next to src of level 1, and a residual over both."""
+    one = g.sum(g.src(tanh(linear(x, w.one))))
+    two = g.sum(g.src(one) * g.src(linear(x, w.two)))
+    return one + two * 0.1 + linear(x, w.one)
+
+
+def no_edges(g: Relation, x: Value, w: Any) -> Value:
+    return exp(linear(x, w.one) * 0.1)
+
+
+Shapes = dict[str, Sequence[int]]
+NORM: Shapes = {"mean": (4,), "var": (4,), "gain": (4,), "shift": (4,)}
+ONE: Shapes = {"one.weight": (4, WIDTH)}
+TWICE: Shapes = {
+    "0.l.weight": (WIDTH, WIDTH), "0.l.bias": (WIDTH,), "0.r.weight": (WIDTH, WIDTH),
+    "1.l.weight": (4, WIDTH), "1.l.bias": (4,), "1.r.weight": (4, WIDTH),
+}  # fmt: skip
+SAME: Shapes = {name: (WIDTH,) if len(shape) == 1 else (WIDTH, WIDTH) for name, shape in TWICE.items()}
+
+FORMULAS: dict[str, tuple[Callable[..., Any], Shapes, tuple[str, ...]]] = {
+    "sage": (sage, TWICE, ()),
+    "gcn": (gcn, {**ONE, "bias": (4,), "two.weight": (4, 4), "two.bias": (4,), **NORM}, ()),
+    "gcn_weighted": (gcn_weighted, ONE, ("weight",)),
+    "gat": (gat, {"lin.weight": (8, WIDTH), "a": (2, 4), "b": (2, 4)}, ()),
+    "gat_no_loops": (gat_no_loops, {"lin.weight": (8, WIDTH), "a": (2, 4), "b": (2, 4)}, ()),
+    "gated": (
+        gated,
+        {f"{k}.weight": (WIDTH, 3 if k == "e" else WIDTH) for k in "qkve"},
+        ("attr",),
+    ),
+    "edge_attention": (
+        edge_attention,
+        {"lin.weight": (8, WIDTH), "e.weight": (8, 3), "a": (2, 4), "bias": (8,)},
+        ("attr",),
+    ),
+    "softmax_twice": (softmax_twice, ONE, ()),
+    "appnp": (appnp, ONE, ()),
+    "extremes": (extremes, {}, ()),
+    "gin": (gin, {**ONE, "one.bias": (4,), "two.weight": (4, 4), **NORM}, ()),
+    "jumping": (jumping, {**SAME, "head.weight": (1, WIDTH)}, ()),
+    "long_skip": (long_skip, {**ONE, "two.weight": (4, WIDTH)}, ()),
+    "no_edges": (no_edges, ONE, ()),
+}
+
+
+def build(name: str, columns: Mapping[str, str] | None = None) -> Model:
+    """One of FORMULAS with fixed random weights."""
+    formula, shapes, edge_inputs = FORMULAS[name]
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    weights = {key: rng.uniform(-0.6, 0.6, shape) for key, shape in shapes.items()}
+    weights |= {key: rng.uniform(0.5, 2.0, shapes[key]) for key in ("var", "gain") if key in shapes}
+    inputs: dict[str, int | Sequence[int]] = {"nodes.x": WIDTH}
+    inputs |= {f"edges.{entry}": () if entry == "weight" else 3 for entry in edge_inputs}
+    return Model.from_formula(formula, weights, inputs, columns)
+
+
+__all__ = ["FORMULAS", "WIDTH", "Weights", "build"]

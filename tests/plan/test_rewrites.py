@@ -1,0 +1,187 @@
+"""Each rewrite: what it turns a formula into, and that the value stays. All of them together, on every test formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.formula import GraphArrays, Program, Relation, Value, fill, interpret, node_input, relu, weight
+from pipeline.formula.spaces import Nodes
+from pipeline.plan import rewrites as rules
+from pipeline.plan.cost import cost
+from pipeline.plan.lower import lower
+from pipeline.plan.rewriting import always, if_cheaper
+from tests.formulas import FORMULAS, WIDTH, build
+
+EDGES = 900
+NODES = 120
+
+
+@pytest.fixture(scope="module")
+def graph() -> GraphArrays:
+    rng = np.random.default_rng(5)
+    src, dst = rng.integers(0, NODES, EDGES), rng.integers(0, NODES - 20, EDGES)
+    dst[:200] = 3  # a hub
+    src[200:240] = dst[200:240]  # self-loops
+    src[240:260], dst[240:260] = src[260:280], dst[260:280]  # parallel edges
+    x = rng.standard_normal((NODES, WIDTH))
+    return GraphArrays.single(src, dst, x, weight=rng.random(EDGES) + 0.1, attr=rng.standard_normal((EDGES, 3)))
+
+
+def same(program: Program, other: Program, graph: GraphArrays, **shapes: Any) -> None:
+    rng = np.random.default_rng(1)
+    weights = {name: rng.standard_normal(shape) for name, shape in {**program.weights, **other.weights}.items()}
+    want, got = interpret(program, weights, graph), interpret(other, weights, graph)
+    for name in want:
+        np.testing.assert_allclose(got[name], want[name], rtol=1e-9, atol=1e-9)
+
+
+def ops(program: Program) -> list[str]:
+    return [value.op for value in program.values]
+
+
+def check(make: Callable[[Relation, Value], Value], graph: GraphArrays, apply: Callable[[Program], Program]) -> Program:
+    x = node_input("x", (WIDTH,))
+    program = Program({"y": make(Relation(columns={"weight": ()}), x)})
+    rewritten = apply(program)
+    assert str(rewritten) != str(program), "the rule found nothing"
+    same(program, rewritten, graph)
+    return rewritten
+
+
+W = weight("w", (WIDTH, 2))
+WIDE = weight("wide", (WIDTH, 9))
+
+
+def test_fuse_softmax(graph: GraphArrays) -> None:
+    got = check(lambda g, x: g.sum(g.softmax(g.src(x)) * g.src(x)), graph, lambda p: always(p, rules.fuse_softmax))
+    assert ops(got).count("softmax_sum") == 1
+    assert "softmax" not in ops(got)
+
+
+def test_softmax_of_fewer_axes_than_the_message(graph: GraphArrays) -> None:
+    def make(g: Relation, x: Value) -> Value:
+        return g.sum(g.softmax(g.src(x[0])).reshape(1) * g.src(x))
+
+    got = check(make, graph, lambda p: always(p, rules.reshape_of_elementwise, rules.fuse_softmax))
+    assert "softmax_sum" in ops(got)
+
+
+def test_spell_softmax(graph: GraphArrays) -> None:
+    got = check(lambda g, x: g.max(g.softmax(g.src(x))), graph, lambda p: always(p, rules.spell_softmax))
+    assert "softmax" not in ops(got)
+
+
+@pytest.mark.parametrize("reduce", ["sum", "max", "min", "softmax"])
+@pytest.mark.parametrize("drop", [False, True])
+def test_split_self_loops(graph: GraphArrays, reduce: str, drop: bool) -> None:
+    def make(g: Relation, x: Value) -> Value:
+        g = (g.without_self_loops() if drop else g).with_self_loops(weight=3.0)
+        message = (g.src(x) - g.dst(x) * 0.5) * g.edge("weight").reshape(1)
+        if reduce == "softmax":
+            return g.sum(g.softmax(message) * g.src(x))
+        return {"sum": g.sum, "max": g.max, "min": g.min}[reduce](message)
+
+    got = check(make, graph, lambda p: rules.split_self_loops(always(p, rules.fuse_softmax)))
+    assert "self" not in str(got)
+
+
+def test_push_to_ends(graph: GraphArrays) -> None:
+    got = check(lambda g, x: g.sum(relu(g.src(x) * 2.0)), graph, lambda p: if_cheaper(p, rules.push_to_ends))
+    assert all(value.op in ("src", "sum") or not value.is_edge for value in got.values)
+
+
+def test_a_wider_value_is_not_pushed(graph: GraphArrays) -> None:
+    x = node_input("x", (WIDTH,))
+    g = Relation()
+    program = Program({"y": g.max((g.src(x) @ WIDE)[:2] + g.dst(x)[:2])})
+    assert cost(if_cheaper(program, rules.push_to_ends))[0] <= WIDTH
+
+
+def test_factor_sums(graph: GraphArrays) -> None:
+    def make(g: Relation, x: Value) -> Value:
+        return g.sum(g.src(x) * g.edge("weight").reshape(1) * g.src(x * 3.0) * g.dst(x))
+
+    got = check(make, graph, lambda p: if_cheaper(p, rules.factor_sums))
+    assert ops(got).count("src") == 1
+    assert ops(got).count("dst") == 0
+
+
+def test_an_infinite_factor_counts_only_where_there_are_edges(graph: GraphArrays) -> None:
+    """deg^-0.5 is infinite for nodes without edges; a sum over no edges is 0 and not NaN."""
+
+    def make(g: Relation, x: Value) -> Value:
+        scale = (g.degree() ** -0.5).reshape(1)
+        return g.sum(g.src(x) * g.dst(scale))
+
+    got = check(make, graph, lambda p: if_cheaper(p, rules.factor_sums))
+    assert np.isfinite(interpret(got, {}, graph)["y"]).all()
+
+
+def test_linear_before_sum_narrows_what_is_shipped(graph: GraphArrays) -> None:
+    got = check(lambda g, x: g.mean(g.src(x)) @ W, graph, lambda p: if_cheaper(p, rules.linear_before_sum))
+    assert cost(got)[0] == 2
+    got = check(lambda g, x: (x * 1.5 + g.sum(g.src(x))) @ W, graph, lambda p: if_cheaper(p, rules.linear_before_sum))
+    assert cost(got)[0] == 2
+
+
+def test_linear_after_sum_where_it_widens(graph: GraphArrays) -> None:
+    got = check(lambda g, x: g.sum(g.src(x @ WIDE)), graph, lambda p: if_cheaper(p, rules.linear_after_sum))
+    assert cost(got)[0] == WIDTH
+
+
+def test_linear_stays_where_it_does_not_help(graph: GraphArrays) -> None:
+    x = node_input("x", (WIDTH,))
+    g = Relation()
+    for value in (g.sum(g.src(x)) @ WIDE, g.sum(g.src(x @ W)), g.max(g.src(x)) @ W):
+        program = Program({"y": value})
+        for rule in (rules.linear_before_sum, rules.linear_after_sum):
+            assert cost(if_cheaper(program, rule)) == cost(program)
+
+
+def test_fold_affine(graph: GraphArrays) -> None:
+    gain, mean = weight("gain", (2,)), weight("mean", (2,))
+    got = check(
+        lambda g, x: ((x @ W + mean) - gain) / gain * 2.0 + mean, graph, lambda p: if_cheaper(p, rules.fold_affine)
+    )
+    assert [value.op for value in got.values if value.is_node] == ["input", "matmul", "add"]
+
+
+def test_fold_weights(graph: GraphArrays) -> None:
+    x = node_input("x", (WIDTH,))
+    program = Program({"y": x @ (W * 2.0 + 1.0)})
+    matrix = np.arange(WIDTH * 2.0).reshape(WIDTH, 2)
+    folded, weights = rules.fold_weights(program, {"w": matrix})
+    assert list(weights) == ["folded.1"] or len(weights) == 1
+    np.testing.assert_array_equal(next(iter(weights.values())), matrix * 2 + 1)
+    np.testing.assert_allclose(interpret(folded, weights, graph)["y"], interpret(program, {"w": matrix}, graph)["y"])
+
+
+def test_identities_and_constants(graph: GraphArrays) -> None:
+    def make(g: Relation, x: Value) -> Value:
+        ones = fill(1.0, Nodes())
+        return g.sum(g.src(x * ones.reshape(1) + 0.0) * g.src(ones).reshape(1)) / 1.0
+
+    got = check(make, graph, lambda p: always(p, rules.identities, rules.constants_stay, rules.reshape_of_elementwise))
+    assert ops(got) == ["input", "src", "sum"]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_lowering_keeps_the_value_and_never_ships_more(name: str, graph: GraphArrays) -> None:
+    model = build(name)
+    lowered, weights = lower(model.program, model.weights)
+    want = interpret(model.program, model.weights, graph)
+    got = interpret(lowered, weights, graph)
+    for output in want:
+        # weights are folded in float64 and kept in float32
+        np.testing.assert_allclose(got[output], want[output], rtol=1e-5, atol=1e-5)
+    assert "self" not in str(lowered)
+    spelled = rules.split_self_loops(
+        always(always(model.program, rules.fuse_softmax), rules.spell_softmax, rules.restrict_to_leaves)
+    )
+    assert cost(lowered) <= cost(spelled)
+    # a lowered program is a program: written and read again it is the same
+    assert str(Program.from_json(lowered.to_json())) == str(lowered)

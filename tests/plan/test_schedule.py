@@ -1,0 +1,84 @@
+"""Supersteps: how many there are, what they ship and keep, and what they read again instead of keeping it."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from pipeline.plan.plan import Plan
+from pipeline.plan.schedule import Superstep
+from tests.formulas import FORMULAS, WIDTH, build
+
+STEPS = {
+    "sage": 3, "gcn": 3, "gcn_weighted": 2, "gat": 2, "gat_no_loops": 2, "gated": 2, "edge_attention": 2,
+    "softmax_twice": 2, "appnp": 5, "extremes": 2, "gin": 2, "jumping": 3, "long_skip": 3, "no_edges": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_number_of_supersteps_falls_out_of_the_formula(name: str) -> None:
+    assert len(Plan.of(build(name)).steps) == STEPS[name]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_everything_is_computed_before_it_is_read(name: str) -> None:
+    plan = Plan.of(build(name))
+    held: set[int] = set()
+    for step in plan.steps:
+        known = set(held)
+        received = {value.id for shipment in step.receives for value in shipment.values}
+        for phase in step.phases:
+            for value in phase.nodes:
+                assert all(i.id in known or i.is_weight for i in value.inputs), value
+                known.add(value.id)
+            for reduction in phase.reductions:
+                compiled = plan.compiled[reduction.id]
+                assert {v.id for v in compiled.local} <= known
+                assert {v.id for v in compiled.sent} <= received
+            known |= {value.id for value in phase.reductions}
+        shipped = {value.id for shipment in step.ships for value in shipment.values}
+        assert shipped <= known
+        held = {value.id for value in step.keeps}
+        assert held <= known
+    assert {value.id for value in plan.program.outputs.values()} <= known
+
+
+def test_a_narrow_product_is_shipped_instead_of_its_input() -> None:
+    plan = Plan.of(build("sage"))
+    assert [sum(s.width for s in step.ships) for step in plan.steps] == [WIDTH, 4, 0]
+
+
+def test_features_are_read_again_and_not_kept() -> None:
+    plan = Plan.of(build("sage"))
+    assert plan.steps[0].keeps == []
+    assert plan.steps[1].features == [("node", "x")]
+
+
+def test_a_degree_waits_for_the_first_superstep_that_reads_it() -> None:
+    plan = Plan.of(build("sage"))
+    assert [len(step.reductions) for step in plan.steps] == [0, 2, 1]
+    # and is carried to the next one that does: one lane, beside the residual
+    assert sum(value.width for value in plan.steps[1].keeps) == 1 + 4
+
+
+def test_edge_columns_are_known() -> None:
+    def columns(step: Superstep) -> list[str]:
+        return [name for _, name in step.edge_columns]
+
+    assert columns(Plan.of(build("gated")).steps[1]) == ["attr"]
+    assert [columns(step) for step in Plan.of(build("gcn_weighted")).steps] == [["weight"], ["weight"]]
+
+
+def test_inputs_are_read_from_the_columns_that_the_model_names() -> None:
+    plan = Plan.of(build("gcn_weighted", {"edges.weight": "edges.amount", "nodes.x": "nodes.profile"}))
+    assert plan.steps[0].features == [("node", "profile")]
+    assert [name for _, name in plan.steps[0].edge_columns] == ["amount"]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_plan_survives_the_way_to_a_worker(name: str) -> None:
+    plan = Plan.of(build(name))
+    again = pickle.loads(pickle.dumps(plan))
+    assert str(again.program) == str(plan.program)
+    assert [step.number for step in again.steps] == [step.number for step in plan.steps]

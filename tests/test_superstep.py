@@ -1,0 +1,66 @@
+"""The block program through the in-process transport: any formula, any number of blocks, any awkward graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.formula import interpret
+from pipeline.fused import run_fused
+from pipeline.plan.plan import Plan
+from tests.formulas import FORMULAS, build
+from tests.whole import GRAPHS, Whole, whole
+
+
+def run(plan: Plan, graph: Whole, blocks: int, threads: int = 2) -> dict[str, np.ndarray]:
+    """Outputs in the graph's node order."""
+    parts = graph.blocks(blocks)
+    results = run_fused(plan, parts, threads)
+    rows = {node: row for row, node in enumerate(graph.ids)}
+    placed = {}
+    for name, value in plan.program.outputs.items():
+        out = np.full((len(graph.ids), *value.shape), np.nan, np.float32)
+        for block, outputs in zip(parts, results, strict=True):
+            out[[rows[node] for node in block.ids["node"].to_pylist()]] = outputs[name]
+        placed[name] = out
+    return placed
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_same_as_the_interpreter_however_it_is_cut(name: str, kind: str) -> None:
+    model, graph = build(name), whole(kind)
+    want = interpret(model.program, model.weights, graph.arrays())
+    plan = Plan.of(model)
+    for blocks in (1, 3, 8, 17):
+        got = run(plan, graph, blocks)
+        for output, expected in want.items():
+            scale = max(1.0, float(np.abs(expected).max(initial=0)))
+            # float32 against float64: sums of up to 4000 terms, four layers deep
+            np.testing.assert_allclose(got[output], expected, rtol=0, atol=2e-5 * scale, err_msg=f"{blocks} blocks")
+
+
+@pytest.mark.parametrize("name", ["sage", "gat", "appnp", "extremes"])
+def test_the_same_bits_again_whatever_the_threads(name: str) -> None:
+    plan, graph = Plan.of(build(name)), whole("mixed")
+    first = run(plan, graph, 8, threads=1)
+    for threads in (1, 2, 5):
+        again = run(plan, graph, 8, threads)
+        assert {key: array.tobytes() for key, array in first.items()} == {k: a.tobytes() for k, a in again.items()}
+
+
+def test_the_same_bits_for_shuffled_tables() -> None:
+    plan, graph = Plan.of(build("gated")), whole("mixed")
+    first, again = run(plan, graph, 3), run(plan, graph.shuffled(11), 3)
+    order = {node: row for row, node in enumerate(graph.shuffled(11).ids)}
+    rows = [order[node] for node in graph.ids]
+    for name in first:
+        assert first[name].tobytes() == again[name][rows].tobytes()
+
+
+def test_chunks_of_rows_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, graph = Plan.of(build("gin")), whole("mixed")
+    want = run(plan, graph, 3)
+    monkeypatch.setattr("pipeline.superstep.ROW_CHUNK", 7)
+    for name, array in run(plan, graph, 3).items():
+        np.testing.assert_allclose(array, want[name], rtol=1e-5, atol=1e-5)

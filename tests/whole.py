@@ -1,0 +1,98 @@
+"""Whole graphs for tests: the same awkward graph as tables, as blocks, and as arrays for the interpreter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.blocks import Block
+from pipeline.build import blocks_from_tables
+from pipeline.formula import GraphArrays
+from tests.formulas import WIDTH
+
+
+@dataclass(frozen=True)
+class Whole:
+    ids: list[Any]
+    src: np.ndarray
+    """(e,) rows of `ids`."""
+    dst: np.ndarray
+    x: np.ndarray
+    weight: np.ndarray
+    attr: np.ndarray
+
+    def arrays(self) -> GraphArrays:
+        return GraphArrays.single(self.src, self.dst, self.x, weight=self.weight, attr=self.attr)
+
+    def nodes(self) -> pa.Table:
+        kind = pa.string() if self.ids and isinstance(self.ids[0], str) else pa.int64()
+        return pa.table({"id": pa.array(self.ids, kind), "x": pa.array(list(self.x), pa.list_(pa.float32()))})
+
+    def edges(self) -> pa.Table:
+        ids = self.nodes()["id"].combine_chunks()
+        return pa.table(
+            {
+                "src": ids.take(pa.array(self.src)),
+                "dst": ids.take(pa.array(self.dst)),
+                "weight": pa.array(self.weight),
+                "attr": pa.array(list(self.attr), pa.list_(pa.float32())),
+            }
+        )
+
+    def blocks(self, count: int) -> list[Block]:
+        made = blocks_from_tables(self.nodes(), self.edges(), blocks=count, edge_features=["weight", "attr"])
+        return made[0] if isinstance(made, tuple) else made
+
+    def shuffled(self, seed: int) -> Whole:
+        rng = np.random.default_rng(seed)
+        nodes, edges = rng.permutation(len(self.ids)), rng.permutation(len(self.src))
+        place = np.argsort(nodes)
+        return Whole(
+            [self.ids[i] for i in nodes],
+            place[self.src[edges]],
+            place[self.dst[edges]],
+            self.x[nodes],
+            self.weight[edges],
+            self.attr[edges],
+        )
+
+
+def _whole(ids: list[Any], src: Any, dst: Any) -> Whole:
+    rng = np.random.default_rng(3)
+    src, dst = np.asarray(src, np.int64), np.asarray(dst, np.int64)
+    loops = {int(i): k for k, i in enumerate(src) if src[k] == dst[k]}
+    weight = (rng.random(len(src)) + 0.1).astype(np.float32)
+    for k, node in enumerate(src):  # parallel self-loops with different weights have no defined last one
+        if src[k] == dst[k]:
+            weight[k] = weight[loops[int(node)]]
+    attr = rng.standard_normal((len(src), 3)).astype(np.float32)
+    return Whole(ids, src, dst, rng.standard_normal((len(ids), WIDTH)).astype(np.float32), weight, attr)
+
+
+@cache
+def whole(kind: str) -> Whole:
+    """One of GRAPHS."""
+    rng = np.random.default_rng(7)
+    if kind == "no edges":
+        return _whole(list(range(5)), [], [])
+    if kind == "one node":
+        return _whole([-7], [0, 0], [0, 0])
+    if kind == "loops only":
+        return _whole([f"ü{i}" for i in range(9)], [0, 3, 3], [0, 3, 3])
+    if kind == "hub":
+        leaves = rng.integers(1, 300, 4000)
+        return _whole([int(i) * 10**15 for i in range(-150, 150)], leaves, np.where(leaves % 5, 0, leaves // 2))
+    assert kind == "mixed"
+    count = 200
+    ids = [-(2**63), 2**63 - 1, 0, -1, *rng.integers(-(2**62), 2**62, count - 4).tolist()]
+    src, dst = rng.integers(0, count, 1500), rng.integers(0, count - 30, 1500)  # the last 30 have no edge in
+    src[:60] = dst[:60]
+    src[60:90], dst[60:90] = src[90:120], dst[90:120]
+    return _whole(ids, src, dst)
+
+
+GRAPHS = ("no edges", "one node", "loops only", "hub", "mixed")
