@@ -1,7 +1,7 @@
 """Tables to a prepared graph, once per graph; no edge is ever joined.
 
-Comes in: a `Graph` of Spark DataFrames. Goes out: a `PreparedGraph` on disk. Knows Spark, and how rows get from one step
-to the next; what a step does is in pack.py and build.py.
+Comes in: a `Graph` of Spark DataFrames. Goes out: a `PreparedGraph` on disk. Knows Spark, and how rows get from one
+step to the next; what a step does is in pack.py and build.py.
 
     nodes, edges → pack ─ shuffle 1: every node and edge once, packed ─► build: nodes, tiles, requests
                           shuffle 2: 8 bytes for each boundary node   ─► answer: send lists
@@ -12,28 +12,29 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline import storage
+from pipeline import resources, storage
 from pipeline.blocks import LOOPS
 from pipeline.build import FACTS, SEEDS, Plan, Step, findings_of, steps, texts_of
 from pipeline.checks import refuse, spell
 from pipeline.columns import ROW_DDL, TARGET
-from pipeline.errors import DataError, SettingError, StorageError
-from pipeline.graph import Graph, PreparedGraph, first_line, open_graph
+from pipeline.errors import SettingError, StorageError
+from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layout import Layout, TextHash, text_keys
 from pipeline.pack import pack
 from pipeline.placement import place
 from pipeline.rows import KINDS, SENDS, Row, from_batches, to_batches
 from pipeline.schema import EDGE, NODE, GraphSchema
+from pipeline.tables import Piece, is_visible, parquet_pieces, read_piece
+from pipeline.workers import ask_workers, quoted, readable_errors, session_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -44,8 +45,9 @@ BLOCK_NODES = 1 << 17
 # More blocks than this only if memory asks for them: every block more is another copy of the hubs (design: 1.8 rows
 # shipped per node with 8 blocks, 6.8 with 128).
 MOST_BLOCKS = 256
-TASK_MEMORY = 1 << 30
 PROBE = ".probe"
+
+Pieces = dict[str, list[Piece] | None]
 
 COUNTS = (
     "nodes",
@@ -74,10 +76,19 @@ def prepare(
     path: str,
     blocks: int | None = None,
     overwrite: bool = False,
-    task_memory: int = TASK_MEMORY,
+    task_memory: int | None = None,
     text_hash: TextHash = text_keys,
 ) -> PreparedGraph:
     """Runs jobs: cuts a graph into blocks and stores them at `path`, which all machines must be able to write.
+
+    Parameters
+    ----------
+    blocks : int, optional
+        Into how many; `choose_blocks` decides if it is not given.
+    overwrite : bool
+        Replace the prepared graph that is at `path`. Anything else there is not touched.
+    task_memory : int, optional
+        Bytes that a task may use, for the choice of blocks.
 
     Raises
     ------
@@ -88,12 +99,16 @@ def prepare(
     """
     if blocks is not None and blocks < 1:
         raise SettingError(f"blocks is {blocks}; a graph has at least 1 block")
+    spark = graph.nodes.sparkSession
     staging = storage.stage(path, overwrite)
     try:
-        with _session_settings(graph.nodes.sparkSession, SETTINGS), _readable_errors():
-            cores = _probe(graph.nodes.sparkSession, staging)
-            blocks = blocks or _count_and_choose(graph, task_memory, cores)
-            rows = _run(graph, staging, blocks, text_hash)
+        with session_settings(spark, SETTINGS), readable_errors():
+            pieces = {layout.table: _pieces(graph, layout) for layout in (graph.node_layout, graph.edge_layout)}
+            cores, pieces = _look_around(spark, staging, pieces)
+            if blocks is None:
+                memory = task_memory or resources.task_memory(spark) // (cores if resources.is_local(spark) else 1)
+                blocks = _count_and_choose(graph, pieces, memory, cores)
+            rows = _run(graph, pieces, staging, blocks, text_hash)
         storage.publish(staging, path, _manifest(graph, blocks, rows))
     except BaseException:
         storage.discard(staging)
@@ -101,7 +116,7 @@ def prepare(
     return open_graph(path)
 
 
-def choose_blocks(nodes: int, edges: int, width: int, task_memory: int = TASK_MEMORY, cores: int = 1) -> int:
+def choose_blocks(nodes: int, edges: int, width: int, task_memory: int = 1 << 30, cores: int = 1) -> int:
     """How many blocks: about 131 072 nodes in each, but no more than 256 unless a block would not fit a task's memory.
 
     A graph of one block's size is one block; a larger one has at least a block for each core.
@@ -116,7 +131,7 @@ def choose_blocks(nodes: int, edges: int, width: int, task_memory: int = TASK_ME
 # ---- the job
 
 
-def _run(graph: Graph, staging: str, blocks: int, text_hash: TextHash) -> list[Row]:
+def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: TextHash) -> list[Row]:
     """FACTS of all blocks, whose files are written; DataError for what is wrong."""
     for seed in SEEDS:
         layouts = [
@@ -124,7 +139,7 @@ def _run(graph: Graph, staging: str, blocks: int, text_hash: TextHash) -> list[R
             for layout in (graph.node_layout, graph.edge_layout)
         ]
         plan = Plan(layouts[0], layouts[1], blocks, graph.drop_dangling)
-        rows = list(from_batches(_frame(graph, plan, staging).toArrow().to_batches()))
+        rows = list(from_batches(_frame(graph, pieces, plan, staging).toArrow().to_batches()))
         findings = findings_of(rows)
         if not any(finding.what == "collision" for finding in findings):
             break
@@ -134,7 +149,7 @@ def _run(graph: Graph, staging: str, blocks: int, text_hash: TextHash) -> list[R
     return [row for row in rows if row.kind == FACTS]
 
 
-def _frame(graph: Graph, plan: Plan, staging: str) -> DataFrame:
+def _frame(graph: Graph, pieces: Pieces, plan: Plan, staging: str) -> DataFrame:
     """The whole job, lazily: rows of kind FACTS and FINDING."""
     from pyspark.sql import functions as F
 
@@ -143,7 +158,8 @@ def _frame(graph: Graph, plan: Plan, staging: str) -> DataFrame:
         F.col("id").cast("int").alias(TARGET),
         *(F.lit(None).cast(column.split()[1]).alias(column.split()[0]) for column in ROW_DDL.split(", ")[1:]),
     )
-    rows = every.union(_packed(graph.nodes, plan.nodes, plan)).union(_packed(graph.edges, plan.edges, plan))
+    rows = every.union(_packed(graph.nodes, plan.nodes, pieces["nodes"], plan.blocks))
+    rows = rows.union(_packed(graph.edges, plan.edges, pieces["edges"], plan.blocks))
     todo = steps(plan)
     for step in todo:
         writes = staging if not plan.drop_dangling or step is todo[-1] else None
@@ -152,32 +168,40 @@ def _frame(graph: Graph, plan: Plan, staging: str) -> DataFrame:
     return rows
 
 
-def _packed(table: DataFrame, layout: Layout, plan: Plan) -> DataFrame:
+def _packed(table: DataFrame, layout: Layout, pieces: list[Piece] | None, blocks: int) -> DataFrame:
+    """The packed rows of a table, which workers read themselves if there are pieces of it."""
     from pyspark.sql import functions as F
 
+    if pieces is not None:
+        tasks = max(1, len(pieces))
+        numbers = table.sparkSession.range(0, len(pieces), 1, tasks)
+        return numbers.mapInArrow(functools.partial(_pack_pieces, pieces=pieces, layout=layout, blocks=blocks), ROW_DDL)
     key = "string" if layout.text else "bigint"
-    columns = [F.col(_quoted(name)).cast(key) for name in layout.keys]
+    columns = [F.col(quoted(name)).cast(key) for name in layout.keys]
     types = dict(table.dtypes)
     for value in layout.values:
         for name in value.columns:
-            column = F.col(_quoted(name))
-            if value.array:
-                # double arrays become float32 in NumPy, which is faster than Spark's cast of an array
-                as_is = types[name] in ("array<float>", "array<double>")
-                columns.append(column if as_is else column.cast("array<float>"))
-            else:
+            column = F.col(quoted(name))
+            if not value.array:
                 columns.append(column.cast("float"))
+            elif types[name] in ("array<float>", "array<double>"):
+                columns.append(column)  # NumPy makes float32 of doubles faster than Spark casts an array
+            else:
+                columns.append(column.cast("array<float>"))
     renamed = [column.alias(f"c{i}") for i, column in enumerate(columns)]
-    return table.select(*renamed).mapInArrow(functools.partial(_pack, layout=layout, blocks=plan.blocks), ROW_DDL)
-
-
-def _quoted(name: str) -> str:
-    """A column with dots or spaces in its name."""
-    return "`" + name.replace("`", "``") + "`"
+    return table.select(*renamed).mapInArrow(functools.partial(_pack, layout=layout, blocks=blocks), ROW_DDL)
 
 
 def _pack(batches: Iterable[pa.RecordBatch], layout: Layout, blocks: int) -> Iterator[pa.RecordBatch]:
     yield from to_batches(pack(batches, layout, blocks))
+
+
+def _pack_pieces(
+    batches: Iterable[pa.RecordBatch], pieces: list[Piece], layout: Layout, blocks: int
+) -> Iterator[pa.RecordBatch]:
+    mine = [pieces[number] for batch in batches for number in batch.column(0).to_pylist()]
+    read = itertools.chain.from_iterable(read_piece(piece, layout.columns) for piece in mine)
+    yield from to_batches(pack(read, layout, blocks))
 
 
 def _work(batches: Iterable[pa.RecordBatch], step: Step, plan: Plan, writes: str | None) -> Iterator[pa.RecordBatch]:
@@ -201,45 +225,60 @@ def _keep(rows: Iterable[Row], index: int, path: str) -> Iterator[Row]:
         storage.write_rows(path, index, file, kept)
 
 
-# ---- around it
+# ---- what is known before
 
 
-def _probe(spark: SparkSession, staging: str) -> int:
-    """Runs a job: whether workers see the directory that they are to write into. Returns how many tasks run at once."""
+def _pieces(graph: Graph, layout: Layout) -> list[Piece] | None:
+    """The pieces of a table that workers may read themselves: Parquet, and not changed since it was read."""
+    source = graph.sources.get(layout.table, {})
+    if not graph.as_read or source.get("format") != "parquet":
+        return None
+    return parquet_pieces(source["path"], layout.columns)
+
+
+def _look_around(spark: SparkSession, staging: str, pieces: Pieces) -> tuple[int, Pieces]:
+    """Runs a job: whether workers see the directory to write into, which they must, and the tables.
+
+    Returns how many tasks run at once, and the pieces of tables that all workers see.
+    """
     token = staging.rpartition("-")[2]
     storage.write_text(staging, PROBE, token)
-    seen = spark.range(0, 1000).mapInArrow(functools.partial(_look, staging=staging, token=token), "seen boolean")
-    answers = [row.seen for row in seen.collect()]
+    first = {table: found[0] for table, found in pieces.items() if found}
+    answers = ask_workers(spark, functools.partial(_visible, staging, token, list(first.values())))
     storage.remove(staging, PROBE)
-    if not all(answers):
-        raise StorageError(f"{staging}: the workers do not see this directory; give one that all machines share")
-    return len(answers)
+    if not all(answer[0] for answer in answers):
+        raise StorageError(f"{staging}: the workers do not see this directory; give a path that all machines share")
+    seen = {table for i, table in enumerate(first) if all(answer[i + 1] for answer in answers)}
+    return len(answers), {table: found if table in seen else None for table, found in pieces.items()}
 
 
-def _look(batches: Iterable[pa.RecordBatch], staging: str, token: str) -> Iterator[pa.RecordBatch]:
-    for _ in batches:
-        pass
-    yield pa.RecordBatch.from_arrays([pa.array([storage.read_text(staging, PROBE) == token])], ["seen"])
+def _visible(staging: str, token: str, pieces: list[Piece]) -> list[bool]:
+    return [storage.read_text(staging, PROBE) == token, *map(is_visible, pieces)]
 
 
-def _count_and_choose(graph: Graph, task_memory: int, cores: int) -> int:
-    """Runs jobs: counts both tables (of Parquet only the footers are read), and looks at one row for the widths."""
+def _count_and_choose(graph: Graph, pieces: Pieces, task_memory: int, cores: int) -> int:
+    """Runs jobs, if workers do not read the tables themselves: counts rows. Looks at one node for the widths."""
     from pyspark.sql import functions as F
 
-    sizes = [
-        F.size(_quoted(value.columns[0])) if value.array else F.lit(len(value.columns))
-        for value in graph.node_layout.values
-    ]
-    first = graph.nodes.select(sum(sizes, F.lit(0)).alias("width")).first()
+    counts = {}
+    for table, frame in (("nodes", graph.nodes), ("edges", graph.edges)):
+        found = pieces[table]
+        counts[table] = frame.count() if found is None else sum(piece.rows for piece in found)
+    values = graph.node_layout.values
+    sizes = [F.size(quoted(value.columns[0])) if value.array else F.lit(len(value.columns)) for value in values]
+    first = graph.nodes.select(sum(sizes, F.lit(0)).alias("width")).first() if counts["nodes"] > BLOCK_NODES else None
     width = max(first.width or 0, 0) if first else 0
-    edges = graph.edges.count() * (2 if graph.edge_layout.undirected else 1)
-    return choose_blocks(graph.nodes.count(), edges, width, task_memory, cores)
+    edges = counts["edges"] * (2 if graph.edge_layout.undirected else 1)
+    return choose_blocks(counts["nodes"], edges, width, task_memory, cores)
+
+
+# ---- what is known after
 
 
 def _texts(edges: DataFrame, column: str, keys: list[int], layout: Layout) -> dict[int, str]:
     """Runs a job, but only to say what is wrong: edge ends by their keys."""
     find = functools.partial(_find_texts, keys=keys, layout=layout)
-    found = edges.select(_quoted(column)).mapInArrow(find, "key bigint, text string").distinct().collect()
+    found = edges.select(quoted(column)).mapInArrow(find, "key bigint, text string").distinct().collect()
     return {row.key: row.text for row in found}
 
 
@@ -271,36 +310,3 @@ def _manifest(graph: Graph, blocks: int, rows: list[Row]) -> dict[str, Any]:
         "totals": totals,
         "per_block": per_block,
     }
-
-
-@contextmanager
-def _session_settings(spark: SparkSession, settings: dict[str, str]) -> Iterator[None]:
-    """Settings for as long as the job runs; those that this kind of cluster does not let anybody change stay."""
-    before = {key: spark.conf.get(key, None) for key in settings if spark.conf.isModifiable(key)}
-    try:
-        for key in before:
-            spark.conf.set(key, settings[key])
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                spark.conf.unset(key)
-            else:
-                spark.conf.set(key, value)
-
-
-@contextmanager
-def _readable_errors() -> Iterator[None]:
-    """What went wrong in a worker or in Spark's own reader, without the Java stack trace."""
-    from pyspark.errors import PySparkException
-
-    try:
-        yield
-    except PySparkException as error:
-        text = str(error)
-        ours = re.search(r"pipeline\.errors\.(DataError|StorageError): (.*)", text)
-        if ours:
-            raise (DataError if ours[1] == "DataError" else StorageError)(ours[2]) from error
-        if "FAILED_READ_FILE" in text or "CANNOT_READ_FILE_FOOTER" in text:
-            raise StorageError(f"a table cannot be read: {first_line(error)}") from error
-        raise

@@ -1,0 +1,74 @@
+"""What prepare needs of Spark around its job: settings for a while, readable errors, and what workers can see.
+
+Comes in: the session of the user's DataFrames. Goes out: the same. Knows nothing of graphs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline.errors import DataError, StorageError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@contextmanager
+def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """Settings for as long as the job runs; those that this kind of cluster lets nobody change stay as they are."""
+    before = {key: spark.conf.get(key, None) for key in settings if spark.conf.isModifiable(key)}
+    try:
+        for key in before:
+            spark.conf.set(key, settings[key])
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                spark.conf.unset(key)
+            else:
+                spark.conf.set(key, value)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """What went wrong in a worker or in Spark's reader, without the Java stack trace."""
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except PySparkException as error:
+        text = str(error)
+        ours = re.search(r"pipeline\.errors\.(DataError|StorageError): (.*)", text)
+        if ours:
+            raise (DataError if ours[1] == "DataError" else StorageError)(ours[2]) from error
+        if "FAILED_READ_FILE" in text or "CANNOT_READ_FILE_FOOTER" in text:
+            raise StorageError(f"a table cannot be read: {first_line(error)}") from error
+        raise
+
+
+def first_line(error: Exception) -> str:
+    """Of what Spark says, the part for people."""
+    return str(error).strip().partition("\n")[0]
+
+
+def ask_workers(spark: SparkSession, question: Callable[[], list[bool]]) -> list[list[bool]]:
+    """Runs a job: the answers of as many tasks as run at once."""
+    asked = spark.range(0, 1000).mapInArrow(partial(_answer, question=question), "answers array<boolean>")
+    return [row.answers for row in asked.collect()]
+
+
+def _answer(batches: Iterable[pa.RecordBatch], question: Callable[[], list[bool]]) -> Iterator[pa.RecordBatch]:
+    for _ in batches:  # Spark waits for its rows to be taken
+        pass
+    yield pa.RecordBatch.from_arrays([pa.array([question()], pa.list_(pa.bool_()))], ["answers"])
+
+
+def quoted(name: str) -> str:
+    """A column's name, dots and spaces and all, for Spark's `col`."""
+    return "`" + name.replace("`", "``") + "`"
