@@ -21,11 +21,12 @@ from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError, ModelError, SettingError
 from pipeline.formula.interpret import GraphArrays, interpret
 from pipeline.formula.program import Program
-from pipeline.graph import Graph, PreparedGraph, open_graph, read_table
+from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layout import Layout
 from pipeline.model import Model, input_name
 from pipeline.neighbourhood import Hops, Neighbourhood, Neighbourhoods
 from pipeline.schema import EDGE, NODE
+from pipeline.tables import read_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

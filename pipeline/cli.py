@@ -1,0 +1,356 @@
+"""The command line: `graphsweep prepare | infer | explain | verify | export`.
+
+Comes in: arguments. Goes out: one call of the library each, what came of it on stdout, log lines and errors on stderr.
+Options are parsed here, and here only; the jobs for spark-submit call the same commands.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.errors import SettingError
+from pipeline.messages import FAILED, messages
+from pipeline.options import (
+    Blocks,
+    Conf,
+    DropDangling,
+    Dst,
+    EdgeFeatures,
+    Edges,
+    EdgesFormat,
+    Features,
+    GraphPath,
+    Id,
+    ModelPath,
+    Nodes,
+    NodesFormat,
+    Overwrite,
+    Quiet,
+    SomeEdges,
+    SomeGraph,
+    SomeNodes,
+    Src,
+    Tier,
+    Undirected,
+    Verbose,
+    option,
+)
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from pipeline.graph import Graph, PreparedGraph
+    from pipeline.model import Model
+    from pipeline.score import Report
+
+log = logging.getLogger("graphsweep")
+
+app = typer.Typer(
+    name="graphsweep",
+    help="Exact inference of graph neural networks over a whole graph, on Apache Spark.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+@app.command(name="prepare")
+def prepare_command(
+    nodes: Nodes,
+    edges: Edges,
+    output: Annotated[str, option("--output", "PATH", "Where the prepared graph goes.")],
+    features: Features = None,
+    edge_features: EdgeFeatures = None,
+    undirected: Undirected = False,
+    blocks: Blocks = None,
+    drop_dangling: DropDangling = False,
+    overwrite: Overwrite = False,
+    nodes_format: NodesFormat = None,
+    edges_format: EdgesFormat = None,
+    id: Id = None,
+    src: Src = None,
+    dst: Dst = None,
+    conf: Conf = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Cut a graph into blocks and store it: once per graph, for any number of models."""
+    with messages(quiet, verbose):
+        settings = _settings(conf, blocks=blocks)
+        with _session(verbose) as spark:
+            from pipeline.prepare import prepare
+
+            graph = _read(
+                spark,
+                (nodes, nodes_format),
+                (edges, edges_format),
+                features="x" if features is None else _names(features),
+                edge_features=_names(edge_features or ""),
+                **_given(undirected=undirected, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
+            )
+            memory = _given(task_memory=settings.task_memory)
+            prepared = prepare(graph, output, settings.blocks, overwrite, **memory)
+        typer.echo(f"{_describe(prepared)}; written to {output}")
+
+
+@app.command(name="infer")
+def infer_command(
+    model: ModelPath,
+    output: Annotated[str, option("--output", "PATH", "Where the scores go.")],
+    graph: SomeGraph = None,
+    nodes: SomeNodes = None,
+    edges: SomeEdges = None,
+    format: Annotated[str, option("--format", "FORMAT", "Of the scores: parquet (default) or csv.")] = "parquet",
+    classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
+    overwrite: Overwrite = False,
+    tier: Tier = None,
+    blocks: Blocks = None,
+    features: Features = None,
+    edge_features: EdgeFeatures = None,
+    undirected: Undirected = False,
+    drop_dangling: DropDangling = False,
+    nodes_format: NodesFormat = None,
+    edges_format: EdgesFormat = None,
+    id: Id = None,
+    src: Src = None,
+    dst: Dst = None,
+    conf: Conf = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a model over a whole graph: the exact output of every node, keyed by your ids."""
+    with messages(quiet, verbose):
+        settings = _settings(conf, tier=tier, blocks=blocks)
+        tables = _given(
+            features=features, edge_features=edge_features, undirected=undirected, drop_dangling=drop_dangling,
+            nodes_format=nodes_format, edges_format=edges_format, id=id, src=src, dst=dst,
+        )  # fmt: skip
+        if (graph is None) == (nodes is None and edges is None) or (nodes is None) != (edges is None):
+            raise SettingError("give either --graph, or both --nodes and --edges")
+        if graph is not None and (tables or blocks):
+            extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*tables, *_given(blocks=blocks)])
+            raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
+        from pipeline.graph import open_graph
+        from pipeline.model import Model
+        from pipeline.progress import Progress
+        from pipeline.score import score
+
+        # whatever can be refused is refused before Spark is started
+        loaded = Model.load(model)
+        prepared = None if graph is None else open_graph(graph)
+        if prepared is not None:
+            loaded.check_against(prepared.schema)
+            log.info("%s", _describe(prepared))
+        options: dict[str, Any] = {"format": format, "overwrite": overwrite, "classify": classify}
+        with _session(verbose) as spark, Progress.on_terminal() as progress, _scratch(settings) as scratch:
+            assert nodes is not None or prepared is not None
+            source = prepared or _read_for(spark, loaded, str(nodes), str(edges), tables)
+            report = score(
+                source, loaded, output, **options, settings=scratch, spark=spark, progress=None if quiet else progress
+            )
+        typer.echo(_summary(report, output, format))
+
+
+@app.command(name="explain")
+def explain_command(
+    graph: GraphPath,
+    model: ModelPath,
+    tier: Tier = None,
+    conf: Conf = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what a run would do: supersteps, bytes, memory, tier and why. Starts no work, not even Spark."""
+    with messages(quiet, verbose):
+        from pipeline.explain import explain
+
+        typer.echo(explain(graph, model, _settings(conf, tier=tier)))
+
+
+@app.command(name="verify")
+def verify_command(
+    graph: GraphPath,
+    model: ModelPath,
+    output: Annotated[str, option("--output", "PATH", "The scores that infer wrote.")],
+    nodes: SomeNodes = None,
+    edges: SomeEdges = None,
+    sample: Annotated[int, typer.Option("--sample", metavar="N", help="Nodes to recompute.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Which nodes.")] = 0,
+    limit: Annotated[
+        int | None, option("--limit", "E", "Edges to hold at a time; else what 2 GB are enough for.")
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Recompute some nodes from the raw tables in float64, and compare. Exit code 1 if they differ."""
+    with messages(quiet, verbose):
+        from pipeline.graph import open_graph
+        from pipeline.model import Model
+        from pipeline.verify import verify
+
+        prepared, loaded = open_graph(graph), Model.load(model)
+        with _session(verbose) as spark:
+            found = verify(prepared, loaded, output, nodes, edges, sample, seed, limit, spark)
+        typer.echo(str(found))
+        if not found.passed:
+            raise typer.Exit(FAILED)
+
+
+@app.command(name="export")
+def export_command(
+    reference: Annotated[str, typer.Argument(metavar="MODULE:FACTORY", help="What makes the PyG module.")],
+    output: Annotated[str, option("--output", "PATH", "Where the model goes.")],
+    checkpoint: Annotated[str | None, option("--checkpoint", "FILE", "Weights: .safetensors, or a state dict.")] = None,
+    input: Annotated[
+        list[str] | None,
+        option("--input", "NAME=COLUMN", "Argument of forward and its column: edge_weight=edges.weight."),
+    ] = None,
+    features: Annotated[int | None, option("--features", "WIDTH", "Width of x; else it is found by trying.")] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Turn a trained PyTorch Geometric module into a model. The only command that needs torch."""
+    with messages(quiet, verbose):
+        inputs = dict(_assignment(text) for text in input or [])
+        sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's own module
+        try:
+            from pipeline.pyg.load import build
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("torch", "torch_geometric"):
+                raise
+            raise SettingError(f"export needs {error.name}: pip install 'graphsweep[torch]'") from error
+        from pipeline.model import Model
+
+        model = Model.from_pyg(build(reference, checkpoint), inputs=inputs, features=features)
+        model.save(output, overwrite)
+        first, _, _ = str(model).partition("\n")
+        typer.echo(f"{first}\nchecked against the module on other graphs; written to {output}")
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, option("--version", None, "Print the version.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"graphsweep {installed('graphsweep')}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console command; `arguments` instead of the process's own. Ends in SystemExit."""
+    app(args=list(arguments) if arguments is not None else None, prog_name="graphsweep")
+
+
+# ---- from options to the library
+
+
+def _session(verbose: bool) -> Any:
+    from pipeline.session import spark_session
+
+    return spark_session(verbose)
+
+
+def _settings(conf: str | None, **given: Any) -> Settings:
+    return (Settings.load(conf) if conf else Settings()).changed(_given(**given))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Those that were given."""
+    return {name: value for name, value in options.items() if value is not None and value is not False}
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, found, column = text.partition("=")
+    if not found or not name or "." not in column:
+        raise SettingError(f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight")
+    return name, column
+
+
+def _read(spark: SparkSession, nodes: tuple[str, str | None], edges: tuple[str, str | None], **options: Any) -> Graph:
+    from pipeline.graph import Graph
+    from pipeline.tables import read_table
+
+    if nodes[1] == edges[1]:
+        return Graph.read(spark, nodes[0], edges[0], nodes[1], **options)
+    sources = {name: {"path": path, "format": format} for name, (path, format) in (("nodes", nodes), ("edges", edges))}
+    return Graph(read_table(spark, *nodes), read_table(spark, *edges), **options, sources=sources)
+
+
+def _read_for(spark: SparkSession, model: Model, nodes: str, edges: str, options: Mapping[str, Any]) -> Graph:
+    """The columns that the model reads; --features stands for the only node column of a model, whatever its name."""
+    options = dict(options)
+    read: dict[str, list[str]] = {"nodes": [], "edges": []}
+    for column in model.inputs:
+        table, _, name = column.rpartition(".")
+        read[table].append(name)
+    features = _names(options.pop("features", "")) or read["nodes"]
+    edge_features = _names(options.pop("edge_features", "")) or read["edges"]
+    formats = options.pop("nodes_format", None), options.pop("edges_format", None)
+    return _read(
+        spark,
+        (nodes, formats[0]),
+        (edges, formats[1]),
+        features={read["nodes"][0]: features} if len(read["nodes"]) == 1 else features,
+        edge_features=edge_features,
+        **options,
+    )
+
+
+@contextmanager
+def _scratch(settings: Settings) -> Iterator[Settings]:
+    """A place for a graph that is prepared on the fly, which is gone afterwards."""
+    from pipeline import storage
+
+    base = settings.scratch or tempfile.gettempdir()
+    path = f"{base.rstrip('/')}/graphsweep-{uuid.uuid4().hex}"
+    try:
+        yield settings.changed({"scratch": path})
+    finally:
+        storage.discard(path)
+
+
+# ---- what a command says in the end
+
+
+def _describe(graph: PreparedGraph) -> str:
+    totals = graph.manifest["totals"]
+    blocks = f"{graph.blocks:,} block" + ("" if graph.blocks == 1 else "s")
+    return (
+        f"graph of {totals['nodes']:,} nodes and {totals['edges']:,} edges ({totals['self_loops']:,} self-loops, "
+        f"largest in-degree {totals['max_in_degree']:,}) in {blocks}"
+        + (f"; {totals['dropped']:,} dangling edges dropped" if totals.get("dropped") else "")
+    )
+
+
+def _summary(report: Report, output: str, format: str) -> str:
+    computed = sum(step.seconds for step in report.supersteps)
+    steps = ", ".join(f"{step.seconds:.1f}" for step in report.supersteps)
+    where = [f"preparing {report.prepare_seconds:.1f} s"] if report.prepare_seconds else []
+    if report.tier == "fused":
+        rest = max(0.0, report.seconds - report.prepare_seconds - computed)
+        where += [f"supersteps {computed:.1f} s ({steps})", f"reading, writing and Spark {rest:.1f} s"]
+    else:
+        where += [f"the rest over {len(report.supersteps)} stages, whose tasks computed {computed:.1f} s ({steps})"]
+    return "\n".join(
+        [
+            f"scored   {report.rows:,} nodes in {report.seconds:.1f} s: {', '.join(where)}",
+            f"tier     {report.tier}: {report.reason}",
+            f"written  {output} ({format})",
+        ]
+    )

@@ -1,0 +1,124 @@
+"""What the command line says: log lines, one message for each error, exit codes.
+
+Comes in: exceptions of the library and of Spark. Goes out: text on stderr, and 0 (done), 1 (failed: not the user's
+fault, or a verification that does not pass), 2 (the user can mend it), 130 (interrupted). Knows nothing of commands.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import typer
+
+from pipeline.errors import GraphsweepError
+
+log = logging.getLogger("graphsweep")
+
+FAILED, MENDABLE, INTERRUPTED = 1, 2, 130
+
+# what a message of the library says in Python's words, in the words of the command line
+SPELLED = {
+    "give drop_dangling=True": "give --drop-dangling",
+    "or overwrite it": "or --overwrite",
+    "or overwrite": "or --overwrite",
+}
+
+
+@contextmanager
+def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
+    """Log lines while a command runs; of an exception that ends it, one readable message and the exit code."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    before = log.level
+    log.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    log.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            if not verbose:  # what libraries have to tell each other
+                warnings.simplefilter("ignore", FutureWarning)
+                warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        typer.echo("graphsweep: interrupted; nothing was written", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:
+        said = say(error)
+        if verbose or said is None:
+            traceback.print_exc()
+        if said is not None:
+            typer.echo(f"graphsweep: {said.text}", err=True)
+        raise typer.Exit(said.code if said else FAILED) from None
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message for people and the exit code that goes with it."""
+
+    text: str
+    code: int
+
+
+def say(error: BaseException) -> Said | None:
+    """The message of an exception; None if it is a mistake of ours, which only its traceback explains."""
+    if isinstance(error, GraphsweepError):
+        return Said(_spelled(str(error)), MENDABLE)
+    if not _of_spark(error):
+        return None
+    text = str(error)
+    ours = OURS.search(text)
+    if ours:
+        return Said(_spelled(ours[1].strip()), MENDABLE)
+    for pattern, code, message in FOREIGN:
+        found = re.search(pattern, text)
+        if found:
+            return Said(message.format(*found.groups()), code)
+    return Said(f"Spark failed: {_gist(text)}\n--verbose shows all that it says", FAILED)
+
+
+# a worker's traceback, as Spark quotes it: the last line starts with the class; our messages can have several lines
+OURS = re.compile(r"pipeline\.errors\.\w+Error: (.*?)(?=\n\s*(?:at |\tat |JVM stacktrace|Caused by|$)|\Z)", re.DOTALL)
+
+# what Spark says most often when it is not our doing
+FOREIGN = (
+    (r"No module named '(pipeline|numba|numpy|pyarrow)[^']*'", MENDABLE,
+     "the workers have no module {0}: install graphsweep on every machine, or ship it (spark-submit --archives), and "
+     "let PYSPARK_PYTHON point to that Python"),
+    (r"Python worker exited unexpectedly|Python worker failed to connect back", FAILED,
+     "a Python worker died, most likely because it ran out of memory: use more blocks, or give tasks more "
+     "(spark.executor.memoryOverhead)"),
+    (r"java\.lang\.OutOfMemoryError: ([^\n]*)", FAILED,
+     "Spark's JVM ran out of memory ({0}): give it more with spark.driver.memory or spark.executor.memory"),
+    (r"No space left on device", MENDABLE, "a disk is full; Spark shuffles in spark.local.dir"),
+    (r"Permission denied[^\n]*|AccessControlException: ([^\n]*)", MENDABLE, "no permission: {0}"),
+    (r"(?:FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER)\S* ([^\n]*)", MENDABLE, "a table cannot be read: {0}"),
+)  # fmt: skip
+
+
+def _of_spark(error: BaseException) -> bool:
+    """Without importing Spark: a command that did not need it got here without it."""
+    return any(kind.__module__.partition(".")[0] in ("pyspark", "py4j", "grpc") for kind in type(error).__mro__)
+
+
+def _gist(text: str) -> str:
+    """The first line with something to say; Spark's come before the stack."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("at ", "Traceback", "File ", "An error occurred"))]
+    return (telling or lines or ["without a word"])[0]
+
+
+def _spelled(text: str) -> str:
+    for python, command in SPELLED.items():
+        text = text.replace(python, command)
+    return text

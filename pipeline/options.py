@@ -1,0 +1,43 @@
+"""The options that several commands share: their names, and their help.
+
+Knows nothing of what is done with them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+
+def option(name: str, metavar: str | None, text: str) -> Any:
+    return typer.Option(name, metavar=metavar, help=text, show_default=False)
+
+
+# the raw tables
+Nodes = Annotated[str, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta.")]
+Edges = Annotated[str, option("--edges", "PATH", "Edge table.")]
+SomeNodes = Annotated[str | None, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta.")]
+SomeEdges = Annotated[str | None, option("--edges", "PATH", "Edge table.")]
+NodesFormat = Annotated[str | None, option("--nodes-format", "FORMAT", "parquet, csv or delta; else by file names.")]
+EdgesFormat = Annotated[str | None, option("--edges-format", "FORMAT", "parquet, csv or delta; else by file names.")]
+Features = Annotated[
+    str | None,
+    option("--features", "COL[,COL…]", "Node columns: one of arrays, or several of numbers, which are x together."),
+]
+EdgeFeatures = Annotated[str | None, option("--edge-features", "COL[,COL…]", "Edge columns that models may read.")]
+Undirected = Annotated[bool, option("--undirected", None, "Each edge is there in both directions.")]
+DropDangling = Annotated[bool, option("--drop-dangling", None, "Leave out edges whose ends are not nodes.")]
+Id = Annotated[str | None, option("--id", "COL", "Node table's column of ids; else id.")]
+Src = Annotated[str | None, option("--src", "COL", "Edge table's column of sources; else src.")]
+Dst = Annotated[str | None, option("--dst", "COL", "Edge table's column of destinations; else dst.")]
+Blocks = Annotated[int | None, option("--blocks", "P", "Parts to cut the graph into; else by its size.")]
+# the rest
+GraphPath = Annotated[str, option("--graph", "PATH", "Prepared graph.")]
+SomeGraph = Annotated[str | None, option("--graph", "PATH", "Prepared graph, instead of --nodes and --edges.")]
+ModelPath = Annotated[str, option("--model", "PATH", "Saved model.")]
+Overwrite = Annotated[bool, option("--overwrite", None, "Replace what is there.")]
+Tier = Annotated[str | None, option("--tier", "TIER", "auto, fused or distributed.")]
+Conf = Annotated[str | None, option("--conf", "FILE", "Settings, as conf/local.toml.")]
+Quiet = Annotated[bool, option("--quiet", None, "No log lines.")]
+Verbose = Annotated[bool, option("--verbose", None, "All log lines, Spark's too, and tracebacks.")]

@@ -1,0 +1,136 @@
+"""The Spark session of the entry points: the one that is there, or one on this machine.
+
+Comes in: the environment, which only entry points read. Goes out: a SparkSession. Knows nothing of graphs; the library
+itself takes the session of the DataFrames that it is given.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pipeline.errors import GraphsweepError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger("graphsweep")
+
+OLDEST_JAVA = 17
+INSTALL_JAVA = "`apt install openjdk-17-jre-headless`, `brew install openjdk@17` or `conda install openjdk=17`"
+
+# Of a session on this machine. The master is not among them: without any, spark-submit takes local[*].
+EMBEDDED = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+    # explicit, because its default is not the same in all versions
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(64 << 20),
+    # float32 noise does not compress; it costs as much time as the shuffle itself
+    "spark.shuffle.compress": "false",
+    # threads of glibc's allocator keep what they free: two arenas instead of eight per core
+    "spark.executorEnv.MALLOC_ARENA_MAX": "2",
+}
+
+
+@contextmanager
+def spark_session(verbose: bool = False) -> Iterator[SparkSession]:
+    """The active session; else the one that spark-submit, Spark Connect or Databricks configured; else one of our own.
+
+    Raises
+    ------
+    GraphsweepError
+        If Spark is to be started here and there is no Java, or one that is too old.
+    """
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        yield active
+        return
+    started = time.perf_counter()
+    spark = SparkSession.builder.appName("graphsweep").getOrCreate() if _configured() else _embedded(verbose)
+    master = spark.conf.get("spark.master", "Spark Connect")
+    log.info("Spark %s (%s), ready after %.1f s", spark.version, master, time.perf_counter() - started)
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def _configured() -> bool:
+    """Whether somebody else has decided what the session is: its settings are not to be touched."""
+    return any(name in os.environ for name in ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION"))
+
+
+def _embedded(verbose: bool) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    check_java()
+    # workers run what the driver runs; Spark would take the first python3 on the PATH
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName("graphsweep")
+    for key, value in EMBEDDED.items():
+        builder = builder.config(key, value)
+    memory = min(psutil.virtual_memory().total // 4, 8 << 30)
+    builder = builder.config("spark.driver.memory", f"{memory >> 20}m")
+    if verbose:
+        return builder.getOrCreate()
+    with tempfile.TemporaryFile() as log:
+        try:
+            with _stderr_into(log.fileno()):
+                return builder.getOrCreate()
+        except Exception as error:
+            log.seek(0)
+            said = log.read().decode(errors="replace").strip()
+            raise GraphsweepError(f"Spark cannot be started: {error}\n{said}") from error
+
+
+@contextmanager
+def _stderr_into(file: int) -> Iterator[None]:
+    """What is started here writes its stderr into a file, for as long as it lives.
+
+    A JVM greets with a page of warnings before anybody can tell it not to. Errors come back as exceptions; --verbose
+    shows everything.
+    """
+    sys.stderr.flush()
+    own = os.dup(2)
+    os.dup2(file, 2)
+    try:
+        yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+
+
+def check_java() -> None:
+    """GraphsweepError, saying what to install, unless there is a Java that Spark can use."""
+    home = os.environ.get("JAVA_HOME")
+    java = os.path.join(home, "bin", "java") if home else shutil.which("java")
+    where = f"JAVA_HOME is {home}" if home else "JAVA_HOME is not set"
+    if java is None or not os.access(java, os.X_OK):
+        lacks = "which holds no bin/java" if home else "and there is no java on the PATH"
+        raise GraphsweepError(
+            f"Spark needs Java {OLDEST_JAVA} or newer, and there is none: {where}, {lacks}. Install it: {INSTALL_JAVA}"
+        )
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "(\d+)(?:\.(\d+))?', said.stderr + said.stdout)
+    if found is None:
+        first = (said.stderr + said.stdout).strip().partition("\n")[0]
+        raise GraphsweepError(f"{java} does not tell its version: {first}. Install Java {OLDEST_JAVA}: {INSTALL_JAVA}")
+    major = int(found[2] or 0) if found[1] == "1" else int(found[1])
+    if major < OLDEST_JAVA:
+        raise GraphsweepError(
+            f"Spark needs Java {OLDEST_JAVA} or newer; {java} is Java {major} ({where}). Install one: {INSTALL_JAVA}"
+        )
