@@ -37,10 +37,13 @@ class OutputTable:
     outputs: Mapping[str, tuple[int, ...]]
     """Output → shape of a row; () is one number."""
     classify: bool = False
+    probabilities: bool = False
+    """Whether the first output is a softmax already."""
 
     @staticmethod
     def of(outputs: Mapping[str, Value], id_type: str, classify: bool) -> OutputTable:
-        return OutputTable(id_type, {name: value.shape for name, value in outputs.items()}, classify)
+        shapes = {name: value.shape for name, value in outputs.items()}
+        return OutputTable(id_type, shapes, classify, is_softmax(next(iter(outputs.values()))))
 
     @property
     def schema(self) -> pa.Schema:
@@ -56,9 +59,7 @@ class OutputTable:
     def ddl(self) -> str:
         """The same schema in Spark's words."""
         words = {pa.int64(): "bigint", pa.string(): "string", pa.float32(): "float", pa.int32(): "int"}
-        return ", ".join(
-            f"`{field.name}` {words.get(field.type, 'array<float>')}" for field in self.schema
-        )
+        return ", ".join(f"`{field.name}` {words.get(field.type, 'array<float>')}" for field in self.schema)
 
     def batches(self, ids: pa.Array, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
         """The rows of a block: ids (n,), outputs (n, *shape) float32."""
@@ -69,7 +70,7 @@ class OutputTable:
             arrays = [ids[rows].cast(self.schema.field(ID).type)]
             arrays += [_column(outputs[name][rows], shape) for name, shape in self.outputs.items()]
             if self.classify:
-                arrays += classes(next(iter(outputs.values()))[rows])
+                arrays += classes(next(iter(outputs.values()))[rows], self.probabilities)
             empty = pa.nulls(len(arrays[0]), pa.int32())
             yield pa.RecordBatch.from_arrays([*arrays, empty, empty], schema=self.schema)
 
@@ -79,13 +80,23 @@ class OutputTable:
         return pa.RecordBatch.from_pylist([row], schema=self.schema)
 
 
-def classes(logits: FloatArray) -> list[pa.Array]:
-    """Predicted class and its probability of (n, classes) logits; a tie goes to the lower class."""
-    flat = logits.reshape(len(logits), -1)
+def classes(scores: FloatArray, probabilities: bool = False) -> list[pa.Array]:
+    """Predicted class and its probability of (n, classes) logits or probabilities; a tie goes to the lower class."""
+    flat = scores.reshape(len(scores), -1)
     best = flat.argmax(axis=1).astype(np.int32)
     highest = flat.max(axis=1, keepdims=True)
-    share = 1 / np.exp(flat - highest).sum(axis=1)
+    share = highest[:, 0] if probabilities else 1 / np.exp(flat - highest).sum(axis=1)
     return [pa.array(best), pa.array(share.astype(np.float32))]
+
+
+def is_softmax(value: Value) -> bool:
+    """Whether a value ends as exp(x) / sum(exp(x)) over its lanes. Logarithms of a softmax count as logits."""
+    if value.op == "reshape":
+        return is_softmax(value.inputs[0])
+    if value.op != "div":
+        return False
+    above, below = value.inputs
+    return above.op == "exp" and below.op == "lane_sum" and below.inputs[0] is above
 
 
 def _column(values: FloatArray, shape: tuple[int, ...]) -> pa.Array:

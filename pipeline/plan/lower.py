@@ -17,7 +17,13 @@ from pipeline.plan import rewrites as rules
 from pipeline.plan.rewriting import always, if_cheaper
 
 # Always: they prepare for what follows.
-NORMAL = (rules.reshape_of_elementwise, rules.restrict_to_leaves, rules.constants_stay, rules.identities)
+NORMAL = (
+    rules.reshape_of_elementwise,
+    rules.restrict_to_leaves,
+    rules.constants_stay,
+    rules.identities,
+    rules.thin_product,
+)
 # Only where the program gets cheaper, in this order.
 CHEAPER = (
     rules.push_to_ends,

@@ -185,3 +185,11 @@ def test_lowering_keeps_the_value_and_never_ships_more(name: str, graph: GraphAr
     assert cost(lowered) <= cost(spelled)
     # a lowered program is a program: written and read again it is the same
     assert str(Program.from_json(lowered.to_json())) == str(lowered)
+
+
+def test_a_product_with_one_lane_per_edge_is_a_loop(graph: GraphArrays) -> None:
+    def make(g: Relation, x: Value) -> Value:
+        return g.sum((g.edge("weight").reshape(1) @ weight("thin", (1, WIDTH))).reshape(2, 3) * g.src(x).reshape(2, 3))
+
+    got = check(make, graph, lambda p: always(p, rules.thin_product))
+    assert "matmul" not in ops(got)

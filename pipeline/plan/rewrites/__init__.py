@@ -7,7 +7,13 @@ from pipeline.plan.rewrites.factor_sums import factor_sums
 from pipeline.plan.rewrites.fold_weights import fold_affine, fold_weights
 from pipeline.plan.rewrites.fuse_softmax import fuse_softmax, spell_softmax
 from pipeline.plan.rewrites.move_linear import linear_after_sum, linear_before_sum
-from pipeline.plan.rewrites.normal_form import constants_stay, identities, reshape_of_elementwise, restrict_to_leaves
+from pipeline.plan.rewrites.normal_form import (
+    constants_stay,
+    identities,
+    reshape_of_elementwise,
+    restrict_to_leaves,
+    thin_product,
+)
 from pipeline.plan.rewrites.push_to_ends import push_to_ends
 from pipeline.plan.rewrites.split_self_loops import split_self_loops
 
@@ -25,4 +31,5 @@ __all__ = [
     "restrict_to_leaves",
     "spell_softmax",
     "split_self_loops",
+    "thin_product",
 ]

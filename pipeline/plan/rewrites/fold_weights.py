@@ -1,7 +1,7 @@
 """Arithmetic on weights is done once, when planning; batch norm disappears into the linear map below it.
 
-    ((x @ W + b) - mean) * scale + shift → x @ (W * scale) + ((b - mean) * scale + shift)
-    transpose(w), rsqrt(var + eps) * g   → a new weight
+((x @ W + b) - mean) * scale + shift → x @ (W * scale) + ((b - mean) * scale + shift)
+transpose(w), rsqrt(var + eps) * g   → a new weight
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Views and restrictions go down to where a value comes from, so that the other rules see products as products.
 
-    reshape(a * b)      → reshape(a) * reshape(b)          where a and b have the same row shape
-    reshape(softmax(a)) → softmax(reshape(a))
-    reshape(reshape(a)) → reshape(a)
-    restrict(a * b)     → restrict(a) * restrict(b)
-    restrict(src(v))    → src(v) on that part
-    src(fill(c))        → fill(c)                          a constant is not shipped
-    extend(a, n) on all+self, restricted to the stored part → a
-    a * 1, a / 1, a + 0, a - 0                             → a
+reshape(a * b)      → reshape(a) * reshape(b)          where a and b have the same row shape
+reshape(softmax(a)) → softmax(reshape(a))
+reshape(reshape(a)) → reshape(a)
+restrict(a * b)     → restrict(a) * restrict(b)
+restrict(src(v))    → src(v) on that part
+src(fill(c))        → fill(c)                          a constant is not shipped
+extend(a, n) on all+self, restricted to the stored part → a
+a * 1, a / 1, a + 0, a - 0                             → a
+matmul(a, W) per edge, a of one lane                   → a * W: a loop instead of a matrix product per edge
 """
 
 from __future__ import annotations
@@ -64,9 +65,7 @@ def restrict_to_leaves(value: Value) -> Value | None:
         stored = inner.inputs[0]
         return stored if BASE_PART[inner.space.part] == part else apply("restrict", stored, part=part)
     if OPERATIONS[inner.op].kind in ("elementwise", "row"):
-        operands = [
-            operand if operand.is_weight else apply("restrict", operand, part=part) for operand in inner.inputs
-        ]
+        operands = [operand if operand.is_weight else apply("restrict", operand, part=part) for operand in inner.inputs]
         return apply(inner.op, *operands, **inner.attributes)
     return None
 
@@ -94,3 +93,13 @@ def identities(value: Value) -> Value | None:
         if is_neutral and same and (kept is left or value.op in ("mul", "add")):
             return kept
     return None
+
+
+def thin_product(value: Value) -> Value | None:
+    """matmul(a, W) → a * row of W, for edge values of one lane, such as a distance or an amount."""
+    if value.op != "matmul" or not value.is_edge:
+        return None
+    a, matrix = value.inputs
+    if not matrix.is_weight or matrix.shape != (1, value.shape[-1]):
+        return None
+    return a * apply("reshape", matrix, shape=(value.shape[-1],))

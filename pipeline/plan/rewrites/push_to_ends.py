@@ -1,6 +1,6 @@
 """What depends on one end of an edge only is computed there once per node, not once per edge.
 
-    f(src(a), src(b), w) → src(f(a, b, w))          likewise dst
+f(src(a), src(b), w) → src(f(a, b, w))          likewise dst
 """
 
 from __future__ import annotations

@@ -1,0 +1,36 @@
+"""Bytes and the tier that follows from them."""
+
+from __future__ import annotations
+
+from pipeline.plan.memory import WORKER_BYTES, Counts, block_bytes, choose_tier, fused_bytes, size
+from pipeline.plan.plan import Plan
+from tests.formulas import build
+
+COUNTS = Counts([100, 50], [1000, 10], [300, 5], [90, 2], [1, 0], [10_000, 500])
+
+
+def test_the_tier_follows_from_the_memory() -> None:
+    plan = Plan.of(build("sage"))
+    need = fused_bytes(plan, COUNTS)
+    assert need > sum(COUNTS.static_bytes)
+    assert choose_tier(plan, COUNTS, WORKER_BYTES + 2 * need).tier == "fused"
+    small = choose_tier(plan, COUNTS, WORKER_BYTES)
+    assert small.tier == "distributed"
+    assert "which has 262 MB" in small.reason
+
+
+def test_the_user_decides() -> None:
+    choice = choose_tier(Plan.of(build("sage")), COUNTS, 1 << 40, "distributed")
+    assert choice.tier == "distributed"
+    assert choice.reason.startswith("asked for")
+
+
+def test_the_heaviest_block_needs_most() -> None:
+    plan = Plan.of(build("gat"))
+    assert block_bytes(plan, COUNTS, 0) > block_bytes(plan, COUNTS, 1) > COUNTS.static_bytes[1]
+
+
+def test_sizes_for_people() -> None:
+    assert [size(n) for n in (0, 999, 1500, 123_456, 2.5e9, 3e12)] == [
+        "0 B", "999 B", "1.5 KB", "123 KB", "2.5 GB", "3.0 TB"
+    ]  # fmt: skip

@@ -1,0 +1,134 @@
+"""Inference through Spark: both tiers, both ways to read, every kind of id; the same bits everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from pipeline import Graph, infer, open_graph, prepare
+from pipeline.errors import ModelError
+from pipeline.fused import run_fused
+from pipeline.graph import PreparedGraph
+from pipeline.infer import run_frames
+from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
+from pipeline.plan.plan import Plan
+from pipeline.settings import Settings
+from tests.formulas import build
+from tests.whole import Whole, whole
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+BLOCKS = 3
+WAYS = [(tier, read) for tier in ("fused", "distributed") for read in ("worker", "spark")]
+
+
+@pytest.fixture(scope="module")
+def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
+    path = tmp_path_factory.mktemp("graphs") / "mixed"
+    return prepare(frames(spark, whole("mixed")), str(path), blocks=BLOCKS)
+
+
+def frames(spark: SparkSession, graph: Whole, **options: object) -> Graph:
+    nodes, edges = (spark.createDataFrame(table) for table in (graph.nodes(), graph.edges()))
+    return Graph(nodes, edges, edge_features=["weight", "attr"], **options)  # type: ignore[arg-type]
+
+
+def by_id(result: DataFrame, output: str = "embedding") -> dict[object, bytes]:
+    table = result.toArrow()
+    return {
+        node: np.asarray(row, np.float32).tobytes()
+        for node, row in zip(table["id"].to_pylist(), table[output].to_pylist(), strict=True)
+    }
+
+
+def in_process(name: str, graph: Whole, blocks: int, output: str = "embedding") -> dict[object, bytes]:
+    parts = graph.blocks(blocks)
+    results = run_fused(Plan.of(build(name)), parts)
+    return {
+        node: row.tobytes()
+        for block, outputs in zip(parts, results, strict=True)
+        for node, row in zip(block.ids["node"].to_pylist(), outputs[output], strict=True)
+    }
+
+
+@pytest.mark.parametrize(("tier", "read"), WAYS)
+@pytest.mark.parametrize("name", ["sage", "gcn_weighted", "gat", "edge_attention", "extremes"])
+def test_the_same_bits_in_every_tier(
+    spark: SparkSession, prepared: PreparedGraph, name: str, tier: str, read: str
+) -> None:
+    got = by_id(infer(prepared, build(name), settings=Settings(tier=tier, read=read), spark=spark))
+    assert got == in_process(name, whole("mixed"), BLOCKS)
+
+
+@pytest.mark.parametrize("kind", ["no edges", "one node", "loops only"])
+@pytest.mark.parametrize("tier", ["fused", "distributed"])
+def test_small_graphs_and_text_ids_from_raw_tables(spark: SparkSession, kind: str, tier: str, tmp_path: Path) -> None:
+    settings = Settings(tier=tier, blocks=2, scratch=str(tmp_path))
+    got = by_id(infer(frames(spark, whole(kind)), build("gat"), settings=settings))
+    assert got == in_process("gat", whole(kind), 2)
+
+
+def test_several_outputs_and_classes(spark: SparkSession, prepared: PreparedGraph) -> None:
+    result = infer(prepared, build("jumping"), classify=True, spark=spark)
+    assert dict(result.dtypes) == {
+        "id": "bigint",
+        "both": "array<float>",
+        "early": "array<float>",
+        "score": "float",
+        "degree": "float",
+        "predicted": "int",
+        "probability": "float",
+    }
+    rows = result.collect()
+    assert len(rows) == prepared.nodes
+    for row in rows[:20]:
+        logits = np.array(row.both)
+        assert row.predicted == logits.argmax()
+        share = np.exp(logits - logits.max())
+        assert row.probability == pytest.approx(share.max() / share.sum(), rel=1e-5)
+
+
+def test_ids_keep_their_type(spark: SparkSession, tmp_path: Path) -> None:
+    nodes = spark.sql("select cast(id as int) id, array(1.0f, 2, 3, 4, 5, 6) x from range(4)")
+    edges = spark.sql("select cast(id as short) src, cast(0 as short) dst from range(4)")
+    result = infer(Graph(nodes, edges), build("no_edges"), settings=Settings(scratch=str(tmp_path)))
+    assert dict(result.dtypes)["id"] == "int"
+    assert sorted(row.id for row in result.collect()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("read", ["worker", "spark"])
+@pytest.mark.parametrize("name", ["sage", "gcn_weighted", "appnp"])
+def test_predicted_bytes_are_the_bytes_that_are_moved(
+    spark: SparkSession, prepared: PreparedGraph, name: str, read: str
+) -> None:
+    run = run_frames(prepared, build(name), Settings(tier="distributed", read=read), spark=spark)
+    run.result.collect()
+    counts = Counts.of(prepared.manifest)
+    seen = {name: observation.get for name, observation in run.observations}
+    for step in run.plan.steps[:-1]:
+        found = seen[f"superstep {step.number}"]
+        assert found["shipped"] == shipped_bytes(counts, step)
+        assert (found["kept"] or 0) == kept_bytes(counts, step)
+    assert seen["result"]["rows"] == prepared.nodes
+
+
+def test_a_model_that_does_not_fit_is_refused_before_any_job(spark: SparkSession, prepared: PreparedGraph) -> None:
+    model = build("gcn_weighted", {"edges.weight": "edges.amount"})
+    with pytest.raises(ModelError, match=r"reads edges\.amount \(width 1\).*does not have"):
+        infer(prepared, model, spark=spark)
+    model = build("gcn_weighted", {"edges.weight": "edges.attr"})
+    with pytest.raises(ModelError, match=r"expects edges\.attr of width 1; the graph has width 3"):
+        infer(prepared, model, spark=spark)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("read", ["worker", "spark"])
+def test_across_processes(cluster: SparkSession, prepared: PreparedGraph, read: str) -> None:
+    again = open_graph(prepared.path)
+    for name in ("sage", "gat"):
+        got = by_id(infer(again, build(name), settings=Settings(tier="distributed", read=read), spark=cluster))
+        assert got == in_process(name, whole("mixed"), BLOCKS)
