@@ -191,11 +191,14 @@ def _not(call: Call) -> Symbol:
     return elementwise("logical_not", [call.rows("self")])
 
 
-def _cast(call: Call) -> Symbol:
+def cast(call: Call) -> Symbol:
     """Another dtype: float64 throughout, so only casts that change the numbers are operations."""
-    symbol, dtype, source = call["self"], call.outputs[0].dtype, call.tensors["self"].dtype
+    name = "self" if "self" in call.arguments else "a"
+    symbol, dtype, source = call[name], call.outputs[0].dtype, call.tensors[name].dtype
+    if isinstance(symbol, Learned):
+        return call.learned(call.outputs[0], None)
     if not isinstance(symbol, Rows):
-        return symbol if not isinstance(symbol, Learned) else call.learned(call.outputs[0], None)
+        return symbol
     if dtype in (torch.float16, torch.bfloat16):
         raise Refusal(f"computes in {dtype}", "use the model in float32")
     if dtype is torch.bool and source is not torch.bool:
@@ -215,6 +218,9 @@ HANDLERS: dict[str, Handler] = {
     "div": _div,
     "pow": _pow,
     "square": _formula(lambda x, call: x * x),
+    "log2": _formula(lambda x, call: apply("log", x) * (1 / math.log(2))),
+    "log10": _formula(lambda x, call: apply("log", x) * (1 / math.log(10))),
+    "exp2": _formula(lambda x, call: apply("exp", x * math.log(2))),
     "maximum": _binary("maximum"),
     "minimum": _binary("minimum"),
     "logical_and": _truth("and", "mul"),
@@ -246,5 +252,5 @@ HANDLERS: dict[str, Handler] = {
     "lerp": _lerp,
     "addcmul": _fused("mul"),
     "addcdiv": _fused("div"),
-    "_to_copy": _cast,
+    "_to_copy": cast,
 }

@@ -94,7 +94,7 @@ def elementwise(op: str, operands: Sequence[Rows | Learned | float], **attribute
     pattern, values = align(operands)
     result = apply(op, *values, **attributes)
     lean = apply(op, *map(_unspread, values), **attributes)
-    return with_value(pattern, lean if lean.shape == result.shape else result)
+    return with_value(pattern, lean if (lean.shape, lean.space) == (result.shape, result.space) else result)
 
 
 def _unspread(value: Value | float) -> Value | float:
@@ -141,15 +141,22 @@ def _aligned(operand: Rows | Learned | float, pattern: Rows) -> Value | float:
     return reshape(operand.value, (*front, *folded, *shape[axis + 1 :]))
 
 
-# ---- the same on values; none is added where nothing changes
+# ---- the same on values; what changes nothing is left out
 
 
 def reshape(value: Value, shape: Sequence[int]) -> Value:
+    while value.op == "reshape":
+        value = value.inputs[0]
     return value if tuple(shape) == value.shape else apply("reshape", value, shape=tuple(shape))
 
 
 def transpose(value: Value, axes: Sequence[int]) -> Value:
-    return value if list(axes) == sorted(axes) else apply("transpose", value, axes=tuple(axes))
+    """Of the lanes; there and back is nothing, and moving axes of size 1 is a reshape."""
+    shape = tuple(value.shape[axis] for axis in axes)
+    if value.op == "transpose":
+        axes, value = [value.attributes["axes"][axis] for axis in axes], value.inputs[0]
+    wide = [axis for axis in axes if value.shape[axis] != 1]
+    return reshape(value, shape) if wide == sorted(wide) else apply("transpose", value, axes=tuple(axes))
 
 
 def broadcast_to(value: Value, shape: Sequence[int]) -> Value:

@@ -1,7 +1,7 @@
 """A module by name, with its trained weights: what the command line's `export` imports.
 
-Comes in: "package.module:factory" and perhaps a checkpoint. Goes out: the module, in evaluation mode. The factory is the
-user's own code and is run; a checkpoint is data: nothing in it is ever unpickled into objects.
+Comes in: "package.module:factory" and perhaps a checkpoint. Goes out: the module, in evaluation mode. The factory is
+the user's own code and is run; a checkpoint is data: nothing in it is ever unpickled into objects.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from pipeline.errors import ModelError, StorageError, nearest
 
@@ -93,7 +94,7 @@ def _fill(net: torch.nn.Module, state: Mapping[str, Tensor], checkpoint: str) ->
     shapes = [
         f"{name} is {tuple(state[name].shape)} there, {tuple(own[name].shape)} in the module"
         for name in own
-        if name in state and state[name].shape != own[name].shape and own[name].numel()
+        if name in state and not is_lazy(own[name]) and state[name].shape != own[name].shape
     ]
     problems = [
         f"{what} {', '.join(names)}"

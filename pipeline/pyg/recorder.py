@@ -21,14 +21,16 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from pipeline.errors import FormulaError, ModelError
 from pipeline.formula.values import Value
+from pipeline.pyg.aten_index import NODE_EMBEDDING
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.layout import tensor_shape, view
 from pipeline.pyg.precision import widened
-from pipeline.pyg.symbols import Learned, Opaque, Refusal, Rows, Symbol
-from pipeline.pyg.tables import FACTORIES, HANDLERS, SHAPE_ONLY
+from pipeline.pyg.symbols import End, Learned, Opaque, Refusal, Rows, Symbol
+from pipeline.pyg.tables import FACTORIES, HANDLERS, PRIMS, SHAPE_ONLY
 from pipeline.pyg.where import CANNOT, ModuleStack, Place
 
+ROW_LOOKUPS = {"index", "index_select", "embedding"}
 READ_BY_PYTHON = {"_local_scalar_dense", "equal", "is_nonzero", "item"}
 
 
@@ -52,6 +54,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.steps: list[Step] = []
         self._keep = keep
         self._paused = 0
+        self._within: list[str] = []  # operations that are being taken apart, the module's own first
         self._symbols: Any = WeakIdKeyDictionary()
 
     # ---- symbols of tensors
@@ -122,12 +125,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in READ_BY_PYTHON:
             self.refuse_reading(name, symbols)
 
-        handler = HANDLERS.get(name) if namespace in ("aten", "prims") else None
+        handler = HANDLERS.get(name) if namespace == "aten" else PRIMS.get(name)
         random = torch.Tag.nondeterministic_seeded in func.tags
         if handler is None and not weights_only:
             outputs = self._taken_apart(func, args, kwargs, written)
             if outputs is not NotImplemented:
                 return outputs
+        if name in ROW_LOOKUPS and _by_node(symbols):
+            raise self._place(name).error(Refusal(*NODE_EMBEDDING))  # torch may not get through: the table has its size
         result = func(*args, **kwargs)
         outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
         call = Call(name, arguments, bound, outputs, self.sizes, self.learned)
@@ -170,10 +175,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             plain = getattr(packet, func._overloadname, None)
             if plain is None:
                 return NotImplemented
-        with self:
-            result = plain.decompose(*args, **kwargs)
-            if result is NotImplemented and plain in decomposition_table:
-                result = decomposition_table[plain](*args, **kwargs)
+        self._within.append(func._schema.name.partition("::")[2])
+        try:
+            with self:
+                result = plain.decompose(*args, **kwargs)
+                if result is NotImplemented and plain in decomposition_table:
+                    result = decomposition_table[plain](*args, **kwargs)
+        finally:
+            self._within.pop()
         if result is NotImplemented or not written:
             return result
         symbol = self.symbol(result)
@@ -207,7 +216,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _log(self, name: str, tensor: Tensor, symbol: Symbol) -> None:
         if isinstance(symbol, Rows):
-            self.steps.append(Step(self.stack.place(name), symbol, tensor.clone() if self._keep else None))
+            self.steps.append(Step(self._place(name), symbol, tensor.clone() if self._keep else None))
 
     # ---- what cannot be said
 
@@ -218,7 +227,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._opaque(operation, problem)
 
     def _opaque(self, operation: str, refusal: Refusal) -> Opaque:
-        return Opaque(self.stack.place(operation).error(refusal))
+        if self._within:
+            refusal = Refusal(f"is not supported on values of nodes or edges: it {refusal.problem}")
+        return Opaque(self._place(operation).error(refusal))
+
+    def _place(self, operation: str) -> Place:
+        return self.stack.place(self._within[0] if self._within else operation)
 
     def refuse_reading(self, name: str, symbols: Sequence[Symbol]) -> None:
         """ModelError unless Python reads what does not depend on the graph."""
@@ -228,7 +242,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             "reads a number that depends on the graph into Python (.item(), int(), float(), if)",
             "a program may not depend on the graph that it is recorded on",
         )
-        error = self.stack.place(name).error(refusal)
+        error = self._place(name).error(refusal)
         for symbol in symbols:
             if isinstance(symbol, Opaque):
                 raise ModelError(f"{error}. It comes from: {str(symbol.error).removeprefix(CANNOT)}")
@@ -243,6 +257,10 @@ def _raise_opaque(call: Call) -> None:
         for symbol in tree_leaves(argument):
             if isinstance(symbol, Opaque) and not (call.operation == "copy" and name == "self"):
                 raise symbol.error
+
+
+def _by_node(symbols: Sequence[Symbol]) -> bool:
+    return isinstance(symbols[0], Learned) and any(isinstance(symbol, End) for symbol in symbols)
 
 
 def _overlap(a: Tensor, b: Tensor) -> bool:
@@ -260,7 +278,7 @@ class ReadsByPython(TorchFunctionMode):
     """Refuses what leaves torch without an operation: x.tolist(), x.numpy()."""
 
     def __init__(self, recorder: Recorder):
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._recorder = recorder
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:

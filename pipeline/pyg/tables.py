@@ -15,4 +15,7 @@ TABLES = (aten_elementwise, aten_shape, aten_factories, aten_lanes, aten_matmul,
 HANDLERS: dict[str, Handler] = {name: handler for table in TABLES for name, handler in table.HANDLERS.items()}
 assert len(HANDLERS) == sum(len(table.HANDLERS) for table in TABLES), "an operation stands in two tables"
 
-__all__ = ["FACTORIES", "HANDLERS", "SHAPE_ONLY"]
+# what torch's definitions of its own operations use besides aten; other names than aten's for the arguments
+PRIMS: dict[str, Handler] = {"convert_element_type": aten_elementwise.cast}
+
+__all__ = ["FACTORIES", "HANDLERS", "PRIMS", "SHAPE_ONLY"]

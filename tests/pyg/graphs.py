@@ -1,0 +1,91 @@
+"""Awkward graphs, and the one comparison of these tests: the program's numbers against the module's own, in float64.
+
+The witness is PyTorch Geometric itself, run on the same graph; nothing of pipeline.pyg is used to compute it.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+
+from pipeline.formula import GraphArrays, interpret
+from pipeline.pyg import import_module
+from pipeline.schema import EDGE, NODE
+
+TOLERANCE = 1e-10  # of the largest number: both sides compute in float64 and differ by the order of their sums
+
+
+def _random(nodes, edges, linked, seed):
+    rng = np.random.default_rng(seed)
+    return nodes, rng.integers(0, linked, edges).tolist(), rng.integers(0, linked, edges).tolist()
+
+
+GRAPHS = {  # name → number of nodes, src, dst
+    "no edges": (4, [], []),
+    "one node with a self-loop": (1, [0], [0]),
+    "only self-loops": (3, [0, 2], [0, 2]),
+    "isolated nodes at both ends": (6, [1, 2, 3], [2, 3, 1]),
+    "a self-loop beside other edges": (4, [0, 1, 1, 3], [1, 1, 2, 0]),
+    "parallel edges": (3, [0, 0, 0, 1, 1], [1, 1, 1, 2, 2]),
+    "a hub": (30, [*range(1, 30), *([0] * 29)], [*([0] * 29), *range(1, 30)]),
+    "random": _random(40, 150, 30, 5),
+}
+PARALLEL_LOOPS = (3, [1, 1, 0, 1], [1, 1, 1, 1])  # PyG keeps one of their values by order: only without edge values
+
+
+def rows(shape):
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def column(rng, count, shape):
+    """Values around 0; a single number per row is positive, as an edge weight is."""
+    shape = rows(shape)
+    return rng.normal(size=(count, *shape)) if shape else rng.uniform(0.1, 2.0, count)
+
+
+def assert_same(net, x=16, seed=0, inputs=None, **edges):
+    """Imports a module and compares it on every graph; `edges`: argument → width. Returns the program."""
+    net = net.eval()
+    inputs = {**{name: f"edges.{name}" for name in edges}, **(inputs or {})}
+    program, weights, _ = import_module(net, inputs=inputs, features={"x": x, **edges})
+    graphs = GRAPHS if edges else {**GRAPHS, "parallel self-loops": PARALLEL_LOOPS}
+    for name, (nodes, src, dst) in graphs.items():
+        rng = np.random.default_rng(seed)
+        features = column(rng, nodes, x)
+        values = {key: column(rng, len(src), shape) for key, shape in edges.items()}
+        expected = run(net, features, src, dst, values)
+        arrays = GraphArrays(
+            {NODE: nodes}, {EDGE: (np.array(src, int), np.array(dst, int))}, {NODE: {"x": features}}, {EDGE: values}
+        )
+        found = interpret(program, weights, arrays)
+        assert found.keys() == expected.keys()
+        for key, array in found.items():
+            assert_close(array, expected[key], f"{name}, seed {seed}, output {key}")
+    return program
+
+
+def run(net, x, src, dst, values):
+    """The module's own outputs in float64, on a copy."""
+    net = copy.deepcopy(net).double()
+    tensors = {name: torch.from_numpy(array) for name, array in values.items()}
+    edge_index = torch.tensor([src, dst], dtype=torch.long).reshape(2, -1)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # for what forward makes without a dtype
+    try:
+        with torch.no_grad():
+            result = net(torch.from_numpy(x.copy()), edge_index, **tensors)
+    finally:
+        torch.set_default_dtype(default)
+    if isinstance(result, torch.Tensor):
+        return {"embedding": result.numpy()}
+    if isinstance(result, dict):
+        return {name: tensor.numpy() for name, tensor in result.items()}
+    return {f"output_{position}": tensor.numpy() for position, tensor in enumerate(result)}
+
+
+def assert_close(found, expected, what):
+    assert found.shape == expected.shape, what
+    scale = max(1.0, float(np.abs(expected[np.isfinite(expected)]).max(initial=0)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * scale, equal_nan=True, err_msg=what)

@@ -1,0 +1,127 @@
+"""Single PyG layers, unmodified: the imported program gives what the layer gives, on awkward graphs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import Linear, ReLU, Sequential
+from torch_geometric import nn
+
+from pipeline.errors import ModelError
+from pipeline.pyg import import_module
+from tests.pyg.graphs import assert_same
+
+HISTOGRAM = torch.tensor([0, 4, 6, 3, 1])  # of degrees, as PNA wants them
+
+
+def mlp(width, out):
+    return Sequential(Linear(width, 12), ReLU(), Linear(12, out))
+
+
+WEIGHT = {"edge_weight": ()}
+FEATURES = {"edge_attr": 4}
+
+LAYERS = {
+    # convolutions of a published name, with the options that change what they compute
+    "gcn": (lambda: nn.GCNConv(16, 8), {}),
+    "gcn weighted": (lambda: nn.GCNConv(16, 8), WEIGHT),
+    "gcn improved": (lambda: nn.GCNConv(16, 8, improved=True), WEIGHT),
+    "gcn cached": (lambda: nn.GCNConv(16, 8, cached=True), WEIGHT),
+    "gcn without normalisation": (lambda: nn.GCNConv(16, 8, normalize=False), WEIGHT),
+    "gcn without self-loops": (lambda: nn.GCNConv(16, 8, add_self_loops=False, bias=False), WEIGHT),
+    "sage mean": (lambda: nn.SAGEConv(16, 8), {}),
+    "sage max": (lambda: nn.SAGEConv(16, 8, aggr="max"), {}),
+    "sage min": (lambda: nn.SAGEConv(16, 8, aggr="min"), {}),
+    "sage sum, projected, normalised": (lambda: nn.SAGEConv(16, 8, aggr="sum", project=True, normalize=True), {}),
+    "sage several": (lambda: nn.SAGEConv(16, 8, aggr=["mean", "max", "std", "var", "softmax"]), {}),
+    "sage powermean": (lambda: nn.SAGEConv(16, 8, aggr=nn.PowerMeanAggregation(p=2.0)), {}),
+    "sage without root": (lambda: nn.SAGEConv(16, 8, root_weight=False), {}),
+    "gin": (lambda: nn.GINConv(mlp(16, 8)), {}),
+    "gin eps": (lambda: nn.GINConv(mlp(16, 8), eps=0.3, train_eps=True), {}),
+    "gine": (lambda: nn.GINEConv(mlp(16, 8), edge_dim=4), FEATURES),
+    "gat": (lambda: nn.GATConv(16, 8, heads=4), {}),
+    "gat mean of heads": (lambda: nn.GATConv(16, 8, heads=4, concat=False, residual=True), {}),
+    "gat without self-loops": (lambda: nn.GATConv(16, 8, heads=2, add_self_loops=False), {}),
+    "gat edge_dim": (lambda: nn.GATConv(16, 8, heads=4, edge_dim=4), FEATURES),
+    "gat edge_dim, fill add": (lambda: nn.GATConv(16, 8, edge_dim=4, fill_value="add"), FEATURES),
+    "gat edge_dim, fill max": (lambda: nn.GATConv(16, 8, edge_dim=4, fill_value="max"), FEATURES),
+    "gat edge_dim, fill min": (lambda: nn.GATConv(16, 8, edge_dim=4, fill_value="min"), FEATURES),
+    "gat edge_dim, fill number": (lambda: nn.GATConv(16, 8, edge_dim=4, fill_value=0.5), FEATURES),
+    "gat edge_dim, fill tensor": (lambda: nn.GATConv(16, 8, edge_dim=4, fill_value=torch.ones(4)), FEATURES),
+    "gatv2": (lambda: nn.GATv2Conv(16, 8, heads=4, share_weights=True), {}),
+    "gatv2 edge_dim": (lambda: nn.GATv2Conv(16, 8, heads=4, edge_dim=4), FEATURES),
+    "transformer": (lambda: nn.TransformerConv(16, 8, heads=4, edge_dim=4, beta=True), FEATURES),
+    "graphconv": (lambda: nn.GraphConv(16, 8), WEIGHT),
+    "gated graph": (lambda: nn.GatedGraphConv(16, 3), {}),
+    "gated residual": (lambda: nn.ResGatedGraphConv(16, 8, edge_dim=4), FEATURES),
+    "appnp": (lambda: nn.APPNP(5, 0.1), WEIGHT),
+    "sgc": (lambda: nn.SGConv(16, 8, 3, cached=True), WEIGHT),
+    "ssg": (lambda: nn.SSGConv(16, 8, 0.1, 3), WEIGHT),
+    "tag": (lambda: nn.TAGConv(16, 8, 3), WEIGHT),
+    "le": (lambda: nn.LEConv(16, 8), WEIGHT),
+    "arma": (lambda: nn.ARMAConv(16, 8, num_stacks=2, num_layers=2), WEIGHT),
+    "agnn": (lambda: nn.AGNNConv(), {}),
+    "film": (lambda: nn.FiLMConv(16, 8), {}),
+    "crystal graph": (lambda: nn.CGConv(16, dim=4, batch_norm=True), FEATURES),
+    "edge network": (lambda: nn.NNConv(16, 8, mlp(4, 128)), FEATURES),
+    "edgeconv": (lambda: nn.EdgeConv(mlp(32, 8)), {}),
+    "feast": (lambda: nn.FeaStConv(16, 8, heads=2), {}),
+    "pna": (lambda: nn.PNAConv(16, 8, ["mean", "min", "max", "std"], ["identity", "amplification"], HISTOGRAM), {}),
+    "genconv": (lambda: nn.GENConv(16, 8, edge_dim=4, learn_t=True), FEATURES),
+    "supergat": (lambda: nn.SuperGATConv(16, 8, heads=2), {}),
+    "efficient graph": (lambda: nn.EGConv(16, 8, aggregators=["symnorm", "max"]), {}),
+    "path distance": (lambda: nn.PDNConv(16, 8, 4, 8), FEATURES),
+    "general": (lambda: nn.GeneralConv(16, 8, attention=True, heads=2), {}),
+    "lightgcn": (lambda: nn.LGConv(), WEIGHT),
+    "antisymmetric": (lambda: nn.AntiSymmetricConv(16), {}),
+    "mixhop": (lambda: nn.MixHopConv(16, 8), WEIGHT),
+    "gaussian mixture": (lambda: nn.GMMConv(16, 8, dim=4, kernel_size=3), FEATURES),
+    "simple": (lambda: nn.SimpleConv("mean", combine_root="cat"), WEIGHT),
+    "weisfeiler lehman": (lambda: nn.WLConvContinuous(), WEIGHT),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer(name):
+    torch.manual_seed(0)
+    make, edges = LAYERS[name]
+    assert_same(make(), **edges)
+
+
+UNEXPRESSED = {
+    "chebyshev": (lambda: nn.ChebConv(16, 8, 3), "sums messages at the source of an edge"),
+    "against the edges": (lambda: nn.SAGEConv(16, 8, flow="target_to_source"), "sums messages at the source"),
+    "both directions": (lambda: nn.DirGNNConv(nn.GCNConv(16, 8)), "flip reverses edges; store the reversed edges"),
+    "median": (lambda: nn.SAGEConv(16, 8, aggr="median"), "sort is not supported"),
+    "product": (lambda: nn.SAGEConv(16, 8, aggr="mul"), r"reduces by 'prod'; formulas know sum, mean, max, min"),
+    "lstm": (lambda: nn.SAGEConv(16, 8, aggr="lstm"), "reads a number that depends on the graph into Python"),
+    "graph norm": (lambda: nn.models.GCN(16, 8, 2, norm="graph_norm"), "no statistics over the whole graph"),
+    "layer norm of the graph": (
+        lambda: nn.models.GCN(16, 8, 2, norm="layer_norm"),
+        r"norms.0 \(LayerNorm\), layer_norm.py:\d+, mean works across all nodes.*LayerNorm\(mode='node'\)",
+    ),
+    "pair norm": (lambda: nn.models.GCN(16, 8, 2, norm="pair_norm"), "norms.0 .*works across all nodes"),
+    "batch statistics": (
+        lambda: nn.models.GCN(16, 8, 2, norm=torch.nn.BatchNorm1d(8, track_running_stats=False)),
+        "native_batch_norm normalises by the statistics of the batch",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNEXPRESSED)
+def test_layer_that_no_formula_expresses(name):
+    make, message = UNEXPRESSED[name]
+    with pytest.raises(ModelError, match=message):
+        import_module(make().eval(), features=16)
+
+
+def test_softmax_over_neighbours_is_one_operation():
+    program = assert_same(nn.GATConv(16, 8, heads=2))
+    operations = [value.op for value in program.values]
+    assert operations.count("softmax") == 1
+    assert "exp" not in operations
+
+
+def test_edges_are_not_copied_for_self_loops():
+    program = assert_same(nn.GCNConv(16, 8))
+    assert {str(value.space) for value in program.values if value.is_edge} == {"edges(proper+self)"}

@@ -1,0 +1,278 @@
+"""What cannot be said in a formula is refused: with the module's path, the user's line, the operation, and a remedy."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch_geometric import utils
+from torch_geometric.nn import GATConv, GCNConv, MessagePassing, SAGEConv
+
+from pipeline.errors import ModelError
+from pipeline.pyg import import_module
+
+
+def refused(net, message, **options):
+    with pytest.raises(ModelError, match=message):
+        import_module(net.eval(), **{"features": 16, **options})
+
+
+class Does(nn.Module):
+    """A module whose forward is one function."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x, edge_index):
+        return self.function(self, x, edge_index)
+
+
+def test_names_path_line_operation_and_remedy():
+    class Inner(nn.Module):
+        def forward(self, x):
+            return x.sort(dim=0).values
+
+    net = Does(lambda self, x, e: self.blocks[1](x), blocks=nn.ModuleList([nn.Identity(), Inner()]))
+    line = inspect.getsourcelines(Inner)[1] + 2
+    refused(
+        net,
+        rf"^cannot import this model: blocks.1 \(Inner\), test_refusals.py:{line}, sort is not supported on values of "
+        r"nodes or edges; write this layer as a formula \(Model.from_formula\)$",
+    )
+
+
+def test_names_the_line_of_pyg_where_there_is_no_other():
+    net = nn.Sequential()
+    net.forward = None
+    refused(GATConv(16, 8, flow="target_to_source"), r"GATConv, (gat_conv|_scatter|loop).py:\d+, ")
+
+
+def test_what_no_output_needs_is_not_refused():
+    net = Does(lambda self, x, e: (x.sort(dim=0), x.mean(), torch.rand(3), e.max(), x * 2)[-1])
+    program, _, _ = import_module(net.eval(), features=16)
+    assert [value.op for value in program.values if value.op not in ("input", "constant")] == ["mul"]
+
+
+def _masked_rows(self, x, e):
+    x = x.clone()
+    x[x[:, 0] > 0] = self.other
+    return x
+
+
+def _slice_written(self, x, e):
+    x = x.clone()
+    x[:, 0] = 1
+    return x
+
+
+def _view_left(self, x, e):
+    h = x * 2
+    half = h[:, :8]
+    h.relu_()
+    half.add_(1)
+    return h
+
+
+WHOLE = "works across all nodes, not within a row"
+OPERATIONS = {
+    "sum of all": (lambda self, x, e: x - x.sum(), f"sum {WHOLE}"),
+    "mean of all": (lambda self, x, e: x - x.mean(0), rf"mean {WHOLE} \(axis 0 holds the rows\); use a normalisation"),
+    "softmax over nodes": (lambda self, x, e: x.softmax(0), f"_softmax {WHOLE}"),
+    "attention over nodes": (lambda self, x, e: x @ (x.t() @ x), "mm multiplies rows with rows of nodes"),
+    "dense adjacency": (
+        lambda self, x, e: utils.to_dense_adj(e, max_num_nodes=x.size(0))[0] @ x,
+        "reads a number that depends on the graph|dense array",
+    ),
+    "square of nodes": (lambda self, x, e: torch.zeros(len(x), len(x)) @ x, "zeros makes a dense array of nodes by no"),
+    "transposed": (lambda self, x, e: x.t(), "has its rows in axis 1; they must be the first axis"),
+    "rows as lanes": (lambda self, x, e: x.t().reshape(-1, 8), "clone|view|mixes nodes with other axes"),
+    "broadcast": (lambda self, x, e: x[:, 0] + x[:, :1], "broadcasts nodes in axis 0 of 1 against axis 0 of 2"),
+    "some rows": (lambda self, x, e: F.pad(x[:-1], (0, 0, 1, 0)), "slice takes some of the nodes by their position"),
+    "rows of a mask": (lambda self, x, e: x[x[:, 0] > 0], "index takes some of the nodes by a mask; multiply by"),
+    "rows of a mask written": (_masked_rows, "index_put writes to the rows of a mask; use torch.where"),
+    "lanes written": (_slice_written, "changes, in place, a tensor of which another view is used later"),
+    "order of rows": (lambda self, x, e: x.flip(0), f"flip {WHOLE}"),
+    "one row": (lambda self, x, e: x - x[0], f"select {WHOLE}"),
+    "row numbers": (lambda self, x, e: x * torch.arange(len(x))[:, None], "computes with the numbers of the nodes"),
+    "number of nodes": (lambda self, x, e: x / x.size(0), "div computes with the number of nodes; give that number"),
+    "number of edges": (lambda self, x, e: x * e.size(1) ** 0.5 / torch.tensor(e.size(1)), "computes with the number"),
+    "random": (lambda self, x, e: x + torch.randn_like(x), "randn_like draws random numbers; a model must give the"),
+    "dropout that stays on": (lambda self, x, e: F.dropout(x), "bernoulli draws random numbers|native_dropout draws"),
+    "integers": (lambda self, x, e: x.long() * 2.0, "_to_copy turns numbers into torch.int64"),
+    "half precision": (lambda self, x, e: x.half().float(), "computes in torch.float16; use the model in float32"),
+    "complex": (lambda self, x, e: torch.fft.fft(x).real, "_fft_.* is not supported on values of nodes or edges"),
+    "uninitialised": (lambda self, x, e: x + torch.empty_like(x), "empty_like leaves memory as it was"),
+    "cumulated": (lambda self, x, e: x.cumsum(0), "cumsum is not supported on values of nodes or edges: it "),
+    "edges in order": (lambda self, x, e: x + x[e[0].sort()[0]].sum(), "sort is not supported"),
+    "masked edges": (
+        lambda self, x, e: self.conv(x, e[:, e[0] < e[1]]),
+        "less compares|a row of edge_index as if|mask",
+    ),
+    "reversed edges": (lambda self, x, e: self.conv(x, e.flip(0)), "flip reverses edges; store the reversed edges"),
+    "reversed by index": (lambda self, x, e: self.conv(x, e[[1, 0]]), "index reverses edges; store the reversed"),
+    "reversed by stack": (lambda self, x, e: self.conv(x, torch.stack([e[1], e[0]])), "stack reverses edges"),
+    "both directions": (lambda self, x, e: self.conv(x, utils.to_undirected(e)), "cannot import this model"),
+    "more edges": (lambda self, x, e: self.conv(x, torch.cat([e, e], 1)), "cat adds other edges to edge_index than"),
+    "one edge": (lambda self, x, e: x[e[:, 0]].sum() + x, "select takes one edge of edge_index"),
+    "nodes by edges": (lambda self, x, e: torch.cat([x, x[e[0]]]), "cat joins nodes and edges one after the other"),
+    "edges of edges": (lambda self, x, e: x[e[0]][e[1]].sum() + x, "index takes edge values by the number of a node"),
+    "by source": (
+        lambda self, x, e: torch.zeros_like(x).index_add(0, e[0], x[e[1]]),
+        r"index_add sums messages at the source of an edge \(flow='target_to_source'\); store the edges the other way",
+    ),
+    "last one wins": (
+        lambda self, x, e: torch.zeros_like(x).scatter(0, e[1][:, None].expand(-1, 16), x[e[0]]),
+        "scatter writes one edge's value over another's: which one stays depends on the order of the edges",
+    ),
+    "product": (lambda self, x, e: utils.scatter(x[e[0]], e[1], dim_size=len(x), reduce="mul"), "reduces by 'prod'"),
+    "by a column": (
+        lambda self, x, e: torch.zeros(7, 16).index_add(0, (x.sum(1) != 0).nonzero()[:, 0] % 7, x),
+        "nonzero is not supported",
+    ),
+    "softmax at the source": (
+        lambda self, x, e: utils.scatter(utils.softmax(x[e[1]], e[0], num_nodes=len(x)), e[1], dim_size=len(x)),
+        "softmax sums messages at the source",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operation(name):
+    function, message = OPERATIONS[name]
+    refused(Does(function, conv=SAGEConv(16, 16), other=nn.Parameter(torch.ones(16))), message)
+
+
+def test_a_view_that_is_left_behind_is_refused_and_one_that_is_not_used_is_not():
+    refused(Does(_view_left), r"relu changes, in place, a tensor of which another view is used later|add changes")
+
+    def unused(self, x, e):
+        h = x * 2
+        half = h[:, :8]
+        h.relu_()
+        return h * half.size(1)
+
+    import_module(Does(unused).eval(), features=16)
+
+
+READS = {
+    "item": lambda self, x, e: x * x.sum().item(),
+    "if": lambda self, x, e: x if (x > 0).any() else -x,
+    "float": lambda self, x, e: x + float(x[0, 0]),
+    "tolist": lambda self, x, e: x * torch.tensor(x.tolist()),
+    "numpy": lambda self, x, e: torch.from_numpy(x.numpy()) * 2,
+    "equal": lambda self, x, e: x if torch.equal(x, x) else -x,
+    "edges": lambda self, x, e: x * torch.tensor(e.tolist()[0][0]),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_value_read_by_python(name):
+    refused(Does(READS[name]), r"Does, test_refusals.py:\d+, .* reads a number that depends on the graph into Python")
+
+
+def test_counting_nodes_by_edge_index():
+    def forward(self, x, e):
+        e, _ = utils.add_self_loops(e)
+        return torch.zeros_like(x).index_add(0, e[1], x[e[0]])
+
+    refused(Does(forward), "misses isolated nodes; give num_nodes=x.size")
+
+
+def test_node_embeddings_inside_the_model():
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(50, 16)
+            self.conv = SAGEConv(16, 8)
+
+        def forward(self, x, edge_index):
+            return x[:, :8] + self.table.weight[edge_index[0]].sum()
+
+    refused(Table(), r"Table, .*index looks up a learned table by the number of a node; store these embeddings")
+
+
+def test_a_constant_of_as_many_rows():
+    kept = {}
+
+    def forward(self, x, e):
+        kept.setdefault("noise", torch.from_numpy(__import__("numpy").ones((x.size(0), 1))))
+        return x * kept["noise"]
+
+    refused(
+        Does(forward), r"a tensor of shape \(1009, 1\) has one row per node but does not come from forward's inputs"
+    )
+
+
+def test_outputs_that_are_not_per_node():
+    refused(Does(lambda self, x, e: x[e[0]] * x[e[1]]), "output 'embedding' of the module has one row per edge")
+    refused(Does(lambda self, x, e: {"a": x, "b": torch.ones(3)}), "output 'b' of the module does not depend on the n")
+    refused(Does(lambda self, x, e: {"graph": x.sum(0)}), f"sum {WHOLE}")
+    refused(Does(lambda self, x, e: (x, "text")), "output 'output_1' of forward is str, not a tensor")
+    refused(Does(lambda self, x, e: 3), "forward returned int; a tensor, or several by name, is expected")
+    refused(Does(lambda self, x, e: []), "forward returned nothing")
+
+
+def test_training_mode():
+    net = nn.Sequential(GCNConv(16, 4))
+    with pytest.raises(ModelError, match=r"training mode \(Sequential, 0, .*call net.eval\(\) first"):
+        import_module(net)
+    net.eval()[0].train()
+    with pytest.raises(ModelError, match=r"the module is in training mode \(0, "):
+        import_module(net)
+
+
+def test_weights_that_are_not_finite():
+    net = GCNConv(16, 4).eval()
+    net.bias.data[1] = float("nan")
+    with pytest.raises(ModelError, match="weights that hold NaN or infinity: bias"):
+        import_module(net)
+
+
+def test_weights_without_a_shape():
+    with pytest.raises(ModelError, match=r"weights without a shape yet \(lin_l.weight\): run the module once"):
+        import_module(SAGEConv(-1, 8, bias=False, root_weight=False).eval(), features=16)
+
+
+def test_not_a_module():
+    with pytest.raises(ModelError, match=r"a torch.nn.Module is expected, not int"):
+        import_module(3)
+
+
+def test_an_error_of_the_module_itself():
+    refused(GCNConv(8, 4), r"forward of GCNConv failed on an example graph with rows of {'x': \(16,\)}: RuntimeError")
+
+
+def test_the_users_function_is_restored_after_an_error():
+    before = utils.softmax
+    refused(Does(lambda self, x, e: x.sort(0).values), "sort")
+    assert utils.softmax is before
+    assert torch.get_default_dtype() is torch.float32
+    assert not torch.nn.modules.module._global_forward_hooks
+
+
+class Uneven(MessagePassing):
+    """Takes another way on small graphs."""
+
+    def forward(self, x, edge_index):
+        if x.size(0) > 1000:
+            return self.propagate(edge_index, x=x)
+        return x
+
+
+def test_control_flow_that_depends_on_the_size():
+    refused(
+        Uneven(), r"does not compute what the module computes \(output 'embedding' on another graph\): its operations"
+    )
+
+
+def test_a_number_of_the_example_in_the_program():
+    refused(
+        Does(lambda self, x, e: torch.tanh(x) * (x.size(0) ** 0.5)),
+        r"does not compute .*: the first operation that differs is Does, test_refusals.py:\d+, mul; a number of the",
+    )
