@@ -1,0 +1,78 @@
+"""What all tests share: one Spark session, on this machine, in one process or in several."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+# the first call of a kernel compiles it, which is no example's fault; the same examples on every machine
+hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("project")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cluster", action="store_true", help="run Spark tests on two executor processes, and those that need them"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cluster: needs executors in processes of their own; runs with --cluster")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--cluster"):
+        for item in items:
+            if item.get_closest_marker("cluster"):
+                item.add_marker(pytest.mark.skip(reason="runs with --cluster"))
+
+
+SETTINGS = {
+    "spark.ui.enabled": "false",  # no port, no listener that keeps every stage in memory
+    "spark.ui.showConsoleProgress": "false",  # the terminal is pytest's
+    "spark.log.level": "ERROR",  # tests of errors fail tasks on purpose; their stack traces are noise
+    "spark.driver.bindAddress": "127.0.0.1",  # machines whose own name does not resolve
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.memory": "1g",
+    "spark.sql.shuffle.partitions": "2",  # Spark's own shuffles: 200 tasks for a few rows cost seconds
+    "spark.shuffle.compress": "false",
+    "spark.sql.session.timeZone": "UTC",
+    # a batch of the wrong type is an error, not garbage; old versions do not know it, and ignore it
+    "spark.sql.execution.arrow.pyspark.validateSchema.enabled": "true",
+    # rows of a recomputed task have to be the same; the default only from Spark 4.2 on
+    "spark.sql.shuffle.orderIndependentChecksum.enabled": "true",
+}
+
+
+@pytest.fixture(scope="session")
+def spark(request: pytest.FixtureRequest) -> Iterator[SparkSession]:
+    """Two tasks at once in this machine's one JVM; with --cluster, two executors of one core each."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="pyspark")
+    from pyspark.sql import SparkSession
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # workers run what the tests run
+    cluster = request.config.getoption("--cluster")
+    builder = SparkSession.builder.master("local-cluster[2,1,1024]" if cluster else "local[2]").appName("tests")
+    for key, value in SETTINGS.items():
+        builder = builder.config(key, value)
+    if cluster:
+        builder = builder.config("spark.executor.memory", "1g")  # all that a worker of 1024 MB has
+    session = builder.getOrCreate()
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(spark: SparkSession) -> SparkSession:
+    """The same session: a process has one. For tests marked `cluster`, which run with --cluster only."""
+    return spark
