@@ -1,4 +1,4 @@
-"""Prepare a graph: `spark-submit jobs/prepare.py --nodes N --edges E --output G`; the options of `graphsweep prepare`."""
+"""Prepare a graph: `spark-submit jobs/prepare.py --nodes N --edges E --output G`; as `graphsweep prepare`."""
 
 import sys
 
