@@ -165,6 +165,7 @@ def _static(block: Block, dropped: int) -> Iterator[Row]:
         nodes=block.nodes(NODE),
         edges=sum(tile.edges for tile in here.values()),
         self_loops=here[LOOPS].edges if LOOPS in here else 0,
+        payload_rows_loops=here[LOOPS].senders if LOOPS in here else 0,
         max_in_degree=int(degrees.max(initial=0)),
         payload_rows_in=sum(tile.senders for source, tile in here.items() if source != LOOPS),
         payload_rows_own=here[block.index].senders if block.index in here else 0,

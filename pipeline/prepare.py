@@ -53,6 +53,7 @@ COUNTS = (
     "nodes",
     "edges",
     "self_loops",
+    "payload_rows_loops",  # nodes with self-loops: rows that the block needs of itself for them
     "dropped",  # edges left out because an end is no node
     "max_in_degree",
     "payload_rows_in",  # rows that all tiles of the block need for one exchange, but those of the self-loops

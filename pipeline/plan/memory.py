@@ -33,6 +33,7 @@ class Counts:
     payload_own: Sequence[int]
     """Of these, rows of the block itself."""
     loops: Sequence[int]
+    """Rows that a block needs of itself for its self-loops."""
     static_bytes: Sequence[int]
 
     @staticmethod
@@ -44,7 +45,7 @@ class Counts:
             block["edges"],
             block["payload_rows_in"],
             block["payload_rows_own"],
-            block["self_loops"],
+            block["payload_rows_loops"],
             static,
         )
 
