@@ -110,6 +110,7 @@ def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
             yield row
     keys = join(chunks.pop((KEYS, index)))
     sends: dict[int, IntArray] = {}
+    unknown: list[LongArray] = []
     for (_, asker), parts in sorted(chunks.items()):
         wanted = join(parts)
         found, missing = tiles.answer(keys, wanted)
@@ -118,7 +119,9 @@ def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
         if len(missing) and plan.drop_dangling:
             yield from array_rows(asker, index, MISSING, plan.edges.type, missing)
         elif len(missing):
-            yield finding_row(index, _dangling(plan, 0, wanted[missing]))
+            unknown.append(wanted[missing])
+    if unknown:
+        yield finding_row(index, _dangling(plan, 0, np.concatenate(unknown)))
     yield from _sent(Block(index, {}, {}, {}, {EDGE: sends}))
 
 

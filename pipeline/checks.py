@@ -39,13 +39,15 @@ class Finding:
         return Finding(**{**fields, "examples": tuple(fields["examples"])})
 
 
-REMEDIES = {
-    "null": "holds {count} nulls{ids}; fill them or drop these rows",
-    "not finite": "holds NaN or infinite numbers in {count} rows{ids}; replace them",
-    "duplicate": "holds {count} ids more than once{ids}; keep one row for each",
-    "collision": "holds {count} ids that share their 64-bit hash with another{ids}; rename one of them",
-    "dangling": "holds {count} ids that are not among the nodes' ids{ids}; add these nodes, or give "
-    "drop_dangling=True to leave their edges out",
+REMEDIES = {  # what is counted, and the rest of the sentence about it
+    "null": ("null", "{count}{examples}; fill them or drop these rows"),
+    "not finite": ("row", "NaN or infinite numbers in {count}{examples}; replace them"),
+    "duplicate": ("id", "{count} more than once{examples}; keep one row for each"),
+    "collision": ("id", "{count} with the 64-bit hash of another{examples}; rename one of them"),
+    "dangling": (
+        "id",
+        "{count} absent from the nodes{examples}; add these nodes, or leave their edges out with drop_dangling=True",
+    ),
 }
 
 
@@ -82,12 +84,7 @@ def spell(findings: Iterable[Finding], look_up: Callable[[str, list[int]], Mappi
 def refuse(findings: Iterable[Finding]) -> None:
     """Raise one DataError for all that is wrong; do nothing if nothing is."""
     merged = merge(findings)
-    lines = [
-        f"{finding.table}.{finding.column} "
-        + REMEDIES[finding.what].format(count=finding.count, ids=_ids(finding.examples))
-        for finding in merged
-        if finding.what != "width"
-    ]
+    lines = [_sentence(finding) for finding in merged if finding.what != "width"]
     widths: dict[str, list[Finding]] = defaultdict(list)
     for finding in merged:
         if finding.what == "width":
@@ -99,13 +96,23 @@ def refuse(findings: Iterable[Finding]) -> None:
         raise DataError("\n".join(lines))
 
 
-def _ids(examples: Sequence[int | str]) -> str:
+def _sentence(finding: Finding) -> str:
+    noun, rest = REMEDIES[finding.what]
+    told = rest.format(count=_count(finding.count, noun), examples=_first(finding.examples))
+    return f"{finding.table}.{finding.column} holds {told}"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _first(examples: Sequence[int | str]) -> str:
     return f" (first: {', '.join(map(str, examples))})" if examples else ""
 
 
 def _lengths(found: list[Finding]) -> str:
     """The usual length without examples, then the others."""
     usual, *others = sorted(found, key=lambda finding: (-finding.count, finding.width))
-    return f"{usual.width} in {usual.count} rows, " + ", ".join(
-        f"{finding.width} in {finding.count} rows{_ids(finding.examples)}" for finding in others
+    return f"{usual.width} in {_count(usual.count, 'row')}, " + ", ".join(
+        f"{finding.width} in {_count(finding.count, 'row')}{_first(finding.examples)}" for finding in others
     )

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.blocks import LOOPS, Block, Tile
 from pipeline.columns import CHUNK_BYTES, ROW_COLUMNS
-from pipeline.schema import EdgeType
+from pipeline.schema import EDGE, EdgeType
 
 # Kinds of arrays of a block. NAME is the node or edge type, then "/column" where there are several columns.
 IDS = "ids"  # (n,) int64, or the ids' UTF-8 bytes as uint8
@@ -197,11 +197,11 @@ def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
     features: dict[str, dict[str, npt.NDArray[np.float32]]] = {node_type: {} for node_type in ids}
     for (_, name), array in arrays[FEATURES].items():
         node_type, _, column = name.partition("/")
-        features.setdefault(node_type, {})[column] = array
+        features.setdefault(node_type, {})[column] = _matrix(array, len(ids.get(node_type, ())))
     values: dict[tuple[int, str], dict[str, npt.NDArray[np.float32]]] = defaultdict(dict)
     for (source, name), array in arrays[VALUES].items():
         edge_type, _, column = name.partition("/")
-        values[source, edge_type][column] = array
+        values[source, edge_type][column] = _matrix(array, len(arrays[COLUMNS][source, edge_type]))
     tiles: dict[EdgeType, dict[int, Tile]] = defaultdict(dict)
     for (at, name), array in arrays[COLUMNS].items():
         tiles[EdgeType.parse(name)][at] = Tile(
@@ -214,7 +214,12 @@ def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
     sends: dict[EdgeType, dict[int, npt.NDArray[np.int32]]] = defaultdict(dict)
     for (other, name), array in arrays[SENDS].items():
         sends[EdgeType.parse(name)][other] = array
-    return Block(index, ids, features, dict(tiles), dict(sends))
+    return Block(index, ids, features, tiles or {EDGE: {}}, sends or {EDGE: {}})
+
+
+def _matrix(array: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
+    """A matrix of no columns comes as a vector without items: WIDTH 0 stands for both."""
+    return array if array.ndim == 2 else array.reshape(rows, 0)
 
 
 def text_buffers(texts: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:

@@ -76,7 +76,8 @@ def test_a_directory_of_somebody_else_is_not_used(monkeypatch: pytest.MonkeyPatc
     (tmp_path / "graphsweep").mkdir()
     other = os.getuid() + 1
     monkeypatch.setattr(module.os, "getuid", lambda: other)
-    assert not str(cache_directory()).startswith(str(tmp_path))
+    assert cache_directory() not in (tmp_path / "graphsweep", tmp_path / "tmp" / f"graphsweep-{other}")
+    assert mode(cache_directory()) == 0o700
 
 
 def test_the_users_choice_is_respected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
