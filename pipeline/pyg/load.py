@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,10 +75,12 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         )
     except SafetensorError as error:
         raise ModelError(f"checkpoint {file} cannot be read as safetensors: {error}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except OSError as error:
+        raise StorageError(f"cannot read checkpoint {file}: {error}") from error
+    except Exception as error:  # a pickle that is broken can raise anything
         raise ModelError(
             f"checkpoint {file} is not a plain state dict, and objects are not unpickled; save "
-            f"net.state_dict(), best as .safetensors ({str(error).splitlines()[0]})"
+            f"net.state_dict(), best as .safetensors ({type(error).__name__})"
         ) from None
     for key in NESTED:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
