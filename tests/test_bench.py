@@ -1,0 +1,136 @@
+"""The benchmark runs, at a size where it says nothing of speed: its table is whole, and both sides agree."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.bench import difference
+from jobs.bench_graph import Parameters, generate, spread
+from jobs.bench_measure import Run, peak_memory, run_python
+from jobs.bench_table import render
+
+ROOT = Path(__file__).parents[1]
+BOTH = {"pyg sage", "distributed sage", "fused sage", "pyg gat", "distributed gat", "fused gat"}
+OTHERS = {"prepare", "cold", "flights first", "flights again", "kernels compiled", "kernels loaded"}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About a minute: a dozen processes that start cold, as the benchmark is meant to measure."""
+    work = tmp_path_factory.mktemp("bench")
+    command = [sys.executable, "-m", "jobs.bench", "--scale", "9", "--runs", "1", "--work", str(work)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (work / "bench.md").read_text() + "\n"
+    return work
+
+
+def test_everything_is_measured_and_agrees_with_pyg(bench: Path) -> None:
+    written = json.loads((bench / "bench.json").read_text())
+    runs = {run["what"]: Run(**run) for run in written["runs"]}
+    assert set(runs) == BOTH | OTHERS
+    compared = {what for what, run in runs.items() if run.max_difference is not None}
+    assert compared == {what for what in BOTH if not what.startswith("pyg")} | {
+        "cold",
+        "flights first",
+        "flights again",
+    }
+    assert all(run.max_difference < 1e-5 for run in runs.values() if run.max_difference is not None)
+    assert all(run.seconds > 0 and run.peak_bytes > 10e6 for run in runs.values())
+    assert list(runs["pyg gat"].parts) == ["import", "read", "map ids", "forward", "write"]
+    assert [len(runs[f"fused {model}"].parts) for model in ("sage", "gat")] == [3, 2]
+    assert written["machine"]["versions"].keys() >= {"python", "pyspark", "numba", "torch_geometric"}
+
+
+def test_the_table_is_made_of_the_json(bench: Path) -> None:
+    written = json.loads((bench / "bench.json").read_text())
+    runs = [Run(**run) for run in written.pop("runs")]
+    assert render(runs, written) == (bench / "bench.md").read_text()
+
+
+def test_a_ratio_compares_runs_of_one_round() -> None:
+    """A machine that gets three times slower in the second round does not change it."""
+    runs = [
+        Run(what, number, seconds * slower, {"import": 2.0 * slower} if what.startswith("pyg") else {}, 1 << 30, 0.0)
+        for number, slower in ((1, 1.0), (2, 3.0))
+        for what, seconds in dict.fromkeys(BOTH | OTHERS, 5.0).items() | {"pyg sage": 10.0, "pyg gat": 10.0}.items()
+    ]
+    about = {
+        "parameters": {"scale": 3, "degree": 2, "features": 4},
+        "blocks": 1,
+        "machine": {"cores": 2, "cpu": "a processor", "memory_bytes": 2e9, "commit": None, "versions": {}},
+    }
+    fused = next(line for line in render(runs, about).splitlines() if "fused: prepared" in line)
+    assert [cell.strip() for cell in fused.split("|")[2:5]] == ["10.0", "0.50", "0.62"]
+
+
+def test_graph_is_the_same_again_and_is_not_made_twice(tmp_path: Path) -> None:
+    parameters = Parameters(scale=7, degree=4, features=3)
+    first, second = generate(parameters, tmp_path / "a"), generate(parameters, tmp_path / "b")
+    assert (first / "edges.parquet").read_bytes() == (second / "edges.parquet").read_bytes()
+    nodes, edges = pq.read_table(first / "nodes.parquet"), pq.read_table(first / "edges.parquet")
+    assert (len(nodes), len(edges)) == (128, 512)
+    ids = set(nodes["id"].to_pylist())
+    assert len(ids) == 128
+    assert min(ids) < -(1 << 62)
+    assert max(ids) > 1 << 62
+    assert ids >= set(edges["src"].to_pylist()) | set(edges["dst"].to_pylist())
+    (first / "nodes.parquet").write_bytes(b"kept")
+    assert generate(parameters, tmp_path / "a") == first
+    assert (first / "nodes.parquet").read_bytes() == b"kept"
+
+
+def test_graph_has_hubs_in_the_first_quadrant() -> None:
+    """Of all edges the part `A + B` leaves the first half of the nodes, and `A + C` arrives there."""
+    random = np.random.default_rng(0)
+    from jobs.bench_graph import draw_edges
+
+    src, dst = draw_edges(random, 100_000, 10)
+    assert abs((src < 512).mean() - 0.76) < 0.01
+    assert abs((dst < 512).mean() - 0.76) < 0.01
+    assert abs(((src < 512) & (dst < 512)).mean() - 0.57) < 0.01
+
+
+def test_ids_are_mixed_without_a_collision() -> None:
+    assert len(np.unique(spread(np.arange(1 << 16)))) == 1 << 16
+
+
+@pytest.mark.parametrize("change", ["value", "nan", "row"])
+def test_a_wrong_answer_stops_the_benchmark(tmp_path: Path, change: str) -> None:
+    ids, values = [3, 1, 2], [[0.5, 1.0], [2.0, 3.0], [4.0, 5.0]]
+    write(tmp_path / "theirs", ids, values)
+    write(tmp_path / "same", ids[::-1], values[::-1])
+    assert difference(tmp_path / "same", tmp_path / "theirs") == 0
+    if change == "row":
+        ids = [3, 1, 7]
+    else:
+        values[1] = [2.0, float("nan") if change == "nan" else 3.01]
+    write(tmp_path / "ours", ids, values)
+    with pytest.raises(SystemExit, match="differ"):
+        difference(tmp_path / "ours", tmp_path / "theirs")
+
+
+def write(path: Path, ids: list[int], values: list[list[float]]) -> None:
+    pq.write_table(pa.table({"id": ids, "embedding": pa.array(values, pa.list_(pa.float32()))}), path)
+
+
+def test_memory_of_child_processes_counts() -> None:
+    grow = "import sys, time; taken = b'1' * (200 << 20); time.sleep(1); sys.stdout.write('done')"
+    with peak_memory() as peak:
+        said, child = run_python("-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grow!r}])")
+    assert said == "done"
+    assert child >= 200 << 20
+    assert peak[0] > child
+
+
+def test_a_failed_process_says_why() -> None:
+    with pytest.raises(SystemExit, match="no such thing"):
+        run_python("-c", "raise SystemExit('no such thing')")
