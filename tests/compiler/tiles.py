@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 
 import numpy as np
 
 from pipeline.blocks import LOOPS, Tile
 from pipeline.compiler import CompiledReduction, compile_reduction
+from pipeline.compiler.load import load
 from pipeline.formula import GraphArrays, Program, Value, interpret
 from pipeline.formula.spaces import ALL, PROPER
 from pipeline.formula.spaces import LOOPS as LOOPS_PART
@@ -81,6 +83,8 @@ def feed(reduction: CompiledReduction, graph: GraphArrays, offsets: Mapping[int,
 
 
 def column(graph: GraphArrays, value: Value) -> np.ndarray:
+    if value.op == "fill":
+        return np.full((graph.counts[value.space.type], *value.shape), value.attributes["value"], np.float32)
     assert value.op == "input"
     return np.asarray(graph.node_columns[value.space.type][value.attributes["name"]], np.float32).reshape(
         -1, *value.shape
@@ -90,7 +94,7 @@ def column(graph: GraphArrays, value: Value) -> np.ndarray:
 def node_values(value: Value) -> list[Value]:
     """The node values that a reduction reads."""
     program = Program({"y": value})
-    return [inner for inner in program.values if inner.is_node and inner.op == "input"]
+    return [inner for inner in program.values if inner.is_node and inner.op in ("input", "fill")]
 
 
 def compiled(value: Value, graph: GraphArrays, weights: Mapping[str, np.ndarray], blocks: int) -> np.ndarray:
@@ -111,3 +115,13 @@ def lanes(value: Value) -> tuple[dict[int, int], int]:
 def expected(value: Value, graph: GraphArrays, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """The same by the interpreter, in float64."""
     return interpret(Program({"y": value}), weights, graph)["y"]
+
+
+def load_plain(text: str):
+    """Stands in for pipeline.compiler.load.load: the generated function, not compiled."""
+    function = load(text).py_func
+    names = dict(function.__globals__)
+    for name in ("exp", "expm1", "sigmoid", "tanh"):
+        # called from Python, a compiled function returns Python's float
+        names[name] = lambda x, compiled=names[name]: np.float32(compiled(np.float32(x)))
+    return types.FunctionType(function.__code__, names)
