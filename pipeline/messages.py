@@ -25,7 +25,7 @@ FAILED, MENDABLE, INTERRUPTED = 1, 2, 130
 
 # what a message of the library says in Python's words, in the words of the command line
 SPELLED = {
-    "give drop_dangling=True": "give --drop-dangling",
+    "drop_dangling=True": "--drop-dangling",
     "or overwrite it": "or --overwrite",
     "or overwrite": "or --overwrite",
 }

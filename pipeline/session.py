@@ -87,13 +87,13 @@ def _embedded(verbose: bool) -> SparkSession:
     builder = builder.config("spark.driver.memory", f"{memory >> 20}m")
     if verbose:
         return builder.getOrCreate()
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as greeting:
         try:
-            with _stderr_into(log.fileno()):
+            with _stderr_into(greeting.fileno()):
                 return builder.getOrCreate()
         except Exception as error:
-            log.seek(0)
-            said = log.read().decode(errors="replace").strip()
+            greeting.seek(0)
+            said = greeting.read().decode(errors="replace").strip()
             raise GraphsweepError(f"Spark cannot be started: {error}\n{said}") from error
 
 

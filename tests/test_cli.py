@@ -1,0 +1,281 @@
+"""The command line as a user has it: prepare, explain, infer, verify, and what each says in the end.
+
+Everything runs in this process with the tests' own session, but for what is about processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from typer.testing import CliRunner
+
+from pipeline import cli
+from pipeline.formula import interpret
+from tests.formulas import build
+from tests.whole import whole
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def done(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """(nodes, edges) as Parquet; nodes also have the features as columns f0, f1, …"""
+    directory, graph = tmp_path_factory.mktemp("tables"), whole("mixed")
+    nodes = graph.nodes()
+    for lane in range(graph.x.shape[1]):
+        nodes = nodes.append_column(f"f{lane}", pa.array(graph.x[:, lane]))
+    pa.parquet.write_table(nodes, directory / "nodes.parquet")
+    pa.parquet.write_table(graph.edges(), directory / "edges.parquet")
+    pa.csv.write_csv(nodes.drop_columns(["x"]), directory / "nodes.csv")
+    pa.csv.write_csv(graph.edges().select(["src", "dst", "weight"]), directory / "edges.csv")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "sage"
+    build("sage").save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def prepared(spark, tables, tmp_path_factory):
+    path = tmp_path_factory.mktemp("graphs") / "g"
+    done("prepare", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--output", path,
+         "--edge-features", "weight, attr", "--blocks", 3)  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def scores(spark, prepared, model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("scores") / "o"
+    done("infer", "--graph", prepared, "--model", model, "--output", path)
+    return path
+
+
+def expected():
+    graph, net = whole("mixed"), build("sage")
+    outputs = interpret(net.program, net.weights, graph.arrays())["embedding"]
+    return dict(zip(graph.ids, outputs, strict=True))
+
+
+def assert_scores(ids, rows):
+    witness = expected()
+    assert sorted(ids) == sorted(witness)
+    np.testing.assert_allclose(np.array(rows), np.array([witness[id] for id in ids]), atol=1e-5)
+
+
+# ---- the way of a user
+
+
+def test_prepare_says_what_it_made(spark, tables, tmp_path):
+    result = done("prepare", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet",
+                  "--output", tmp_path / "g", "--features", "f1,f0", "--undirected", "--quiet")  # fmt: skip
+    graph = whole("mixed")
+    both = 2 * len(graph.src) - int((graph.src == graph.dst).sum())
+    assert re.search(rf"graph of {len(graph.ids):,} nodes and {both:,} edges \(.* self-loops, largest in-degree",
+                     result.stdout)  # fmt: skip
+    assert str(tmp_path / "g") in result.stdout
+    assert result.stderr == ""
+    from pipeline import open_graph
+
+    assert open_graph(str(tmp_path / "g")).schema.nodes == {"node": {"x": 2}}
+
+
+def test_infer_scores_every_node(scores):
+    table = pa.parquet.read_table(scores)
+    assert table.column_names == ["id", "embedding"]
+    assert_scores(table["id"].to_pylist(), table["embedding"].to_pylist())
+
+
+def test_infer_says_what_it_did(spark, prepared, model, tmp_path):
+    result = done("infer", "--graph", prepared, "--model", model, "--output", tmp_path / "o", "--tier", "distributed")
+    count = len(whole("mixed").ids)
+    assert re.search(rf"scored   {count} nodes in [\d.]+ s: the rest over 3 stages", result.stdout)
+    assert "tier     distributed: asked for" in result.stdout
+    assert f"written  {tmp_path / 'o'} (parquet)" in result.stdout
+    assert re.search(r"^\d\d:\d\d:\d\d graph of .* in 3 blocks$", result.stderr, re.MULTILINE)
+    assert re.search(rf"superstep 2: {count} nodes, computed in", result.stderr)
+    quiet = done("infer", "--graph", prepared, "--model", model, "--output", tmp_path / "o", "--overwrite", "--quiet")
+    assert quiet.stderr == ""
+    assert not logging.getLogger("graphsweep").handlers
+
+
+def test_infer_from_raw_tables_leaves_nothing_behind(spark, tables, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    result = done("infer", "--nodes", tables / "nodes.csv", "--edges", tables / "edges.csv", "--model", model,
+                  "--features", ",".join(f"f{lane}" for lane in range(6)), "--output", tmp_path / "o",
+                  "--format", "csv", "--classify")  # fmt: skip
+    assert os.listdir(tmp_path) == ["o"]
+    assert "preparing" in result.stdout
+    parts = [pa.csv.read_csv(part) for part in (tmp_path / "o").glob("*.csv")]
+    table = pa.concat_tables(parts).to_pandas()
+    assert_scores(table["id"].tolist(), table[[f"embedding_{lane}" for lane in range(4)]].to_numpy())
+    assert {"predicted", "probability"} < set(table.columns)
+
+
+def test_explain_says_what_would_be_done(prepared, model, monkeypatch):
+    monkeypatch.setattr(cli, "_session", lambda verbose: pytest.fail("Spark was started"))
+    result = done("explain", "--graph", prepared, "--model", model, "--tier", "fused")
+    assert "superstep 2" in result.stdout
+    assert "fused: asked for" in result.stdout
+
+
+def test_explain_starts_no_jvm(prepared, model):
+    """In a process of its own, that could not: there is no Java."""
+    code = (
+        "import sys\nfrom pipeline.cli import main\n"
+        "try:\n main(sys.argv[1:])\nfinally:\n assert 'py4j' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "explain", "--graph", prepared, "--model", model],
+        env={**os.environ, "JAVA_HOME": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "superstep 0" in done.stdout
+
+
+def test_verify_passes(spark, prepared, model, scores):
+    result = done("verify", "--graph", prepared, "--model", model, "--output", scores, "--sample", 20, "--seed", 5)
+    assert re.search(r"recomputed 20 nodes in float64 from the raw tables: 2 hops", result.stdout)
+    assert result.stdout.endswith("PASS\n")
+
+
+def test_verify_fails_with_exit_code_1(spark, prepared, scores, tmp_path):
+    net = build("sage")
+    changed = {name: array * 1.01 for name, array in net.weights.items()}
+    type(net)(net.program, changed, net.columns).save(tmp_path / "other")
+    result = run("verify", "--graph", prepared, "--model", tmp_path / "other", "--output", scores, "--sample", 5)
+    assert result.exit_code == 1
+    assert result.stdout.endswith("FAIL\n")
+
+
+def test_verify_of_other_tables(spark, prepared, model, scores, tables, tmp_path):
+    edges = pa.parquet.read_table(tables / "edges.parquet")
+    pa.parquet.write_table(edges[: len(edges) // 2], tmp_path / "half.parquet")
+    result = run("verify", "--graph", prepared, "--model", model, "--output", scores,
+                 "--edges", tmp_path / "half.parquet", "--sample", 20)  # fmt: skip
+    assert result.exit_code == 1, result.output
+
+
+# ---- settings and options
+
+
+def test_options_go_before_the_conf_file(spark, prepared, model, tmp_path):
+    (tmp_path / "run.toml").write_text('tier = "fused"\n')
+    common = ["infer", "--graph", prepared, "--model", model, "--conf", tmp_path / "run.toml"]
+    assert "tier     fused" in done(*common, "--output", tmp_path / "a").stdout
+    assert "tier     distributed" in done(*common, "--output", tmp_path / "b", "--tier", "distributed").stdout
+
+
+@pytest.mark.parametrize("command", ["prepare", "infer", "explain", "verify", "export"])
+def test_help(command):
+    result = done(command, "--help")
+    assert f"graphsweep {command}" in result.stdout
+    assert all(len(line) <= 110 for line in result.stdout.splitlines())
+
+
+def test_version():
+    assert re.fullmatch(r"graphsweep \d+\.\d+\.\d+\n", done("--version").stdout)
+
+
+# ---- export
+
+
+MODULE = """
+import torch
+from torch_geometric.nn import GCNConv
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = GCNConv(6, 4)
+
+    def forward(self, x, edge_index, edge_weight=None):
+        return self.conv(x, edge_index, edge_weight).relu()
+
+class Sorts(Net):
+    def forward(self, x, edge_index):
+        return self.conv(x.sort(dim=0).values, edge_index)
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """The user's own module, in the directory where the command is run."""
+    pytest.importorskip("torch_geometric")
+    (tmp_path / "mynet.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield "mynet"
+    sys.modules.pop("mynet", None)
+
+
+def test_export(module, tmp_path):
+    from safetensors.torch import save_file
+
+    from pipeline import Model
+
+    sys.path.insert(0, str(tmp_path))
+    import mynet
+
+    net = mynet.Net()
+    save_file({name: 2 * tensor for name, tensor in net.state_dict().items()}, tmp_path / "w.safetensors")
+    result = done("export", "mynet:Net", "--checkpoint", "w.safetensors", "--output", "m",
+                  "--input", "edge_weight=edges.amount", "--features", 6)  # fmt: skip
+    assert "model from mynet.Net: reads edges.amount (1), nodes.x (6); gives embedding (4)" in result.stdout
+    saved = Model.load("m")
+    assert saved.inputs == {"nodes.x": 6, "edges.amount": 1}
+    doubled = 2 * net.conv.lin.weight.detach().numpy()
+    assert any(np.allclose(array, doubled) for array in saved.weights.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mynet:Nat"], "mynet has no 'Nat'; did you mean 'Net'?"),
+        (["mynet"], "model reference 'mynet': write package.module:factory"),
+        (["nonet:Net"], "No module named 'nonet'"),
+        (["mynet:Net", "--checkpoint", "w.pt"], "checkpoint w.pt does not exist"),
+        (["mynet:Net", "--input", "edge_weight"], "--input edge_weight: write NAME=TABLE.COLUMN"),
+        (["mynet:Sorts"], "sort"),
+    ],
+)
+def test_export_refuses(module, arguments, message):
+    result = run("export", *arguments, "--output", "m")
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert not os.path.exists("m")
+
+
+def test_export_without_torch(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pipeline.pyg.load", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.startswith("pipeline.pyg")]:
+        monkeypatch.delitem(sys.modules, name)
+    result = run("export", "mynet:Net", "--output", tmp_path / "m")
+    assert result.exit_code == 2
+    assert "export needs torch: pip install 'graphsweep[torch]'" in result.stderr
