@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -208,7 +207,6 @@ def run_tiny(prepared: str, *models: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     given = parse(arguments)
     work = given.work.resolve()
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     parameters = Parameters(given.scale, given.degree, seed=given.seed)
     say(f"{parameters.nodes:,} nodes, {parameters.edges:,} edges")
     graph = generate(parameters, work)

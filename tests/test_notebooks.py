@@ -1,0 +1,54 @@
+"""Notebooks run top to bottom, wherever they are started, and are kept without outputs."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def text_of(notebook: nbformat.NotebookNode) -> str:
+    """All that the cells have printed or shown, as text."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs)
+
+
+def execute(notebook: nbformat.NotebookNode, start: str) -> None:
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT / start)}}).execute()
+
+
+def test_flights_runs_from_tables_to_map() -> None:
+    notebook = read(ROOT / "notebooks" / "flights.ipynb")
+    execute(notebook, "notebooks")
+    printed = text_of(notebook)
+    assert "514 nodes, 9,161 edges" in printed
+    assert "PASS" in printed
+    shown = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+    assert any("image/png" in data for data in shown)
+
+
+def test_flights_finds_the_tables_from_the_root_too() -> None:
+    notebook = read(ROOT / "notebooks" / "flights.ipynb")
+    last = next(number for number, cell in enumerate(notebook.cells) if "show(" in cell.source)
+    notebook.cells = [*notebook.cells[: last + 1], notebook.cells[-1]]
+    execute(notebook, ".")
+    assert "Lehigh Valley International Airport" in text_of(notebook)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_is_stored_clean(path: Path) -> None:
+    """Outputs are a run's, not the source's; and a cell that defines a function is a module waiting to be written."""
+    code = [cell for cell in read(path).cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    defined = [node for cell in code for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.FunctionDef)]
+    assert not defined
