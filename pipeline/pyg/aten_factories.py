@@ -8,7 +8,9 @@ from pipeline.formula.spaces import Nodes
 from pipeline.formula.values import fill
 from pipeline.pyg.call import Call, Handler, need_operand
 from pipeline.pyg.layout import with_value
-from pipeline.pyg.symbols import Learned, NodeNumbers, Opaque, Refusal, Rows, Symbol
+from pipeline.pyg.symbols import Learned, NodeNumbers, Refusal, Rows, Symbol
+
+DENSE = "use edge_index: messages along edges, reduced at each node"
 
 
 def _filled(call: Call, number: Any) -> Symbol:
@@ -21,7 +23,7 @@ def _filled(call: Call, number: Any) -> Symbol:
         return call.learned(call.outputs[0], None)
     (axis, space), *more = rows
     if more:
-        raise Refusal(f"makes a dense array of {space} by {more[0][1]}")
+        raise Refusal(f"makes a dense array of {space} by {more[0][1]}", DENSE)
     return Rows(fill(_plain(call, number), space, (*call.shape[:axis], *call.shape[axis + 1 :])), axis)
 
 
@@ -78,4 +80,3 @@ HANDLERS: dict[str, Handler] = {
     "scalar_tensor": _scalar,
 }
 FACTORIES = frozenset(HANDLERS)
-__all__ = ["FACTORIES", "HANDLERS", "Opaque"]

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from pipeline.formula.values import apply
+from pipeline.pyg.aten_factories import DENSE
 from pipeline.pyg.call import Call, Handler, need_operand, need_rows
 from pipeline.pyg.layout import elementwise, permute, reshape, transpose, with_value
 from pipeline.pyg.symbols import Learned, Refusal, Rows, Symbol
@@ -23,7 +24,7 @@ def product(a: Rows | Learned, b: Rows | Learned) -> Rows:
     assert isinstance(a, Rows)
     assert isinstance(b, Rows)
     if a.rank != 3 or a.axis or b.axis or (a.before, a.after) != (b.before, b.after):
-        raise Refusal(f"multiplies rows with rows of {a.space}: a dense product over the whole graph")
+        raise Refusal(f"multiplies rows with rows of {a.space}: a dense product over the whole graph", DENSE)
     return with_value(a, apply("matmul", a.value, b.value))
 
 

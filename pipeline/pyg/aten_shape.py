@@ -11,9 +11,12 @@ from typing import Any
 
 from pipeline.formula.spaces import BASE_PART, SELF_PART, Edges, Nodes
 from pipeline.formula.values import Value, apply, fill
+from pipeline.pyg.aten_factories import DENSE
 from pipeline.pyg.call import Call, Handler, need_rows, say
 from pipeline.pyg.layout import align, broadcast_to, expand, lane_axis, permute, reshape, transpose, view, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
+
+BY_POSITION = "the rows of a table have no order that a model could use"
 
 
 def _same(call: Call) -> Symbol:
@@ -87,7 +90,7 @@ def _spread(learned: Learned, call: Call, shape: Sequence[int]) -> Symbol:
         return call.learned(call.outputs[0], lambda: broadcast_to(reshape(learned.value, old), shape))
     (axis, space), *more = rows
     if more:
-        raise Refusal(f"makes a dense array of {space} by {more[0][1]}")
+        raise Refusal(f"makes a dense array of {space} by {more[0][1]}", DENSE)
     lanes = (*shape[:axis], *shape[axis + 1 :])
     value = reshape(learned.value, (*old[:axis], *old[axis + 1 :]))
     return Rows(apply("mul", fill(1.0, space, lanes), value), axis)
@@ -137,11 +140,13 @@ def _selected(call: Call, dim: int, index: int) -> Symbol:
     if isinstance(symbol, EdgeIndex) and dim % 2 == 0:
         return End(symbol.edges, ("src", "dst")[index % 2])
     if isinstance(symbol, EdgeIndex):
-        raise Refusal("takes one edge of edge_index", "a program may not depend on the graph that it is recorded on")
+        raise Refusal("takes one edge of edge_index", BY_POSITION)
     if isinstance(symbol, NodeNumbers) and symbol.twice and dim % 2 == 0:
         return NodeNumbers()
     rows = need_rows(symbol)
-    start = index % call.tensors["self"].shape[dim] if dim % rows.rank != rows.axis else 0
+    if dim % rows.rank == rows.axis:
+        raise Refusal(f"takes one of the {rows.space} by its position", BY_POSITION)
+    start = index % call.tensors["self"].shape[dim]
     return _drop(_slice_lanes(rows, dim, start, start + 1), dim)
 
 
@@ -155,7 +160,7 @@ def _slice(call: Call) -> Symbol:
         return End(symbol.edges, ("src", "dst")[start], axis=1)
     rows = need_rows(symbol)
     if dim % rows.rank == rows.axis:
-        raise Refusal(f"takes some of the {rows.space} by their position", "every node and edge must be computed")
+        raise Refusal(f"takes some of the {rows.space} by their position", BY_POSITION)
     return _slice_lanes(rows, dim, start, stop, step)
 
 
@@ -237,6 +242,8 @@ def _flip(call: Call) -> Symbol:
         raise Refusal("reverses edges", "store the reversed edges as rows of the edge table")
     rows = call.rows("self")
     for dim in call["dims"]:
+        if dim % rows.rank == rows.axis:
+            raise Refusal(f"changes the order of the {rows.space}", BY_POSITION)
         axis = lane_axis(rows, dim)
         order = tuple(reversed(range(rows.value.shape[axis])))
         rows = with_value(rows, apply("take", rows.value, axis=axis, indices=order))

@@ -36,7 +36,10 @@ class Captured:
         if name is None and array.ndim == 0:
             number = float(array)
             if sizes.space(number) is not None:
-                raise Refusal(f"computes with the number of {sizes.space(number)}")
+                raise Refusal(
+                    f"computes with the number of {sizes.space(number)}",
+                    "give that number to the model as a constant",
+                )
             return constant(number)
         if name is None:
             name = f"derived.{sum(known.startswith('derived.') for known in self.arrays)}"

@@ -22,6 +22,8 @@ def check_ready(net: Any) -> None:
     """ModelError for what can be said without running the module."""
     if not isinstance(net, torch.nn.Module):
         raise ModelError(f"a torch.nn.Module is expected, not {type(net).__name__}")
+    if isinstance(net, torch.jit.ScriptModule):
+        raise ModelError("a TorchScript module hides its operations: import the module that it was made from")
     training = [name or type(net).__name__ for name, module in net.named_modules() if module.training]
     if training:
         raise ModelError(f"the module is in training mode ({_some(training)}): call net.eval() first")
@@ -32,6 +34,11 @@ def check_ready(net: Any) -> None:
     bad = [name for name, tensor in state if tensor.is_floating_point() and not tensor.isfinite().all()]
     if bad:
         raise ModelError(f"weights that hold NaN or infinity: {_some(bad)}")
+
+
+def uncompiled(net: Any) -> Any:
+    """What torch.compile was given; other modules as they are."""
+    return getattr(net, "_orig_mod", net)
 
 
 def copy_of(net: torch.nn.Module) -> torch.nn.Module:

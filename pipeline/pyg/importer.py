@@ -16,7 +16,7 @@ from pipeline.formula.program import Program
 from pipeline.pyg.arguments import Features, Signature, signature, with_widths
 from pipeline.pyg.check import check
 from pipeline.pyg.example import examples, tiny_example
-from pipeline.pyg.forward import check_ready, copy_of, run_forward
+from pipeline.pyg.forward import check_ready, copy_of, run_forward, uncompiled
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import record
 
@@ -44,6 +44,7 @@ def import_module(
     ModelError
         Naming the module, the line and the operation, where the model cannot be said in a formula.
     """
+    net = uncompiled(net)
     check_ready(net)
     found = _with_widths(net, signature(net, inputs), features)
     widths = {size for tensor in net.state_dict().values() for size in tensor.shape}

@@ -20,6 +20,8 @@ from pipeline.errors import ModelError
 from pipeline.pyg.symbols import Refusal
 
 CANNOT = "cannot import this model: "
+# aten's inner names → what people call them
+SPOKEN = {"_local_scalar_dense": "item", "_to_copy": "to", "_unsafe_view": "view", "_index_put_impl": "index_put"}
 LIBRARIES = ("torch.", "torch_geometric.", "pipeline.pyg.", "contextlib")
 
 
@@ -70,7 +72,8 @@ class ModuleStack:
 
     def place(self, operation: str) -> Place:
         """Where we are now."""
-        return Place(self._running[-1] if self._running else self._kind, _line(), operation)
+        spoken = SPOKEN.get(operation, operation.lstrip("_"))
+        return Place(self._running[-1] if self._running else self._kind, _line(), spoken)
 
 
 def _line() -> str:

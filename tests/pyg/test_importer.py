@@ -96,6 +96,11 @@ def test_a_module_in_double_precision():
     assert_same(SAGEConv(16, 8).double())
 
 
+def test_a_compiled_module():
+    net = SAGEConv(16, 8).eval()
+    assert Model.from_pyg(torch.compile(net)).fingerprint == Model.from_pyg(net).fingerprint
+
+
 def test_the_same_program_each_time():
     net = models.GAT(16, 8, 2, heads=2).eval()
     first, second, other = (Model.from_pyg(net, **options) for options in ({}, {}, {"seed": 5}))

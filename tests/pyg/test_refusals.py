@@ -83,41 +83,62 @@ WHOLE = "works across all nodes, not within a row"
 OPERATIONS = {
     "sum of all": (lambda self, x, e: x - x.sum(), f"sum {WHOLE}"),
     "mean of all": (lambda self, x, e: x - x.mean(0), rf"mean {WHOLE} \(axis 0 holds the rows\); use a normalisation"),
-    "softmax over nodes": (lambda self, x, e: x.softmax(0), f"_softmax {WHOLE}"),
-    "attention over nodes": (lambda self, x, e: x @ (x.t() @ x), "mm multiplies rows with rows of nodes"),
+    "softmax over nodes": (lambda self, x, e: x.softmax(0), f"softmax {WHOLE}"),
+    "attention over nodes": (
+        lambda self, x, e: x @ (x.t() @ x),
+        "mm multiplies rows with rows of nodes: a dense product over the whole graph; use edge_index",
+    ),
     "dense adjacency": (
         lambda self, x, e: utils.to_dense_adj(e, max_num_nodes=x.size(0))[0] @ x,
-        "reads a number that depends on the graph|dense array",
+        "reads a number that depends on the graph into Python .* It comes from: .*max counts the nodes by the largest",
     ),
-    "square of nodes": (lambda self, x, e: torch.zeros(len(x), len(x)) @ x, "zeros makes a dense array of nodes by no"),
+    "square of nodes": (
+        lambda self, x, e: torch.zeros(len(x), len(x)) @ x,
+        "zeros makes a dense array of nodes by nodes; use e",
+    ),
     "transposed": (lambda self, x, e: x.t(), "has its rows in axis 1; they must be the first axis"),
-    "rows as lanes": (lambda self, x, e: x.t().reshape(-1, 8), "clone|view|mixes nodes with other axes"),
+    "rows as lanes": (
+        lambda self, x, e: x.t().reshape(-1, 8),
+        r"view mixes nodes with other axes: \(16, 1009\) → \(2018, 8\)",
+    ),
     "broadcast": (lambda self, x, e: x[:, 0] + x[:, :1], "broadcasts nodes in axis 0 of 1 against axis 0 of 2"),
     "some rows": (lambda self, x, e: F.pad(x[:-1], (0, 0, 1, 0)), "slice takes some of the nodes by their position"),
     "rows of a mask": (lambda self, x, e: x[x[:, 0] > 0], "index takes some of the nodes by a mask; multiply by"),
     "rows of a mask written": (_masked_rows, "index_put writes to the rows of a mask; use torch.where"),
     "lanes written": (_slice_written, "changes, in place, a tensor of which another view is used later"),
-    "order of rows": (lambda self, x, e: x.flip(0), f"flip {WHOLE}"),
-    "one row": (lambda self, x, e: x - x[0], f"select {WHOLE}"),
+    "order of rows": (
+        lambda self, x, e: x.flip(0),
+        "flip changes the order of the nodes; the rows of a table have no order",
+    ),
+    "one row": (
+        lambda self, x, e: x - x[0],
+        "select takes one of the nodes by its position; the rows of a table have no order",
+    ),
     "row numbers": (lambda self, x, e: x * torch.arange(len(x))[:, None], "computes with the numbers of the nodes"),
     "number of nodes": (lambda self, x, e: x / x.size(0), "div computes with the number of nodes; give that number"),
-    "number of edges": (lambda self, x, e: x * e.size(1) ** 0.5 / torch.tensor(e.size(1)), "computes with the number"),
+    "number of edges": (
+        lambda self, x, e: x * e.size(1) ** 0.5 / torch.tensor(e.size(1)),
+        "div computes with the number of edges; give that",
+    ),
     "random": (lambda self, x, e: x + torch.randn_like(x), "randn_like draws random numbers; a model must give the"),
-    "dropout that stays on": (lambda self, x, e: F.dropout(x), "bernoulli draws random numbers|native_dropout draws"),
-    "integers": (lambda self, x, e: x.long() * 2.0, "_to_copy turns numbers into torch.int64"),
+    "dropout that stays on": (lambda self, x, e: F.dropout(x), "(bernoulli|native_dropout) draws random numbers"),
+    "integers": (lambda self, x, e: x.long() * 2.0, "to turns numbers into torch.int64"),
     "half precision": (lambda self, x, e: x.half().float(), "computes in torch.float16; use the model in float32"),
-    "complex": (lambda self, x, e: torch.fft.fft(x).real, "_fft_.* is not supported on values of nodes or edges"),
+    "complex": (lambda self, x, e: torch.fft.fft(x).real, "fft_.* is not supported on values of nodes or edges"),
     "uninitialised": (lambda self, x, e: x + torch.empty_like(x), "empty_like leaves memory as it was"),
     "cumulated": (lambda self, x, e: x.cumsum(0), "cumsum is not supported on values of nodes or edges: it "),
     "edges in order": (lambda self, x, e: x + x[e[0].sort()[0]].sum(), "sort is not supported"),
     "masked edges": (
         lambda self, x, e: self.conv(x, e[:, e[0] < e[1]]),
-        "less compares|a row of edge_index as if|mask",
+        "lt computes with a row of edge_index as if it were a value",
     ),
     "reversed edges": (lambda self, x, e: self.conv(x, e.flip(0)), "flip reverses edges; store the reversed edges"),
     "reversed by index": (lambda self, x, e: self.conv(x, e[[1, 0]]), "index reverses edges; store the reversed"),
     "reversed by stack": (lambda self, x, e: self.conv(x, torch.stack([e[1], e[0]])), "stack reverses edges"),
-    "both directions": (lambda self, x, e: self.conv(x, utils.to_undirected(e)), "cannot import this model"),
+    "both directions": (
+        lambda self, x, e: self.conv(x, utils.to_undirected(e)),
+        "reads a number that depends on the graph into Python",
+    ),
     "more edges": (lambda self, x, e: self.conv(x, torch.cat([e, e], 1)), "cat adds other edges to edge_index than"),
     "one edge": (lambda self, x, e: x[e[:, 0]].sum() + x, "select takes one edge of edge_index"),
     "nodes by edges": (lambda self, x, e: torch.cat([x, x[e[0]]]), "cat joins nodes and edges one after the other"),
@@ -149,7 +170,7 @@ def test_operation(name):
 
 
 def test_a_view_that_is_left_behind_is_refused_and_one_that_is_not_used_is_not():
-    refused(Does(_view_left), r"relu changes, in place, a tensor of which another view is used later|add changes")
+    refused(Does(_view_left), "add changes, in place, a tensor of which another view is used later; use the out-of")
 
     def unused(self, x, e):
         h = x * 2
@@ -237,6 +258,11 @@ def test_weights_that_are_not_finite():
 def test_weights_without_a_shape():
     with pytest.raises(ModelError, match=r"weights without a shape yet \(lin_l.weight\): run the module once"):
         import_module(SAGEConv(-1, 8, bias=False, root_weight=False).eval(), features=16)
+
+
+def test_a_scripted_module():
+    with pytest.raises(ModelError, match="a TorchScript module hides its operations"):
+        import_module(torch.jit.trace(nn.Linear(16, 8).eval(), torch.ones(3, 16)))
 
 
 def test_not_a_module():
