@@ -1,0 +1,93 @@
+"""The session of the entry points: what it needs, whose it is, and that a first run is quiet."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import session
+from pipeline.errors import GraphsweepError
+from pipeline.session import check_java, spark_session
+
+
+@pytest.fixture
+def java(tmp_path, monkeypatch):
+    """A Java that says what it is told to say."""
+
+    def install(says: str) -> None:
+        (tmp_path / "bin").mkdir()
+        file = tmp_path / "bin" / "java"
+        file.write_text(f"#!/bin/sh\necho '{says}' >&2\n")
+        file.chmod(0o755)
+        monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+
+    return install
+
+
+@pytest.mark.parametrize(
+    "says", ['openjdk version "17.0.15" 2025-04-15', 'java version "21" 2023', 'x version "26-ea"']
+)
+def test_java_that_will_do(java, says):
+    java(says)
+    check_java()
+
+
+@pytest.mark.parametrize(("says", "major"), [('openjdk version "11.0.2" 2019', 11), ('java version "1.8.0_202"', 8)])
+def test_java_that_is_too_old(java, says, major):
+    java(says)
+    with pytest.raises(GraphsweepError, match=f"needs Java 17 or newer; .*java is Java {major} .*Install one: `apt"):
+        check_java()
+
+
+def test_java_that_is_none(java):
+    java("command not understood")
+    with pytest.raises(GraphsweepError, match=r"does not tell its version: command not understood. Install Java 17"):
+        check_java()
+
+
+def test_no_java(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(GraphsweepError, match=r"there is none: JAVA_HOME is .*, which holds no bin/java. Install it"):
+        check_java()
+    monkeypatch.delenv("JAVA_HOME")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GraphsweepError, match="JAVA_HOME is not set, and there is no java on the PATH"):
+        check_java()
+
+
+def test_the_active_session_is_used_and_stays(spark):
+    with spark_session() as found:
+        assert found is spark
+    assert spark.range(3).count() == 3
+
+
+def test_a_configured_session_is_left_as_it_is(monkeypatch):
+    for name in ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    assert not session._configured()
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "17.3")
+    assert session._configured()
+
+
+def test_a_session_of_our_own_is_quiet_and_runs_this_python():
+    """Without a virtual environment's PATH, as cron and editors start it."""
+    code = (
+        "import sys\nfrom pipeline.session import spark_session\n"
+        "def work(batches):\n"
+        "    assert sys.executable == PYTHON\n"
+        "    yield from batches\n"
+        "PYTHON = sys.executable\n"
+        "with spark_session() as spark:\n"
+        "    assert spark.conf.get('spark.ui.enabled') == 'false'\n"
+        "    assert spark.range(9).mapInArrow(work, 'id long').count() == 9\n"
+        "print(spark.version)\n"
+    )
+    settings = {name: value for name, value in os.environ.items() if name != "PYSPARK_PYTHON"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], env=settings, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("4.")
