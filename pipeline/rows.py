@@ -84,6 +84,9 @@ def join(rows: Iterable[Row]) -> npt.NDArray[Any]:
     if flat.ctypes.data % dtype.itemsize:
         flat = flat.copy()  # to Numba an unaligned array is another type, and a slow one
     array = flat.view(dtype)
+    array.flags.writeable = (
+        False  # as all views of Arrow are: to Numba a writable array is another type, compiled again
+    )
     return array.reshape(-1, first.width) if first.width else array
 
 

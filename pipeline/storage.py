@@ -52,20 +52,23 @@ def write_rows(path: str, index: int, file: str, rows: Iterable[Row]) -> int:
     local = isinstance(filesystem, fs.LocalFileSystem)
     # an object appears when its stream is closed; a file has to be moved
     temporary = f"{directory}/.{file}-{uuid.uuid4().hex}" if local else f"{directory}/{file}.parquet"
-    schema = SCHEMA.remove(0)  # the block is the directory's name
-    with (
-        filesystem.open_output_stream(temporary) as stream,
-        pq.ParquetWriter(
-            stream,
-            schema,
-            compression="none",  # floats do not compress, and tiles are read as often as the network is run
-            use_dictionary=False,
-            write_statistics=[KIND],  # read_rows picks row groups by kind; of 1 MB cells there is nothing to know
-            store_schema=False,
-        ) as writer,
-    ):
-        for batch in to_batches(rows):
-            writer.write_table(pa.Table.from_batches([batch]).remove_column(0), row_group_size=len(batch))
+    try:
+        with (
+            filesystem.open_output_stream(temporary) as stream,
+            pq.ParquetWriter(
+                stream,
+                SCHEMA.remove(0),  # the block is the directory's name
+                compression="none",  # floats do not compress, and tiles are read as often as the network is run
+                use_dictionary=False,
+                write_statistics=[KIND],  # read_rows picks row groups by kind; of 1 MB cells there is nothing to know
+                store_schema=False,
+            ) as writer,
+        ):
+            for batch in to_batches(rows):
+                writer.write_table(pa.Table.from_batches([batch]).remove_column(0), row_group_size=len(batch))
+    except BaseException:
+        filesystem.delete_file(temporary)
+        raise
     if local:
         filesystem.move(temporary, f"{directory}/{file}.parquet")
     return int(filesystem.get_file_info(f"{directory}/{file}.parquet").size)
@@ -187,6 +190,9 @@ def publish(staging: str, path: str, manifest: Mapping[str, Any]) -> None:
     write_text(staging, MANIFEST, json.dumps({"format": FORMAT, "version": VERSION, **manifest}, indent=1))
     if source == target:
         return
+    for info in filesystem.get_file_info(fs.FileSelector(source, recursive=True)):
+        if info.base_name.startswith("."):  # what a worker was writing when it was killed
+            filesystem.delete_file(info.path)
     if filesystem.get_file_info(target).type != fs.FileType.NotFound:
         old = f"{source}.old"
         filesystem.move(target, old)
