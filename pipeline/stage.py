@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,7 +119,8 @@ def fused_worker(run: Run) -> Worker:
             return  # one of the empty partitions
         started = time.perf_counter()
         kinds = (IDS, ID_OFFSETS, FEATURES, *TILES, SENDS)
-        blocks = [_block(run, index, arrived.pop(index), kinds) for index in sorted(arrived)]
+        with ThreadPoolExecutor(run.threads) as pool:
+            blocks = list(pool.map(lambda index: _block(run, index, arrived.pop(index), kinds), sorted(arrived)))
         clock = {step.number: 0.0 for step in run.plan.steps}
         last = [time.perf_counter()]
         yield run.table.clock(-1, last[0] - started)
