@@ -75,8 +75,8 @@ class Bench:
 def pyg(bench: Bench, model: str) -> Result:
     output = bench.output(f"pyg {model}") / "part-0.parquet"
     paths = [*("--graph", bench.graph), *("--models", bench.models), *("--output", output)]
-    said, peak = run_python("-m", "jobs.bench_pyg", "run", *paths, "--model", model, "--order", ORDER[model])
-    return Result(json.loads(said.splitlines()[-1]), peak)
+    said, usage = run_python("-m", "jobs.bench_pyg", "run", *paths, "--model", model, "--order", ORDER[model])
+    return Result(json.loads(said.splitlines()[-1]), usage)
 
 
 def prepare(bench: Bench) -> Result:
@@ -106,7 +106,7 @@ def infer_cold(tables: Path, model: Path, output: Path, *options: str, **environ
     """The console command in a new process: raw tables and a model directory to a table."""
     given = [*("--nodes", tables / "nodes.parquet"), *("--edges", tables / "edges.parquet"), *("--model", model)]
     command = ["infer", *given, *("--output", output), "--overwrite", "--quiet", *options]
-    return Result(peak_bytes=run_python("-c", CONSOLE, *command, **environment)[1])
+    return Result(usage=run_python("-c", CONSOLE, *command, **environment)[1])
 
 
 # ---- rounds
@@ -180,9 +180,10 @@ def kernels(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as cache:
         models = [bench.models / model for model in ORDER]
         for what in ("kernels compiled", "kernels loaded"):
-            said, peak = run_python("-c", KERNELS, tiny / "prepared", *models, NUMBA_CACHE_DIR=cache)
+            said, usage = run_python("-c", KERNELS, tiny / "prepared", *models, NUMBA_CACHE_DIR=cache)
             parts = json.loads(said.splitlines()[-1])
-            bench.runs.append(Run(what, 1, sum(parts.values()), parts, peak, os.getloadavg()[0]))
+            seconds = sum(parts.values())
+            bench.runs.append(Run(what, 1, seconds, parts, usage.peak_bytes, usage.cpu, os.getloadavg()[0]))
 
 
 def run_tiny(prepared: str, *models: str) -> None:

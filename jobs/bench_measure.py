@@ -21,8 +21,18 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parents[1]
-SAMPLE_SECONDS = 0.1
+SAMPLE_SECONDS = 0.2
 PACKAGES = ("pyspark", "pyarrow", "pandas", "numpy", "numba", "torch", "torch_geometric")
+
+
+@dataclass
+class Usage:
+    """What some processes have used."""
+
+    peak_bytes: int = 0
+    """Resident memory of all together; a page that two of them share counts twice."""
+    cpu: dict[str, float] = field(default_factory=dict)
+    """Core-seconds of each kind of process: `jvm`, `workers` (Python below a JVM), `python` (the one that began)."""
 
 
 @dataclass
@@ -31,7 +41,7 @@ class Result:
 
     parts: dict[str, float] = field(default_factory=dict)
     """Seconds."""
-    peak_bytes: int | None = None
+    usage: Usage | None = None
     """Where it was another process. None: that of this process and all that it has started."""
 
 
@@ -44,7 +54,7 @@ class Run:
     seconds: float
     parts: dict[str, float]
     peak_bytes: int
-    """Resident memory of all its processes together; a page that two of them share counts twice."""
+    cpu: dict[str, float]
     load: float
     """The machine's load average of the last minute, when it began: what ran before is in it, and what others do."""
     max_difference: float | None = None
@@ -53,66 +63,89 @@ class Run:
 
 def timed(what: str, round: int, work: Callable[[], Result]) -> Run:
     load = os.getloadavg()[0]
-    with peak_memory() as peak:
+    with watched() as own:
         started = time.perf_counter()
         result = work()
         seconds = time.perf_counter() - started
-    memory = peak[0] if result.peak_bytes is None else result.peak_bytes
-    say(f"round {round}: {what}: {seconds:.1f} s")
-    return Run(what, round, seconds, result.parts, memory, load)
+    usage = result.usage or own
+    say(f"round {round}: {what}: {seconds:.1f} s, {sum(usage.cpu.values()):.1f} core-seconds")
+    return Run(what, round, seconds, result.parts, usage.peak_bytes, usage.cpu, load)
 
 
 # ---- processes
 
 
-def run_python(*arguments: Any, **environment: str) -> tuple[str, int]:
-    """Runs this Python anew from the project's root, and returns what it printed and its peak memory.
+def run_python(*arguments: Any, **environment: str) -> tuple[str, Usage]:
+    """Runs this Python anew from the project's root, and returns what it printed and used.
 
     SystemExit, with what it said, if it fails.
     """
     command = [sys.executable, *map(str, arguments)]
     given: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, **environment}, "text": True}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given)
-    with process, peak_memory(process.pid) as peak:
+    with process, watched(process.pid) as usage:
         out, error = process.communicate()
     if process.returncode:
         raise SystemExit(f"{error}\nexit code {process.returncode}: {' '.join(command)}")
-    return out, peak[0]
+    return out, usage
 
 
 @contextmanager
-def peak_memory(pid: int | None = None) -> Iterator[list[int]]:
-    """One number, final in the end: resident bytes of a process (this one) and of all below it, sampled."""
-    peak, stop = [0], threading.Event()
+def watched(pid: int | None = None) -> Iterator[Usage]:
+    """What a process (this one) and all below it use meanwhile; final in the end. A peak between samples is missed."""
+    watch, stop = _Watch(pid), threading.Event()
+    usage = watch.usage
 
     def sample() -> None:
-        while True:
-            peak[0] = max(peak[0], resident(pid))
-            if stop.wait(SAMPLE_SECONDS):
-                return
+        while not stop.wait(SAMPLE_SECONDS):
+            watch.look()
 
     thread = threading.Thread(target=sample, daemon=True)
+    watch.look()
     thread.start()
     try:
-        yield peak
+        yield usage
     finally:
         stop.set()
         thread.join()
+        watch.look()
 
 
-def resident(pid: int | None) -> int:
-    total = 0
-    try:
-        root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
-    except psutil.Error:  # it has ended
-        return 0
-    for process in tree:
+class _Watch:
+    """Adds up looks at a tree of processes, some of which end between two looks."""
+
+    def __init__(self, pid: int | None):
+        self.usage = Usage()
+        self._root = psutil.Process(pid)
+        self._before: dict[int, float] | None = None if pid is None else {}  # a new process has used nothing yet
+        self._used: dict[int, tuple[str, float]] = {}
+
+    def look(self) -> None:
+        total, now = 0, {}
         try:
-            total += process.memory_info().rss
-        except psutil.Error:
-            continue
-    return total
+            tree = [self._root, *self._root.children(recursive=True)]
+        except psutil.Error:  # it has ended
+            return
+        for process in tree:
+            try:
+                with process.oneshot():
+                    total += process.memory_info().rss
+                    times = process.cpu_times()
+                    now[process.pid] = (self._kind(process), times.user + times.system)
+            except psutil.Error:
+                continue
+        if self._before is None:
+            self._before = {pid: used for pid, (_, used) in now.items()}
+        self._used |= now
+        self.usage.peak_bytes = max(self.usage.peak_bytes, total)
+        self.usage.cpu.clear()
+        for pid, (kind, used) in self._used.items():
+            self.usage.cpu[kind] = self.usage.cpu.get(kind, 0.0) + used - self._before.get(pid, 0.0)
+
+    def _kind(self, process: psutil.Process) -> str:
+        if process.pid == self._root.pid:
+            return "python"
+        return "jvm" if process.name() == "java" else "workers"
 
 
 # ---- the machine

@@ -1,6 +1,7 @@
 """What bench.py measured, as Markdown for the README.
 
-Comes in: runs. Goes out: text. Medians of seconds and of peaks; a ratio is the median of the ratios of single rounds.
+Comes in: runs. Goes out: text. Medians over rounds; a ratio is the median of the ratios of single rounds.
+Core-seconds are there because they change less than seconds when a machine has other things to do.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ def headline(runs: Sequence[Run], about: Mapping[str, Any]) -> str:
 
 def comparison(by_what: Mapping[str, list[Run]]) -> str:
     """Both sides; ratios to PyG with the start of its process, and without."""
-    head = ["", "seconds", "× PyG", "× PyG without its start", "peak memory", "largest difference"]
+    head = ["", "seconds", "× PyG", "× PyG without its start", "core-seconds", "× PyG", "peak memory", "difference"]
     rows = [row(by_what, what, title, "sage") for what, title in ALONE.items()]
     for model, title in MODELS.items():
-        rows.append([f"**{title}**", *[""] * 5])
+        rows.append([f"**{title}**", *[""] * 7])
         rows += [row(by_what, f"{job} {model}", JOBS[job], model) for job in JOBS]
     return table(head, rows)
 
@@ -66,9 +67,15 @@ def row(by_what: Mapping[str, list[Run]], what: str, title: str, model: str) -> 
         seconds(runs),
         f"{ratio(runs, others, lambda run: run.seconds):.2f}",
         f"{ratio(runs, others, lambda run: run.seconds - run.parts.get('import', 0)):.2f}",
+        f"{median(map(cores, runs)):.1f}",
+        f"{ratio(runs, others, cores):.2f}",
         gigabytes(median(run.peak_bytes for run in runs)),
         f"{max(differences):.0e}" if differences else "",
     ]
+
+
+def cores(run: Run) -> float:
+    return sum(run.cpu.values())
 
 
 def ratio(runs: Sequence[Run], others: Sequence[Run], of: Callable[[Run], float]) -> float:
@@ -80,11 +87,14 @@ def parts(by_what: Mapping[str, list[Run]]) -> str:
     """Where the time goes, as far as a run knows it."""
     rows = []
     for what, runs in by_what.items():
-        names = list(runs[0].parts)
-        if names and not what.startswith("kernels"):
-            found = [f"{name} {median(run.parts[name] for run in runs):.1f}" for name in names]
-            rows.append([what, seconds(runs), ", ".join(found)])
-    return table(["", "seconds", "of which (distributed: summed over tasks that run side by side)"], rows)
+        if what not in OTHERS:
+            rows.append([what, seconds(runs), medians([run.parts for run in runs]), medians([run.cpu for run in runs])])
+    head = ["", "seconds", "of which (distributed: summed over tasks that run side by side)", "core-seconds"]
+    return table(head, rows)
+
+
+def medians(found: Sequence[Mapping[str, float]]) -> str:
+    return ", ".join(f"{name} {median(part.get(name, 0) for part in found):.1f}" for name in found[0])
 
 
 def others(by_what: Mapping[str, list[Run]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from jobs.bench import difference
 from jobs.bench_graph import Parameters, generate, spread
-from jobs.bench_measure import Run, peak_memory, run_python
+from jobs.bench_measure import Run, run_python, watched
 from jobs.bench_table import render
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +60,15 @@ def test_the_table_is_made_of_the_json(bench: Path) -> None:
 def test_a_ratio_compares_runs_of_one_round() -> None:
     """A machine that gets three times slower in the second round does not change it."""
     runs = [
-        Run(what, number, seconds * slower, {"import": 2.0 * slower} if what.startswith("pyg") else {}, 1 << 30, 0.0)
+        Run(
+            what,
+            number,
+            seconds * slower,
+            {"import": 2.0 * slower} if what.startswith("pyg") else {},
+            1 << 30,
+            {"jvm": 1.0, "workers": seconds - 1},
+            0.0,
+        )
         for number, slower in ((1, 1.0), (2, 3.0))
         for what, seconds in dict.fromkeys(BOTH | OTHERS, 5.0).items() | {"pyg sage": 10.0, "pyg gat": 10.0}.items()
     ]
@@ -69,7 +78,7 @@ def test_a_ratio_compares_runs_of_one_round() -> None:
         "machine": {"cores": 2, "cpu": "a processor", "memory_bytes": 2e9, "commit": None, "versions": {}},
     }
     fused = next(line for line in render(runs, about).splitlines() if "fused: prepared" in line)
-    assert [cell.strip() for cell in fused.split("|")[2:5]] == ["10.0", "0.50", "0.62"]
+    assert [cell.strip() for cell in fused.split("|")[2:7]] == ["10.0", "0.50", "0.62", "5.0", "0.50"]
 
 
 def test_graph_is_the_same_again_and_is_not_made_twice(tmp_path: Path) -> None:
@@ -122,13 +131,29 @@ def write(path: Path, ids: list[int], values: list[list[float]]) -> None:
     pq.write_table(pa.table({"id": ids, "embedding": pa.array(values, pa.list_(pa.float32()))}), path)
 
 
-def test_memory_of_child_processes_counts() -> None:
-    grow = "import sys, time; taken = b'1' * (200 << 20); time.sleep(1); sys.stdout.write('done')"
-    with peak_memory() as peak:
+def test_memory_and_work_of_child_processes_count() -> None:
+    grow = """
+import time
+taken = b"1" * (200 << 20)
+while time.process_time() < 2:
+    pass
+"""
+    with watched() as own:
         said, child = run_python("-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grow!r}])")
-    assert said == "done"
-    assert child >= 200 << 20
-    assert peak[0] > child
+    assert said == ""
+    assert child.peak_bytes >= 200 << 20
+    assert own.peak_bytes > child.peak_bytes
+    assert 1 < child.cpu["workers"] < 3
+    assert child.cpu["python"] < 1
+    assert 1 < own.cpu["workers"] < 4
+
+
+def test_work_done_before_does_not_count() -> None:
+    while time.process_time() < 1:
+        pass
+    with watched() as usage:
+        pass
+    assert usage.cpu["python"] < 0.5
 
 
 def test_a_failed_process_says_why() -> None:
