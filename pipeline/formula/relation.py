@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.errors import FormulaError, nearest
-from pipeline.formula.spaces import ALL, PROPER, SELF_PART, Edges
+from pipeline.formula.spaces import ALL, LOOPS, PROPER, SELF_PART, Edges
 from pipeline.formula.values import Operand, Value, apply, edge_input, fill
 
 
@@ -20,6 +20,7 @@ class Relation:
         self.edges = edges or Edges()
         self._columns = dict(columns or {})
         self._own_values: dict[str, Operand] = {}
+        self._remaining: float | None = None
 
     def src(self, value: Value) -> Value:
         """The value of each edge's source node: this is what crosses the network."""
@@ -38,11 +39,18 @@ class Relation:
         if base != ALL:
             value = apply("restrict", value, part=base)
         if self.edges.part != base:
-            own = self._own_values.get(name, 1.0)
-            if not isinstance(own, Value):
-                own = fill(own, self.edges.target, value.shape)
-            value = apply("extend", value, own)
+            value = apply("extend", value, self._own_value(name, value))
         return value
+
+    def _own_value(self, name: str, value: Value) -> Value:
+        """What an edge column is on the added loops."""
+        own = self._own_values.get(name, 1.0)
+        if not isinstance(own, Value):
+            own = fill(own, self.edges.target, value.shape)
+        if self._remaining is None:
+            return own
+        table = edge_input(name, self._columns[name], Edges(self.edges.type, ALL))
+        return apply("last", apply("restrict", table, part=LOOPS), own)
 
     def ones(self) -> Value:
         """1 for every edge."""
@@ -85,6 +93,13 @@ class Relation:
             raise FormulaError(f"self-loops were already added: these edges are {self.edges}")
         relation = self._part(SELF_PART[self.edges.part])
         relation._own_values = dict(values)
+        return relation
+
+    def with_remaining_self_loops(self, value: float = 1.0) -> Relation:
+        """One loop per node: the table's own where there is one, with its values, else one with `value` in all columns
+        (torch_geometric.utils.add_remaining_self_loops)."""
+        relation = self.without_self_loops().with_self_loops(**dict.fromkeys(self._columns, value))
+        relation._remaining = value
         return relation
 
     def _part(self, part: str) -> Relation:

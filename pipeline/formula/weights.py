@@ -31,17 +31,31 @@ class Weights:
         full = self._prefix + name
         return weight(full, self._shapes[full]) if full in self._shapes else None
 
+    def weight(self, name: str) -> Value:
+        """The weight of that name below this namespace; FormulaError if there is none."""
+        found = self.get(name)
+        if found is None:
+            raise FormulaError(f"no weight {self._prefix}{name}; {nearest(name, self.names())}")
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether there is a weight, or a namespace, of that name."""
+        return any(entry == name or entry.startswith(f"{name}.") for entry in self.names())
+
+    def below(self, name: str) -> Weights:
+        """The namespace of that name; FormulaError if it is empty."""
+        if not self.has(name):
+            known = {entry.split(".")[0] for entry in self.names()}
+            raise FormulaError(f"no weights {self._prefix}{name}; {nearest(name, known)}")
+        return Weights(self._shapes, f"{self._prefix}{name}.")
+
     def __getattr__(self, name: str) -> Value | Weights:
         if name.startswith("__"):
             raise AttributeError(name)
         found = self.get(name)
         if found is not None:
             return found
-        below = Weights(self._shapes, f"{self._prefix}{name}.")
-        if not below.names():
-            known = {entry.split(".")[0] for entry in self.names()}
-            raise FormulaError(f"no weight {self._prefix}{name}; {nearest(name, known)}")
-        return below
+        return self.below(name)
 
     def __getitem__(self, name: str | int) -> Value | Weights:
         """The same as the attribute, for names that are no identifiers: `w["0"]`, `w[0]`."""
