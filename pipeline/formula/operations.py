@@ -9,6 +9,7 @@ broadcasting does the rest. They compute in whatever float type comes in. Truth 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,16 @@ class Operation:
     shape: Callable[[Sequence[Shape], Attributes], Shape]
     meaning: Callable[..., Array] | None = None
     """None where the interpreter needs the graph to execute it."""
+    inputs: tuple[int, ...] | None = (1,)
+    """How many it may have; None: one or more."""
+    attributes: frozenset[str] = frozenset()
+
+    def check(self, inputs: int, attributes: Attributes) -> None:
+        """ValueError unless it takes so many inputs and just these attributes: a program may come from a file."""
+        if inputs < 1 if self.inputs is None else inputs not in self.inputs:
+            raise ValueError(f"it does not take {inputs} inputs")
+        if attributes.keys() != self.attributes:
+            raise ValueError(f"its attributes are {sorted(self.attributes)}, not {sorted(attributes)}")
 
 
 # ---- rules for spaces (a ValueError is shown to the user behind the operation and its operands)
@@ -227,6 +238,11 @@ def _axes(axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(axis + 1 for axis in axes)  # behind the row axis
 
 
+def _broadcast_meaning(x: Array, shape: Shape) -> Array:
+    padded = x.reshape(len(x), *(1,) * (len(shape) + 1 - x.ndim), *x.shape[1:])
+    return np.broadcast_to(padded, (len(x), *shape))
+
+
 def _lanes(function: Callable[..., Array]) -> Callable[..., Array]:
     return lambda x, axes, keepdims: function(x, axis=_axes(axes), keepdims=keepdims)
 
@@ -239,20 +255,57 @@ def _slice_meaning(x: Array, axis: int, start: int, stop: int, step: int) -> Arr
     return x[(slice(None),) * (axis + 1) + (slice(start, stop, step),)]
 
 
+_ATTRIBUTES = frozenset(
+    (
+        "slope",
+        "alpha",
+        "scale",
+        "input_scale",
+        "approximate",
+        "beta",
+        "threshold",
+        "low",
+        "high",
+        "shape",
+        "axes",
+        "axis",
+        "start",
+        "stop",
+        "step",
+        "indices",
+        "keepdims",
+        "edges",
+        "part",
+        "empty",
+    )
+)
+
+
+def _signature(meaning: Callable[..., Array]) -> tuple[tuple[int, ...] | None, frozenset[str]]:
+    """Number of inputs and names of attributes, as the meaning takes them."""
+    if isinstance(meaning, np.ufunc):
+        return (meaning.nin,), frozenset()
+    parameters = inspect.signature(meaning).parameters.values()
+    attributes = frozenset(parameter.name for parameter in parameters) & _ATTRIBUTES
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return None, attributes
+    return (len(parameters) - len(attributes),), attributes
+
+
 def _elementwise(meaning: Callable[..., Array]) -> Operation:
-    return Operation("elementwise", _same_space, broadcast, meaning)
+    return Operation("elementwise", _same_space, broadcast, meaning, *_signature(meaning))
 
 
 def _row(shape: Callable[[Sequence[Shape], Attributes], Shape], meaning: Callable[..., Array]) -> Operation:
-    return Operation("row", _same_space, shape, meaning)
+    return Operation("row", _same_space, shape, meaning, *_signature(meaning))
 
 
 def _leaf() -> Operation:
     return Operation("leaf", _same_space, _first)
 
 
-def _reduction() -> Operation:
-    return Operation("reduce", _to_nodes, _first)
+def _reduction(*attributes: str) -> Operation:
+    return Operation("reduce", _to_nodes, _first, None, (1,), frozenset(attributes))
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -307,7 +360,7 @@ OPERATIONS: dict[str, Operation] = {
     # inside a row; axes count from the first axis behind the row
     "matmul": _row(_matmul, _matmul_meaning),
     "reshape": _row(_reshape, lambda x, shape: x.reshape(len(x), *shape)),
-    "broadcast_to": _row(_broadcast_to, lambda x, shape: np.broadcast_to(x, (len(x), *shape))),
+    "broadcast_to": _row(_broadcast_to, _broadcast_meaning),
     "transpose": _row(_transpose, lambda x, axes: np.transpose(x, (0, *_axes(axes)))),
     "concat": _row(_concat, lambda *arrays, axis: np.concatenate(arrays, axis=axis + 1)),
     "slice": _row(_slice, _slice_meaning),
@@ -319,19 +372,19 @@ OPERATIONS: dict[str, Operation] = {
     "lane_prod": _row(_over_lanes, _lanes(np.prod)),
     "lane_argmax": _row(_over_lanes, _argmax),
     # between nodes and edges
-    "src": Operation("move", _to_edges("src"), _first),
-    "dst": Operation("move", _to_edges("dst"), _first),
-    "restrict": Operation("move", _restrict, _first),
-    "extend": Operation("move", _extend, broadcast),
+    "src": Operation("move", _to_edges("src"), _first, None, (1,), frozenset({"edges"})),
+    "dst": Operation("move", _to_edges("dst"), _first, None, (1,), frozenset({"edges"})),
+    "restrict": Operation("move", _restrict, _first, None, (1,), frozenset({"part"})),
+    "extend": Operation("move", _extend, broadcast, None, (2,)),
     # over the edges of one dst. `empty`: the result where a node has no edge (PyG: 0)
     "sum": _reduction(),
-    "max": _reduction(),
-    "min": _reduction(),
-    "last": Operation("reduce", _loops_only, _first),
+    "max": _reduction("empty"),
+    "min": _reduction("empty"),
+    "last": Operation("reduce", _loops_only, _first, None, (1, 2)),
     "softmax": Operation("normalise", _edges_only, _first),
     # softmax_sum(logits, messages[, own logit, own message]): sum of softmax(logits) * messages, the last two being one
     # more edge that every node has
-    "softmax_sum": Operation("reduce", _to_nodes, _message),
+    "softmax_sum": Operation("reduce", _to_nodes, _message, None, (2, 4)),
 }
 
 ELEMENTWISE = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "elementwise")

@@ -120,7 +120,9 @@ class Program:
                     space = WEIGHT if op in ("weight", "constant") else parse_space(entry["space"])
                     values.append(Value(op, (), attributes, space, tuple(map(int, entry["shape"]))))
                 else:
-                    operands = [values[position] for position in entry["inputs"] if 0 <= position < number]
+                    if not all(0 <= position < number for position in entry["inputs"]):
+                        raise ValueError(f"its inputs {entry['inputs']} do not come before it")
+                    operands = [values[position] for position in entry["inputs"]]
                     values.append(apply(op, *operands, **attributes))
             except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
                 raise ModelError(f"value {number} of the program ({op}) is not well formed: {error}") from None

@@ -159,6 +159,7 @@ def apply(op: str, *operands: Operand, **attributes: Any) -> Value:
     inputs = tuple(operand if isinstance(operand, Value) else constant(operand) for operand in operands)
     operation = OPERATIONS[op]
     try:
+        operation.check(len(inputs), attributes)
         space = operation.space([value.space for value in inputs], attributes)
         shape = operation.shape([value.shape for value in inputs], attributes)
     except ValueError as error:

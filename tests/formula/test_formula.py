@@ -1,0 +1,126 @@
+"""Writing formulas: tracing, what is refused and in which words, programs as text and as data, the interpreter."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.errors import FormulaError, ModelError
+from pipeline.formula import GraphArrays, Program, Relation, Value, Weights, apply, interpret, linear, node_input, trace
+from tests.formulas import FORMULAS, build
+
+SRC, DST = np.array([0, 1, 1, 2, 2, 2]), np.array([1, 1, 2, 0, 0, 1])
+X = np.array([[1.0, 2.0], [3.0, 5.0], [7.0, 11.0], [13.0, 17.0]])
+GRAPH = GraphArrays.single(SRC, DST, X, weight=np.arange(6.0))
+
+
+def run(formula: object, **inputs: object) -> np.ndarray:
+    program = trace(formula, {"nodes.x": 2, "edges.weight": ()}, {})  # type: ignore[arg-type]
+    return interpret(program, {}, GRAPH)["embedding"]
+
+
+def test_reductions_by_hand() -> None:
+    into = {node: [k for k in range(6) if DST[k] == node] for node in range(4)}
+    rows = {node: X[SRC[edges]] for node, edges in into.items()}
+    empty = np.zeros(2)
+    for name, function in (("sum", np.sum), ("mean", np.mean), ("max", np.max), ("min", np.min)):
+        got = run(lambda g, x, name=name: getattr(g, name)(g.src(x)))
+        for node in range(4):
+            expected = function(rows[node], axis=0) if into[node] else empty
+            np.testing.assert_allclose(got[node], expected)
+    got = run(lambda g, x: g.sum(g.softmax(g.edge("weight")).reshape(1) * g.src(x)))
+    for node in range(4):
+        share = np.exp(np.array(into[node], float))
+        expected = (share[:, None] * rows[node]).sum(0) / share.sum() if into[node] else empty
+        np.testing.assert_allclose(got[node], expected)
+
+
+def test_self_loops_by_hand() -> None:
+    # node 1 has a loop of weight 1; the others none
+    degree = run(lambda g, x: g.without_self_loops().degree().reshape(1))
+    np.testing.assert_array_equal(degree[:, 0], [2, 2, 1, 0])
+    added = run(lambda g, x: (lambda h: h.sum(h.edge("weight").reshape(1)))(g.with_self_loops(weight=10.0)))
+    np.testing.assert_array_equal(added[:, 0], [7 + 10, 6 + 10, 2 + 10, 10])
+    kept = run(lambda g, x: (lambda h: h.sum(h.edge("weight").reshape(1)))(g.with_remaining_self_loops(10.0)))
+    np.testing.assert_array_equal(kept[:, 0], [7 + 10, 5 + 1, 2 + 10, 10])
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        (lambda g, x: x + g.src(x), r"node and edge values do not mix: take g\.src\(\.\.\.\) or g\.dst"),
+        (lambda g, x: g.src(g.src(x)), "src takes a value on nodes"),
+        (lambda g, x: g.sum(x), "a reduction takes edge values"),
+        (lambda g, x: g.softmax(x), "softmax over neighbours takes an edge value"),
+        (lambda g, x: g.src(x), r"output 'embedding' has one row per edge, not per node; reduce edge values first"),
+        (lambda g, x: g.edge("wieght"), "no edge column 'wieght' among the inputs; did you mean 'weight'"),
+        (lambda g, x: g.src(x) + g.without_self_loops().src(x), "values of different types do not mix"),
+        (lambda g, x: g.without_self_loops().without_self_loops(), "self-loops were already changed"),
+        (lambda g, x: g.with_self_loops().with_self_loops(), "self-loops were already added"),
+        (lambda g, y: y, "the formula asks for y; it is offered g, w, x"),
+        (lambda g, x: 3, "the formula returned int"),
+        (lambda g, x, w: x * w.scale, "no weights scale; known"),
+        (lambda g, x, w: linear(x, w), "linear: weights .all. holds no 'weight'"),
+    ],
+)
+def test_what_is_refused(formula: object, message: str) -> None:
+    with pytest.raises(FormulaError, match=message):
+        trace(formula, {"nodes.x": 2, "edges.weight": ()}, {"other": (2,)})  # type: ignore[arg-type]
+
+
+def test_inputs_are_named_by_table() -> None:
+    with pytest.raises(FormulaError, match=r"input 'x': write nodes\.COLUMN or edges\.COLUMN"):
+        trace(lambda x: x, {"x": 2}, {})
+
+
+def test_weights_are_namespaces() -> None:
+    w = Weights({"0.lin.weight": (3, 2), "0.lin.bias": (3,), "scale": ()})
+    assert isinstance(w["scale"], Value)
+    below = w[0]
+    assert isinstance(below, Weights)
+    assert below.names() == ["lin.weight", "lin.bias"]
+    assert linear(node_input("x", (2,)), below.below("lin")).shape == (3,)
+    with pytest.raises(FormulaError, match=r"no weights 0\.lim; did you mean 'lin'"):
+        below.below("lim")
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_programs_as_data(name: str) -> None:
+    program = build(name).program
+    text = json.dumps(program.to_json(), allow_nan=False)
+    again = Program.from_json(json.loads(text))
+    assert str(again) == str(program)
+    assert [str(column) for column in again.inputs] == [str(column) for column in program.inputs]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"op": "system"}, "unknown operation 'system'"),
+        (
+            {"op": "add", "inputs": [0]},
+            r"value 1 of the program \(add\) is not well formed: add.*does not take 1 inputs",
+        ),
+        ({"op": "relu", "inputs": [5]}, "value 1"),
+        ({"op": "reshape", "inputs": [0], "attributes": {"shape": [7]}}, "cannot reshape"),
+        ({"op": "relu", "inputs": [0], "attributes": {"planted": 1}}, "value 1"),
+    ],
+)
+def test_data_that_is_no_program(change: dict[str, object], message: str) -> None:
+    data = Program({"y": apply("relu", node_input("x", (2,)))}).to_json()
+    data["values"][1] = change
+    with pytest.raises(ModelError, match=message):
+        Program.from_json(data)
+
+
+def test_a_program_prints_itself() -> None:
+    g, x = Relation(), node_input("x", (2,))
+    assert str(Program({"y": g.max(g.src(x)) * 0.5})).splitlines() == [
+        "%0:nodes[2] = input name=x",
+        "%1:edges[2] = src %0",
+        "%2:nodes[2] = max %1 empty=0",
+        "%4:nodes[2] = mul %2 0.5",
+        "y ← %4",
+    ]

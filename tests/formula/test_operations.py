@@ -1,0 +1,126 @@
+"""Every operation: its NumPy meaning against torch on random rows, its shape rule against the shape that comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pipeline.errors import FormulaError
+from pipeline.formula import Value, apply, node_input, weight
+from pipeline.formula.interpret import execute_rows
+from pipeline.formula.operations import OPERATIONS
+
+ROWS = 7
+Case = tuple[list[tuple[int, ...]], dict[str, Any], Callable[..., torch.Tensor]]
+
+
+def lanes(function: Callable[..., Any]) -> Case:
+    return [(3, 4)], {"axes": (1,), "keepdims": False}, lambda x: function(x, 2)
+
+
+CASES: dict[str, Case] = {
+    "neg": ([(4,)], {}, torch.neg),
+    "abs": ([(4,)], {}, torch.abs),
+    "sign": ([(4,)], {}, torch.sign),
+    "exp": ([(4,)], {}, torch.exp),
+    "expm1": ([(4,)], {}, torch.expm1),
+    "log": ([(4,)], {}, torch.log),
+    "log1p": ([(4,)], {}, torch.log1p),
+    "sqrt": ([(4,)], {}, torch.sqrt),
+    "rsqrt": ([(4,)], {}, torch.rsqrt),
+    "reciprocal": ([(4,)], {}, torch.reciprocal),
+    "sin": ([(4,)], {}, torch.sin),
+    "cos": ([(4,)], {}, torch.cos),
+    "tanh": ([(4,)], {}, torch.tanh),
+    "erf": ([(4,)], {}, torch.erf),
+    "floor": ([(4,)], {}, torch.floor),
+    "ceil": ([(4,)], {}, torch.ceil),
+    "round": ([(4,)], {}, torch.round),
+    "sigmoid": ([(4,)], {}, torch.sigmoid),
+    "relu": ([(4,)], {}, torch.relu),
+    "leaky_relu": ([(4,)], {"slope": 0.2}, lambda x: F.leaky_relu(x, 0.2)),
+    "elu": ([(4,)], {"alpha": 1.3, "scale": 1.0, "input_scale": 1.0}, lambda x: F.elu(x, 1.3)),
+    "gelu": ([(4,)], {"approximate": "none"}, F.gelu),
+    "softplus": ([(4,)], {"beta": 2.0, "threshold": 20.0}, lambda x: F.softplus(x, 2.0)),
+    "clamp": ([(4,)], {"low": -0.5, "high": float("inf")}, lambda x: x.clamp(min=-0.5)),
+    "isinf": ([(4,)], {}, lambda x: torch.isinf(x).double()),
+    "isnan": ([(4,)], {}, lambda x: torch.isnan(x).double()),
+    "logical_not": ([(4,)], {}, lambda x: torch.logical_not(x).double()),
+    "add": ([(2, 1), (3,)], {}, lambda a, b: a + b[:, None]),
+    "sub": ([(4,), ()], {}, lambda a, b: a - b[:, None]),
+    "mul": ([(2, 3), (2, 1)], {}, torch.mul),
+    "div": ([(4,), (1,)], {}, torch.div),
+    "pow": ([(4,), (4,)], {}, torch.pow),
+    "maximum": ([(4,), (4,)], {}, torch.maximum),
+    "minimum": ([(4,), (4,)], {}, torch.minimum),
+    "equal": ([(4,), (4,)], {}, lambda a, b: (a == b).double()),
+    "not_equal": ([(4,), (4,)], {}, lambda a, b: (a != b).double()),
+    "less": ([(4,), (4,)], {}, lambda a, b: (a < b).double()),
+    "less_equal": ([(4,), (4,)], {}, lambda a, b: (a <= b).double()),
+    "greater": ([(4,), (4,)], {}, lambda a, b: (a > b).double()),
+    "greater_equal": ([(4,), (4,)], {}, lambda a, b: (a >= b).double()),
+    "where": ([(4,), (4,), (1,)], {}, lambda c, a, b: torch.where(c != 0, a, b)),
+    "matmul": ([(2, 3), (2, 3, 5)], {}, lambda a, b: torch.einsum("nhi,nkij->nkhj", a, b)),
+    "reshape": ([(2, 6)], {"shape": (3, 4)}, lambda x: x.reshape(-1, 3, 4)),
+    "broadcast_to": ([(2, 1)], {"shape": (3, 2, 4)}, lambda x: x[:, None].expand(-1, 3, 2, 4)),
+    "transpose": ([(2, 3)], {"axes": (1, 0)}, lambda x: x.transpose(1, 2)),
+    "concat": ([(2, 3), (4, 3)], {"axis": 0}, lambda *a: torch.cat(a, 1)),
+    "slice": ([(2, 7)], {"axis": 1, "start": 1, "stop": 6, "step": 2}, lambda x: x[:, :, 1:6:2]),
+    "take": ([(5,)], {"axis": 0, "indices": (3, 0, 3)}, lambda x: x[:, [3, 0, 3]]),
+    "lane_sum": lanes(torch.sum),
+    "lane_mean": lanes(torch.mean),
+    "lane_max": lanes(torch.amax),
+    "lane_min": lanes(torch.amin),
+    "lane_prod": lanes(torch.prod),
+    "lane_argmax": lanes(lambda x, axis: torch.argmax(x, axis).double()),
+}
+
+
+def test_every_operation_inside_rows_is_tested() -> None:
+    rowwise = {name for name, operation in OPERATIONS.items() if operation.kind in ("elementwise", "row")}
+    assert rowwise - set(CASES) == set()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_meaning(name: str) -> None:
+    shapes, attributes, reference = CASES[name]
+    rng = np.random.default_rng(2)
+    arrays = [rng.choice([-2.5, -1.0, -0.25, 0.0, 0.5, 1.0, 3.0, 30.0], (ROWS, *shape)) for shape in shapes]
+    inputs = [node_input(f"x{i}", shape) for i, shape in enumerate(shapes)]
+    value = apply(name, *inputs, **attributes)
+    with np.errstate(all="ignore"):
+        got = execute_rows(value, arrays)
+    expected = reference(*map(torch.from_numpy, arrays)).numpy()
+    assert got.shape == (ROWS, *value.shape)
+    np.testing.assert_allclose(got, np.broadcast_to(expected, got.shape), rtol=1e-12, atol=1e-12)
+
+
+def test_a_matrix_per_row_and_a_matrix_for_all() -> None:
+    x, tall = node_input("x", (2, 3)), np.arange(2 * 6.0).reshape(2, 2, 3)
+    matrix = np.arange(12.0).reshape(3, 4)
+    value = apply("matmul", x, weight("w", (3, 4)))
+    np.testing.assert_array_equal(execute_rows(value, [tall, matrix]), tall @ matrix)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda x: x + node_input("y", (5,)), r"add\(node value of shape \(4,\), .*\(5,\)\): row shapes do not broad"),
+        (lambda x: x @ weight("w", (3, 2)), r"widths differ: 4 lanes against a matrix of 3 → 2"),
+        (lambda x: x.reshape(3), r"cannot reshape rows of \(4,\) to \(3,\)"),
+        (lambda x: x.heads(3), "into 3 heads: its last size is not a multiple"),
+        (lambda x: apply("lane_sum", x, axes=(2,), keepdims=False), r"rows of \(4,\) have no axes \(2,\)"),
+        (lambda x: apply("take", x, axis=0, indices=(9,)), r"lanes \(9,\) are not in rows of \(4,\)"),
+        (lambda x: apply("concat", x, x.reshape(2, 2), axis=0), "cannot join rows of shapes"),
+        (lambda x: apply("relux", x), "unknown operation 'relux'; did you mean 'relu'"),
+    ],
+)
+def test_errors_name_the_operation_and_the_shapes(make: Callable[[Value], Value], message: str) -> None:
+    with pytest.raises(FormulaError, match=message):
+        make(node_input("x", (4,)))
