@@ -5,6 +5,7 @@ Comes in: tensors that are the same for every row. Goes out: Values, and the arr
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ class Captured:
     def __init__(self, net: torch.nn.Module):
         self.arrays: dict[str, npt.NDArray[np.float64]] = {}
         self._names: dict[int, str] = {}
+        self._made: list[str] = []
         self._kept = []  # ids stay unique as long as their tensors live
         named = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
         for name, tensor in named:
@@ -42,9 +44,19 @@ class Captured:
                 )
             return constant(number)
         if name is None:
-            name = f"derived.{sum(known.startswith('derived.') for known in self.arrays)}"
+            name = self._derived(array)
         self.arrays[name] = array
         return weight(name, array.shape)
+
+    def _derived(self, array: npt.NDArray[np.float64]) -> str:
+        """The name of what torch made of weights: one name for one content, however often it is made."""
+        for name in self._made:
+            if np.array_equal(self.arrays[name], array):
+                return name
+        own = set(self._names.values())
+        name = next(name for name in map("derived.{}".format, itertools.count(len(self._made))) if name not in own)
+        self._made.append(name)
+        return name
 
     def forget(self, tensor: Tensor) -> None:
         """A parameter that forward changes in place is one no longer."""

@@ -7,7 +7,7 @@ self-loops carry values, PyG keeps one of them by the order of the edges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,15 +28,29 @@ class Example:
 
     edge_index: Tensor
     """(2, edges) int64"""
-    columns: dict[str, Tensor]
+    columns: Mapping[str, Tensor]
     """Argument → (rows, *shape) float64"""
-    arrays: GraphArrays
+    tables: Mapping[str, str]
+    """Argument → its table, "nodes" or "edges"."""
     sizes: Sizes
+
+    @property
+    def arrays(self) -> GraphArrays:
+        src, dst = self.edge_index.numpy()
+        nodes, edges = (
+            {name: self.columns[name].numpy() for name in self.columns if self.tables[name] == table}
+            for table in ("nodes", "edges")
+        )
+        return GraphArrays({NODE: self.sizes.counts[Nodes()]}, {EDGE: (src, dst)}, {NODE: nodes}, {EDGE: edges})
 
     def fresh(self) -> Example:
         """The same in tensors of its own: forward may change what it is given in place."""
         columns = {name: tensor.clone() for name, tensor in self.columns.items()}
         return replace(self, edge_index=self.edge_index.clone(), columns=columns)
+
+    def positive(self) -> Example:
+        """The same without negative numbers, for models that take logarithms or roots of their inputs."""
+        return replace(self, columns={name: tensor.abs() for name, tensor in self.columns.items()})
 
 
 def examples(arguments: Sequence[Argument], widths: Iterable[int], seed: int = 0) -> Iterator[Example]:
@@ -75,15 +89,9 @@ def _example(
 ) -> Example:
     src, dst = _edges(rng, nodes, proper, loops)
     rows = {"nodes": nodes, "edges": len(src)}
-    columns = {a.name: _column(rng, (rows[a.table], *a.shape)) for a in arguments}
-    arrays = GraphArrays(
-        {NODE: nodes},
-        {EDGE: (src, dst)},
-        {NODE: {a.name: columns[a.name] for a in arguments if a.table == "nodes"}},
-        {EDGE: {a.name: columns[a.name] for a in arguments if a.table == "edges"}},
-    )
-    tensors = {name: torch.from_numpy(array) for name, array in columns.items()}
-    return Example(torch.from_numpy(np.stack([src, dst])), tensors, arrays, sizes)
+    columns = {a.name: torch.from_numpy(_column(rng, (rows[a.table], *a.shape))) for a in arguments}
+    tables = {a.name: a.table for a in arguments}
+    return Example(torch.from_numpy(np.stack([src, dst])), columns, tables, sizes)
 
 
 def _edges(

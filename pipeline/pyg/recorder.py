@@ -254,8 +254,9 @@ def _raise_opaque(call: Call) -> None:
     if call.operation in FACTORIES:
         return
     for name, argument in call.arguments.items():
+        overwritten = name == "out" or (call.operation == "copy" and name == "self")
         for symbol in tree_leaves(argument):
-            if isinstance(symbol, Opaque) and not (call.operation == "copy" and name == "self"):
+            if isinstance(symbol, Opaque) and not overwritten:
                 raise symbol.error
 
 

@@ -52,6 +52,45 @@ def test_what_is_made_of_parameters_is_a_weight():
     assert constants == {1.25}
 
 
+def test_what_is_made_twice_is_one_weight():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(16, 16))
+            self.derived = nn.ParameterList([nn.Parameter(torch.ones(16))])
+
+        def forward(self, x, edge_index):
+            for _ in range(3):
+                x = x @ (self.w + self.w.t()) * self.derived[0]
+            return x
+
+    assert sorted(assert_same(Twice()).weights) == ["derived.0", "derived.1"]
+
+
+def test_a_parameter_that_forward_changes_is_one_no_longer():
+    class Changes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.rand(16))
+            self.register_buffer("calls", torch.tensor(0))
+
+        def forward(self, x, edge_index):
+            self.calls += 1
+            before = x * self.scale
+            self.scale.mul_(2)
+            return before + x * self.scale
+
+    assert sorted(assert_same(Changes()).weights) == ["derived.0", "scale"]
+
+
+def test_a_model_of_positive_numbers_is_checked_with_positive_numbers():
+    class Root(nn.Module):
+        def forward(self, x, edge_index):
+            return x.sqrt().sum(1) + x.log().sum(1)
+
+    import_module(Root().eval(), features=16)
+
+
 def test_the_module_is_not_changed():
     net = nn.ModuleList([GCNConv(16, 16, cached=True), GATConv(16, 4)])
 

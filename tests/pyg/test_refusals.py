@@ -147,6 +147,10 @@ OPERATIONS = {
         lambda self, x, e: torch.zeros_like(x).index_add(0, e[0], x[e[1]]),
         r"index_add sums messages at the source of an edge \(flow='target_to_source'\); store the edges the other way",
     ),
+    "some lanes": (
+        lambda self, x, e: torch.zeros_like(x).scatter_add(0, e[1][:, None].expand(-1, 4), x[e[0]]),
+        "scatter_add scatters some of the lanes: index and source have different shapes",
+    ),
     "last one wins": (
         lambda self, x, e: torch.zeros_like(x).scatter(0, e[1][:, None].expand(-1, 16), x[e[0]]),
         "scatter writes one edge's value over another's: which one stays depends on the order of the edges",
@@ -280,6 +284,13 @@ def test_the_users_function_is_restored_after_an_error():
     assert utils.softmax is before
     assert torch.get_default_dtype() is torch.float32
     assert not torch.nn.modules.module._global_forward_hooks
+
+
+def test_numbers_that_are_never_finite():
+    refused(
+        Does(lambda self, x, e: (x * 0).log() - float("inf")),
+        "output 'embedding' of the module is NaN or infinite in every row of a random graph, so the import cannot be",
+    )
 
 
 class Uneven(MessagePassing):
