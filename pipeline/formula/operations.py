@@ -256,7 +256,7 @@ def _slice_meaning(x: Array, axis: int, start: int, stop: int, step: int) -> Arr
 
 
 _ATTRIBUTES = frozenset(
-    (
+    [
         "slope",
         "alpha",
         "scale",
@@ -277,7 +277,7 @@ _ATTRIBUTES = frozenset(
         "edges",
         "part",
         "empty",
-    )
+    ]
 )
 
 
