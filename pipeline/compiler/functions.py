@@ -9,8 +9,13 @@ The polynomial is that of Cephes (S. Moshier, single precision).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import numba
 import numpy as np
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 ZERO = np.float32(0)
 ONE = np.float32(1)
@@ -36,8 +41,10 @@ E5 = np.float32(5.0000001201e-1)
 SMALL_EXPM1 = np.float32(0.35)
 
 
-# Copied into the loop that calls it by Numba: LLVM inlines by size, and left a call to tanh in the loop over lanes.
-inlined = numba.njit(inline="always", error_model="numpy")
+def inlined(function: Function) -> Function:
+    """Copied by Numba into the loop that calls it. LLVM inlines by size, and left a call to tanh in the loop."""
+    compiled: Function = numba.njit(inline="always", error_model="numpy")(function)
+    return compiled
 
 
 @inlined

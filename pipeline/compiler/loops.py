@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from pipeline.compiler.edge_program import EdgeProgram, array_key
 from pipeline.compiler.expression import Expression
 from pipeline.compiler.index import Index
+from pipeline.compiler.partial import sum_edges
 from pipeline.compiler.scalar import SCALAR
 from pipeline.compiler.scope import EDGE, ROW, Writer
 from pipeline.compiler.softmax import write_softmax_sum
 from pipeline.formula.values import Value
 
-UPDATE = {"sum": "{0} + {1}", "max": SCALAR["maximum"], "min": SCALAR["minimum"]}
+CHOICE = {"max": SCALAR["maximum"], "min": SCALAR["minimum"]}
 
 
 def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
@@ -31,8 +32,10 @@ def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
     expression = Expression(writer, program, arrays)
     if program.value.op == "softmax_sum":
         write_softmax_sum(expression)
+    elif program.value.op == "sum":
+        _sum(expression)
     else:
-        _plain(expression)
+        _chosen(expression)
     return writer.text()
 
 
@@ -59,8 +62,28 @@ def _arguments(program: EdgeProgram) -> list[tuple[str, str, list[Value]]]:
     ]
 
 
-def _plain(expression: Expression) -> None:
-    """sum, max, min, last: each edge updates the lanes of its row."""
+def _sum(expression: Expression) -> None:
+    writer, program = expression.writer, expression.program
+    message = program.roots[0]
+
+    def edges(rows: Mapping[str, str]) -> None:
+        def add(index: Index) -> None:
+            name = expression.write(message, index)
+            writer.line(f"{rows['out']}{index}] += {name}")
+
+        with writer.block("for e in range(low, high):", EDGE):
+            expression.source()
+            expression.nest(message.shape, expression.is_flat(message), add)
+
+    with writer.block("for j in range(len(rows)):"):
+        writer.line("i = np.uint64(rows[j])")
+        writer.line("low = offsets[j]")
+        writer.line("high = offsets[j + 1]")
+        sum_edges(writer, {"out": message.width}, edges)
+
+
+def _chosen(expression: Expression) -> None:
+    """max, min, last: each edge may take the place of what its row has."""
     writer, program = expression.writer, expression.program
     message = program.roots[0]
 
@@ -71,7 +94,7 @@ def _plain(expression: Expression) -> None:
             return
         before = writer.fresh("t")
         writer.line(f"{before} = out[i, {index}]")
-        writer.line(f"out[i, {index}] = {UPDATE[program.value.op].format(before, name)}")
+        writer.line(f"out[i, {index}] = {CHOICE[program.value.op].format(before, name)}")
 
     with writer.block("for j in range(len(rows)):", ROW):
         writer.line("i = np.uint64(rows[j])")

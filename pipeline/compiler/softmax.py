@@ -10,30 +10,33 @@ an update edge by edge (4 heads of 16 lanes).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from pipeline.compiler.expression import Expression
 from pipeline.compiler.index import Index, broadcast_index
+from pipeline.compiler.partial import sum_edges
 from pipeline.compiler.scope import EDGE, ROW, Writer
 from pipeline.formula.operations import Shape
 
-PIECE = 512
+PIECE = 512  # edges; fewer if the logits have many lanes, so that their shares stay in the cache
+SHARES = 1 << 14
 
 
 def write_softmax_sum(expression: Expression) -> None:
     """Writes the body of the function."""
     writer = expression.writer
     width = expression.program.roots[0].width
+    piece = min(PIECE, max(SHARES // max(width, 1), 1))
     writer.prologue += [
-        f"shares = np.empty(({PIECE}, {width}), np.float32)",
+        f"shares = np.empty(({piece}, {width}), np.float32)",
         "flat = shares.reshape(-1)",
         f"highest = np.empty({width}, np.float32)",
         f"scale = np.empty({width}, np.float32)",
         "first = 0",
     ]
-    with writer.block(f"for start in range(0, len(columns), {PIECE}):"):
-        writer.line(f"stop = min(start + {PIECE}, len(columns))")
+    with writer.block(f"for start in range(0, len(columns), {piece}):"):
+        writer.line(f"stop = min(start + {piece}, len(columns))")
         with _rows(writer):
             _logits(expression)
             _rescale(expression)
@@ -117,23 +120,27 @@ def _messages(expression: Expression) -> None:
     logits, messages = expression.program.roots
     shape = expression.program.value.shape
 
-    def each(index: Index) -> None:
-        source = broadcast_index(index, shape, messages.shape)
-        lane = _logit_lane(index, shape, logits.shape)
-        assert source is not None
-        share = expression.named("share", EDGE, lane, lambda: f"shares[q, {lane}]")
-        name = expression.write(messages, source)
-        writer.line(f"out[i, {index}] += {share} * {name}")
-
     flat = (
         expression.is_flat(messages)
         and messages.width in (1, expression.program.value.width)
         and logits.width in (1, expression.program.value.width)
     )
-    with _edges(expression):
-        with writer.block(f"for k in range({logits.width}):"):
-            writer.line("total[i, k] += shares[q, k]")
-        expression.nest(shape, flat, each)
+
+    def edges(rows: Mapping[str, str]) -> None:
+        def add(index: Index) -> None:
+            source = broadcast_index(index, shape, messages.shape)
+            lane = _logit_lane(index, shape, logits.shape)
+            assert source is not None
+            share = expression.named("share", EDGE, lane, lambda: f"shares[q, {lane}]")
+            name = expression.write(messages, source)
+            writer.line(f"{rows['out']}{index}] += {share} * {name}")
+
+        with _edges(expression):
+            with writer.block(f"for k in range({logits.width}):"):
+                writer.line(f"{rows['total']}k] += shares[q, k]")
+            expression.nest(shape, flat, add)
+
+    sum_edges(writer, {"out": expression.program.value.width, "total": logits.width}, edges, part="high - low")
 
 
 def _logit_lane(index: Index, shape: Shape, logits: Shape) -> Index:

@@ -36,7 +36,7 @@ def tiles(graph: GraphArrays, edge_type, blocks: int):
     """dst block → source block (or LOOPS) → (tile, send list of the source block)."""
     src, dst = graph.ends[edge_type]
     values = {
-        name: np.asarray(column, np.float32).reshape(len(src), -1)
+        name: np.asarray(column, np.float32).reshape(len(src), int(np.prod(column.shape[1:])))
         for name, column in graph.edge_columns.get(edge_type, {}).items()
     }
     own = (src == dst) if edge_type.source == edge_type.target else np.zeros(len(src), bool)

@@ -1,0 +1,43 @@
+"""Random programs: what the generated loops compute is what the interpreter computes, however the graph is cut.
+
+The interpreter works in float64 on whole arrays of edges; the loops in float32, tile by tile. Values are of size 1 to
+100, chains a dozen operations long: 2e-5 of the largest value leaves room for their roundings and for nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.compiler import reduction, softmax
+from tests.compiler.programs import Builder, graph
+from tests.compiler.tiles import compiled, expected, load_plain
+
+TOLERANCE = 2e-5
+
+
+def check(seed: int, blocks: int) -> None:
+    builder = Builder(seed)
+    value = builder.reduction()
+    arrays = graph(np.random.default_rng(seed))
+    reference = expected(value, arrays, builder.weights)
+    with np.errstate(all="ignore"):
+        computed = compiled(value, arrays, builder.weights, blocks)
+    scale = max(1.0, np.abs(reference).max(initial=0.0))
+    np.testing.assert_allclose(computed, reference, rtol=0, atol=TOLERANCE * scale, err_msg=f"seed {seed}")
+
+
+@pytest.mark.parametrize("first", range(0, 300, 50))
+def test_the_text_of_300_programs(first, monkeypatch):
+    """Not compiled, which takes milliseconds each; pieces and chunks small enough that rows are cut by them."""
+    monkeypatch.setattr(reduction, "load", load_plain)
+    for seed in range(first, first + 50):
+        monkeypatch.setattr(softmax, "PIECE", [512, 7, 1][seed % 3])
+        monkeypatch.setattr(reduction, "chunk_size", lambda program, size=[4096, 5, 1][seed % 3]: size)
+        check(seed, blocks=[1, 3, 8][seed % 3])
+
+
+@pytest.mark.parametrize("seed", range(1000, 1012))
+def test_compiled_programs(seed):
+    for blocks in (1, 3, 8, 17):
+        check(seed, blocks)
