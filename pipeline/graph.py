@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
@@ -19,6 +20,7 @@ from pipeline.layout import Columned, check_id_types, edge_layout, node_layout
 from pipeline.rows import KINDS
 from pipeline.schema import GraphSchema
 from pipeline.tables import find_format, read_table
+from pipeline.workers import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -45,7 +47,8 @@ class Graph:
     Raises
     ------
     DataError
-        If a column is missing or of a type that cannot be used. No job is started to find out.
+        If a column is missing or of a type that cannot be used. No job is started to find out; only to show what text
+        is in a column of numbers.
     """
 
     def __init__(
@@ -72,20 +75,28 @@ class Graph:
         """Where the tables come from, if they were read from paths: `verify` reads them again."""
         self._read: tuple[DataFrame, DataFrame] | None = None
         node_types, edge_types = _types("nodes", nodes), _types("edges", edges)
-        self.node_layout = node_layout(node_types, id, features)
-        self.edge_layout = edge_layout(edge_types, src, dst, edge_features, undirected)
+        self.node_layout = node_layout(node_types, id, features, partial(_no_number, nodes))
+        self.edge_layout = edge_layout(edge_types, src, dst, edge_features, undirected, partial(_no_number, edges))
         check_id_types(self.node_layout, self.edge_layout, node_types, edge_types)
         self.id_type = node_types[id]
 
     @staticmethod
-    def read(spark: SparkSession, nodes: str, edges: str, format: str | None = None, **options: Any) -> Graph:
+    def read(
+        spark: SparkSession,
+        nodes: str,
+        edges: str,
+        format: str | None = None,
+        edges_format: str | None = None,
+        **options: Any,
+    ) -> Graph:
         """A graph of two tables on disk, see `read_table`; `options` are those of `Graph`.
 
-        Faster than the same with DataFrames if the tables are Parquet: workers read it without the JVM.
+        `edges_format` is for tables of different formats. Faster than the same with DataFrames if a table is Parquet:
+        workers read it without the JVM.
         """
         sources = {
-            table: {"path": path, "format": format or find_format(path)}
-            for table, path in (("nodes", nodes), ("edges", edges))
+            "nodes": {"path": nodes, "format": format or find_format(nodes)},
+            "edges": {"path": edges, "format": edges_format or format or find_format(edges)},
         }
         tables = {table: read_table(spark, source["path"], source["format"]) for table, source in sources.items()}
         graph = Graph(tables["nodes"], tables["edges"], sources=sources, **options)
@@ -168,3 +179,12 @@ def _types(table: str, frame: DataFrame) -> dict[str, str]:
     if twice:
         raise DataError(f"{table} has more than one column named {twice[0]!r}; rename or drop one of them")
     return dict(frame.dtypes)
+
+
+def _no_number(frame: DataFrame, column: str) -> object:
+    """Runs a job, but only to say what is wrong: a text that is not a number."""
+    from pyspark.sql import functions as F
+
+    text = F.col(quoted(column))
+    row = frame.select(text.alias("text")).where(text.isNotNull() & text.try_cast("double").isNull()).first()
+    return row.text if row else None

@@ -73,18 +73,24 @@ class Layout:
         return (*self.keys, *(column for value in self.values for column in value.columns))
 
 
-def node_layout(types: Mapping[str, str], id: str, features: Columned) -> Layout:
+Look = Callable[[str], object]
+"""Finds, in a column of text that should be numbers, a text that is none."""
+
+
+def node_layout(types: Mapping[str, str], id: str, features: Columned, look: Look | None = None) -> Layout:
     _check_names("nodes", types, [id])
-    values = _values("nodes", types, features, joint="x")
+    values = _values("nodes", types, features, look, joint="x")
     return Layout("nodes", NODE, (id,), values, text=_is_text("nodes", id, types[id]))
 
 
-def edge_layout(types: Mapping[str, str], src: str, dst: str, values: Columned, undirected: bool) -> Layout:
+def edge_layout(
+    types: Mapping[str, str], src: str, dst: str, values: Columned, undirected: bool, look: Look | None = None
+) -> Layout:
     _check_names("edges", types, [src, dst])
     text = [_is_text("edges", column, types[column]) for column in (src, dst)]
     if text[0] != text[1]:
         raise DataError(f"edges.{src} is {types[src]} but edges.{dst} is {types[dst]}; both are node ids, of one type")
-    return Layout("edges", str(EDGE), (src, dst), _values("edges", types, values), text[0], undirected)
+    return Layout("edges", str(EDGE), (src, dst), _values("edges", types, values, look), text[0], undirected)
 
 
 def check_id_types(nodes: Layout, edges: Layout, node_types: Mapping[str, str], edge_types: Mapping[str, str]) -> None:
@@ -124,7 +130,9 @@ def _is_text(table: str, column: str, type: str) -> bool:
     raise DataError(f"{table}.{column} is {type}; ids may be integers up to 64 bits, or strings")
 
 
-def _values(table: str, types: Mapping[str, str], wanted: Columned, joint: str | None = None) -> tuple[Value, ...]:
+def _values(
+    table: str, types: Mapping[str, str], wanted: Columned, look: Look | None, joint: str | None = None
+) -> tuple[Value, ...]:
     """The values that the user names: a list of columns is one value `joint`, or one value for each."""
     if wanted is None:
         wanted = {}
@@ -132,22 +140,24 @@ def _values(table: str, types: Mapping[str, str], wanted: Columned, joint: str |
         wanted = {wanted: wanted}
     elif not isinstance(wanted, Mapping):
         wanted = {joint: tuple(wanted)} if joint and len(wanted) > 1 else {name: name for name in wanted}
-    return tuple(_value(table, types, name, columns) for name, columns in wanted.items())
+    return tuple(_value(table, types, name, columns, look) for name, columns in wanted.items())
 
 
-def _value(table: str, types: Mapping[str, str], name: str, columns: Columns) -> Value:
+def _value(table: str, types: Mapping[str, str], name: str, columns: Columns, look: Look | None) -> Value:
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
     _check_names(table, types, columns)
-    arrays = [_is_array(table, column, types[column]) for column in columns]
+    arrays = [_is_array(table, column, types[column], look) for column in columns]
     if len(columns) > 1 and any(arrays):
         at = columns[arrays.index(True)]
         raise DataError(f"{table}.{at} is {types[at]}; a list of columns may hold numbers only, an array goes alone")
     return Value(name, columns, arrays == [True])
 
 
-def _is_array(table: str, column: str, type: str) -> bool:
+def _is_array(table: str, column: str, type: str, look: Look | None) -> bool:
     inner = type.removeprefix("array<").removesuffix(">")
-    if not inner.partition("(")[0].startswith(NUMBERS):
-        hint = "; pyspark.ml.functions.vector_to_array makes an array of it" if "vector" in type else ""
-        raise DataError(f"{table}.{column} is {type}; values must be numbers or arrays of numbers{hint}")
-    return inner != type
+    if inner.partition("(")[0] in NUMBERS:
+        return inner != type
+    found = look(column) if look and type == "string" else None
+    example = "" if found is None else f" (for example {found!r})"
+    hint = "; pyspark.ml.functions.vector_to_array makes an array of it" if "vector" in type else ""
+    raise DataError(f"{table}.{column} is {type}{example}; values must be numbers or arrays of numbers{hint}")

@@ -149,7 +149,10 @@ def from_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
 
 
 def static_rows(block: Block) -> Iterator[Row]:
-    """All of a block but its send lists to other blocks. 8-byte arrays first, so that what is read back is aligned."""
+    """All of a block but its send lists to other blocks, in an order of their own: the same block has the same digest.
+
+    8-byte arrays come first, so that what is read back is aligned.
+    """
     here = block.index
     for node_type, ids in block.ids.items():
         if pa.types.is_string(ids.type):
@@ -159,7 +162,7 @@ def static_rows(block: Block) -> Iterator[Row]:
         else:
             yield from array_rows(here, here, IDS, node_type, ids.to_numpy())
     for node_type, columns in block.features.items():
-        for name, matrix in columns.items():
+        for name, matrix in sorted(columns.items()):
             yield from array_rows(here, here, FEATURES, f"{node_type}/{name}", matrix)
     for edge_type, tiles in block.tiles.items():
         for source, tile in sorted(tiles.items()):
@@ -168,7 +171,7 @@ def static_rows(block: Block) -> Iterator[Row]:
             yield from array_rows(here, source, OFFSETS, name, tile.offsets)
             yield from array_rows(here, source, COLUMNS, name, tile.columns)
             yield from array_rows(here, source, SENDERS, name, np.array([tile.senders], np.int32))
-            for column, values in tile.values.items():
+            for column, values in sorted(tile.values.items()):
                 yield from array_rows(here, source, VALUES, f"{name}/{column}", values)
     for edge_type, sends in block.sends.items():
         if LOOPS in sends:

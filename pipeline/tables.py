@@ -29,8 +29,6 @@ def read_table(spark: SparkSession, path: str, format: str | None = None) -> Dat
 
     The format is taken from the names of the files if it is not given.
     """
-    from pyspark.errors import PySparkException
-
     format = format or find_format(path)
     if format not in FORMATS:
         raise StorageError(f"{path}: unknown format {format!r}; {nearest(format, FORMATS)}")
@@ -41,8 +39,8 @@ def read_table(spark: SparkSession, path: str, format: str | None = None) -> Dat
     try:
         table = reader.load(path)
         columns = table.columns
-    except PySparkException as error:
-        if "PATH_NOT_FOUND" in str(error.getCondition()):
+    except Exception as error:  # of Java, of py4j, of PySpark: whatever cannot be read has its own
+        if "[PATH_NOT_FOUND]" in str(error):
             raise StorageError(f"{path}: no such file or directory") from error
         raise StorageError(f"{path}: cannot be read as {format}: {first_line(error)}") from error
     if not columns:
@@ -52,13 +50,13 @@ def read_table(spark: SparkSession, path: str, format: str | None = None) -> Dat
 
 def find_format(path: str) -> str:
     """The format of a table by the names of its files."""
-    files = [file.path for file in _look(path)] or [path]
-    if any("/_delta_log/" in file for file in files):
+    seen = [file.path for file in _look(path)]
+    if any("/_delta_log/" in file for file in seen):
         return "delta"
     for format, endings in ENDINGS.items():
-        if any(file.endswith(endings) for file in files):
+        if any(file.endswith(endings) for file in seen or [path]):
             return format
-    if files == [path]:
+    if not seen:
         return "parquet"  # not to be seen from here; Spark knows more file systems
     raise StorageError(f"{path}: the name does not tell the format; give it, one of {', '.join(FORMATS)}")
 
@@ -84,7 +82,7 @@ def _look(path: str) -> list[fs.FileInfo]:
     files = [file for file in inside if file.type == fs.FileType.File and not _hidden(file.path[len(inner) :])]
     if not files:
         raise StorageError(f"{path}: the directory holds no data files")
-    return files
+    return sorted(files, key=lambda file: file.path)
 
 
 def _hidden(path: str) -> bool:
@@ -94,21 +92,32 @@ def _hidden(path: str) -> bool:
 
 def _check_content(path: str, files: list[fs.FileInfo], format: str) -> None:
     """A file that is not what its name says would give a Java stack trace, or a table of garbage."""
-    if format == "delta":
+    if format == "delta" or len(files) > MOST_FILES:
         return
     filesystem, _ = storage.locate(path)
-    for file in files:
+
+    def complaint(file: fs.FileInfo) -> str | None:
         try:
-            with filesystem.open_input_stream(file.path, compression=None) as stream:
+            with filesystem.open_input_file(file.path) as stream:
                 start = stream.read(4)
-        except PermissionError as error:
-            raise StorageError(f"{path}: no permission to read {file.base_name}") from error
+                stream.seek(max(0, file.size - 4))
+                end = stream.read(4)
+        except PermissionError:
+            return f"no permission to read {file.base_name}"
         if format == "parquet" and start != b"PAR1":
-            raise StorageError(f"{path}: {file.base_name} is not a Parquet file")
+            return f"{file.base_name} is not a Parquet file"
+        if format == "parquet" and end != b"PAR1":
+            return f"{file.base_name} is a Parquet file whose end is missing"
         if format == "csv" and start == b"PAR1":
-            raise StorageError(f"{path}: {file.base_name} is a Parquet file, not CSV")
+            return f"{file.base_name} is a Parquet file, not CSV"
         if format == "csv" and not start:
-            raise StorageError(f"{path}: {file.base_name} is empty, without a header line")
+            return f"{file.base_name} is empty, without a header line"
+        return None
+
+    with ThreadPoolExecutor(16) as pool:
+        for found in pool.map(complaint, files):
+            if found:
+                raise StorageError(f"{path}: {found}")
 
 
 # ---- Parquet without the JVM

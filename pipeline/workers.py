@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.errors import DataError, StorageError
+from pipeline.errors import DataError, GraphsweepError, StorageError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -38,11 +38,11 @@ def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterat
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """What went wrong in a worker or in Spark's reader, without the Java stack trace."""
-    from pyspark.errors import PySparkException
-
     try:
         yield
-    except PySparkException as error:
+    except GraphsweepError:
+        raise
+    except Exception as error:  # of Java, of py4j or of PySpark
         text = str(error)
         ours = re.search(r"pipeline\.errors\.(DataError|StorageError): (.*)", text)
         if ours:
@@ -53,8 +53,10 @@ def readable_errors() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Of what Spark says, the part for people."""
-    return str(error).strip().partition("\n")[0]
+    """Of what Spark says, the part for people: the line with the name of the error, if it has one."""
+    text = str(error)
+    named = re.search(r"\[[A-Z][A-Z0-9_.]+\] .*", text)
+    return named[0] if named else text.strip().partition("\n")[0]
 
 
 def ask_workers(spark: SparkSession, question: Callable[[], list[bool]]) -> list[list[bool]]:

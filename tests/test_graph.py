@@ -1,0 +1,234 @@
+"""Graphs from DataFrames and files: which columns, and what is said of tables that cannot be used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import DataError, StorageError
+from pipeline.graph import Graph
+from pipeline.layout import Value
+from pipeline.tables import find_format, parquet_pieces, read_piece, read_table
+from tests.graphs import mixed
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@pytest.fixture(scope="module")
+def nodes(spark: SparkSession) -> DataFrame:
+    return spark.sql("select id, array(1.0f) x, cast(id as int) age, 'a' name, current_date() day from range(3)")
+
+
+@pytest.fixture(scope="module")
+def edges(spark: SparkSession) -> DataFrame:
+    return spark.sql("select id src, id dst, 1.5d weight, array(id) kinds, '12' text from range(3)")
+
+
+# ---- columns
+
+
+def test_the_usual_columns(nodes: DataFrame, edges: DataFrame) -> None:
+    graph = Graph(nodes, edges)
+    assert graph.node_layout.columns == ("id", "x")
+    assert graph.node_layout.values == (Value("x", ("x",), array=True),)
+    assert graph.edge_layout.columns == ("src", "dst")
+    assert graph.id_type == "bigint"
+
+
+def test_all_kinds_of_columns(nodes: DataFrame, edges: DataFrame) -> None:
+    graph = Graph(
+        nodes, edges, features={"a": ["age", "id"], "b": "x", "c": "age"}, edge_features=["weight", "kinds"], id="age"
+    )
+    assert graph.node_layout.values == (Value("a", ("age", "id")), Value("b", ("x",), array=True), Value("c", ("age",)))
+    assert graph.edge_layout.values == (Value("weight", ("weight",)), Value("kinds", ("kinds",), array=True))
+    assert graph.id_type == "int"
+    assert graph.describe()["columns"]["nodes"] == {
+        "ids": ["age"],
+        "values": {"a": ["age", "id"], "b": ["x"], "c": ["age"]},
+    }
+
+
+def test_a_graphframe_stands_for_both(nodes: DataFrame, edges: DataFrame) -> None:
+    class Frame:
+        def __init__(self) -> None:
+            self.vertices = nodes
+            self.edges = edges
+
+    graph = Graph(Frame(), features=["age", "id"])
+    assert (graph.nodes, graph.edges) == (nodes, edges)
+    with pytest.raises(DataError, match="a node table and an edge table, or one GraphFrame"):
+        Graph(nodes)
+
+
+UNUSABLE = [
+    ({"id": "idd"}, r"nodes has no column 'idd'; did you mean 'id'\? \(id, x, age, name, day exist\)"),
+    ({"features": ["age", "agge"]}, r"nodes has no column 'agge'; did you mean 'age'"),
+    ({"id": "day"}, r"nodes\.day is date; ids may be integers up to 64 bits, or strings"),
+    ({"id": "name"}, r"nodes\.name is string but edges\.src is bigint; ids must be integers in both tables, or text"),
+    ({"src": "text"}, r"edges\.text is string but edges\.dst is bigint"),
+    ({"features": "day"}, r"nodes\.day is date; values must be numbers or arrays of numbers"),
+    ({"features": "name"}, r"nodes\.name is string \(for example 'a'\); values must be numbers"),
+    ({"edge_features": "text"}, r"edges\.text is string; values must be numbers"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), UNUSABLE)
+def test_unusable_columns(nodes: DataFrame, edges: DataFrame, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        Graph(nodes, edges, **options)
+
+
+def test_vectors_of_spark_ml(spark: SparkSession, edges: DataFrame) -> None:
+    from pyspark.ml.linalg import Vectors
+
+    nodes = spark.createDataFrame([(1, Vectors.dense(1.0, 2.0))], ["id", "x"])
+    with pytest.raises(DataError, match=r"nodes\.x is vector; .*vector_to_array makes an array of it"):
+        Graph(nodes, edges)
+
+
+def test_two_columns_of_one_name(spark: SparkSession, edges: DataFrame) -> None:
+    with pytest.raises(DataError, match="nodes has more than one column named 'x'; rename or drop one of them"):
+        Graph(spark.sql("select 1 id, 2 x, 3 x"), edges)
+
+
+# ---- files
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    graph = mixed()
+    pq.write_table(graph.nodes, tmp_path / "nodes.parquet")
+    pq.write_table(graph.edges, tmp_path / "edges.parquet")
+    pa.csv.write_csv(graph.edges.select(["src", "dst", "weight"]), tmp_path / "edges.csv")
+    return tmp_path
+
+
+def test_formats_by_name(files: Path) -> None:
+    (files / "dir").mkdir()
+    (files / "dir" / "_SUCCESS").touch()
+    (files / "dir" / "part-0.csv").write_text("a\n1\n")
+    (files / "delta" / "_delta_log").mkdir(parents=True)
+    (files / "delta" / "_delta_log" / "0.json").touch()
+    (files / "delta" / "part-0.parquet").touch()
+    for name, format in {"nodes.parquet": "parquet", "edges.csv": "csv", "dir": "csv", "delta": "delta"}.items():
+        assert find_format(str(files / name)) == format
+    assert find_format("hdfs://elsewhere/table") == "parquet"
+    (files / "table.txt").touch()
+    with pytest.raises(
+        StorageError, match=r"table.txt: the name does not tell the format; give it, one of parquet, csv"
+    ):
+        find_format(str(files / "table.txt"))
+
+
+def test_parquet_and_csv(spark: SparkSession, files: Path) -> None:
+    graph = Graph.read(spark, f"{files}/nodes.parquet", f"{files}/edges.csv", edge_features="weight")
+    assert graph.edges.count() == 3000
+    assert dict(graph.edges.dtypes)["src"] == "bigint"
+    assert graph.describe()["sources"] == {
+        "nodes": {"path": f"{files}/nodes.parquet", "format": "parquet"},
+        "edges": {"path": f"{files}/edges.csv", "format": "csv"},
+    }
+    named = Graph.read(spark, f"{files}/nodes.parquet", f"{files}/edges.csv", "parquet", "csv")
+    assert named.sources == graph.sources
+
+
+def test_text_in_a_column_of_numbers(spark: SparkSession, files: Path) -> None:
+    (files / "edges.csv").write_text("src,dst,weight\n1,2,0.5\n1,3,heavy\n")
+    with pytest.raises(DataError, match=r"edges\.weight is string \(for example 'heavy'\); values must be numbers"):
+        Graph.read(spark, f"{files}/nodes.parquet", f"{files}/edges.csv", edge_features="weight")
+
+
+def empty_directory(path: Path) -> None:
+    path.mkdir()
+    (path / "_SUCCESS").touch()
+
+
+def not_parquet(path: Path) -> None:
+    path.write_text("id,x\n1,2\n")
+
+
+def half_a_parquet(path: Path) -> None:
+    pq.write_table(mixed().nodes, path)
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def garbage_in_parquet(path: Path) -> None:
+    path.write_bytes(b"PAR1 garbage PAR1")
+
+
+UNREADABLE = [
+    ("table.parquet", lambda path: None, r"table\.parquet: no such file or directory"),
+    ("table.csv", lambda path: None, r"table\.csv: no such file or directory"),
+    ("table", empty_directory, "table: the directory holds no data files"),
+    ("table.parquet", not_parquet, r"table\.parquet: table\.parquet is not a Parquet file"),
+    ("table.parquet", half_a_parquet, r"table\.parquet is a Parquet file whose end is missing"),
+    ("table.parquet", garbage_in_parquet, r"table\.parquet: cannot be read as parquet: "),
+    ("table.csv", lambda path: pq.write_table(mixed().nodes, path), r"table\.csv is a Parquet file, not CSV"),
+    ("table.csv", lambda path: path.touch(), r"table\.csv is empty, without a header line"),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "words"), UNREADABLE)
+def test_unreadable_tables(spark: SparkSession, tmp_path: Path, name: str, make: Any, words: str) -> None:
+    make(tmp_path / name)
+    with pytest.raises(StorageError, match=words) as caught:
+        read_table(spark, str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_format(spark: SparkSession, files: Path) -> None:
+    with pytest.raises(StorageError, match=r"unknown format 'parket'; did you mean 'parquet'\?"):
+        read_table(spark, f"{files}/nodes.parquet", "parket")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_no_permission(spark: SparkSession, files: Path) -> None:
+    (files / "nodes.parquet").chmod(0)
+    with pytest.raises(StorageError, match=r"no permission to read nodes\.parquet"):
+        read_table(spark, f"{files}/nodes.parquet")
+
+
+# ---- pieces
+
+
+def test_pieces_are_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.tables.PIECE_BYTES", 20_000)
+    edges = mixed().edges
+    (tmp_path / "table").mkdir()
+    pq.write_table(edges.slice(0, 2000), tmp_path / "table" / "a.parquet", row_group_size=300)
+    pq.write_table(edges.slice(2000), tmp_path / "table" / "b.parquet")
+    columns = ("dst", "src", "dst", "attr")
+    pieces = parquet_pieces(str(tmp_path / "table"), columns)
+    assert pieces is not None
+    assert len(pieces) == 3
+    assert sum(piece.rows for piece in pieces) == 3000
+    batches = [batch for piece in pieces for batch in read_piece(piece, columns)]
+    read = pa.Table.from_batches(batches)
+    assert [column.to_pylist() for column in read.columns] == [edges[name].to_pylist() for name in columns]
+
+
+def decimals(table: pa.Table) -> pa.Table:
+    return table.set_column(2, "weight", table["weight"].cast(pa.decimal128(10, 2)))
+
+
+def test_only_spark_reads_what_is_not_plain(tmp_path: Path) -> None:
+    """Columns in the names of directories, types that NumPy and Spark make numbers of in different ways, mixtures."""
+    edges = mixed().edges
+    pq.write_table(edges, tmp_path / "plain.parquet")
+    assert parquet_pieces(str(tmp_path / "plain.parquet"), edges.column_names)
+    pq.write_table(decimals(edges), tmp_path / "decimals.parquet")
+    assert parquet_pieces(str(tmp_path / "decimals.parquet"), ["weight"]) is None
+    assert parquet_pieces(str(tmp_path), ["weight"]) is None
+    assert parquet_pieces(str(tmp_path), ["src"]) is not None
+    assert parquet_pieces(str(tmp_path), ["not there"]) is None
+    assert parquet_pieces(str(tmp_path / "no table"), ["src"]) is None
+    (tmp_path / "dirs" / "day=1").mkdir(parents=True)
+    pq.write_table(edges, tmp_path / "dirs" / "day=1" / "plain.parquet")
+    assert parquet_pieces(str(tmp_path / "dirs"), ["src"]) is None
