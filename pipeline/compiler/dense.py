@@ -72,9 +72,7 @@ def execute_dense(
     return [array.reshape(tile.edges, value.width) for array, value in zip(arrays, program.dense, strict=True)]
 
 
-def _leaf(
-    value: Value, tile: Tile, dst: Array, payload: FloatArray, read: Read, offsets: Mapping[int, int]
-) -> Array:
+def _leaf(value: Value, tile: Tile, dst: Array, payload: FloatArray, read: Read, offsets: Mapping[int, int]) -> Array:
     """(edges, *shape) of what the chunk's edges read."""
     if value.op == "src":
         start = offsets[value.inputs[0].id]

@@ -143,7 +143,9 @@ class Expression:
                 return None
             names.append(self.write(operand, source))
         numbers = {
-            key: self.writer.constant(number) for key, number in value.attributes.items() if isinstance(number, float)
+            key: self.writer.constant(number)
+            for key, number in value.attributes.items()
+            if isinstance(number, (int, float))
         }
         return template(value).format(*names, **numbers)
 
@@ -282,4 +284,3 @@ def _product(sizes: list[int]) -> int:
     for size in sizes:
         product *= size
     return product
-

@@ -107,7 +107,7 @@ class CompiledReduction:
             # a softmax of nothing but -inf is 0 / 0, as in PyG; `total` counts those edges
             total[(accumulator.top == -np.inf) & (total > 0)] = np.nan
             result = out.reshape(shape)
-            result /= (_aligned(total, self._program.roots[0].shape, self.value.shape) + np.float32(1e-16))
+            result /= _aligned(total, self._program.roots[0].shape, self.value.shape) + np.float32(1e-16)
         return out.reshape(shape)
 
     # ---- inside
@@ -123,9 +123,7 @@ class CompiledReduction:
         results = [accumulator.out]
         if accumulator.top is not None and accumulator.total is not None:
             results += [accumulator.top, accumulator.total]
-        self._tile(
-            *map(_frozen, arrays), 1, *map(_frozen, [*local, *columns, *dense]), *self._loop_weights, *results
-        )
+        self._tile(*map(_frozen, arrays), 1, *map(_frozen, [*local, *columns, *dense]), *self._loop_weights, *results)
 
     def _rows(self, value: Value, nodes: int, read: Read) -> FloatArray:
         if value.is_node:

@@ -62,9 +62,7 @@ class Writer:
     def depth(self, needed: Iterable[str]) -> int:
         """The outermost scope in which all these variables exist."""
         wanted = set(needed)
-        return max(
-            (depth for depth, scope in enumerate(self.stack) if depth == 0 or wanted & scope.defines), default=0
-        )
+        return max((depth for depth, scope in enumerate(self.stack) if depth == 0 or wanted & scope.defines), default=0)
 
     @contextmanager
     def at(self, depth: int) -> Iterator[Scope]:
