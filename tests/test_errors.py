@@ -194,7 +194,7 @@ BAD_COLUMNS = {
         nodes(name=pa.array(list("abc"))),
         edges(),
         ["--features", "name"],
-        "nodes.name is string; values must be numbers or arrays of numbers",
+        "nodes.name is string (for example 'a'); values must be numbers or arrays of numbers",
     ),
     "an array among numbers": (
         nodes(age=pa.array([1, 2, 3])),
@@ -258,7 +258,7 @@ def test_tables_that_cannot_be_read(spark, tmp_path):
         "missing.csv": "no such file or directory",
         "empty": "the directory holds no data files",
         "text.parquet": "text.parquet is not a Parquet file",
-        "cut.parquet": "a table cannot be read: ",
+        "cut.parquet": "cut.parquet is a Parquet file whose end is missing",
         "binary.csv": "binary.csv is a Parquet file, not CSV",
         "nothing.csv": "nothing.csv is empty, without a header line",
         "other": "the name does not tell the format; give it, one of parquet, csv, delta",
