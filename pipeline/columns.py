@@ -13,7 +13,7 @@ DST = "dst"
 
 # rows that travel: a chunk of at most CHUNK_BYTES of one array
 TARGET = "target"  # int: the block that the row belongs to
-SOURCE = "source"  # int: the block at the other end (a tile's source, a send list's receiver; LOOPS), else the block itself
+SOURCE = "source"  # int: the block at the other end of a tile or a send list, or LOOPS; else the block itself
 KIND = "kind"  # string: what the array is, see blocks.py
 NAME = "name"  # string: which one, e.g. a column's name
 DTYPE = "dtype"  # string: NumPy's name of the element type, little-endian, e.g. "<f4"
