@@ -52,6 +52,28 @@ def test_what_is_made_of_parameters_is_a_weight():
     assert constants == {1.25}
 
 
+class Explicit(nn.Module):
+    """Says float32 wherever it can, and keeps a matrix that is no buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.fixed = torch.randn(16, 4)
+
+    def forward(self, x, edge_index):
+        total = torch.zeros(x.size(0), 4, dtype=torch.float32)
+        return total.index_add_(0, edge_index[1], x.float().mm(self.fixed)[edge_index[0]])
+
+
+def test_a_module_that_insists_on_float32():
+    net = Explicit().eval()
+    program, weights, _ = import_module(net, features=16)
+    nodes, src, dst = GRAPHS["random"]
+    x = np.random.default_rng(0).normal(size=(nodes, 16)).astype(np.float32)
+    expected = net(torch.from_numpy(x), torch.tensor([src, dst])).numpy()
+    found = interpret(program, weights, GraphArrays.single(src, dst, x))["embedding"]
+    np.testing.assert_allclose(found, expected, atol=1e-4)  # the module itself rounds to float32 here
+
+
 def test_what_is_made_twice_is_one_weight():
     class Twice(nn.Module):
         def __init__(self):

@@ -219,6 +219,8 @@ class Lanes(nn.Module):
             torch.stack([a, b, c], dim=-1).amax(-1), torch.stack([a, b]).mean(0), self.inner(h.view(-1, 4, 4)).sum(1),
             h.view(-1, 4, 4).permute(0, 2, 1).reshape(-1, 16),
             h.view(-1, 4, 4) @ h.view(-1, 4, 4)[:, :, :1].expand(-1, 4, 2),
+            (self.inner.weight @ a.t()).t(), torch.matmul(self.inner.weight, h.view(-1, 4, 4)),
+            torch.add(c[:, 1:], self.factor, alpha=0.5),
             h.std(dim=1, keepdim=True), h.var(-1, unbiased=False).view(-1, 1), h.norm(dim=1).unsqueeze(1),
             h.norm(p=1, dim=-1, keepdim=True), torch.logsumexp(h, 1, keepdim=True), h.max(dim=1)[0][:, None],
             h.argmax(dim=1, keepdim=True), h.min(1, keepdim=True).values, F.cosine_similarity(a, b)[:, None],
