@@ -11,10 +11,9 @@ Knows nothing of Spark: prepare.py moves the rows through shuffles, `blocks_from
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +21,12 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import tiles
-from pipeline.blocks import LOOPS, Block, FloatArray, IntArray, LongArray, Tile
+from pipeline.blocks import LOOPS, Block, IntArray, LongArray, Tile
 from pipeline.checks import EXAMPLES, Finding, merge, refuse, spell
-from pipeline.errors import DataError
 from pipeline.kernels.hash import positions
 from pipeline.layout import Columned, Layout, TextHash, arrow_types, check_id_types, edge_layout, node_layout, text_keys
 from pipeline.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack
+from pipeline.records import edges_of, nodes_of, split_values
 from pipeline.rows import KINDS, Row, array_rows, block_from_rows, digest, join, send_rows, static_rows
 from pipeline.schema import EDGE, NODE, GraphSchema
 
@@ -72,8 +71,8 @@ def build(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
         elif row.kind == FINDING:
             yield row
     findings: list[Finding] = []
-    keys, block = _nodes(index, packed[plan.nodes.type], plan.nodes, findings)
-    widths, edges = _edges(index, packed[plan.edges.type], plan.edges)
+    keys, block = nodes_of(index, packed[plan.nodes.type], plan.nodes, findings)
+    widths, edges = edges_of(index, packed[plan.edges.type], plan.edges)
 
     dst = positions(edges.dst, keys)
     known = dst >= 0
@@ -82,7 +81,7 @@ def build(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     requests: dict[int, LongArray] = {}
     sends = {}
     for source, tile, wanted in tiles.make_tiles(dst[known], edges.where(known), len(keys), plan.blocks):
-        here[source] = dataclasses.replace(tile, values=_named(tile.values[""], plan.edges, widths))
+        here[source] = dataclasses.replace(tile, values=split_values(tile.values[""], plan.edges, widths))
         if source == LOOPS:
             sends[LOOPS] = tile.rows
         else:
@@ -206,72 +205,6 @@ def texts_of(texts: pa.Array, keys: Sequence[int], layout: Layout) -> dict[int, 
     found = np.isin(layout.text_hash(texts, layout.seed), keys)
     named = texts.filter(pa.array(found)).unique()
     return dict(zip(layout.text_hash(named, layout.seed).tolist(), named.to_pylist(), strict=True))
-
-
-# ---- parts of build
-
-
-def _nodes(index: int, packed: Sequence[Packed], layout: Layout, findings: list[Finding]) -> tuple[LongArray, Block]:
-    """Keys, ids and features in local order."""
-    arrived = np.concatenate([np.empty(0, np.int64), *(part.keys for part in packed)])
-    order = np.argsort(arrived)
-    keys = arrived[order]
-    ids = pa.array(keys)
-    if layout.text:
-        ids = pa.concat_arrays([pa.array([], pa.string()), *(part.texts for part in packed)]).take(pa.array(order))
-    findings += _repeated(keys, ids, layout)
-
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    widths = _widths(packed, layout)
-    features = {
-        value.name: np.zeros((len(keys), width), np.float32) for value, width in zip(layout.values, widths, strict=True)
-    }
-    ends = itertools.accumulate((len(part.keys) for part in packed), initial=0)
-    for part, start in zip(packed, ends, strict=False):
-        if part.widths == widths:
-            for name, matrix in _named(part.matrix, layout, widths).items():
-                features[name][place[start : start + len(part.keys)]] = matrix
-    return keys, Block(index, {layout.type: ids}, {layout.type: features}, {}, {})
-
-
-def _edges(index: int, packed: Sequence[Packed], layout: Layout) -> tuple[tuple[int, ...], tiles.Edges]:
-    widths = _widths(packed, layout)
-    packed = [part for part in packed if part.widths == widths]
-    count = sum(len(part.keys) for part in packed)
-    if count >= 1 << 31:
-        raise DataError(f"block {index} has {count} edges, more than 2^31 - 1; prepare with more blocks")
-    return widths, tiles.Edges(
-        np.concatenate([np.empty(0, np.int64), *(part.keys for part in packed)]),
-        np.concatenate([np.empty(0, np.int64), *(part.sources for part in packed if part.sources is not None)]),
-        np.concatenate([np.empty((0, sum(widths)), np.float32), *(part.matrix for part in packed)]),
-    )
-
-
-def _widths(packed: Sequence[Packed], layout: Layout) -> tuple[int, ...]:
-    """Width of each value. If parts differ, the map side has told and prepare is going to fail: any will do."""
-    unseen = tuple(0 if value.array else len(value.columns) for value in layout.values)
-    return max((part.widths for part in packed), default=unseen)
-
-
-def _named(matrix: FloatArray, layout: Layout, widths: Sequence[int]) -> Mapping[str, FloatArray]:
-    ends = itertools.accumulate(widths)
-    return {
-        value.name: matrix[:, end - width : end] for value, width, end in zip(layout.values, widths, ends, strict=True)
-    }
-
-
-def _repeated(keys: LongArray, ids: pa.Array, layout: Layout) -> Iterator[Finding]:
-    """Keys that occur more than once: the same id again, or another text with the same hash."""
-    again = np.flatnonzero(keys[1:] == keys[:-1])
-    same: dict[int, list[int | str]] = defaultdict(list)
-    for at in np.union1d(again, again + 1).tolist():
-        same[int(keys[at])].append(ids[at].as_py())
-    duplicate = {name for names in same.values() for name, count in Counter(names).items() if count > 1}
-    collision = {name for names in same.values() for name in names if len(set(names)) > 1}
-    for what, names in (("duplicate", duplicate), ("collision", collision)):
-        if names:
-            yield Finding(layout.table, layout.keys[0], what, len(names), tuple(sorted(names)[:EXAMPLES]))
 
 
 def _dangling(plan: Plan, side: int, keys: LongArray) -> Finding:

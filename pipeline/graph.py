@@ -78,7 +78,7 @@ class Graph:
         self.node_layout = node_layout(node_types, id, features, partial(_no_number, nodes))
         self.edge_layout = edge_layout(edge_types, src, dst, edge_features, undirected, partial(_no_number, edges))
         check_id_types(self.node_layout, self.edge_layout, node_types, edge_types)
-        self.id_type = node_types[id]
+        self.id_type = "string" if self.node_layout.text else node_types[id]
 
     @staticmethod
     def read(

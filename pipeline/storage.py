@@ -14,6 +14,7 @@ import json
 import os
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ def write_rows(path: str, index: int, file: str, rows: Iterable[Row]) -> int:
             for batch in to_batches(rows):
                 writer.write_table(pa.Table.from_batches([batch]).remove_column(0), row_group_size=len(batch))
     except BaseException:
-        filesystem.delete_file(temporary)
+        with suppress(OSError):  # an object that was never closed is not there
+            filesystem.delete_file(temporary)
         raise
     if local:
         filesystem.move(temporary, f"{directory}/{file}.parquet")
@@ -85,10 +87,15 @@ def read_rows(path: str, index: int, kinds: Collection[str] = KINDS) -> Iterator
     for info in sorted(infos, key=lambda info: info.base_name):
         if not info.base_name.endswith(".parquet") or info.base_name.startswith((".", "_")):
             continue
-        with filesystem.open_input_file(info.path) as stream:
-            file = pq.ParquetFile(stream)
-            groups = [group for group in range(file.num_row_groups) if _holds(file.metadata.row_group(group), kinds)]
-            table = file.read_row_groups(groups, columns=list(ROW_COLUMNS[1:]), use_threads=False)
+        try:
+            with filesystem.open_input_file(info.path) as stream:
+                file = pq.ParquetFile(stream)
+                groups = [
+                    group for group in range(file.num_row_groups) if _holds(file.metadata.row_group(group), kinds)
+                ]
+                table = file.read_row_groups(groups, columns=list(ROW_COLUMNS[1:]), use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"{path}: {info.base_name} of block {index} is damaged: {error}") from error
         for batch in table.to_batches():
             target = pa.array(np.full(len(batch), index, np.int32))
             columns = [target, *(batch.column(name) for name in ROW_COLUMNS[1:])]

@@ -230,6 +230,14 @@ def test_a_missing_block(tmp_path: Path) -> None:
         read_block(str(tmp_path), 4)
 
 
+def test_a_damaged_block(tmp_path: Path) -> None:
+    write(tmp_path, built("mixed")[0])
+    file = tmp_path / "blocks" / "target=0" / "sends.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(StorageError, match=r"sends\.parquet of block 0 is damaged"):
+        read_block(str(tmp_path), 0)
+
+
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_paths_and_uris(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     block = built("mixed")[0]
