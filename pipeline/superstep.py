@@ -85,9 +85,7 @@ def tiles_for(reduction: CompiledReduction, block: Block) -> list[tuple[int, Til
     part = reduction.edges.part
     tiles = block.tiles.get(reduction.edges.type, {})
     return [
-        (source, tiles[source])
-        for source in sorted(tiles)
-        if part == ALL or (source == LOOPS) == (part == LOOPS_PART)
+        (source, tiles[source]) for source in sorted(tiles) if part == ALL or (source == LOOPS) == (part == LOOPS_PART)
     ]
 
 

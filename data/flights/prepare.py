@@ -105,7 +105,8 @@ def features(airports: pd.DataFrame, routes: pd.DataFrame) -> pd.DataFrame:
     x["routes"] = leaving.size()
     x["destinations"] = leaving.dst.nunique()
     x["carriers"] = leaving.carrier.nunique()
-    x["distance_mean"] = leaving.distance.mean().round(1)
+    # in float64: pandas 2 and 3 add float32 in different ways
+    x["distance_mean"] = routes.distance.astype("float64").groupby(routes.src).mean().round(1)
     x["distance_max"] = leaving.distance.max()
     for carrier, flown in routes.groupby("carrier"):
         x[f"share_{carrier}"] = (flown.groupby("src").size() / x.routes).round(4)
