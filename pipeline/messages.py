@@ -39,6 +39,9 @@ def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
     before = log.level
     log.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     log.addHandler(handler)
+    silence = logging.NullHandler()
+    if not verbose:  # py4j tells the root logger about broken connections: an interrupt would be pages
+        logging.getLogger().addHandler(silence)
     try:
         with warnings.catch_warnings():
             if not verbose:  # what libraries have to tell each other
@@ -48,7 +51,7 @@ def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
     except typer.Exit:
         raise
     except KeyboardInterrupt:
-        typer.echo("graphsweep: interrupted; nothing was written", err=True)
+        typer.echo("graphsweep: interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
         said = say(error)
@@ -59,6 +62,7 @@ def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
         raise typer.Exit(said.code if said else FAILED) from None
     finally:
         log.removeHandler(handler)
+        logging.getLogger().removeHandler(silence)
         log.setLevel(before)
 
 

@@ -95,14 +95,15 @@ class Verification:
 
     def __str__(self) -> str:
         lines = [
-            f"recomputed {self.recomputed:,} nodes in float64 from the raw tables: {self.hops} hops, "
-            f"{self.nodes:,} nodes and {self.edges:,} edges touched, {self.seconds:.1f} s",
+            f"recomputed {self.recomputed:,} of {self.recomputed + len(self.too_large):,} sampled nodes in float64 "
+            f"from the raw tables: {self.hops} hops, {self.nodes:,} nodes and {self.edges:,} edges touched, "
+            f"{self.seconds:.1f} s",
             *map(str, self.outputs),
         ]
         if self.too_large:
             lines.append(
                 f"not recomputed: {len(self.too_large):,} nodes (first: {', '.join(map(str, self.too_large[:3]))}) "
-                f"that more than {self.limit:,} edges lead to; a higher limit includes them"
+                f"that more than {self.limit:,} edges lead to; a higher limit (--limit) includes them"
             )
         if self.rows != self.expected_rows:
             lines.append(f"the scores have {self.rows:,} rows, the graph has {self.expected_rows:,} nodes")

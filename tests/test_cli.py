@@ -158,7 +158,7 @@ def test_explain_starts_no_jvm(prepared, model):
 
 def test_verify_passes(spark, prepared, model, scores):
     result = done("verify", "--graph", prepared, "--model", model, "--output", scores, "--sample", 20, "--seed", 5)
-    assert re.search(r"recomputed 20 nodes in float64 from the raw tables: 2 hops", result.stdout)
+    assert re.search(r"recomputed 20 of 20 sampled nodes in float64 from the raw tables: 2 hops", result.stdout)
     assert result.stdout.endswith("PASS\n")
 
 

@@ -479,7 +479,7 @@ def test_interrupted(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_settings", stop)
-    assert "interrupted; nothing was written" in refused("explain", "--graph", "g", "--model", "m", code=130)
+    assert refused("explain", "--graph", "g", "--model", "m", code=130) == "graphsweep: interrupted\n"
 
 
 @pytest.mark.parametrize("kind", [DataError, FormulaError, ModelError, SettingError])

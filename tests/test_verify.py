@@ -196,6 +196,7 @@ def test_neighbourhoods_beyond_the_limit_are_left_out_and_told(spark):
     hub = int(arrays()[0][4])
     assert found.too_large == (hub,)
     assert found.recomputed == NODES - 1
+    assert f"recomputed {NODES - 1} of {NODES} sampled nodes" in str(found)
     assert f"not recomputed: 1 nodes (first: {hub}) that more than 30 edges lead to" in str(found)
 
 
