@@ -5,6 +5,7 @@ Comes in: a model and a prepared graph's manifest. Goes out: text. Starts no wor
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,7 +43,8 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
     for phase in step.phases:
         computed = [value for value in phase.nodes if value.op not in ("input", "fill")]
         if computed:
-            lines.append("  nodes   " + ", ".join(_say(value, numbers) for value in computed))
+            text = ", ".join(map(_operation, computed))
+            lines += textwrap.wrap(text, 100, initial_indent="  nodes   ", subsequent_indent=" " * 10)
         lines += [f"  edges   {_say(entry, numbers)} over {edges_of(entry)}" for entry in phase.reductions]
     for shipment in step.ships:
         values = ", ".join(f"%{numbers[value.id]}{list(value.shape)}" for value in shipment.values)
@@ -57,6 +59,12 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         outputs = plan.program.outputs.items()
         lines.append("  gives   " + ", ".join(f"{name} = %{numbers[value.id]}" for name, value in outputs))
     return lines
+
+
+def _operation(value: Value) -> str:
+    if value.op == "matmul":
+        return f"matmul {value.inputs[0].shape[-1]}→{value.shape[-1]}"
+    return value.op
 
 
 def _say(value: Value, numbers: Mapping[int, int]) -> str:

@@ -1,0 +1,63 @@
+"""`explain`: readable, complete, and without Spark."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline import Graph, explain, prepare
+from pipeline.errors import ModelError
+from pipeline.graph import PreparedGraph
+from pipeline.settings import Settings
+from tests.formulas import build
+from tests.whole import whole
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="module")
+def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
+    graph = whole("mixed")
+    nodes, edges = (spark.createDataFrame(table) for table in (graph.nodes(), graph.edges()))
+    return prepare(Graph(nodes, edges), str(tmp_path_factory.mktemp("graphs") / "mixed"), blocks=3)
+
+
+def test_it_says_what_a_run_would_do(prepared: PreparedGraph) -> None:
+    said = explain(prepared, build("sage"), Settings(tier="distributed"))
+    rows = sum(prepared.manifest["per_block"]["payload_rows_in"])
+    loops = sum(prepared.manifest["per_block"]["payload_rows_loops"])
+    assert "200 nodes, 1,500 edges" in said
+    assert "3 blocks" in said
+    assert "reads nodes.x (6); gives embedding (4)" in said
+    assert "tier     distributed: asked for; the whole run needs about" in said
+    assert [line for line in said.splitlines() if line.startswith("superstep")] == [f"superstep {n}" for n in range(3)]
+    assert f"6 lanes × {rows + loops:,} rows" in said
+    assert f"4 lanes × {rows + loops:,} rows" in said
+    assert "keeps   5 lanes per node" in said
+    assert "matmul 6→4" in said
+    assert max(map(len, said.splitlines())) <= 130
+
+
+def test_a_model_that_does_not_fit_is_refused(prepared: PreparedGraph) -> None:
+    with pytest.raises(ModelError, match=r"reads edges\.weight"):
+        explain(prepared, build("gcn_weighted"))
+
+
+def test_no_spark_is_started(prepared: PreparedGraph, tmp_path: Path) -> None:
+    build("gat").save(str(tmp_path / "model"))
+    code = (
+        "import json, sys; from pipeline import explain; "
+        f"said = explain({prepared.path!r}, {str(tmp_path / 'model')!r}); "
+        "print(json.dumps([len(said), 'pyspark' in sys.modules, 'torch' in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    length, spark, torch = json.loads(done.stdout)
+    assert length > 300
+    assert not spark
+    assert not torch
