@@ -10,23 +10,13 @@ from collections.abc import Callable, Mapping
 
 from pipeline.compiler.edge_program import DENSE, LANE_REDUCTIONS, EdgeProgram, array_key
 from pipeline.compiler.index import ZERO_INDEX, Index, broadcast_index, join, split
+from pipeline.compiler.lane_reduction import folded_sum, folds, reduce_lanes
 from pipeline.compiler.scalar import SCALAR, template
 from pipeline.compiler.scope import Writer
 from pipeline.formula.operations import Shape
 from pipeline.formula.values import Value
 
 HEADS = 8  # as many outer positions are written out inside one loop over the last axis
-FOLD = 8  # float32 lanes of a vector (AVX)
-FOLDED = 64  # vectors of lanes that a sum may add up in written-out code
-
-START = {"lane_sum": "ZERO", "lane_mean": "ZERO", "lane_prod": "ONE", "lane_max": "-INFINITY", "lane_min": "INFINITY"}
-STEP = {
-    "lane_sum": "{0} + {1}",
-    "lane_mean": "{0} + {1}",
-    "lane_prod": "{0} * {1}",
-    "lane_max": SCALAR["maximum"],
-    "lane_min": SCALAR["minimum"],
-}
 
 
 class Expression:
@@ -123,7 +113,7 @@ class Expression:
         if axes is None:
             return None
         if value.op in LANE_REDUCTIONS:
-            return self._folded_sum(value, index) if _folds(value) else self._lane_reduction(value, axes)
+            return folded_sum(self, value, index) if folds(value) else reduce_lanes(self, value, axes)
         operand, attributes = value.inputs[0], value.attributes
         if value.op == "slice":
             axis = attributes["axis"]
@@ -162,66 +152,6 @@ class Expression:
             place -= operand.shape[axis]
         raise AssertionError("a lane beyond the joined rows")
 
-    def _lane_reduction(self, value: Value, axes: list[Index]) -> str:
-        operand = value.inputs[0]
-        reduced = value.attributes["axes"]
-        kept = iter(axes)
-        places: list[Index] = []
-        loops = []
-        for axis, size in enumerate(operand.shape):
-            if axis not in reduced:
-                places.append(next(kept))
-                continue
-            if value.attributes["keepdims"]:
-                next(kept)
-            places.append(ZERO_INDEX)
-            if size != 1:
-                loops.append((axis, size))
-        total = self.writer.fresh("t")
-        self.writer.line(f"{total} = {START[value.op]}")
-
-        def step(remaining: list[tuple[int, int]]) -> None:
-            if remaining:
-                (axis, size), *inner = remaining
-                variable = self.writer.fresh("r")
-                places[axis] = Index.loop(variable, size)
-                with self.writer.block(f"for {variable} in range({size}):", variable):
-                    step(inner)
-            else:
-                name = self.write(operand, join(places, operand.shape))
-                self.writer.line(f"{total} = {STEP[value.op].format(total, name)}")
-
-        step(loops)
-        if value.op == "lane_mean":
-            return f"{total} / {self.writer.constant(operand.width / value.width)}"
-        return total
-
-    def _folded_sum(self, value: Value, index: Index) -> str:
-        """A sum over the last lanes, in 8 partial sums that are one vector.
-
-        Floats are added in the order that is written, so a plain sum is a chain of scalar additions. Sums of 64 lanes
-        take 0.36 of the time of that, 4 sums of 16 lanes 0.68; 4 partial sums in scalars gain nothing.
-        """
-        operand = value.inputs[0]
-        lanes = operand.width // value.width
-        with self.writer.at(self.writer.depth([self.program.levels[value.id]])) as scope:
-            key = ("folded", value.id)
-            if key not in scope.names:
-                name = scope.names[key] = self.writer.array("m", FOLD * value.width)
-                variable = self.writer.fresh("c")
-                with self.writer.block(f"for {variable} in range(unit * {FOLD}):", variable):
-                    for head in range(value.width):
-                        place = Index.loop(variable, FOLD) + head * lanes
-                        terms = [self.write(operand, place + start) for start in range(0, lanes, FOLD)]
-                        partial = Index.loop(variable, FOLD) + head * FOLD
-                        self.writer.line(f"{name}[{partial}] = {' + '.join(terms)}")
-            name = scope.names[key]
-        parts = [f"{name}[{index * FOLD + part}]" for part in range(FOLD)]
-        while len(parts) > 1:
-            parts = [f"({a} + {b})" for a, b in zip(parts[::2], parts[1::2], strict=True)]
-        total = parts[0]
-        return total if value.op == "lane_sum" else f"{total} / {self.writer.constant(lanes)}"
-
     # ---- what is kept in an array
 
     def _scratch(self, value: Value) -> str:
@@ -256,16 +186,6 @@ class Expression:
 
             self.nest(operand.shape, False, copy)
             start += operand.shape[axis]
-
-
-def _folds(value: Value) -> bool:
-    """Whether a lane reduction is a sum of 16, 24, 32 … lanes that lie side by side."""
-    shape = value.inputs[0].shape
-    axes = sorted(value.attributes["axes"])
-    if value.op not in ("lane_sum", "lane_mean") or not axes or axes != list(range(axes[0], len(shape))):
-        return False
-    terms = value.inputs[0].width // FOLD
-    return shape[-1] % FOLD == 0 and terms >= 2 * value.width and terms <= FOLDED
 
 
 def loop(variable: str, lanes: int, heads: int) -> str:

@@ -10,7 +10,7 @@ from pipeline.formula import GraphArrays, Relation, Value, node_input, weight
 from pipeline.formula.values import apply, fill
 from pipeline.schema import NODE
 
-SHAPES = [(), (1,), (4,), (16,), (3, 1), (3, 4), (4, 16), (2, 3, 4), (10, 3)]
+SHAPES = [(), (1,), (4,), (16,), (3, 1), (3, 4), (4, 16), (2, 3, 4), (10, 3), (2, 176)]
 SMOOTH = ["tanh", "sigmoid", "sin", "cos", "erf", "neg", "abs", "relu", "expm1", "exp"]
 JOINED = ["add", "sub", "mul", "maximum", "minimum"]
 REDUCTIONS = ["sum", "max", "min", "softmax_sum", "softmax_sum_own"]
@@ -131,8 +131,7 @@ class Builder:
             other = apply("tanh", value) if self.rng.random() < 0.5 else self.leaf(value.shape)
             return apply("concat", value, other, axis=axis) if value.width <= 64 else value
         if choice == 9:
-            wide = value.reshape(1, *value.shape)
-            return apply("broadcast_to", wide, shape=(2, *value.shape)) if value.width <= 64 else value
+            return apply("broadcast_to", value, shape=(2, *value.shape)) if value.width <= 64 else value
         if choice == 10:
             indices = tuple(map(int, self.rng.integers(0, size, 3)))
             return apply("take", value, axis=axis, indices=indices)

@@ -102,7 +102,7 @@ def test_every_operation_has_a_way():
     assert set(ROW) == set(ROW_VALUES)
 
 
-@pytest.mark.parametrize("lanes", [16, 24, 40, 64, 65])
+@pytest.mark.parametrize("lanes", [24, 64, 65, 264])
 @pytest.mark.parametrize("op", ["lane_sum", "lane_mean"])
 def test_folded_sums(lanes, op):
     """Sums over many lanes go by vectors; the heads they belong to stay apart."""
