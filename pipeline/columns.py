@@ -26,5 +26,5 @@ ROW_DDL = (
     f"{TARGET} int, {SOURCE} int, {KIND} string, {NAME} string, {DTYPE} string, {WIDTH} int, {PART} int, {DATA} binary"
 )
 
-# 1 MB chunks are the fastest through the JVM: 200-270 MB/s, where rows of 8-100 MB are much slower (design §7).
+# 1 MB chunks are the fastest through the JVM: 200-270 MB/s, where rows of 8-100 MB are much slower.
 CHUNK_BYTES = 1 << 20

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 # 131 072 nodes: what tiles read of 64 float32 features is 32 MB, and mostly stays in cache (0.56 s instead of 1.1 s
 # for one aggregation over 16.8M edges).
 BLOCK_NODES = 1 << 17
-# More blocks than this only if memory asks for them: every block more is another copy of the hubs (design: 1.8 rows
+# More blocks than this only if memory asks for them: every block more is another copy of the hubs (1.8 rows
 # shipped per node with 8 blocks, 6.8 with 128).
 MOST_BLOCKS = 256
 PROBE = ".probe"

@@ -1,4 +1,4 @@
-"""Bad input (design §8): what each mistake is told as, from the command line and from Python.
+"""Bad input: what each mistake is told as, from the command line and from Python.
 
 A message says what, where, found and remedy; the exit code is 2; there is no traceback and no Java, and nothing is left
 under the output path.

@@ -1,4 +1,4 @@
-"""Who may import whom (design §9), held by reading the sources and by importing them in a fresh process."""
+"""Who may import whom, held by reading the sources and by importing them in a fresh process."""
 
 from __future__ import annotations
 

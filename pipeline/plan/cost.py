@@ -1,6 +1,6 @@
 """What a program costs: lanes shipped, work per edge, work per node. Rewrites are judged by it, in that order.
 
-Of a run, 85 % is moving bytes (design §7): a lane less to ship is worth more than any arithmetic.
+Moving bytes is most of a distributed run (README, Figures): a lane less to ship is worth more than any arithmetic.
 """
 
 from __future__ import annotations
