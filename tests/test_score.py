@@ -97,7 +97,7 @@ def test_a_failed_run_leaves_the_old_table_and_nothing_else(spark: SparkSession,
     settings = Settings(scratch=str(tmp_path / "scratch"))
     score(Graph(bad, ends), model, str(out), settings=settings)
     before = sorted(os.listdir(out))
-    with pytest.raises(DataError, match="not among the nodes"):
+    with pytest.raises(DataError, match="absent from the nodes"):
         score(Graph(good, ends), model, str(out), overwrite=True, settings=settings)
     assert sorted(os.listdir(out)) == before
     assert sorted(os.listdir(tmp_path)) == ["out", "scratch"]
