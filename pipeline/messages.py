@@ -34,7 +34,7 @@ SPELLED = {
 @contextmanager
 def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
     """Log lines while a command runs; of an exception that ends it, one readable message and the exit code."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _AboveBars()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     before = log.level
     log.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
@@ -64,6 +64,17 @@ def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
         log.removeHandler(handler)
         logging.getLogger().removeHandler(silence)
         log.setLevel(before)
+
+
+class _AboveBars(logging.Handler):
+    """Log lines on stderr that do not run into a progress bar, if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        bars = sys.modules.get("tqdm")
+        if bars is None:
+            typer.echo(self.format(record), err=True)
+        else:
+            bars.tqdm.write(self.format(record), file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
+import re
 import sys
+import time
 
 import pytest
 
-from pipeline.progress import Progress, mark
+from pipeline.messages import messages
+from pipeline.progress import POLL_SECONDS, Progress, mark
 
 
 class Terminal(io.StringIO):
@@ -54,6 +58,18 @@ def test_the_directory_goes_even_if_the_run_fails(monkeypatch):
         raise RuntimeError
     assert progress.directory is not None
     assert not os.path.exists(progress.directory)
+
+
+def test_log_lines_do_not_run_into_the_bar(monkeypatch):
+    terminal = watched(monkeypatch)
+    with messages(), Progress.on_terminal() as progress:
+        progress.expect(supersteps=2, blocks=2)
+        mark(progress.directory, 0, 0)
+        time.sleep(2 * POLL_SECONDS)
+        logging.getLogger("graphsweep").info("half of it")
+        time.sleep(2 * POLL_SECONDS)
+    lines = re.split("[\r\n]", terminal.getvalue())
+    assert any(re.fullmatch(r"[\d:]{8} half of it", line) for line in lines), lines
 
 
 def test_quiet_where_nobody_watches(monkeypatch):
