@@ -27,6 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # sockets to the JVM that old versions of PySpark leave to the garbage collector
+    config.addinivalue_line("filterwarnings", "ignore:unclosed <socket:ResourceWarning")
     config.addinivalue_line("markers", "cluster: needs executors in processes of their own; runs with --cluster")
 
 

@@ -251,7 +251,7 @@ def test_arrays_of_different_lengths(spark: SparkSession, tmp_path: Path, option
     with pytest.raises(
         DataError, match=r"nodes\.x holds arrays of different lengths: 2 in 9 rows, 3 in 1 row \(first: 7\)"
     ):
-        prepare(Graph(nodes, spark.sql("select 1L src, 2L dst"), **options), f"{tmp_path}/graph", blocks=200)
+        prepare(Graph(nodes, spark.sql("select 1L src, 2L dst"), **options), f"{tmp_path}/graph", blocks=17)
 
 
 def test_strangers_of_text_are_told_as_text(spark: SparkSession, tmp_path: Path) -> None:
