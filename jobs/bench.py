@@ -218,8 +218,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with spark_session() as spark:
         bench = Bench(work, graph, given.blocks, spark)
         run_rounds(bench, given.runs)
-        flights(bench, given.runs)
         kernels(bench)
+        if not given.skip_flights:
+            flights(bench, given.runs)
     about = {"parameters": asdict(parameters), "blocks": given.blocks, "machine": machine()}
     table = render(bench.runs, about)
     (work / "bench.json").write_text(
@@ -236,6 +237,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--blocks", type=int, default=8, help="parts of the graph (8)")
     parser.add_argument("--runs", type=int, default=3, help="rounds (3)")
     parser.add_argument("--seed", type=int, default=1, help="of the graph (1)")
+    parser.add_argument("--skip-flights", action="store_true", help="leave out data/flights")
     parser.add_argument("--work", type=Path, default=ROOT / "out" / "bench", help="directory for all files (out/bench)")
     return parser.parse_args(arguments)
 

@@ -98,7 +98,9 @@ def medians(found: Sequence[Mapping[str, float]]) -> str:
 
 
 def others(by_what: Mapping[str, list[Run]]) -> str:
-    return table(["", "seconds"], [[title, seconds(by_what[what])] for what, title in OTHERS.items()])
+    return table(
+        ["", "seconds"], [[title, seconds(by_what[what])] for what, title in OTHERS.items() if what in by_what]
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
