@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.errors import SettingError, StorageError
+from pipeline.errors import SettingError
 from pipeline.messages import FAILED, messages
 from pipeline.options import (
     Blocks,
@@ -89,7 +89,9 @@ def prepare_command(
     """Cut a graph into blocks and store it: once per graph, for any number of models."""
     with messages(quiet, verbose):
         settings = _settings(conf, blocks=blocks)
-        _refuse_taken(output, overwrite)
+        from pipeline.score import refuse_taken
+
+        refuse_taken(output, overwrite)  # the library does too, but only when Spark has been started
         with _session(verbose) as spark:
             from pipeline.prepare import prepare
 
@@ -146,10 +148,10 @@ def infer_command(
         from pipeline.graph import open_graph
         from pipeline.model import Model
         from pipeline.progress import Progress
-        from pipeline.score import score
+        from pipeline.score import refuse_taken, score
 
         # whatever can be refused is refused before Spark is started
-        _refuse_taken(output, overwrite)
+        refuse_taken(output, overwrite)
         loaded = Model.load(model)
         prepared = None if graph is None else open_graph(graph)
         if prepared is not None:
@@ -266,15 +268,6 @@ def _session(verbose: bool) -> Any:
 
 def _settings(conf: str | None, **given: Any) -> Settings:
     return (Settings.load(conf) if conf else Settings()).changed(_given(**given))
-
-
-def _refuse_taken(output: str, overwrite: bool) -> None:
-    """What the library refuses too, but only when Spark has been started. Other file systems are its business."""
-    from pipeline.score import local_path
-
-    local = local_path(output)
-    if local is not None and os.path.lexists(local) and not overwrite:
-        raise StorageError(f"{output}: exists already; give another path, or --overwrite")
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def run_fused(
     -------
     For each block: output name → (n, *shape) float32, in local order.
     """
-    assert plan.compiled is not None  # compile before the threads start
+    for step in plan.steps:
+        plan.compile(step)  # before the threads start
     held: list[Values] = [{} for _ in blocks]
     # One BLAS thread per block thread: two pools would fight for the cores, and the bits depend on their number.
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:

@@ -10,13 +10,12 @@ import functools
 import logging
 import tempfile
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline import storage
-from pipeline.columns import DATA, KIND, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
+from pipeline.columns import DATA, ID, KIND, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
 from pipeline.errors import ModelError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
@@ -25,14 +24,19 @@ from pipeline.placement import place
 from pipeline.plan.memory import Choice, Counts, choose_tier
 from pipeline.plan.plan import Plan
 from pipeline.prepare import prepare
-from pipeline.resources import task_cores, task_memory
+from pipeline.resources import is_local, task_cores, task_memory
 from pipeline.settings import Settings
 from pipeline.stage import CLOCK, PAYLOAD, SEED, STATE, Run, fused_worker, static_kinds, superstep_worker
+from pipeline.workers import ask_workers
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, Observation, SparkSession
+    from pyspark.sql import Column, DataFrame, Observation, SparkSession
 
 log = logging.getLogger("graphsweep")
+
+Observations = dict[str, "Observation"]
+"""RESULT, or the number of a superstep → what Spark counts while the run's one action passes by."""
+RESULT = "result"
 
 
 def infer(
@@ -61,16 +65,15 @@ def infer(
     return run_frames(graph, model, settings or Settings(), classify, spark).result
 
 
-@dataclass
+@dataclass(frozen=True)
 class Frames:
     """A run, ready to start: the lazy result, and what will be known of it when it has been computed."""
 
     graph: PreparedGraph
-    model: Model
     plan: Plan
     choice: Choice
     result: DataFrame
-    observations: list[tuple[str, Observation]] = field(default_factory=list)
+    observations: Observations
 
 
 def run_frames(
@@ -83,51 +86,49 @@ def run_frames(
 ) -> Frames:
     """Plans a run and builds its frames; for a prepared graph no job starts."""
     model = Model.load(model) if isinstance(model, str) else model
-    spark = graph.nodes.sparkSession if isinstance(graph, Graph) else spark or _active()
     if isinstance(graph, Graph):
-        prepared = _prepare(graph, model, settings)
+        spark = graph.nodes.sparkSession
+        prepared = _prepare(graph, settings)
     else:
+        spark = spark or _active()
         prepared = open_graph(graph) if isinstance(graph, str) else graph
     model.check_against(prepared.schema)
     plan = Plan.of(model)
     counts = Counts.of(prepared.manifest)
     choice = choose_tier(plan, counts, settings.task_memory or task_memory(spark), settings.tier)
-    id_type = "string" if prepared.id_type == "string" else "bigint"
-    table = OutputTable.of(plan.program.outputs, "string" if id_type == "string" else "int64", classify)
+    table = OutputTable.of(plan.program.outputs, "string" if prepared.id_type == "string" else "int64", classify)
     cores = settings.threads or (task_cores(spark) if choice.tier == "fused" else 1)
     path = prepared.path if _read_in_worker(spark, prepared, settings) else None
     run = Run(plan, table, path, marks, cores)
-    frames = Frames(prepared, model, plan, choice, spark.range(0))
-    build = _fused if choice.tier == "fused" else _distributed
-    result = _observed(frames, build(spark, prepared, run, frames), "result", SUPERSTEP, MILLISECONDS)
-    kept = result.where(f"{SUPERSTEP} is null").drop(SUPERSTEP, MILLISECONDS)
+    seen: Observations = {}
+    rows = _fused(spark, prepared, run) if choice.tier == "fused" else _distributed(spark, prepared, run, seen)
+    rows = _observe_result(rows, len(plan.steps), seen)
+    rows = rows.where(f"{SUPERSTEP} is null").drop(SUPERSTEP, MILLISECONDS)
     if prepared.id_type not in ("string", "bigint"):
-        kept = kept.withColumn("id", kept["id"].cast(prepared.id_type))
-    frames.result = kept
-    return frames
+        rows = rows.withColumn(ID, rows[ID].cast(prepared.id_type))
+    return Frames(prepared, plan, choice, rows, seen)
 
 
 # ---- the two tiers
 
 
-def _fused(spark: SparkSession, graph: PreparedGraph, run: Run, frames: Frames) -> DataFrame:
+def _fused(spark: SparkSession, graph: PreparedGraph, run: Run) -> DataFrame:
     """One task runs all supersteps of all blocks."""
     if run.path is not None:
         rows = _seeds(spark, graph.blocks)
     else:
-        kinds = {kind for step in run.plan.steps for kind in static_kinds(step, False)}
-        rows = _static(spark, graph, sorted(kinds)).repartition(1)
+        rows = _static(spark, graph, static_kinds(run.plan.steps)).repartition(1)
     return rows.mapInArrow(fused_worker(run), run.table.ddl)
 
 
-def _distributed(spark: SparkSession, graph: PreparedGraph, run: Run, frames: Frames) -> DataFrame:
+def _distributed(spark: SparkSession, graph: PreparedGraph, run: Run, seen: Observations) -> DataFrame:
     """A stage per superstep: rows of the step before ∪ static rows → exact placement → the block program."""
     made: DataFrame | None = None
     last = run.plan.steps[-1]
     for step in run.plan.steps:
         rows = made
         if run.path is None:
-            static = _static(spark, graph, static_kinds(step, step is last))
+            static = _static(spark, graph, static_kinds([step]))
             rows = static if rows is None else static.union(rows)
         elif rows is None:
             rows = _seeds(spark, graph.blocks)
@@ -135,7 +136,7 @@ def _distributed(spark: SparkSession, graph: PreparedGraph, run: Run, frames: Fr
         ddl = run.table.ddl if step is last else ROW_DDL
         made = place(rows, graph.blocks).mapInArrow(superstep_worker(run, step.number), ddl)
         if step is not last:
-            made = _observed(frames, made, f"superstep {step.number}").where(f"{KIND} != '{CLOCK}'")
+            made = _observe_superstep(made, step.number, seen).where(f"{KIND} != '{CLOCK}'")
     assert made is not None
     return made
 
@@ -151,47 +152,50 @@ def _seeds(spark: SparkSession, blocks: int) -> DataFrame:
     return spark.range(0, blocks, 1, 1).select(*columns)
 
 
-def _static(spark: SparkSession, graph: PreparedGraph, kinds: Any) -> DataFrame:
+def _static(spark: SparkSession, graph: PreparedGraph, kinds: Sequence[str]) -> DataFrame:
     """The stored rows of some kinds, read by Spark."""
     rows = spark.read.parquet(f"{graph.path.rstrip('/')}/blocks")
     return rows.where(rows[KIND].isin(list(kinds))).select(*ROW_COLUMNS)
 
 
-def _observed(
-    frames: Frames, rows: DataFrame, name: str, superstep: str | None = None, milliseconds: str = PART
-) -> DataFrame:
-    """Counts what passes, without a job of its own: filled when the run's one action ends."""
+def _observe_superstep(rows: DataFrame, number: int, seen: Observations) -> DataFrame:
+    """Counts bytes and time of what passes, without a job of its own."""
     from pyspark.sql import Observation
     from pyspark.sql import functions as F
 
-    seen = Observation(name)
-    frames.observations.append((name, seen))
-    if superstep is not None:
-        clocks = [
-            F.sum(F.when(F.col(superstep) == number, F.col(milliseconds))).alias(f"ms_{number + 1}")
-            for number in range(-1, len(frames.plan.steps))
-        ]
-        return rows.observe(seen, F.count(F.when(F.col(superstep).isNull(), 1)).alias("rows"), *clocks)
-    shipped = F.col(KIND) == PAYLOAD
-    kept = F.col(KIND) == STATE
+    def total(kind: str, column: Column) -> Column:
+        return F.sum(F.when(F.col(KIND) == kind, column))
+
+    seen[str(number)] = Observation(f"superstep {number}")
     return rows.observe(
-        seen,
-        F.sum(F.when(shipped, F.length(DATA))).alias("shipped"),
-        F.sum(F.when(kept, F.length(DATA))).alias("kept"),
-        F.sum(F.when(F.col(KIND) == CLOCK, F.col(PART))).alias("ms"),
-        F.max(F.when(F.col(KIND) == CLOCK, F.col(PART))).alias("slowest"),
+        seen[str(number)],
+        total(PAYLOAD, F.length(DATA)).alias("shipped"),
+        total(STATE, F.length(DATA)).alias("kept"),
+        total(CLOCK, F.col(PART)).alias("ms"),
     )
+
+
+def _observe_result(rows: DataFrame, steps: int, seen: Observations) -> DataFrame:
+    """Counts the result's rows, and the milliseconds of each superstep whose clock is among them."""
+    from pyspark.sql import Observation
+    from pyspark.sql import functions as F
+
+    seen[RESULT] = Observation(RESULT)
+    clocks = [
+        F.sum(F.when(F.col(SUPERSTEP) == number, F.col(MILLISECONDS))).alias(f"ms_{number}") for number in range(steps)
+    ]
+    return rows.observe(seen[RESULT], F.count(F.when(F.col(SUPERSTEP).isNull(), 1)).alias("rows"), *clocks)
 
 
 # ---- what a run needs first
 
 
-def _prepare(graph: Graph, model: Model, settings: Settings) -> PreparedGraph:
+def _prepare(graph: Graph, settings: Settings) -> PreparedGraph:
     """Prepares raw tables for one run, in the scratch directory."""
     scratch = settings.scratch or tempfile.mkdtemp(prefix="graphsweep-")
     path = f"{scratch.rstrip('/')}/graph-{time.time_ns():x}"
     started = time.perf_counter()
-    prepared = prepare(graph, path, settings.blocks)
+    prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory)
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 
@@ -209,18 +213,14 @@ def _read_in_worker(spark: SparkSession, graph: PreparedGraph, settings: Setting
     """Whether tasks open the graph's files themselves. `auto` runs a small job to find out, unless all is local."""
     if settings.read != "auto":
         return settings.read == "worker"
-    if spark.conf.get("spark.master", "").startswith("local["):  # type: ignore[union-attr]
+    if is_local(spark):
         return True
-    look = functools.partial(_look, path=graph.path, fingerprint=graph.fingerprint)
-    answers = spark.range(0, 1000).mapInArrow(look, "seen boolean").collect()
-    return all(row.seen for row in answers)
+    answers = ask_workers(spark, functools.partial(_is_visible, graph.path, graph.fingerprint))
+    return all(all(answer) for answer in answers)
 
 
-def _look(batches: Any, path: str, fingerprint: str) -> Any:
-    for _ in batches:
-        pass
+def _is_visible(path: str, fingerprint: str) -> list[bool]:
     try:
-        seen = storage.read_manifest(path)["fingerprint"] == fingerprint
+        return [storage.read_manifest(path)["fingerprint"] == fingerprint]
     except OSError:
-        seen = False
-    yield pa.RecordBatch.from_arrays([pa.array([seen])], ["seen"])
+        return [False]

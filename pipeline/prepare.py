@@ -31,7 +31,7 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layout import Layout, TextHash, text_keys
 from pipeline.pack import pack
 from pipeline.placement import place
-from pipeline.rows import KINDS, SENDS, Row, from_batches, to_batches
+from pipeline.rows import KINDS, SENDS, Row, by_target, from_batches, to_batches
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.tables import Piece, is_visible, parquet_pieces, read_piece
 from pipeline.workers import ask_workers, quoted, readable_errors, session_settings
@@ -207,10 +207,8 @@ def _pack_pieces(
 
 def _work(batches: Iterable[pa.RecordBatch], step: Step, plan: Plan, writes: str | None) -> Iterator[pa.RecordBatch]:
     """One step of all blocks of a partition. What a block keeps is written here, by the worker; the rest goes on."""
-    arrived: dict[int, list[Row]] = defaultdict(list)
-    for row in from_batches(batches):
-        arrived[row.target].append(row)
-    for index in sorted(arrived):
+    arrived = by_target(batches)
+    for index in list(arrived):  # each is let go when its turn comes
         rows = step(index, arrived.pop(index), plan)
         yield from to_batches(_keep(rows, index, writes) if writes else rows)
 

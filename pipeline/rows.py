@@ -145,6 +145,14 @@ def from_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
             yield Row._make((*head, data[offsets[i] : offsets[i + 1]]))
 
 
+def by_target(batches: Iterable[pa.RecordBatch]) -> dict[int, list[Row]]:
+    """The rows of Arrow batches for each block among them, by ascending block."""
+    arrived: dict[int, list[Row]] = defaultdict(list)
+    for row in from_batches(batches):
+        arrived[row.target].append(row)
+    return dict(sorted(arrived.items()))
+
+
 # ---- blocks ↔ rows
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SettingError, StorageError, nearest
 from pipeline.graph import Graph, PreparedGraph
-from pipeline.infer import Frames, run_frames
+from pipeline.infer import RESULT, Frames, run_frames
 from pipeline.model import Model
 from pipeline.plan.memory import size
 from pipeline.progress import Progress
@@ -114,12 +114,12 @@ def flattened(frames: Frames) -> DataFrame:
 
 
 def _report(frames: Frames, output: str, seconds: float, prepared: float) -> Report:
-    seen = {name: observation.get for name, observation in frames.observations}
-    result = seen["result"]
+    seen = {name: observation.get for name, observation in frames.observations.items()}
+    result = seen[RESULT]
     supersteps = []
     for step in frames.plan.steps:
-        found = seen.get(f"superstep {step.number}", {})
-        milliseconds = found.get("ms") or result.get(f"ms_{step.number + 1}") or 0
+        found = seen.get(str(step.number), {})
+        milliseconds = found.get("ms") or result[f"ms_{step.number}"] or 0
         report = SuperstepReport(step.number, milliseconds / 1000, found.get("shipped"), found.get("kept"))
         supersteps.append(report)
         moved = ""
@@ -140,9 +140,8 @@ def _placed(output: str, overwrite: bool) -> Iterator[tuple[str, str]]:
     if local is None:
         yield output, "overwrite" if overwrite else "errorifexists"
         return
+    refuse_taken(output, overwrite)
     if os.path.lexists(local):
-        if not overwrite:
-            raise StorageError(f"{output}: exists already; give another path, or --overwrite")
         _check_table(output, local)
     parent, name = os.path.split(local)
     staging = os.path.join(parent, f".{name}-{uuid.uuid4().hex}")
@@ -166,6 +165,13 @@ def local_path(path: str) -> str | None:
     if found and scheme != "file":
         return None
     return os.path.abspath(rest if found else path.removeprefix("file:"))
+
+
+def refuse_taken(output: str, overwrite: bool) -> None:
+    """StorageError if there is something at a path of this machine. Other file systems are Spark's business."""
+    local = local_path(output)
+    if local is not None and os.path.lexists(local) and not overwrite:
+        raise StorageError(f"{output}: exists already; give another path, or --overwrite")
 
 
 def _check_table(output: str, local: str) -> None:

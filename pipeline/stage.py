@@ -34,7 +34,7 @@ from pipeline.rows import (
     Row,
     array_rows,
     block_from_rows,
-    from_batches,
+    by_target,
     join,
     to_batches,
 )  # fmt: skip
@@ -64,21 +64,17 @@ class Run:
     threads: int = 1
 
 
-def static_kinds(step: Superstep, last: bool) -> tuple[str, ...]:
-    """The kinds of static rows that a superstep needs of its block."""
+def static_kinds(steps: Iterable[Superstep]) -> tuple[str, ...]:
+    """The kinds of static rows that some supersteps need of a block."""
     kinds = [IDS, ID_OFFSETS]  # always: they tell how many nodes there are
-    if step.features:
+    needs = list(steps)
+    if any(step.features for step in needs):
         kinds.append(FEATURES)
-    if step.reductions:
+    if any(step.reductions for step in needs):
         kinds += TILES
-    if step.ships or not last:
+    if any(step.ships for step in needs):
         kinds.append(SENDS)
     return tuple(kinds)
-
-
-def seed_rows(blocks: int) -> pa.Table:
-    """The rows that start a run whose tasks read their blocks themselves: one per block."""
-    return pa.Table.from_batches(to_batches(_seed(block) for block in range(blocks)))
 
 
 def superstep_worker(run: Run, number: int) -> Worker:
@@ -86,13 +82,11 @@ def superstep_worker(run: Run, number: int) -> Worker:
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         step, last = run.plan.steps[number], number == len(run.plan.steps) - 1
-        arrived: dict[int, list[Row]] = defaultdict(list)
-        for row in from_batches(batches):
-            arrived[row.target].append(row)
-        for index in sorted(arrived):
+        arrived = by_target(batches)
+        for index in list(arrived):  # each is let go when its turn comes
             started = time.perf_counter()
             rows = arrived.pop(index)
-            block = _block(run, index, rows, static_kinds(step, last))
+            block = _block(run, index, rows, static_kinds([step]))
             with threadpool_limits(1):
                 values = compute(run.plan, step, block, _state(run.plan, rows), _receiver(rows))
             seconds = time.perf_counter() - started
@@ -112,18 +106,14 @@ def fused_worker(run: Run) -> Worker:
     """The task of a whole run: all blocks, all supersteps, one task."""
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        arrived: dict[int, list[Row]] = defaultdict(list)
-        for row in from_batches(batches):
-            arrived[row.target].append(row)
+        arrived = by_target(batches)
         if not arrived:
             return  # one of the empty partitions
-        started = time.perf_counter()
-        kinds = (IDS, ID_OFFSETS, FEATURES, *TILES, SENDS)
+        kinds = static_kinds(run.plan.steps)
         with ThreadPoolExecutor(run.threads) as pool:
             blocks = list(pool.map(lambda index: _block(run, index, arrived.pop(index), kinds), sorted(arrived)))
         clock = {step.number: 0.0 for step in run.plan.steps}
         last = [time.perf_counter()]
-        yield run.table.clock(-1, last[0] - started)
 
         def done(superstep: int, block: int) -> None:
             now = time.perf_counter()
@@ -165,7 +155,7 @@ def _receiver(rows: list[Row]) -> Callable[[Shipment, int], FloatArray]:
             chunks[EdgeType.parse(row.name), row.source].append(row)
 
     def receive(shipment: Shipment, source: int) -> FloatArray:
-        # once: each tile's payload is dropped when the tile is done... unless a second reduction wants it
+        # joined anew for each reduction: kept, it would be there twice, since the rows stay until the block is done
         received: FloatArray = join(chunks[shipment.edge_type, source])
         return received
 

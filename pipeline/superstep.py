@@ -22,6 +22,8 @@ from pipeline.formula.spaces import ALL, Nodes
 from pipeline.formula.spaces import LOOPS as LOOPS_PART
 from pipeline.formula.values import Value
 from pipeline.kernels.gather import gather_rows
+from pipeline.kernels.jit import read_only
+from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Phase, Shipment, Superstep, edges_of
 
@@ -60,16 +62,13 @@ def compute(plan: Plan, step: Superstep, block: Block, state: Mapping[int, Float
     The values that outlive it: those the step keeps, those it ships, and in the last step the outputs.
     """
     work = _Work(plan, step, block, dict(state), receive)
+    compiled = plan.compile(step)
     with np.errstate(all="ignore"):
         for phase in step.phases:
             _run_nodes(work, phase)
             for reduction in phase.reductions:
-                work.values[reduction.id] = _reduce(work, plan.compiled[reduction.id])
-    wanted = {value.id: value for value in step.keeps}
-    wanted |= {value.id: value for shipment in step.ships for value in shipment.values}
-    if step is plan.steps[-1]:
-        wanted |= {value.id: value for value in plan.program.outputs.values()}
-    return {number: work.values[number] for number in wanted}
+                work.values[reduction.id] = _reduce(work, compiled[reduction.id])
+    return {value.id: work.values[value.id] for value in step.outlive}
 
 
 def payload(shipment: Shipment, rows: IntArray, values: Mapping[int, FloatArray]) -> FloatArray:
@@ -150,11 +149,9 @@ def _read_outside(work: _Work, phase: Phase) -> set[int]:
     """Ids of the values that others than the node values of this phase read."""
     step = work.step
     inside = {value.id for value in phase.nodes}
-    outside = {value.id for value in step.keeps} | {v.id for shipment in step.ships for v in shipment.values}
-    if step is work.plan.steps[-1]:
-        outside |= {value.id for value in work.plan.program.outputs.values()}
+    outside = {value.id for value in step.outlive}
     for reduction in step.reductions:
-        outside |= {value.id for value in work.plan.compiled[reduction.id].local}
+        outside |= {value.id for value in local_values(reduction)}
     for other in step.phases:
         if other is not phase:
             outside |= {entry.id for value in other.nodes for entry in value.inputs}
@@ -163,10 +160,3 @@ def _read_outside(work: _Work, phase: Phase) -> set[int]:
 
 def _flat(array: FloatArray, value: Value) -> FloatArray:
     return array.reshape(len(array), value.width)
-
-
-def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A view that Numba types as Arrow's views, so that a kernel is compiled once and not for each of the two."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline import Graph, explain, prepare
+from pipeline import explain, prepare
 from pipeline.errors import ModelError
 from pipeline.graph import PreparedGraph
 from pipeline.settings import Settings
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
-    graph = whole("mixed")
-    nodes, edges = (spark.createDataFrame(table) for table in (graph.nodes(), graph.edges()))
-    return prepare(Graph(nodes, edges), str(tmp_path_factory.mktemp("graphs") / "mixed"), blocks=3)
+    return prepare(
+        whole("mixed").graph(spark, edge_features=()), str(tmp_path_factory.mktemp("graphs") / "mixed"), blocks=3
+    )
 
 
 def test_it_says_what_a_run_would_do(prepared: PreparedGraph) -> None:

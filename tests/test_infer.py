@@ -29,12 +29,7 @@ WAYS = [(tier, read) for tier in ("fused", "distributed") for read in ("worker",
 @pytest.fixture(scope="module")
 def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
     path = tmp_path_factory.mktemp("graphs") / "mixed"
-    return prepare(frames(spark, whole("mixed")), str(path), blocks=BLOCKS)
-
-
-def frames(spark: SparkSession, graph: Whole, **options: object) -> Graph:
-    nodes, edges = (spark.createDataFrame(table) for table in (graph.nodes(), graph.edges()))
-    return Graph(nodes, edges, edge_features=["weight", "attr"], **options)  # type: ignore[arg-type]
+    return prepare(whole("mixed").graph(spark), str(path), blocks=BLOCKS)
 
 
 def by_id(result: DataFrame, output: str = "embedding") -> dict[object, bytes]:
@@ -68,7 +63,7 @@ def test_the_same_bits_in_every_tier(
 @pytest.mark.parametrize("tier", ["fused", "distributed"])
 def test_small_graphs_and_text_ids_from_raw_tables(spark: SparkSession, kind: str, tier: str, tmp_path: Path) -> None:
     settings = Settings(tier=tier, blocks=2, scratch=str(tmp_path))
-    got = by_id(infer(frames(spark, whole(kind)), build("gat"), settings=settings))
+    got = by_id(infer(whole(kind).graph(spark), build("gat"), settings=settings))
     assert got == in_process("gat", whole(kind), 2)
 
 
@@ -108,9 +103,9 @@ def test_predicted_bytes_are_the_bytes_that_are_moved(
     run = run_frames(prepared, build(name), Settings(tier="distributed", read=read), spark=spark)
     run.result.collect()
     counts = Counts.of(prepared.manifest)
-    seen = {name: observation.get for name, observation in run.observations}
+    seen = {name: observation.get for name, observation in run.observations.items()}
     for step in run.plan.steps[:-1]:
-        found = seen[f"superstep {step.number}"]
+        found = seen[str(step.number)]
         assert found["shipped"] == shipped_bytes(counts, step)
         assert (found["kept"] or 0) == kept_bytes(counts, step)
     assert seen["result"]["rows"] == prepared.nodes

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
-    graph = whole("mixed")
-    nodes, edges = (spark.createDataFrame(table) for table in (graph.nodes(), graph.edges()))
-    return prepare(Graph(nodes, edges), str(tmp_path_factory.mktemp("graphs") / "mixed"), blocks=2)
+    return prepare(
+        whole("mixed").graph(spark, edge_features=()), str(tmp_path_factory.mktemp("graphs") / "mixed"), blocks=2
+    )
 
 
 @pytest.fixture(scope="module")

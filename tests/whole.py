@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,11 @@ import pyarrow as pa
 from pipeline.blocks import Block
 from pipeline.build import blocks_from_tables
 from pipeline.formula import GraphArrays
+from pipeline.graph import Graph
 from tests.formulas import WIDTH
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class Whole:
                 "attr": pa.array(list(self.attr), pa.list_(pa.float32())),
             }
         )
+
+    def graph(self, spark: SparkSession, edge_features: Sequence[str] = ("weight", "attr")) -> Graph:
+        """As Spark's tables."""
+        nodes, edges = (spark.createDataFrame(table) for table in (self.nodes(), self.edges()))
+        return Graph(nodes, edges, edge_features=edge_features)
 
     def blocks(self, count: int) -> list[Block]:
         made = blocks_from_tables(self.nodes(), self.edges(), blocks=count, edge_features=["weight", "attr"])

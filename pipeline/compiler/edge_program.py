@@ -6,7 +6,7 @@ Knows nothing of text or arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pipeline.compiler.scalar import COSTLY, SCALAR
@@ -166,8 +166,3 @@ def array_key(value: Value) -> object:
     if value.op == "input":
         return value.op, value.attributes["name"]
     return value.op, value.id
-
-
-def width_of(values: Sequence[Value]) -> int:
-    """Lanes of all values together."""
-    return sum(value.width for value in values)

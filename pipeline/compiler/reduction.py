@@ -22,6 +22,7 @@ from pipeline.compiler.loops import write_loop
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, topological
+from pipeline.kernels.jit import read_only
 
 Read = Callable[[Value], FloatArray]
 EMPTY = np.empty((0, 0), np.float32)
@@ -56,7 +57,7 @@ class CompiledReduction:
         self._program = program
         self._offsets = {value.id: offsets[value.id] for value in self.sent}
         self._weights = fold_weights([*program.inner, *program.below, *program.own], weights)
-        self._loop_weights = [_frozen(self._weights[value.id].reshape(-1)) for value in program.weights]
+        self._loop_weights = [read_only(self._weights[value.id].reshape(-1)) for value in program.weights]
         self._loop_local = [value.inputs[0] for value in program.leaves("dst")]
         self._columns = [(value.attributes["name"], value.width) for value in program.leaves("input")]
         self._chunk = chunk_size(program) if program.dense else 0
@@ -123,7 +124,9 @@ class CompiledReduction:
         results = [accumulator.out]
         if accumulator.top is not None and accumulator.total is not None:
             results += [accumulator.top, accumulator.total]
-        self._tile(*map(_frozen, arrays), 1, *map(_frozen, [*local, *columns, *dense]), *self._loop_weights, *results)
+        self._tile(
+            *map(read_only, arrays), 1, *map(read_only, [*local, *columns, *dense]), *self._loop_weights, *results
+        )
 
     def _rows(self, value: Value, nodes: int, read: Read) -> FloatArray:
         if value.is_node:
@@ -175,13 +178,6 @@ def fold_weights(values: list[Value], weights: Mapping[str, npt.NDArray[Any]]) -
                 array = execute_rows(value, [folded[operand.id] for operand in value.inputs])
             folded[value.id] = np.ascontiguousarray(array, np.float32).reshape(value.shape)
     return folded
-
-
-def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A read-only view. Read-only is another type to Numba: with all inputs of one kind one version is compiled."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _aligned(array: FloatArray, shape: tuple[int, ...], to: tuple[int, ...]) -> FloatArray:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
-from pipeline.formula.spaces import ALL, ALL_SELF, BASE_PART, LOOPS, PROPER, PROPER_SELF, Edges, Nodes
+from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, Edges, Nodes
 from pipeline.formula.values import Value, topological
 from pipeline.schema import EDGE, NODE, EdgeType
 
@@ -208,6 +208,3 @@ def _softmax(logits: Array, dst: Array, count: int) -> Array:
     # torch_geometric.utils.softmax: shifted by the maximum of the group, 1e-16 in the denominator
     e = np.exp(logits - _extreme(logits, dst, count, "max", 0.0)[dst])
     return e / (_sum(e, dst, count) + 1e-16)[dst]
-
-
-__all__ = ["ALL_SELF", "PROPER", "PROPER_SELF", "GraphArrays", "align", "execute_rows", "interpret"]

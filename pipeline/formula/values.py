@@ -7,7 +7,7 @@ has derived, or a FormulaError in the user's words. A value holds no numbers; in
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pipeline.errors import FormulaError, nearest
@@ -167,8 +167,11 @@ def apply(op: str, *operands: Operand, **attributes: Any) -> Value:
     return Value(op, inputs, attributes, space, shape)
 
 
-def topological(outputs: Iterable[Value]) -> list[Value]:
-    """All values that the outputs need, inputs before users, in a fixed order. Iterative: programs can be deep."""
+def topological(outputs: Iterable[Value], stop: Collection[str] = ()) -> list[Value]:
+    """All values that the outputs need, inputs before users, in a fixed order. Iterative: programs can be deep.
+
+    `stop`: operations whose inputs are not looked at.
+    """
     order: list[Value] = []
     done: set[int] = set()
     stack: list[tuple[Value, bool]] = [(value, False) for value in reversed(list(outputs))]
@@ -176,7 +179,7 @@ def topological(outputs: Iterable[Value]) -> list[Value]:
         value, expanded = stack.pop()
         if value.id in done:
             continue
-        if expanded:
+        if expanded or value.op in stop:
             done.add(value.id)
             order.append(value)
         else:

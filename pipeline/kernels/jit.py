@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+import numpy.typing as npt
 import platformdirs
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -40,6 +41,13 @@ def jit(function: Function) -> Function:
         finally:
             numba.config.CACHE_DIR = chosen
     return compiled
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A read-only view, which is another type to Numba: with all inputs of one kind a kernel is compiled once."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @functools.cache

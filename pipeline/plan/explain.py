@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.formula.values import Value
 from pipeline.model import Model
-from pipeline.plan.memory import Choice, Counts, block_bytes, kept_bytes, shipped_bytes, shipped_rows, size
+from pipeline.plan.memory import FLOAT, Choice, Counts, block_bytes, kept_bytes, kept_lanes, shipped_rows, size
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep, edges_of
 
@@ -48,14 +48,12 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         lines += [f"  edges   {_say(entry, numbers)} over {edges_of(entry)}" for entry in phase.reductions]
     for shipment in step.ships:
         values = ", ".join(f"%{numbers[value.id]}{list(value.shape)}" for value in shipment.values)
-        lines.append(
-            f"  ships   {values}: {shipment.width} lanes × {shipped_rows(counts, step):,} rows = "
-            f"{size(shipped_bytes(counts, step))}"
-        )
+        rows = shipped_rows(counts, shipment)
+        moved = size(rows * shipment.width * FLOAT)
+        lines.append(f"  ships   {values}: {shipment.width} lanes × {rows:,} rows = {moved}")
     if step.keeps:
-        lanes = sum(value.width for value in step.keeps)
-        lines.append(f"  keeps   {lanes} lanes per node = {size(kept_bytes(counts, step))}")
-    if step is plan.steps[-1]:
+        lines.append(f"  keeps   {kept_lanes(step)} lanes per node = {size(kept_bytes(counts, step))}")
+    if step.gives:
         outputs = plan.program.outputs.items()
         lines.append("  gives   " + ", ".join(f"{name} = %{numbers[value.id]}" for name, value in outputs))
     return lines

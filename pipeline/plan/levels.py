@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges
-from pipeline.formula.values import Value
+from pipeline.formula.values import Value, topological
 
 
 def levels(program: Program) -> dict[int, int]:
@@ -22,20 +22,7 @@ def levels(program: Program) -> dict[int, int]:
 
 def edge_program(reduction: Value) -> list[Value]:
     """The edge values and weights that a reduction is computed from, up to its src, dst and columns; inputs first."""
-    found: list[Value] = []
-    seen: set[int] = set()
-    stack = [(operand, False) for operand in reduction.inputs if not operand.is_node]
-    while stack:
-        value, expanded = stack.pop()
-        if value.id in seen:
-            continue
-        if expanded or value.op in ("src", "dst"):
-            seen.add(value.id)
-            found.append(value)
-        else:
-            stack.append((value, True))
-            stack.extend((operand, False) for operand in reversed(value.inputs) if operand.id not in seen)
-    return found
+    return topological((operand for operand in reduction.inputs if not operand.is_node), stop=("src", "dst"))
 
 
 def sent_values(reduction: Value) -> list[tuple[Value, Edges]]:

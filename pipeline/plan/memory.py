@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.formula.spaces import Nodes
 from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep
+from pipeline.plan.schedule import Shipment, Superstep
 
 FLOAT = 4  # bytes
 # What a Python worker holds before it has seen any data: interpreter, NumPy, pyarrow, Numba, loaded kernels.
@@ -30,8 +29,6 @@ class Counts:
     edges: Sequence[int]
     payload_in: Sequence[int]
     """Rows that all tiles of a block need for one exchange."""
-    payload_own: Sequence[int]
-    """Of these, rows of the block itself."""
     loops: Sequence[int]
     """Rows that a block needs of itself for its self-loops."""
     static_bytes: Sequence[int]
@@ -44,7 +41,6 @@ class Counts:
             block["nodes"],
             block["edges"],
             block["payload_rows_in"],
-            block["payload_rows_own"],
             block["payload_rows_loops"],
             static,
         )
@@ -54,21 +50,24 @@ class Counts:
         return len(self.nodes)
 
 
-def shipped_rows(counts: Counts, step: Superstep) -> int:
-    """Rows of all payloads that a superstep ships, to other blocks and to itself."""
-    rows = sum(counts.payload_in)
-    return sum(rows + (sum(counts.loops) if shipment.loops else 0) for shipment in step.ships)
+def shipped_rows(counts: Counts, shipment: Shipment) -> int:
+    """Rows of all payloads of a shipment, from blocks to others and to themselves."""
+    return sum(counts.payload_in) + (sum(counts.loops) if shipment.loops else 0)
 
 
 def shipped_bytes(counts: Counts, step: Superstep) -> int:
-    """Bytes of these rows."""
-    rows, loops = sum(counts.payload_in), sum(counts.loops)
-    return sum((rows + (loops if s.loops else 0)) * s.width * FLOAT for s in step.ships)
+    """Bytes of all payloads that a superstep ships."""
+    return sum(shipped_rows(counts, shipment) * shipment.width * FLOAT for shipment in step.ships)
+
+
+def kept_lanes(step: Superstep) -> int:
+    """Lanes per node of the state that blocks carry over to the next superstep."""
+    return sum(value.width for value in step.keeps)
 
 
 def kept_bytes(counts: Counts, step: Superstep) -> int:
-    """Bytes of state that blocks carry over to the next superstep."""
-    return sum(counts.nodes) * _lanes(step) * FLOAT
+    """Bytes of that state."""
+    return sum(counts.nodes) * kept_lanes(step) * FLOAT
 
 
 def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
@@ -87,25 +86,13 @@ def fused_bytes(plan: Plan, counts: Counts) -> int:
     return sum(counts.static_bytes) + sum(counts.nodes) * lanes * FLOAT
 
 
-def _lanes(step: Superstep) -> int:
-    return sum(value.width for value in step.keeps)
-
-
 def _live_lanes(plan: Plan, step: Superstep) -> int:
     """Lanes per node that exist at once in a superstep: what came in, and what it computes and somebody reads whole."""
-    before = plan.steps[step.number - 1] if step.number else None
-    came = {value.id: value for value in before.keeps} if before else {}
-    if before:
-        came |= {value.id: value for shipment in before.ships for value in shipment.values}
-    here = {value.id: value for value in step.reductions}
-    here |= {value.id: value for value in step.keeps}
-    here |= {value.id: value for shipment in step.ships for value in shipment.values}
-    for reduction in step.reductions:
-        here |= {value.id: value for value in local_values(reduction)}
-    if step is plan.steps[-1]:
-        here |= {value.id: value for value in plan.program.outputs.values()}
-    features = {v.id for v in step.computed if v.op == "input" and isinstance(v.space, Nodes)}
-    return sum(value.width for value in (came | here).values() if value.id not in features)
+    came = plan.steps[step.number - 1].outlive if step.number else []
+    local = [value for reduction in step.reductions for value in local_values(reduction)]
+    alive = {value.id: value for value in [*came, *step.reductions, *step.outlive, *local]}
+    features = {value.id for value in step.computed if value.op == "input"}
+    return sum(value.width for value in alive.values() if value.id not in features)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Comes in: a program and weights. Goes out: supersteps with their edge programs c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ class Plan:
         self.program = program
         self.weights = dict(weights)
         self.steps: list[Superstep] = schedule(program).steps
+        self._compiled: dict[int, dict[int, CompiledReduction]] = {}
 
     @staticmethod
     def of(model: Model) -> Plan:
@@ -42,18 +42,22 @@ class Plan:
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.program.to_json(), self.weights)
 
-    @cached_property
-    def compiled(self) -> dict[int, CompiledReduction]:
-        """Value.id of each reduction → its loop, compiled for the payload that it will read."""
-        found = {}
-        for step in self.steps:
-            for reduction in step.reductions:
-                offsets: Mapping[int, int] = {}
-                if sent_values(reduction):
-                    edge_type = edges_of(reduction).type
-                    offsets = next(s.offsets for s in step.receives if s.edge_type == edge_type)
-                found[reduction.id] = compile_reduction(reduction, offsets, self.weights)
-        return found
+    def compile(self, step: Superstep) -> dict[int, CompiledReduction]:
+        """Value.id of each reduction of a superstep → its loop, compiled for the payload that it will read."""
+        if step.number not in self._compiled:
+            self._compiled[step.number] = {
+                reduction.id: compile_reduction(reduction, _offsets(step, reduction), self.weights)
+                for reduction in step.reductions
+            }
+        return self._compiled[step.number]
+
+
+def _offsets(step: Superstep, reduction: Value) -> Mapping[int, int]:
+    """Value.id of what a reduction reads from payloads → its first lane there."""
+    if not sent_values(reduction):
+        return {}
+    edge_type = edges_of(reduction).type
+    return next(shipment.offsets for shipment in step.receives if shipment.edge_type == edge_type)
 
 
 def _rebuild(program: Mapping[str, Any], weights: Mapping[str, FloatArray]) -> Plan:

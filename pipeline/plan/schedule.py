@@ -60,6 +60,14 @@ class Superstep:
     receives: list[Shipment] = field(default_factory=list)
     ships: list[Shipment] = field(default_factory=list)
     keeps: list[Value] = field(default_factory=list)
+    gives: list[Value] = field(default_factory=list)
+    """The program's outputs, in the last superstep."""
+
+    @property
+    def outlive(self) -> list[Value]:
+        """The values of a block that somebody reads after the superstep, each once."""
+        values = [*self.keeps, *(value for shipment in self.ships for value in shipment.values), *self.gives]
+        return list({value.id: value for value in values}.values())
 
     @property
     def computed(self) -> list[Value]:
@@ -107,14 +115,19 @@ def schedule(program: Program) -> Schedule:
     level = levels(program)
     last = max((level[value.id] for value in program.values if value.is_node), default=0)
     steps = [Superstep(number) for number in range(last + 1)]
-    when = _when(program, level)
+    readers, shipped = _readers(program, level), _ship_levels(program, level)
+    when = _when(program, level, readers, shipped)
     _place(program, when, steps)
     _ship(program, level, steps)
-    _keep(program, when, level, steps)
+    _keep(program, when, steps, readers, shipped)
     return Schedule(program, steps)
 
 
-def _readers(program: Program, level: dict[int, int]) -> dict[int, list[tuple[Value, int]]]:
+_Readers = dict[int, list[tuple[Value, int]]]
+_Shipped = dict[int, set[int]]
+
+
+def _readers(program: Program, level: dict[int, int]) -> _Readers:
     """Value.id of a node value → (who reads it inside its own block, at which level)."""
     readers: dict[int, list[tuple[Value, int]]] = defaultdict(list)
     for value in program.values:
@@ -127,7 +140,7 @@ def _readers(program: Program, level: dict[int, int]) -> dict[int, list[tuple[Va
     return readers
 
 
-def _ship_levels(program: Program, level: dict[int, int]) -> dict[int, set[int]]:
+def _ship_levels(program: Program, level: dict[int, int]) -> _Shipped:
     """Value.id of a node value → the supersteps at whose end it is shipped."""
     shipped: dict[int, set[int]] = defaultdict(set)
     for value in program.values:
@@ -137,7 +150,7 @@ def _ship_levels(program: Program, level: dict[int, int]) -> dict[int, set[int]]
     return shipped
 
 
-def _when(program: Program, level: dict[int, int]) -> dict[int, int]:
+def _when(program: Program, level: dict[int, int], readers: _Readers, shipped: _Shipped) -> dict[int, int]:
     """The superstep in which each node value is computed: as soon as possible, but for two kinds of level 0.
 
     What depends on features only, and is read in a single later superstep, is computed there: reading the features
@@ -145,8 +158,6 @@ def _when(program: Program, level: dict[int, int]) -> dict[int, int]:
     edges only (a degree) is computed when it is first read: a superstep that ships features then reads no tiles.
     """
     when = {value.id: level[value.id] for value in program.values}
-    readers = _readers(program, level)
-    shipped = _ship_levels(program, level)
     final = max((level[value.id] for value in program.values if value.is_node), default=0)
     features: dict[int, frozenset[int]] = {}
     widths: dict[int, int] = {}
@@ -214,16 +225,15 @@ def _ship(program: Program, level: dict[int, int], steps: list[Superstep]) -> No
         steps[number - 1].ships.append(shipment)
 
 
-def _keep(program: Program, when: dict[int, int], level: dict[int, int], steps: list[Superstep]) -> None:
+def _keep(program: Program, when: dict[int, int], steps: list[Superstep], readers: _Readers, shipped: _Shipped) -> None:
     """State: computed values that a later superstep of the same block reads, and features nobody needs are dropped."""
     until: dict[int, int] = dict.fromkeys(when, -1)
-    readers = _readers(program, level)
-    shipped = _ship_levels(program, level)
     for value in program.values:
         if value.is_node:
             uses = [when[user.id] for user, _ in readers[value.id]] + list(shipped[value.id])
             until[value.id] = max(uses, default=-1)
-    for value in program.outputs.values():
+    steps[-1].gives = list(program.outputs.values())
+    for value in steps[-1].gives:
         until[value.id] = len(steps) - 1
     for step in steps[:-1]:
         step.keeps = [
@@ -234,8 +244,6 @@ def _keep(program: Program, when: dict[int, int], level: dict[int, int], steps: 
     for step in steps:
         needed = {i.id for value in step.computed for i in value.inputs}
         needed |= {i.id for value in step.reductions for i in local_values(value)}
-        needed |= {value.id for shipment in step.ships for value in shipment.values}
-        if step is steps[-1]:
-            needed |= {value.id for value in program.outputs.values()}
+        needed |= {value.id for value in step.outlive}
         for phase in step.phases:
             phase.nodes = [value for value in phase.nodes if value.op != "input" or value.id in needed]

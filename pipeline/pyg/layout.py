@@ -38,13 +38,6 @@ def with_value(rows: Rows, value: Value) -> Rows:
     return Rows(value, rows.axis, rows.before, rows.after)
 
 
-def need_first(rows: Rows) -> Value:
-    """The value of a tensor whose rows are its first axis, and nothing else is."""
-    if rows.axis or rows.before or rows.after:
-        raise Refusal(f"needs the rows as the first axis; here {rows.space} are axis {rows.axis} of {rows.rank}")
-    return rows.value
-
-
 def view(rows: Rows, count: int, shape: Sequence[int]) -> Rows:
     """The same elements in the same order under another shape of the tensor.
 

@@ -6,7 +6,7 @@ from pipeline.plan.memory import WORKER_BYTES, Counts, block_bytes, choose_tier,
 from pipeline.plan.plan import Plan
 from tests.formulas import build
 
-COUNTS = Counts([100, 50], [1000, 10], [300, 5], [90, 2], [1, 0], [10_000, 500])
+COUNTS = Counts([100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500])
 
 
 def test_the_tier_follows_from_the_memory() -> None:

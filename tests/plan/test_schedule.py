@@ -33,7 +33,7 @@ def test_everything_is_computed_before_it_is_read(name: str) -> None:
                 assert all(i.id in known or i.is_weight for i in value.inputs), value
                 known.add(value.id)
             for reduction in phase.reductions:
-                compiled = plan.compiled[reduction.id]
+                compiled = plan.compile(step)[reduction.id]
                 assert {v.id for v in compiled.local} <= known
                 assert {v.id for v in compiled.sent} <= received
             known |= {value.id for value in phase.reductions}
