@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,7 +92,7 @@ def prepare_command(
         from pipeline.score import refuse_taken
 
         refuse_taken(output, overwrite)  # the library does too, but only when Spark has been started
-        with _session(verbose) as spark:
+        with _session(verbose, small=_is_small(None, nodes, edges)) as spark:
             from pipeline.prepare import prepare
 
             graph = _read(
@@ -149,6 +149,7 @@ def infer_command(
         from pipeline.model import Model
         from pipeline.progress import Progress
         from pipeline.score import refuse_taken, score
+        from pipeline.workers import wake_worker
 
         # whatever can be refused is refused before Spark is started
         refuse_taken(output, overwrite)
@@ -157,10 +158,15 @@ def infer_command(
         if prepared is not None:
             loaded.check_against(prepared.schema)
             log.info("%s", _describe(prepared))
+        from pipeline.rehearsal import Rehearsal
+
+        rehearsal = Rehearsal(loaded)
         options: dict[str, Any] = {"format": format, "overwrite": overwrite, "classify": classify}
-        with _session(verbose) as spark, Progress.on_terminal() as progress, _scratch(settings) as scratch:
-            assert nodes is not None or prepared is not None
+        session = _session(verbose, small=_is_small(prepared, nodes, edges), meanwhile=rehearsal.start)
+        with session as spark, Progress.on_terminal() as progress, _scratch(settings) as scratch:
+            wake_worker(spark)
             source = prepared or _read_for(spark, loaded, str(nodes), str(edges), tables)
+            rehearsal.wait()
             report = score(
                 source, loaded, output, **options, settings=scratch, spark=spark, progress=None if quiet else progress
             )
@@ -260,10 +266,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 # ---- from options to the library
 
 
-def _session(verbose: bool) -> Any:
+def _session(verbose: bool, small: bool = False, meanwhile: Callable[[], None] | None = None) -> Any:
     from pipeline.session import spark_session
 
-    return spark_session(verbose)
+    return spark_session(verbose, small, meanwhile)
+
+
+# Of Parquet files or of a prepared graph: up to here the JVM does not earn back what its optimising compiler costs.
+SMALL_BYTES = 1 << 26
+
+
+def _is_small(prepared: PreparedGraph | None, nodes: str | None, edges: str | None) -> bool:
+    from pipeline.tables import file_bytes
+
+    if prepared is not None:
+        totals = prepared.manifest["totals"]
+        return int(totals["static_bytes"] + totals["sends_bytes"]) <= SMALL_BYTES
+    sizes = [file_bytes(path) for path in (nodes, edges) if path is not None]
+    return all(size is not None for size in sizes) and sum(size or 0 for size in sizes) <= SMALL_BYTES
 
 
 def _settings(conf: str | None, **given: Any) -> Settings:

@@ -6,6 +6,7 @@ what happens inside a task is in stage.py, how a result is written and reported 
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import tempfile
@@ -27,7 +28,8 @@ from pipeline.prepare import prepare
 from pipeline.resources import is_local, task_cores, task_memory
 from pipeline.settings import Settings
 from pipeline.stage import CLOCK, PAYLOAD, SEED, STATE, Run, fused_worker, static_kinds, superstep_worker
-from pipeline.workers import ask_workers
+from pipeline.survey import first_widths
+from pipeline.workers import ask_workers, readable_errors
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
@@ -49,7 +51,8 @@ def infer(
 ) -> DataFrame:
     """Every node's exact output, keyed by the user's id.
 
-    A prepared graph is run lazily. A raw `Graph` is prepared first, which runs jobs, in `settings.scratch`.
+    A prepared graph is run lazily. A raw `Graph` is prepared first, which runs jobs, in `settings.scratch`; what is
+    there of it is removed when the process ends.
 
     Returns
     -------
@@ -88,9 +91,9 @@ def run_frames(
     model = Model.load(model) if isinstance(model, str) else model
     if isinstance(graph, Graph):
         spark = graph.nodes.sparkSession
-        prepared = _prepare(graph, settings)
+        prepared = _prepare(graph, model, settings)
     else:
-        spark = spark or _active()
+        spark = spark or active_session()
         prepared = open_graph(graph) if isinstance(graph, str) else graph
     model.check_against(prepared.schema)
     plan = Plan.of(model)
@@ -190,17 +193,21 @@ def _observe_result(rows: DataFrame, steps: int, seen: Observations) -> DataFram
 # ---- what a run needs first
 
 
-def _prepare(graph: Graph, settings: Settings) -> PreparedGraph:
-    """Prepares raw tables for one run, in the scratch directory."""
+def _prepare(graph: Graph, model: Model, settings: Settings) -> PreparedGraph:
+    """Prepares raw tables for one run, in the scratch directory, unless one row of each shows that the model cannot
+    read them."""
+    with readable_errors():
+        model.check_against(first_widths(graph))
     scratch = settings.scratch or tempfile.mkdtemp(prefix="graphsweep-")
     path = f"{scratch.rstrip('/')}/graph-{time.time_ns():x}"
+    atexit.register(storage.discard, path)  # the result is lazy: it may be computed as long as the process lives
     started = time.perf_counter()
     prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory)
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 
 
-def _active() -> SparkSession:
+def active_session() -> SparkSession:
     from pyspark.sql import SparkSession
 
     found = SparkSession.getActiveSession()

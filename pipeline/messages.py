@@ -116,7 +116,9 @@ FOREIGN = (
     (r"java\.lang\.OutOfMemoryError: ([^\n]*)", FAILED,
      "Spark's JVM ran out of memory ({0}): give it more with spark.driver.memory or spark.executor.memory"),
     (r"No space left on device", MENDABLE, "a disk is full; Spark shuffles in spark.local.dir"),
-    (r"Permission denied[^\n]*|AccessControlException: ([^\n]*)", MENDABLE, "no permission: {0}"),
+    (r"(Permission denied[^\n]*|AccessControlException: [^\n]*)", MENDABLE, "no permission: {0}"),
+    (r"PATH_ALREADY_EXISTS\S* Path (\S+) already exists", MENDABLE,
+     "{0}: exists already; give another path, or --overwrite"),
     (r"(?:FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER)\S* ([^\n]*)", MENDABLE, "a table cannot be read: {0}"),
 )  # fmt: skip
 

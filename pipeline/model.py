@@ -127,7 +127,10 @@ class Model:
         )
 
     def check_against(self, schema: GraphSchema) -> None:
-        """ModelError unless a graph of this schema has every column that the model reads, in its width."""
+        """ModelError unless a graph of this schema has every column that the model reads, in its width.
+
+        A width of 0 is one that no row tells, because there is none.
+        """
         for column in self.program.inputs:
             name = self.columns[input_name(column)]
             space = column.space
@@ -145,7 +148,7 @@ class Model:
                     f"the model reads {name} (width {lanes}), which the graph does not have; "
                     f"{table} of this graph: {known or 'no columns'}"
                 )
-            if present[wanted] != lanes:
+            if present[wanted] not in (lanes, 0):
                 raise ModelError(f"the model expects {name} of width {lanes}; the graph has width {present[wanted]}")
 
     # ---- on disk

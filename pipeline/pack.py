@@ -20,6 +20,7 @@ from pipeline.blocks import FloatArray, IntArray, LongArray
 from pipeline.checks import EXAMPLES, Finding, merge
 from pipeline.columns import CHUNK_BYTES
 from pipeline.kernels.hash import blocks_of
+from pipeline.kernels.jit import read_only
 from pipeline.kernels.sort import group
 from pipeline.layout import Layout, Value
 from pipeline.rows import Row, text_buffers
@@ -116,7 +117,7 @@ def _by_block(keys: LongArray, blocks: int, record_bytes: int) -> Iterator[tuple
     """Each block with the positions of its keys, in pieces of up to a megabyte. A block without keys has an empty one:
     it has to learn the widths of its values."""
     block = np.empty(len(keys), np.int32)
-    blocks_of(keys, blocks, block)
+    blocks_of(read_only(keys), blocks, block)
     offsets = np.empty(blocks + 1, np.int64)
     order = np.empty(len(keys), np.int32)
     group(block, np.arange(len(keys), dtype=np.int32), offsets, order)

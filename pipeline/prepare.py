@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 import math
 from collections import defaultdict
@@ -26,18 +25,19 @@ from pipeline.blocks import LOOPS
 from pipeline.build import FACTS, SEEDS, Plan, Step, findings_of, steps, texts_of
 from pipeline.checks import refuse, spell
 from pipeline.columns import ROW_DDL, TARGET
-from pipeline.errors import SettingError, StorageError
+from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layout import Layout, TextHash, text_keys
 from pipeline.pack import pack
 from pipeline.placement import place
 from pipeline.rows import KINDS, SENDS, Row, by_target, from_batches, to_batches
 from pipeline.schema import EDGE, NODE, GraphSchema
-from pipeline.tables import Piece, is_visible, parquet_pieces, read_piece
-from pipeline.workers import ask_workers, quoted, readable_errors, session_settings
+from pipeline.survey import Pieces, look_around, measure, pieces_of, selected
+from pipeline.tables import Piece, read_pieces
+from pipeline.workers import quoted, readable_errors, session_settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 # 131 072 nodes: what tiles read of 64 float32 features is 32 MB, and mostly stays in cache (0.56 s instead of 1.1 s
 # for one aggregation over 16.8M edges).
@@ -45,9 +45,9 @@ BLOCK_NODES = 1 << 17
 # More blocks than this only if memory asks for them: every block more is another copy of the hubs (1.8 rows
 # shipped per node with 8 blocks, 6.8 with 128).
 MOST_BLOCKS = 256
-PROBE = ".probe"
-
-Pieces = dict[str, list[Piece] | None]
+# Of records: so much is prepared in the driver, without a job. Spark's fixed costs for it, in a session that has just
+# started, are 5 s.
+DRIVER_BYTES = 1 << 26
 
 COUNTS = (
     "nodes",
@@ -104,12 +104,15 @@ def prepare(
     staging = storage.stage(path, overwrite)
     try:
         with session_settings(spark, SETTINGS), readable_errors():
-            pieces = {layout.table: _pieces(graph, layout) for layout in (graph.node_layout, graph.edge_layout)}
-            cores, pieces = _look_around(spark, staging, pieces)
+            pieces = {layout.table: pieces_of(graph, layout) for layout in (graph.node_layout, graph.edge_layout)}
+            cores, pieces = look_around(spark, staging, pieces)
+            here = False
             if blocks is None:
                 memory = task_memory or resources.task_memory(spark) // (cores if resources.is_local(spark) else 1)
-                blocks = _count_and_choose(graph, pieces, memory, cores)
-            rows = _run(graph, pieces, staging, blocks, text_hash)
+                nodes, edges, width = measure(graph, pieces)
+                blocks = choose_blocks(nodes, edges, width, memory, cores)
+                here = blocks == 1 and record_bytes(nodes, edges, width) <= DRIVER_BYTES
+            rows = _run(graph, pieces, staging, blocks, text_hash, here)
         storage.publish(staging, path, _manifest(graph, blocks, rows))
     except BaseException:
         storage.discard(staging)
@@ -124,23 +127,31 @@ def choose_blocks(nodes: int, edges: int, width: int, task_memory: int = 1 << 30
     """
     if nodes <= BLOCK_NODES and edges <= 16 * BLOCK_NODES:
         return 1
-    # records are held three times, as they arrived, in order, and as rows: 8 + 4 * width bytes a node, 16 an edge
-    needed = math.ceil(3 * (nodes * (8 + 4 * width) + edges * 16) / task_memory)
+    # records are held three times, as they arrived, in order, and as rows
+    needed = math.ceil(3 * record_bytes(nodes, edges, width) / task_memory)
     return max(needed, cores, min(math.ceil(nodes / BLOCK_NODES), MOST_BLOCKS))
+
+
+def record_bytes(nodes: int, edges: int, width: int) -> int:
+    """Of all keys and features: 8 + 4 * width bytes a node, 16 an edge."""
+    return nodes * (8 + 4 * width) + edges * 16
 
 
 # ---- the job
 
 
-def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: TextHash) -> list[Row]:
-    """FACTS of all blocks, whose files are written; DataError for what is wrong."""
+def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: TextHash, here: bool) -> list[Row]:
+    """FACTS of all blocks, whose files are written (by the driver if it is done here); DataError for what is wrong."""
     for seed in SEEDS:
         layouts = [
             dataclasses.replace(layout, seed=seed, text_hash=text_hash)
             for layout in (graph.node_layout, graph.edge_layout)
         ]
         plan = Plan(layouts[0], layouts[1], blocks, graph.drop_dangling)
-        rows = list(from_batches(_frame(graph, pieces, plan, staging).toArrow().to_batches()))
+        if here:
+            rows = _in_driver(graph, pieces, plan, staging)
+        else:
+            rows = list(from_batches(_frame(graph, pieces, plan, staging).toArrow().to_batches()))
         findings = findings_of(rows)
         if not any(finding.what == "collision" for finding in findings):
             break
@@ -161,36 +172,42 @@ def _frame(graph: Graph, pieces: Pieces, plan: Plan, staging: str) -> DataFrame:
     )
     rows = every.union(_packed(graph.nodes, plan.nodes, pieces["nodes"], plan.blocks))
     rows = rows.union(_packed(graph.edges, plan.edges, pieces["edges"], plan.blocks))
-    todo = steps(plan)
-    for step in todo:
-        writes = staging if not plan.drop_dangling or step is todo[-1] else None
+    for step, writes in _steps(plan, staging):
         work = functools.partial(_work, step=step, plan=plan, writes=writes)
         rows = place(rows, plan.blocks).mapInArrow(work, ROW_DDL)
     return rows
 
 
+def _in_driver(graph: Graph, pieces: Pieces, plan: Plan, staging: str) -> list[Row]:
+    """The same for a graph of one block: its rows stay in this process, and so do its tables if they are Parquet."""
+    rows: list[Row] = []
+    for table, layout in ((graph.nodes, plan.nodes), (graph.edges, plan.edges)):
+        found = pieces[layout.table]
+        if found is None:
+            batches = selected(table, layout).toArrow().to_batches()
+        else:
+            batches = read_pieces(found, layout.columns)
+        rows += pack(batches, layout, plan.blocks)
+    for step, writes in _steps(plan, staging):
+        made = step(0, rows, plan)
+        rows = list(_keep(made, 0, writes) if writes else made)
+    return rows
+
+
+def _steps(plan: Plan, staging: str) -> Iterator[tuple[Step, str | None]]:
+    """Each step, and where it writes what blocks keep: nowhere, as long as a later step amends it."""
+    todo = steps(plan)
+    for step in todo:
+        yield step, staging if not plan.drop_dangling or step is todo[-1] else None
+
+
 def _packed(table: DataFrame, layout: Layout, pieces: list[Piece] | None, blocks: int) -> DataFrame:
     """The packed rows of a table, which workers read themselves if there are pieces of it."""
-    from pyspark.sql import functions as F
-
     if pieces is not None:
         tasks = max(1, len(pieces))
         numbers = table.sparkSession.range(0, len(pieces), 1, tasks)
         return numbers.mapInArrow(functools.partial(_pack_pieces, pieces=pieces, layout=layout, blocks=blocks), ROW_DDL)
-    key = "string" if layout.text else "bigint"
-    columns = [F.col(quoted(name)).cast(key) for name in layout.keys]
-    types = dict(table.dtypes)
-    for value in layout.values:
-        for name in value.columns:
-            column = F.col(quoted(name))
-            if not value.array:
-                columns.append(column.cast("float"))
-            elif types[name] in ("array<float>", "array<double>"):
-                columns.append(column)  # NumPy makes float32 of doubles faster than Spark casts an array
-            else:
-                columns.append(column.cast("array<float>"))
-    renamed = [column.alias(f"c{i}") for i, column in enumerate(columns)]
-    return table.select(*renamed).mapInArrow(functools.partial(_pack, layout=layout, blocks=blocks), ROW_DDL)
+    return selected(table, layout).mapInArrow(functools.partial(_pack, layout=layout, blocks=blocks), ROW_DDL)
 
 
 def _pack(batches: Iterable[pa.RecordBatch], layout: Layout, blocks: int) -> Iterator[pa.RecordBatch]:
@@ -201,8 +218,7 @@ def _pack_pieces(
     batches: Iterable[pa.RecordBatch], pieces: list[Piece], layout: Layout, blocks: int
 ) -> Iterator[pa.RecordBatch]:
     mine = [pieces[number] for batch in batches for number in batch.column(0).to_pylist()]
-    read = itertools.chain.from_iterable(read_piece(piece, layout.columns) for piece in mine)
-    yield from to_batches(pack(read, layout, blocks))
+    yield from to_batches(pack(read_pieces(mine, layout.columns), layout, blocks))
 
 
 def _work(batches: Iterable[pa.RecordBatch], step: Step, plan: Plan, writes: str | None) -> Iterator[pa.RecordBatch]:
@@ -222,53 +238,6 @@ def _keep(rows: Iterable[Row], index: int, path: str) -> Iterator[Row]:
             yield row
     for file, kept in files.items():
         storage.write_rows(path, index, file, kept)
-
-
-# ---- what is known before
-
-
-def _pieces(graph: Graph, layout: Layout) -> list[Piece] | None:
-    """The pieces of a table that workers may read themselves: Parquet, and not changed since it was read."""
-    source = graph.sources.get(layout.table, {})
-    if not graph.as_read or source.get("format") != "parquet":
-        return None
-    return parquet_pieces(source["path"], layout.columns)
-
-
-def _look_around(spark: SparkSession, staging: str, pieces: Pieces) -> tuple[int, Pieces]:
-    """Runs a job: whether workers see the directory to write into, which they must, and the tables.
-
-    Returns how many tasks run at once, and the pieces of tables that all workers see.
-    """
-    token = staging.rpartition("-")[2]
-    storage.write_text(staging, PROBE, token)
-    first = {table: found[0] for table, found in pieces.items() if found}
-    answers = ask_workers(spark, functools.partial(_visible, staging, token, list(first.values())))
-    storage.remove(staging, PROBE)
-    if not all(answer[0] for answer in answers):
-        raise StorageError(f"{staging}: the workers do not see this directory; give a path that all machines share")
-    seen = {table for i, table in enumerate(first) if all(answer[i + 1] for answer in answers)}
-    return len(answers), {table: found if table in seen else None for table, found in pieces.items()}
-
-
-def _visible(staging: str, token: str, pieces: list[Piece]) -> list[bool]:
-    return [storage.read_text(staging, PROBE) == token, *map(is_visible, pieces)]
-
-
-def _count_and_choose(graph: Graph, pieces: Pieces, task_memory: int, cores: int) -> int:
-    """Runs jobs, if workers do not read the tables themselves: counts rows. Looks at one node for the widths."""
-    from pyspark.sql import functions as F
-
-    counts = {}
-    for table, frame in (("nodes", graph.nodes), ("edges", graph.edges)):
-        found = pieces[table]
-        counts[table] = frame.count() if found is None else sum(piece.rows for piece in found)
-    values = graph.node_layout.values
-    sizes = [F.size(quoted(value.columns[0])) if value.array else F.lit(len(value.columns)) for value in values]
-    first = graph.nodes.select(sum(sizes, F.lit(0)).alias("width")).first() if counts["nodes"] > BLOCK_NODES else None
-    width = max(first.width or 0, 0) if first else 0
-    edges = counts["edges"] * (2 if graph.edge_layout.undirected else 1)
-    return choose_blocks(counts["nodes"], edges, width, task_memory, cores)
 
 
 # ---- what is known after

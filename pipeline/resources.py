@@ -23,7 +23,19 @@ _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 def is_local(spark: SparkSession | None) -> bool:
     """Whether tasks run on this machine, in one JVM with the driver."""
-    return spark is None or (spark.conf.get("spark.master", "") or "").startswith("local[")
+    return spark is None or _local_master(spark) is not None
+
+
+def local_tasks(spark: SparkSession) -> int:
+    """How many tasks run at once in a local session."""
+    found = _local_master(spark)
+    threads = (found and found[1]) or "1"
+    return (os.cpu_count() or 1) if threads == "*" else int(threads)
+
+
+def _local_master(spark: SparkSession) -> re.Match[str] | None:
+    """local, local[4], local[*], local[4,2]: the last number is of failures."""
+    return re.fullmatch(r"local(?:\[(\d+|\*)(?:,\d+)?\])?", (spark.conf.get("spark.master", "") or "").replace(" ", ""))
 
 
 def task_memory(spark: SparkSession | None) -> int:

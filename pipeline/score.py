@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SettingError, StorageError, nearest
 from pipeline.graph import Graph, PreparedGraph
-from pipeline.infer import RESULT, Frames, run_frames
+from pipeline.infer import RESULT, Frames, active_session, run_frames
 from pipeline.model import Model
 from pipeline.plan.memory import size
 from pipeline.progress import Progress
+from pipeline.resources import is_local
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,9 +85,11 @@ def score(
     if format not in FORMATS:
         raise SettingError(f"unknown output format {format!r}; {nearest(format, FORMATS)}")
     started = time.perf_counter()
-    with _placed(output, overwrite) as (path, mode):
+    model = Model.load(model) if isinstance(model, str) else model
+    session = graph.nodes.sparkSession if isinstance(graph, Graph) else spark or active_session()
+    with _placed(output, overwrite, session) as (path, mode):
         marks = progress.directory if progress else None
-        frames = run_frames(graph, model, settings or Settings(), classify, spark, marks)
+        frames = run_frames(graph, model, settings or Settings(), classify, session, marks)
         ready = time.perf_counter()
         if progress:
             progress.expect(len(frames.plan.steps), frames.graph.blocks)
@@ -134,10 +137,13 @@ def _report(frames: Frames, output: str, seconds: float, prepared: float) -> Rep
 
 
 @contextmanager
-def _placed(output: str, overwrite: bool) -> Iterator[tuple[str, str]]:
-    """(where to write, Spark's mode): on a local disk beside the path, moved there in the end; else the path itself."""
+def _placed(output: str, overwrite: bool, spark: SparkSession) -> Iterator[tuple[str, str]]:
+    """(where to write, Spark's mode): on a local disk beside the path, moved there in the end; else the path itself.
+
+    Where tasks run elsewhere, a path without a scheme is of the cluster's default file system, which Spark knows.
+    """
     local = local_path(output)
-    if local is None:
+    if local is None or not ("://" in output or is_local(spark)):
         yield output, "overwrite" if overwrite else "errorifexists"
         return
     refuse_taken(output, overwrite)

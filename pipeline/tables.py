@@ -6,7 +6,7 @@ nothing of what the columns mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -59,6 +59,12 @@ def find_format(path: str) -> str:
     if not seen:
         return "parquet"  # not to be seen from here; Spark knows more file systems
     raise StorageError(f"{path}: the name does not tell the format; give it, one of {', '.join(FORMATS)}")
+
+
+def file_bytes(path: str) -> int | None:
+    """Of all data files under a path; None if they cannot be seen from here."""
+    files = _look(path)
+    return sum(file.size for file in files) if files else None
 
 
 ENDINGS = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz", ".csv.bz2", ".csv.zst")}
@@ -184,16 +190,17 @@ def _cut(table: str, file: str, footer: pq.FileMetaData) -> Iterator[Piece]:
             start, rows, size = group + 1, 0, 0
 
 
-def read_piece(piece: Piece, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def read_pieces(pieces: Iterable[Piece], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Batches with these columns in this order; a column may be asked for twice."""
-    filesystem, _ = storage.locate(piece.table)
-    with filesystem.open_input_file(piece.file) as stream:
-        file = pq.ParquetFile(stream, read_dictionary=[])
-        groups = list(range(piece.start, piece.end))
-        for batch in file.iter_batches(1 << 17, groups, sorted(set(columns)), use_threads=False):
-            yield pa.RecordBatch.from_arrays(
-                [batch.column(name) for name in columns], list(map(str, range(len(columns))))
-            )
+    for piece in pieces:
+        filesystem, _ = storage.locate(piece.table)
+        with filesystem.open_input_file(piece.file) as stream:
+            file = pq.ParquetFile(stream, read_dictionary=[])
+            groups = list(range(piece.start, piece.end))
+            for batch in file.iter_batches(1 << 17, groups, sorted(set(columns)), use_threads=False):
+                yield pa.RecordBatch.from_arrays(
+                    [batch.column(name) for name in columns], list(map(str, range(len(columns))))
+                )
 
 
 def is_visible(piece: Piece) -> bool:

@@ -1,4 +1,4 @@
-"""What prepare needs of Spark around its job: settings for a while, readable errors, and what workers can see.
+"""What a job needs of Spark around it: settings for a while, readable errors, what workers can see, and a warm one.
 
 Comes in: the session of the user's DataFrames. Goes out: the same. Knows nothing of graphs.
 """
@@ -6,14 +6,16 @@ Comes in: the session of the user's DataFrames. Goes out: the same. Knows nothin
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline.errors import DataError, GraphsweepError, StorageError
+from pipeline.resources import is_local
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -69,6 +71,24 @@ def _answer(batches: Iterable[pa.RecordBatch], question: Callable[[], list[bool]
     for _ in batches:  # Spark waits for its rows to be taken
         pass
     yield pa.RecordBatch.from_arrays([pa.array([question()], pa.list_(pa.bool_()))], ["answers"])
+
+
+def wake_worker(spark: SparkSession) -> None:
+    """Runs a job in the background, on this machine only: a Python worker starts and imports what a run will need,
+    while Spark reads the first footers (1 of 13 s for small tables)."""
+    if is_local(spark):
+        threading.Thread(target=_wake, args=(spark,), name="wake worker", daemon=True).start()
+
+
+def _wake(spark: SparkSession) -> None:
+    with suppress(Exception):  # it is about speed only; and the session may be stopped meanwhile
+        spark.range(0, 1, 1, 1).mapInArrow(_import, "id bigint").collect()
+
+
+def _import(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    import pipeline.stage  # noqa: F401
+
+    yield from batches
 
 
 def quoted(name: str) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -121,11 +122,12 @@ BAD_ROWS = {
 }
 
 
+@pytest.mark.parametrize("by", ["driver", "workers"])
 @pytest.mark.parametrize("what", BAD_ROWS)
-def test_bad_rows_from_the_command_line(spark, tmp_path, what):
+def test_bad_rows_from_the_command_line(spark, tmp_path, what, by):
     node_table, edge_table, messages = BAD_ROWS[what]
     tables = written(tmp_path, node_table, edge_table)
-    said = refused("prepare", *tables, "--output", tmp_path / "g", "--blocks", 2)
+    said = refused("prepare", *tables, "--output", tmp_path / "g", *(["--blocks", 2] if by == "workers" else []))
     for message in messages:
         assert re.search(message, said), said
     assert said.startswith("graphsweep: ")
@@ -238,6 +240,18 @@ def test_tables_that_lack_what_the_model_reads(spark, tmp_path):
     tables = written(tmp_path, nodes(), edges())
     said = refused("infer", *tables, "--model", tmp_path / "net", "--output", tmp_path / "o")
     assert "nodes has no column 'amount'" in said
+
+
+def test_tables_too_wide_for_the_model_are_not_prepared(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["pipeline.infer"], "prepare", lambda *_, **__: pytest.fail("prepared all the same"))
+    model(lanes=5).save(tmp_path / "net")
+    tables = written(tmp_path, nodes(), edges())
+    said = refused("infer", *tables, "--model", tmp_path / "net", "--output", tmp_path / "o")
+    assert "the model expects nodes.x of width 5; the graph has width 2" in said
+    graph = Graph(spark.createDataFrame(nodes()), spark.createDataFrame(edges()), features={"y": "x"})
+    with pytest.raises(ModelError, match=r"reads nodes\.x \(width 2\), which the graph does not have"):
+        pipeline.infer(graph, model())
+    assert sorted(os.listdir(tmp_path)) == ["edges.parquet", "net", "nodes.parquet"]
 
 
 # ---- paths
@@ -401,17 +415,13 @@ def test_unusual_graphs_are_no_mistakes(spark, tmp_path, net, ids, ends):
     node_table = pa.table({"id": pa.array(ids, kind), "x": pa.array([[i, 1.0] for i in ids], FLOATS)})
     edge_table = pa.table({"src": pa.array([s for s, _ in ends], kind), "dst": pa.array([d for _, d in ends], kind)})
     tables = written(tmp_path, node_table, edge_table)
-    if not ids:  # of an empty table nobody knows the width
-        said = refused("infer", *tables, "--model", net, "--output", tmp_path / "o", "--quiet")
-        assert "nodes" in said
-        return
     arguments = ["infer", *tables, "--model", net, "--output", tmp_path / "o", "--quiet"]
     result = CliRunner().invoke(cli.app, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     found = pa.parquet.read_table(tmp_path / "o").sort_by("id").to_pydict()
     means = [np.mean([[s, 1.0] for s, d in ends if d == i] or [[0, 0]], axis=0).sum() for i in ids]
     assert found["id"] == ids
-    np.testing.assert_allclose(np.ravel(found["embedding"]), means)
+    np.testing.assert_allclose(np.ravel(np.array(found["embedding"], np.float64)), means)
 
 
 # ---- what Spark says, in words for people
@@ -450,7 +460,12 @@ org.apache.spark.api.python.PythonException
             FAILED,
         ),
         (PythonException("java.io.IOException: No space left on device"), "a disk is full; ", MENDABLE),
-        (PythonException("\njava.io.IOException: Permission denied: /data\n"), "no permission: ", MENDABLE),
+        (PythonException("\njava.io.IOException: Permission denied: /data\n"), "no permission: Permission", MENDABLE),
+        (
+            PythonException("[PATH_ALREADY_EXISTS] Path hdfs://n/o already exists. Set mode as..."),
+            "hdfs://n/o: exists already; give another path",
+            MENDABLE,
+        ),
         (
             PythonException("An error occurred while calling o1.x\nthe reason\n\tat y"),
             "Spark failed: the reason",

@@ -14,7 +14,7 @@ import pytest
 from pipeline.errors import DataError, StorageError
 from pipeline.graph import Graph
 from pipeline.layout import Value
-from pipeline.tables import find_format, parquet_pieces, read_piece, read_table
+from pipeline.tables import find_format, parquet_pieces, read_pieces, read_table
 from tests.graphs import mixed
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def test_pieces_are_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert pieces is not None
     assert len(pieces) == 3
     assert sum(piece.rows for piece in pieces) == 3000
-    batches = [batch for piece in pieces for batch in read_piece(piece, columns)]
+    batches = list(read_pieces(pieces, columns))
     read = pa.Table.from_batches(batches)
     assert [column.to_pylist() for column in read.columns] == [edges[name].to_pylist() for name in columns]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -65,6 +66,19 @@ def test_small_graphs_and_text_ids_from_raw_tables(spark: SparkSession, kind: st
     settings = Settings(tier=tier, blocks=2, scratch=str(tmp_path))
     got = by_id(infer(whole(kind).graph(spark), build("gat"), settings=settings))
     assert got == in_process("gat", whole(kind), 2)
+
+
+def test_what_was_prepared_for_a_run_goes_with_the_process(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_exit: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("atexit.register", lambda *call: at_exit.append(call))
+    infer(whole("one node").graph(spark), build("gat"), settings=Settings(scratch=str(tmp_path)))
+    (name,) = os.listdir(tmp_path)
+    for function, *arguments in at_exit:
+        if arguments == [f"{tmp_path}/{name}"]:
+            function(*arguments)
+    assert os.listdir(tmp_path) == []
 
 
 def test_several_outputs_and_classes(spark: SparkSession, prepared: PreparedGraph) -> None:

@@ -30,6 +30,7 @@ from tests.graphs import GRAPHS, Tables, mixed, tables, text
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+MODULE = sys.modules["pipeline.prepare"]  # the package has a function of this name
 VALUES = ["weight", "attr"]
 OPTIONS = {"edge_features": VALUES}
 
@@ -145,6 +146,27 @@ def test_other_array_types_become_float32(spark: SparkSession, tmp_path: Path) -
     features = prepared.block(0).features[NODE]
     assert features["x"].tolist() == [[float(i), 2.0] for i in range(5)]
     assert features["y"].tolist() == [np.float32([1.5, 0.1]).tolist()] * 5
+
+
+@pytest.mark.parametrize("read", [True, False])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_small_graphs_are_prepared_by_the_driver(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, read: bool
+) -> None:
+    monkeypatch.setattr(MODULE, "_frame", lambda *_: pytest.fail("a job"))
+    graph = GRAPHS[name]()
+    source = Graph.read(spark, *write(graph, tmp_path / "tables"), **OPTIONS) if read else frames(spark, graph)
+    prepared = prepare(source, f"{tmp_path}/graph")
+    assert prepared.blocks == 1
+    assert_same(prepared, graph)
+    monkeypatch.undo()
+    assert prepare(source, f"{tmp_path}/by workers", blocks=1).manifest == prepared.manifest
+
+
+def test_large_graphs_are_not(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "_in_driver", lambda *_: pytest.fail("too much for the driver"))
+    monkeypatch.setattr(MODULE, "DRIVER_BYTES", 1000)
+    assert prepare(frames(spark, mixed()), f"{tmp_path}/graph").blocks == 1
 
 
 # ---- what is stored
@@ -263,16 +285,17 @@ def test_strangers_of_text_are_told_as_text(spark: SparkSession, tmp_path: Path)
     assert "edges.src holds 1 id absent from the nodes (first: nobody)" in str(caught.value)
 
 
+@pytest.mark.parametrize("blocks", [3, None])
 @pytest.mark.parametrize("name", ["mixed", "text"])
-def test_strangers_are_dropped_on_demand(spark: SparkSession, tmp_path: Path, name: str) -> None:
+def test_strangers_are_dropped_on_demand(spark: SparkSession, tmp_path: Path, name: str, blocks: int | None) -> None:
     graph = GRAPHS[name]()
     kind = graph.nodes.schema.field("id").type
     stranger, ids = "nobody" if kind == pa.string() else 4242, graph.nodes["id"].to_pylist()
     edges = [(stranger, name) for name in ids[:30]] + [(name, stranger) for name in ids[:20]] + [(stranger, stranger)]
     more = Tables(graph.nodes, pa.concat_tables([graph.edges, tables([], edges, kind).edges]))
-    prepared = prepare(frames(spark, more, drop_dangling=True), f"{tmp_path}/graph", blocks=3)
+    prepared = prepare(frames(spark, more, drop_dangling=True), f"{tmp_path}/graph", blocks)
     assert prepared.manifest["totals"]["dropped"] == 51
-    assert prepared.fingerprint == prepare(frames(spark, graph), f"{tmp_path}/without", blocks=3).fingerprint
+    assert prepared.fingerprint == prepare(frames(spark, graph), f"{tmp_path}/without", blocks).fingerprint
     assert_same(prepared, graph)
 
 
@@ -305,6 +328,7 @@ def test_what_exists_is_not_touched(spark: SparkSession, tmp_path: Path) -> None
 
 
 def test_a_path_that_workers_do_not_see(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.resources.is_local", lambda spark: False)
     monkeypatch.setattr("pipeline.storage.write_text", lambda path, name, text: (tmp_path / name).write_text(text))
     monkeypatch.setattr("pipeline.storage.remove", lambda path, name: None)
     with pytest.raises(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,19 @@ def test_an_existing_path_is_refused(
     with pytest.raises(StorageError, match="not overwritten, because it is not a table written by Spark"):
         score(prepared, model, str(out), overwrite=True, spark=spark)
     assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_path_of_the_clusters_own_file_system_is_sparks_business(
+    spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default file system is the local one here; what shows is who refuses."""
+    monkeypatch.setattr(sys.modules["pipeline.score"], "is_local", lambda spark: False)
+    out = tmp_path / "out"
+    assert score(prepared, model, str(out), spark=spark).rows == prepared.nodes
+    assert os.listdir(tmp_path) == ["out"]
+    with pytest.raises(Exception, match="PATH_ALREADY_EXISTS"):
+        score(prepared, model, str(out), spark=spark)
+    score(prepared, model, str(out), overwrite=True, spark=spark)
 
 
 def test_a_failed_run_leaves_the_old_table_and_nothing_else(spark: SparkSession, model: Model, tmp_path: Path) -> None:

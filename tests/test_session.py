@@ -59,7 +59,7 @@ def test_no_java(monkeypatch, tmp_path):
 
 
 def test_the_active_session_is_used_and_stays(spark):
-    with spark_session() as found:
+    with spark_session(small=True, meanwhile=pytest.fail) as found:
         assert found is spark
     assert spark.range(3).count() == 3
 
@@ -80,8 +80,11 @@ def test_a_session_of_our_own_is_quiet_and_runs_this_python():
         "    assert sys.executable == PYTHON\n"
         "    yield from batches\n"
         "PYTHON = sys.executable\n"
-        "with spark_session() as spark:\n"
+        "called = []\n"
+        "with spark_session(small=True, meanwhile=lambda: called.append(1)) as spark:\n"
+        "    assert called == [1]\n"
         "    assert spark.conf.get('spark.ui.enabled') == 'false'\n"
+        "    assert 'TieredStopAtLevel=1' in spark.conf.get('spark.driver.extraJavaOptions')\n"
         "    assert spark.range(9).mapInArrow(work, 'id long').count() == 9\n"
         "print(spark.version)\n"
     )

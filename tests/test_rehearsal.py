@@ -1,0 +1,69 @@
+"""A rehearsal compiles what a run will need: the worker's task adds nothing to the cache."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.rehearsal import Rehearsal
+from tests.formulas import build
+
+CODE = """
+import os, pathlib, sys
+from pipeline import storage
+from pipeline.columns import ROW_COLUMNS
+from pipeline.output import OutputTable
+from pipeline.plan.plan import Plan
+from pipeline.rehearsal import Rehearsal
+from pipeline.rows import array_rows, send_rows, static_rows, to_batches
+from pipeline.stage import SEED, Run, fused_worker
+from tests.formulas import build
+from tests.whole import whole
+import numpy as np
+
+def compiled():
+    return {str(file) for file in pathlib.Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbc")}
+
+path, name = sys.argv[1:]
+model = build(name)
+rehearsal = Rehearsal(model)
+rehearsal.start()
+rehearsal.wait()
+before = compiled()
+for block in whole("mixed").blocks(1):
+    storage.write_rows(path, block.index, "static", static_rows(block))
+    storage.write_rows(path, block.index, "sends", send_rows(block))
+plan = Plan.of(model)
+run = Run(plan, OutputTable.of(plan.program.outputs, "int64", False), path)
+seeds = list(to_batches(array_rows(0, 0, SEED, "", np.empty(0, np.uint8))))
+rows = sum(batch.num_rows for batch in fused_worker(run)(iter(seeds)))
+print(len(before), sorted(compiled() - before), rows > 0)
+"""
+
+
+@pytest.mark.parametrize("name", ["sage", "gat", "gcn_weighted"])
+def test_a_worker_compiles_nothing_more(tmp_path: Path, name: str) -> None:
+    settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(tmp_path / "graph"), name],
+        env=settings, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    compiled, _, rest = done.stdout.strip().partition(" ")
+    assert int(compiled) > 5
+    assert rest == "[] True"
+
+
+def test_a_failure_is_only_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("pipeline.fused.run_fused", lambda *_: 1 / 0)
+    rehearsal = Rehearsal(build("sage"))
+    rehearsal.wait()  # not started: nothing to wait for
+    with caplog.at_level(logging.DEBUG, "graphsweep"):
+        rehearsal.start()
+        rehearsal.wait()
+    assert "rehearsal failed" in caplog.text

@@ -1,0 +1,38 @@
+"""What a task has, by the session's settings."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.resources import is_local, local_tasks, task_cores, task_memory
+
+
+def session(**settings: str) -> SimpleNamespace:
+    named = {f"spark.{name.replace('_', '.')}": value for name, value in settings.items()}
+    return SimpleNamespace(conf=SimpleNamespace(get=lambda key, default: named.get(key, default)))
+
+
+@pytest.mark.parametrize(
+    ("master", "tasks"),
+    [("local", 1), ("local[3]", 3), ("local[*]", os.cpu_count()), ("local[4, 2]", 4), ("local[*,8]", os.cpu_count())],
+)
+def test_tasks_of_a_local_session(master: str, tasks: int) -> None:
+    assert is_local(session(master=master))
+    assert local_tasks(session(master=master)) == tasks
+
+
+@pytest.mark.parametrize("master", ["local-cluster[2,1,1024]", "yarn", "spark://host:7077", "k8s://https://host", ""])
+def test_sessions_that_are_not_local(master: str) -> None:
+    assert not is_local(session(master=master))
+
+
+def test_a_task_of_a_cluster_has_its_share_of_the_overhead() -> None:
+    assert task_memory(session(master="yarn")) == 384 << 20
+    spark = session(master="yarn", executor_memory="8g", executor_cores="4", task_cpus="2")
+    assert task_memory(spark) == (8 << 30) // 10 // 2
+    assert task_cores(spark) == 2
+    overhead = session(master="yarn", executor_memoryOverhead="3g", executor_cores="3")
+    assert task_memory(overhead) == 1 << 30
