@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pipeline.blocks import LOOPS, FloatArray, IntArray, LongArray, Tile
 from pipeline.kernels.hash import blocks_of, positions
+from pipeline.kernels.jit import read_only
 from pipeline.kernels.sort import group, merge, order_ties
 
 
@@ -38,7 +39,7 @@ def make_tiles(
     """
     by_dst = sort_by(dst, np.arange(len(dst), dtype=np.int32), nodes)[1]
     source = np.empty(len(dst), np.int32)
-    blocks_of(edges.src, blocks, source)
+    blocks_of(read_only(edges.src), blocks, source)
     source += 1
     source[edges.src == edges.dst] = 0  # LOOPS come first, as their number does
     offsets, order = sort_by(source, by_dst, blocks + 1)
@@ -99,7 +100,7 @@ def by_block(keys: LongArray, blocks: int) -> Iterator[tuple[int, LongArray]]:
     """The distinct keys of each block that has some, ascending."""
     keys = distinct(np.sort(keys))
     block = np.empty(len(keys), np.int32)
-    blocks_of(keys, blocks, block)
+    blocks_of(read_only(keys), blocks, block)
     for index in np.unique(block).tolist():
         yield index, keys[block == index]
 
