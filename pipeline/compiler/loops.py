@@ -1,6 +1,6 @@
 """The generated function of one reduction: rows → edges → lanes.
 
-    def tile(rows, offsets, columns, payload, unit, <dst>, <edges>, <weights>, out[, top, total])
+    def tile(rows, offsets, columns, payload, unit, <dst>, <edges>, <weights>, out[, top, total][, seen])
 
 Comes in: an edge program and the lanes of each sent value in the payload. Goes out: text. All arrays are
 (rows, width) float32 but the weights, (width,); `out` and what follows it is accumulated into, the rest only read.
@@ -20,13 +20,14 @@ from pipeline.compiler.scope import EDGE, ROW, Writer
 from pipeline.compiler.softmax import write_softmax_sum
 from pipeline.formula.values import Value
 
+RESULTS = {"softmax_sum": ["out", "top", "total"], "max": ["out", "seen"], "min": ["out", "seen"]}
 CHOICE = {"max": SCALAR["maximum"], "min": SCALAR["minimum"]}
 
 
 def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
     """The text of the function `tile`."""
     arrays, names = _arrays(program, offsets)
-    results = ["out", "top", "total"] if program.value.op == "softmax_sum" else ["out"]
+    results = RESULTS.get(program.value.op, ["out"])
     arguments = ["rows", "offsets", "columns", "payload", "unit", *names, *results]
     writer = Writer(f"def tile({', '.join(arguments)}):")
     expression = Expression(writer, program, arrays)
@@ -75,10 +76,16 @@ def _sum(expression: Expression) -> None:
             expression.source()
             expression.nest(message.shape, expression.is_flat(message), add)
 
-    with writer.block("for j in range(len(rows)):"):
+    def times(index: Index) -> None:
+        writer.line(f"out[i, {index}] += float32(high - low) * {expression.write(message, index)}")
+
+    with writer.block("for j in range(len(rows)):", ROW):
         writer.line("i = np.uint64(rows[j])")
         writer.line("low = offsets[j]")
         writer.line("high = offsets[j + 1]")
+        if program.levels[message.id] != EDGE:  # a degree, say: the same for all edges of a row
+            expression.nest(message.shape, expression.is_flat(message), times)
+            return
         sum_edges(writer, {"out": message.width}, edges)
 
 
@@ -98,6 +105,8 @@ def _chosen(expression: Expression) -> None:
 
     with writer.block("for j in range(len(rows)):", ROW):
         writer.line("i = np.uint64(rows[j])")
+        if "seen" in RESULTS.get(program.value.op, []):
+            writer.line("seen[i] = True")
         first = "offsets[j + 1] - 1" if program.value.op == "last" else "offsets[j]"
         with writer.block(f"for e in range({first}, offsets[j + 1]):", EDGE):
             expression.source()

@@ -85,8 +85,6 @@ class CompiledReduction:
         """Adds the edges of a tile. `payload`: (senders, lanes) float32, the row of edge e being tile.columns[e]."""
         if self._tile is None or not tile.edges:
             return
-        if accumulator.seen is not None:
-            accumulator.seen[tile.rows] = True
         if not self.sent:
             payload = EMPTY
         if not self._chunk:
@@ -121,12 +119,10 @@ class CompiledReduction:
         arrays = [tile.rows, tile.offsets, tile.columns, payload]
         local = [read(value).reshape(nodes, value.width) for value in self._loop_local]
         columns = [tile.values[name].reshape(tile.edges, width) for name, width in self._columns]
-        results = [accumulator.out]
-        if accumulator.top is not None and accumulator.total is not None:
-            results += [accumulator.top, accumulator.total]
-        self._tile(
-            *map(read_only, arrays), 1, *map(read_only, [*local, *columns, *dense]), *self._loop_weights, *results
-        )
+        results = [accumulator.out, accumulator.top, accumulator.total, accumulator.seen]
+        inputs = [*local, *columns, *dense]
+        used = (result for result in results if result is not None)
+        self._tile(*map(read_only, arrays), 1, *map(read_only, inputs), *self._loop_weights, *used)
 
     def _rows(self, value: Value, nodes: int, read: Read) -> FloatArray:
         if value.is_node:
