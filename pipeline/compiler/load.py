@@ -31,7 +31,7 @@ import math
 import numpy as np
 from numpy import float32
 
-from pipeline.compiler.functions import exp, expm1, sigmoid, tanh
+from pipeline.compiler.functions import exp, expm1, maximum, minimum, sigmoid, tanh
 
 ZERO = np.float32(0.0)
 ONE = np.float32(1.0)

@@ -2,7 +2,7 @@
 
 `{0}`, `{1}` stand for the operands, `{slope}` for an attribute that became a float32 constant. All stays float32: no
 literal of Python's meets an operand, since Numba would go on in float64. Truth is 1.0 and 0.0. NaN propagates as in
-NumPy: for maximum by two selects, which cost nothing over a plain maximum (the usual `or` costs 1.5 times as much).
+NumPy. What needs more than a select or two is a function of functions.py.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ SCALAR: dict[str, str] = {
     "mul": "{0} * {1}",
     "div": "{0} / {1}",
     "pow": "np.power({0}, {1})",
-    "maximum": "({1} if {1} > {0} else {0}) if {1} == {1} else {1}",
-    "minimum": "({1} if {1} < {0} else {0}) if {1} == {1} else {1}",
+    "maximum": "maximum({0}, {1})",
+    "minimum": "minimum({0}, {1})",
     "equal": "ONE if {0} == {1} else ZERO",
     "not_equal": "ONE if {0} != {1} else ZERO",
     "less": "ONE if {0} < {1} else ZERO",

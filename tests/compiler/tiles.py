@@ -121,7 +121,7 @@ def load_plain(text: str):
     """Stands in for pipeline.compiler.load.load: the generated function, not compiled."""
     function = load(text).py_func
     names = dict(function.__globals__)
-    for name in ("exp", "expm1", "sigmoid", "tanh"):
+    for name in ("exp", "expm1", "maximum", "minimum", "sigmoid", "tanh"):
         # called from Python, a compiled function returns Python's float
-        names[name] = lambda x, compiled=names[name]: np.float32(compiled(np.float32(x)))
+        names[name] = lambda *x, compiled=names[name]: np.float32(compiled(*map(np.float32, x)))
     return types.FunctionType(function.__code__, names)
