@@ -124,8 +124,10 @@ def machine_code(value, lanes, *arguments, monkeypatch) -> str:
     monkeypatch.setattr(loading, "jit", numba.njit(error_model="numpy"))
     monkeypatch.setattr(loading, "_loaded", {})
     tile = loading.load(write_loop(edge_program(value), lanes))
-    out = numba.types.Array(numba.float32, 2, "C")
-    tile.compile((ROWS, ROWS, ROWS, ARRAY, numba.int64, *arguments, out))
+    results = [numba.types.Array(numba.float32, 2, "C")]
+    if value.op in ("max", "min"):
+        results.append(numba.types.Array(numba.boolean, 1, "C"))
+    tile.compile((ROWS, ROWS, ROWS, ARRAY, numba.int64, *arguments, *results))
     (code,) = tile.inspect_llvm().values()
     return code
 
