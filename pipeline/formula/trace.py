@@ -6,6 +6,8 @@ Comes in: a Python function `formula(g, x, w, …)`, the shapes of its inputs an
 from __future__ import annotations
 
 import inspect
+import os
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +36,11 @@ def trace(
         Columns and the shape of their rows: `{"nodes.x": 64, "edges.weight": ()}`; an integer d means (d,).
     weights
         Name → shape.
+
+    Raises
+    ------
+    FormulaError
+        Where spaces or shapes do not fit: it begins with the line of the formula, "model.py:12: ".
     """
     shapes = {name: (size,) if isinstance(size, int) else tuple(size) for name, size in inputs.items()}
     nodes: dict[str, Value] = {}
@@ -55,7 +62,10 @@ def trace(
     ]
     if missing:
         raise FormulaError(f"the formula asks for {', '.join(missing)}; it is offered {', '.join(offered)}")
-    result = formula(**{name: offered[name] for name in parameters if name in offered})
+    try:
+        result = formula(**{name: offered[name] for name in parameters if name in offered})
+    except FormulaError as error:
+        raise FormulaError(f"{_line(error)}{error}") from error
     if isinstance(result, Value):
         return Program({"embedding": result})
     if isinstance(result, Mapping) and all(isinstance(value, Value) for value in result.values()):
@@ -63,3 +73,13 @@ def trace(
     raise FormulaError(
         f"the formula returned {type(result).__name__}; a value, or a mapping of names to values, is expected"
     )
+
+
+def _line(error: FormulaError) -> str:
+    """The innermost line of the error's traceback that is the user's, not the language's."""
+    lines = [
+        f"{os.path.basename(frame.f_code.co_filename)}:{number}: "
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if not frame.f_globals.get("__name__", "").startswith("pipeline.")
+    ]
+    return lines[-1] if lines else ""

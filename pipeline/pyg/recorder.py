@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import decomposition_table
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -24,6 +23,7 @@ from pipeline.formula.values import Value
 from pipeline.pyg.aten_index import NODE_EMBEDDING
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
+from pipeline.pyg.definitions import DEFINITIONS
 from pipeline.pyg.layout import tensor_shape, view
 from pipeline.pyg.precision import widened
 from pipeline.pyg.symbols import End, Learned, Opaque, Refusal, Rows, Symbol
@@ -167,7 +167,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return several
 
     def _taken_apart(self, func: torch._ops.OpOverload, args: Any, kwargs: Any, written: Sequence[Tensor]) -> Any:
-        """An operation that is in no table, as the simpler ones that torch itself defines it by."""
+        """An operation that is in no table, as the simpler ones that it is defined by, mostly by torch itself."""
         plain: Any = func
         if written:  # in place: what the operation of the same name computes, then written to the tensor
             name = func._schema.name.partition("::")[2]
@@ -179,8 +179,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             with self:
                 result = plain.decompose(*args, **kwargs)
-                if result is NotImplemented and plain in decomposition_table:
-                    result = decomposition_table[plain](*args, **kwargs)
+                if result is NotImplemented and plain in DEFINITIONS:
+                    result = DEFINITIONS[plain](*args, **kwargs)
         finally:
             self._within.pop()
         if result is NotImplemented or not written:

@@ -47,32 +47,41 @@ def column(rng, count, shape):
 
 def assert_same(net, x=16, seed=0, inputs=None, **edges):
     """Imports a module and compares it on every graph; `edges`: argument → width. Returns the program."""
-    net = net.eval()
-    inputs = {**{name: f"edges.{name}" for name in edges}, **(inputs or {})}
-    program, weights, _ = import_module(net, inputs=inputs, features={"x": x, **edges})
+    return imported_same(net, x, seed, inputs, **edges)[0]
+
+
+def imported_same(net, x=16, seed=0, inputs=None, nodes=None, **edges):
+    """The same; returns the program and its weights. `nodes`: further arguments with a row per node → width."""
+    net, columns = net.eval(), nodes or {}
+    inputs = {
+        **{name: f"edges.{name}" for name in edges},
+        **{name: f"nodes.{name}" for name in columns},
+        **(inputs or {}),
+    }
+    program, weights, _ = import_module(net, inputs=inputs, features={"x": x, **columns, **edges})
     graphs = GRAPHS if edges else {**GRAPHS, "parallel self-loops": PARALLEL_LOOPS}
-    for name, (nodes, src, dst) in graphs.items():
+    for name, (count, src, dst) in graphs.items():
         rng = np.random.default_rng(seed)
-        features = column(rng, nodes, x)
+        features = column(rng, count, x)
         values = {key: column(rng, len(src), shape) for key, shape in edges.items()}
-        expected = run(net, features, src, dst, values)
-        arrays = GraphArrays(
-            {NODE: nodes}, {EDGE: (np.array(src, int), np.array(dst, int))}, {NODE: {"x": features}}, {EDGE: values}
-        )
+        more = {key: column(rng, count, shape) for key, shape in columns.items()}
+        expected = run(net, features, src, dst, {**values, **more})
+        ends = np.array(src, int), np.array(dst, int)
+        arrays = GraphArrays({NODE: count}, {EDGE: ends}, {NODE: {"x": features, **more}}, {EDGE: values})
         found = interpret(program, weights, arrays)
         assert found.keys() == expected.keys()
         for key, array in found.items():
             assert_close(array, expected[key], f"{name}, seed {seed}, output {key}")
-    return program
+    return program, weights
 
 
-def run(net, x, src, dst, values):
-    """The module's own outputs in float64, on a copy."""
-    net = copy.deepcopy(net).double()
+def run(net, x, src, dst, values, dtype=torch.float64):
+    """The module's own outputs, on a copy."""
+    net = copy.deepcopy(net).to(dtype)
     tensors = {name: torch.from_numpy(array) for name, array in values.items()}
-    edge_index = torch.tensor([src, dst], dtype=torch.long).reshape(2, -1)
+    edge_index = torch.from_numpy(np.array([src, dst], np.int64).reshape(2, -1))
     default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)  # for what forward makes without a dtype
+    torch.set_default_dtype(dtype)  # for what forward makes without a dtype
     try:
         with torch.no_grad():
             result = net(torch.from_numpy(x.copy()), edge_index, **tensors)
