@@ -37,6 +37,8 @@ def cost(program: Program) -> tuple[int, float, float]:
 
 
 def _work(value: Value) -> float:
+    if value.is_weight:
+        return 0  # what is made of weights alone is made once (fold_weights)
     if value.op == "matmul":
         return value.width * value.inputs[0].shape[-1] / 8  # BLAS: some eight times faster per lane than a loop
     if value.op in _VIEWS:

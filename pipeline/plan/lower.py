@@ -23,10 +23,13 @@ NORMAL = (
     rules.constants_stay,
     rules.identities,
     rules.thin_product,
+    rules.join_views,
 )
 # Only where the program gets cheaper, in this order.
 CHEAPER = (
     rules.push_to_ends,
+    rules.linear_of_concat,
+    rules.linear_of_concat_at_dst,
     rules.factor_sums,
     rules.linear_before_sum,
     rules.linear_after_sum,

@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.formula import GraphArrays, Program, Relation, Value, fill, interpret, node_input, relu, weight
+from pipeline.formula import (
+    GraphArrays,
+    Program,
+    Relation,
+    Value,
+    apply,
+    concat,
+    fill,
+    interpret,
+    node_input,
+    relu,
+    weight,
+)
 from pipeline.formula.spaces import Nodes
 from pipeline.plan import rewrites as rules
 from pipeline.plan.cost import cost
@@ -193,3 +205,43 @@ def test_a_product_with_one_lane_per_edge_is_a_loop(graph: GraphArrays) -> None:
 
     got = check(make, graph, lambda p: always(p, rules.thin_product))
     assert "matmul" not in ops(got)
+
+
+def test_linear_of_concat_is_computed_per_node(graph: GraphArrays) -> None:
+    first, second = weight("first", (2 * WIDTH + 1, WIDTH)), weight("second", (WIDTH, 2))
+
+    def make(g: Relation, x: Value) -> Value:
+        joined = concat([g.src(x), g.dst(x), g.edge("weight").reshape(1)])
+        return g.max(relu(joined @ first) @ second)
+
+    got = check(make, graph, lambda p: always(if_cheaper(p, rules.linear_of_concat), rules.thin_product))
+    # what is left per edge is the second product; the edge's own lane is a loop
+    assert [value.op for value in got.values if value.is_edge].count("matmul") == 1
+    assert cost(got)[0] == WIDTH
+
+
+def test_linear_of_concat_ships_no_more(graph: GraphArrays) -> None:
+    wide = weight("both", (2 * WIDTH, 4 * WIDTH))
+    x = node_input("x", (WIDTH,))
+    g = Relation()
+    program = Program({"y": g.max(relu(concat([g.src(x), g.dst(x)]) @ wide))})
+    assert str(if_cheaper(program, rules.linear_of_concat)) == str(if_cheaper(program, lambda value: None))
+    got = if_cheaper(program, rules.linear_of_concat_at_dst)
+    same(program, got, graph)
+    assert cost(got)[0] == WIDTH
+    assert [value.op for value in got.values if value.op == "matmul" and value.is_node] == ["matmul"]
+
+
+def test_views_of_joined_values(graph: GraphArrays) -> None:
+    def make(g: Relation, x: Value) -> Value:
+        half = WIDTH // 2
+        joined = concat([g.src(x).reshape(1, 2, half), g.dst(x).reshape(1, 2, half)], axis=2)
+        head = apply("slice", joined, axis=1, start=0, stop=1, step=1).reshape(WIDTH)
+        inside = apply("slice", joined, axis=2, start=1, stop=half, step=1)
+        alone = apply("concat", g.src(x), axis=0)
+        return concat([g.sum(head), g.sum(inside.flat()), g.sum(alone)])
+
+    got = check(make, graph, lambda p: always(p, rules.join_views))
+    edges = [value for value in got.values if value.is_edge]
+    assert {value.inputs[0].op for value in edges if value.op == "slice"} == {"reshape"}
+    assert all(len(value.inputs) == 2 for value in edges if value.op == "concat")

@@ -6,6 +6,7 @@ Each keeps the meaning; planner.py says in which order they run.
 from pipeline.plan.rewrites.factor_sums import factor_sums
 from pipeline.plan.rewrites.fold_weights import fold_affine, fold_weights
 from pipeline.plan.rewrites.fuse_softmax import fuse_softmax, spell_softmax
+from pipeline.plan.rewrites.join_views import join_views
 from pipeline.plan.rewrites.move_linear import linear_after_sum, linear_before_sum
 from pipeline.plan.rewrites.normal_form import (
     constants_stay,
@@ -15,6 +16,7 @@ from pipeline.plan.rewrites.normal_form import (
     thin_product,
 )
 from pipeline.plan.rewrites.push_to_ends import push_to_ends
+from pipeline.plan.rewrites.split_linear import linear_of_concat, linear_of_concat_at_dst
 from pipeline.plan.rewrites.split_self_loops import split_self_loops
 
 __all__ = [
@@ -24,8 +26,11 @@ __all__ = [
     "fold_weights",
     "fuse_softmax",
     "identities",
+    "join_views",
     "linear_after_sum",
     "linear_before_sum",
+    "linear_of_concat",
+    "linear_of_concat_at_dst",
     "push_to_ends",
     "reshape_of_elementwise",
     "restrict_to_leaves",
