@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.blocks import LOOPS, Block, FloatArray
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
-from pipeline.superstep import Receive, Values, compute, payload
+from pipeline.superstep import Computed, Parts, Receive, compute, payload
 
 Done = Callable[[int, int], None]
 """Called after each block of each superstep: (superstep, block)."""
@@ -32,30 +32,34 @@ def run_fused(
     """
     for step in plan.steps:
         plan.compile(step)  # before the threads start
-    held: list[Values] = [{} for _ in blocks]
+    held = [Computed({}, {}) for _ in blocks]
     # One BLAS thread per block thread: two pools would fight for the cores, and the bits depend on their number.
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         for step in plan.steps:
             work = partial(_one, plan, step, blocks, held, done)
             held = list(pool.map(work, blocks))
     outputs = plan.program.outputs
-    return [{name: values[value.id] for name, value in outputs.items()} for values in held]
+    return [{name: made.values[value.id] for name, value in outputs.items()} for made in held]
 
 
 def _one(
-    plan: Plan, step: Superstep, blocks: Sequence[Block], held: list[Values], done: Done | None, block: Block
-) -> Values:
-    values = compute(plan, step, block, held[block.index], _receiver(block, blocks, held))
+    plan: Plan, step: Superstep, blocks: Sequence[Block], held: list[Computed], done: Done | None, block: Block
+) -> Computed:
+    made = compute(plan, step, block, held[block.index].values, _receiver(block, blocks, held), _parts(held))
     if done is not None:
         done(step.number, block.index)
-    return values
+    return made
 
 
-def _receiver(block: Block, blocks: Sequence[Block], held: list[Values]) -> Receive:
+def _parts(held: list[Computed]) -> Parts:
+    return lambda total: [made.parts[total.id] for made in held]
+
+
+def _receiver(block: Block, blocks: Sequence[Block], held: list[Computed]) -> Receive:
     def receive(shipment: Shipment, source: int) -> FloatArray:
         sender = block.index if source == LOOPS else source
         target = LOOPS if source == LOOPS else block.index
         rows = blocks[sender].sends[shipment.edge_type][target]
-        return payload(shipment, rows, held[sender])
+        return payload(shipment, rows, held[sender].values)
 
     return receive

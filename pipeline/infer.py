@@ -102,7 +102,7 @@ def run_frames(
     table = OutputTable.of(plan.program.outputs, "string" if prepared.id_type == "string" else "int64", classify)
     cores = settings.threads or (task_cores(spark) if choice.tier == "fused" else 1)
     path = prepared.path if _read_in_worker(spark, prepared, settings) else None
-    run = Run(plan, table, path, marks, cores)
+    run = Run(plan, prepared.blocks, table, path, marks, cores)
     seen: Observations = {}
     rows = _fused(spark, prepared, run) if choice.tier == "fused" else _distributed(spark, prepared, run, seen)
     rows = _observe_result(rows, len(plan.steps), seen)

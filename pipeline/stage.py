@@ -20,6 +20,7 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from pipeline.blocks import LOOPS, Block, FloatArray
+from pipeline.formula.values import Value
 from pipeline.fused import run_fused
 from pipeline.output import OutputTable
 from pipeline.plan.plan import Plan
@@ -40,12 +41,14 @@ from pipeline.rows import (
 )  # fmt: skip
 from pipeline.schema import EdgeType
 from pipeline.storage import read_block
-from pipeline.superstep import Values, compute, payload
+from pipeline.superstep import Computed, Parts, Values, compute, payload
+from pipeline.total import TotalArray
 
 # kinds of rows that a run makes; those of a block are in rows.py
 SEED = "seed"  # empty: every block takes part in every superstep, whether or not anything is sent to it
 STATE = "state"  # NAME is the value's number in the program; from the block to itself
 PAYLOAD = "payload"  # NAME is the edge type
+TOTAL = "total"  # a block's parts of all totals side by side, one row; to every block
 CLOCK = "clock"  # PART is milliseconds, NAME the superstep; taken out before the shuffle
 
 Worker = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
@@ -56,6 +59,7 @@ class Run:
     """What every task of a run is told."""
 
     plan: Plan
+    blocks: int
     table: OutputTable
     path: str | None
     """Where a task reads its blocks itself; None: they come as rows."""
@@ -88,14 +92,14 @@ def superstep_worker(run: Run, number: int) -> Worker:
             rows = arrived.pop(index)
             block = _block(run, index, rows, static_kinds([step]))
             with threadpool_limits(1):
-                values = compute(run.plan, step, block, _state(run.plan, rows), _receiver(rows))
+                made = compute(run.plan, step, block, _state(run.plan, rows), _receiver(rows), _parts(step, rows))
             seconds = time.perf_counter() - started
             if last:
-                outputs = {name: values[value.id] for name, value in run.plan.program.outputs.items()}
+                outputs = {name: made.values[value.id] for name, value in run.plan.program.outputs.items()}
                 yield from run.table.batches(next(iter(block.ids.values())), outputs)
                 yield run.table.clock(number, seconds)
             else:
-                yield from to_batches(_next_rows(run.plan, step, block, values))
+                yield from to_batches(_next_rows(run, step, block, made))
                 yield from to_batches([_clock(index, number, seconds)])
             mark(run.marks, number, index)
 
@@ -162,10 +166,24 @@ def _receiver(rows: list[Row]) -> Callable[[Shipment, int], FloatArray]:
     return receive
 
 
-def _next_rows(plan: Plan, step: Superstep, block: Block, values: Values) -> Iterator[Row]:
-    here = block.index
+def _parts(step: Superstep, rows: list[Row]) -> Parts:
+    sent = sorted((row for row in rows if row.kind == TOTAL), key=lambda row: row.source)
+    lanes = [join([row]).reshape(-1) for row in sent]
+    places, lane = {}, 0
+    for total in step.merges:
+        places[total.id] = slice(lane, lane + total.width)
+        lane += total.width
+
+    def of(total: Value) -> list[TotalArray]:
+        return [part[places[total.id]].reshape(1, *total.shape) for part in lanes]
+
+    return of
+
+
+def _next_rows(run: Run, step: Superstep, block: Block, made: Computed) -> Iterator[Row]:
+    here, values = block.index, made.values
     yield _seed(here)
-    numbers = plan.program.numbers
+    numbers = run.plan.program.numbers
     for value in step.keeps:
         array = np.ascontiguousarray(values[value.id]).reshape(len(values[value.id]), value.width)
         yield from array_rows(here, here, STATE, str(numbers[value.id]), array)
@@ -175,6 +193,11 @@ def _next_rows(plan: Plan, step: Superstep, block: Block, values: Values) -> Ite
                 continue
             to, source = (here, LOOPS) if target == LOOPS else (target, here)
             yield from array_rows(to, source, PAYLOAD, str(shipment.edge_type), payload(shipment, rows, values))
+    if step.totals:
+        order = run.plan.steps[step.number + 1].merges
+        lanes = np.concatenate([made.parts[total.id].reshape(1, total.width) for total in order], axis=1)
+        for to in range(run.blocks):
+            yield from array_rows(to, here, TOTAL, "", lanes)
 
 
 def _seed(block: int) -> Row:

@@ -1,14 +1,14 @@
 """The block program: one superstep of one block. Arrays in, arrays out.
 
-Comes in: a plan, a superstep of it, a block, the block's state, and a function that gives the payload from another
-block. Goes out: the node values that somebody still needs. Knows nothing of Spark: the same function runs in one
-process (fused.py) and behind a shuffle (stage.py), with the same bits, because the order of every sum is fixed here:
-tiles by source block, edges in tile order, node rows in chunks of ROW_CHUNK.
+Comes in: a plan, a superstep of it, a block, the block's state, and functions that give what other blocks sent. Goes
+out: the values that somebody still needs. Knows nothing of Spark: the same function runs in one process (fused.py) and
+behind a shuffle (stage.py), with the same bits, because the order of every sum is fixed here: tiles by source block,
+edges in tile order, node rows in chunks of ROW_CHUNK, the parts of a total by block (total.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pipeline.blocks import LOOPS, Block, FloatArray, IntArray, Tile
 from pipeline.compiler import CompiledReduction
 from pipeline.formula.interpret import execute_rows
+from pipeline.formula.operations import TOTALS
 from pipeline.formula.spaces import ALL, Nodes
 from pipeline.formula.spaces import LOOPS as LOOPS_PART
 from pipeline.formula.values import Value
@@ -26,6 +27,7 @@ from pipeline.kernels.jit import read_only
 from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Phase, Shipment, Superstep, edges_of
+from pipeline.total import Total, TotalArray, merged
 
 # Node values pass through the cache in chunks: 4096 rows of 64 lanes are 1 MB. A constant, because BLAS may sum another
 # way for another number of rows.
@@ -33,8 +35,20 @@ ROW_CHUNK = 4096
 
 Receive = Callable[[Shipment, int], FloatArray]
 """(shipment, source block or LOOPS) → the payload, (send list's length, shipment.width) float32."""
+Parts = Callable[[Value], Sequence[TotalArray]]
+"""total → its parts, one from each block, in the order of the blocks."""
 Values = dict[int, FloatArray]
-"""Value.id → (n, *shape) float32, C order."""
+"""Value.id → (n, *shape) float32, C order; n is 1 for a value of the whole graph."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a superstep has made of a block."""
+
+    values: Values
+    """Those that the step keeps, those it ships, and in the last step the outputs."""
+    parts: dict[int, TotalArray]
+    """Value.id of each total of the step → the block's part of it."""
 
 
 @dataclass
@@ -44,6 +58,7 @@ class _Work:
     block: Block
     values: Values
     receive: Receive
+    totals: dict[int, Total]
 
     def read(self, value: Value) -> FloatArray:
         """A node value of this block, whole."""
@@ -54,21 +69,25 @@ class _Work:
         return self.block.nodes(value.space.type)
 
 
-def compute(plan: Plan, step: Superstep, block: Block, state: Mapping[int, FloatArray], receive: Receive) -> Values:
-    """Runs a superstep on a block.
-
-    Returns
-    -------
-    The values that outlive it: those the step keeps, those it ships, and in the last step the outputs.
-    """
-    work = _Work(plan, step, block, dict(state), receive)
+def compute(
+    plan: Plan, step: Superstep, block: Block, state: Mapping[int, FloatArray], receive: Receive, parts: Parts
+) -> Computed:
+    """Runs a superstep on a block."""
+    work = _Work(plan, step, block, dict(state), receive, {value.id: Total(value) for value in step.totals})
     compiled = plan.compile(step)
     with np.errstate(all="ignore"):
+        for value in step.merges:
+            work.values[value.id] = merged(value, parts(value))
+        for value in step.whole:
+            _run_whole(work, value)
         for phase in step.phases:
             _run_nodes(work, phase)
             for reduction in phase.reductions:
                 work.values[reduction.id] = _reduce(work, compiled[reduction.id])
-    return {value.id: work.values[value.id] for value in step.outlive}
+    return Computed(
+        {value.id: work.values[value.id] for value in step.outlive},
+        {number: total.part for number, total in work.totals.items()},
+    )
 
 
 def payload(shipment: Shipment, rows: IntArray, values: Mapping[int, FloatArray]) -> FloatArray:
@@ -102,17 +121,33 @@ def _shipment(step: Superstep, reduction: Value) -> Shipment | None:
     return next((s for s in step.receives if s.edge_type == edges_of(reduction).type), None)
 
 
+def _run_whole(work: _Work, value: Value) -> None:
+    """A value of the whole graph: one row, the same in every block."""
+    if value.op == "fill":
+        work.values[value.id] = np.full((1, *value.shape), value.attributes["value"], np.float32)
+        return
+    operands = [_weight(work, entry) if entry.is_weight else work.values[entry.id] for entry in value.inputs]
+    work.values[value.id] = np.ascontiguousarray(execute_rows(value, operands), np.float32)
+
+
+def _weight(work: _Work, value: Value) -> npt.NDArray[Any]:
+    if value.op == "weight":
+        return work.plan.weights[value.attributes["name"]]
+    return np.asarray(value.attributes["value"], np.float32)
+
+
 def _run_nodes(work: _Work, phase: Phase) -> None:
     """Node values of a phase, chunk by chunk; only those that are read outside of it become whole arrays."""
     outside = _read_outside(work, phase)
     by_type: dict[str, list[Value]] = {}
     for value in phase.nodes:
-        assert isinstance(value.space, Nodes)
+        space = value.inputs[0].space if value.op in TOTALS else value.space
+        assert isinstance(space, Nodes)
         if value.op == "input":
-            column = work.block.features[value.space.type][value.attributes["name"]]
+            column = work.block.features[space.type][value.attributes["name"]]
             work.values[value.id] = column.reshape(len(column), *value.shape)
         else:
-            by_type.setdefault(value.space.type, []).append(value)
+            by_type.setdefault(space.type, []).append(value)
     for node_type, values in by_type.items():
         count = work.block.nodes(node_type)
         for value in values:
@@ -127,17 +162,18 @@ def _run_chunk(work: _Work, values: list[Value], rows: slice, outside: set[int])
 
     def operand(value: Value) -> npt.NDArray[Any]:
         if value.id not in chunk:
-            if value.op == "weight":
-                chunk[value.id] = work.plan.weights[value.attributes["name"]]
-            elif value.op == "constant":
-                chunk[value.id] = np.asarray(value.attributes["value"], np.float32)
-            else:
-                chunk[value.id] = work.values[value.id][rows]
+            chunk[value.id] = _weight(work, value) if value.is_weight else work.values[value.id][rows]
         return chunk[value.id]
 
+    count = rows.stop - rows.start
     for value in values:
+        if value.op in TOTALS:
+            work.totals[value.id].add(operand(value.inputs[0]))
+            continue
         if value.op == "fill":
-            result = np.full((rows.stop - rows.start, *value.shape), value.attributes["value"], np.float32)
+            result = np.full((count, *value.shape), value.attributes["value"], np.float32)
+        elif value.op == "spread":
+            result = np.broadcast_to(work.values[value.inputs[0].id], (count, *value.shape))
         else:
             result = execute_rows(value, [operand(entry) for entry in value.inputs])
         chunk[value.id] = result

@@ -22,7 +22,13 @@ from pipeline.formula import (
     maximum,
     relu,
     sigmoid,
+    spread,
+    sqrt,
     tanh,
+    total_max,
+    total_mean,
+    total_min,
+    total_sum,
     where,
 )
 from pipeline.model import Model
@@ -132,6 +138,36 @@ def no_edges(g: Relation, x: Value, w: Any) -> Value:
     return exp(linear(x, w.one) * 0.1)
 
 
+def graph_norm(g: Relation, x: Value, w: Any) -> Value:
+    """Mean and variance over all nodes, one after the other, between two layers."""
+    h = g.mean(g.src(linear(x, w.one)))
+    centred = h - spread(total_mean(h)) * w.mean
+    h = centred / spread(sqrt(total_mean(centred * centred) + 1e-5)) * w.gain + w.shift
+    return g.sum(g.src(relu(h)))
+
+
+def virtual_node(g: Relation, x: Value, w: Any) -> Value:
+    """A node that every node reads and writes: its state is one row, carried from layer to layer."""
+    node = relu(linear(total_sum(x) * 0.01, w.up))
+    h = mean_layer(g, x + spread(node), w[0])
+    node = node + linear(total_mean(h), w.up)
+    return mean_layer(g, h + spread(node), w[1])
+
+
+def totals(g: Relation, x: Value, w: Any) -> Mapping[str, Value]:
+    """Totals of features, of reductions, of constants; on edges and on self-loops; and late, when long known."""
+    loops = g.without_self_loops().with_self_loops()
+    width = total_max(x) - total_min(x) + 1.0
+    far = g.sum(g.src(g.sum(g.src(x)))) * 0.01
+    return {
+        "share": exp(x) / spread(total_sum(exp(x))),
+        "edges": loops.mean(loops.src(x) * loops.dst(spread(total_mean(x))) - loops.src(spread(width))),
+        "late": far / spread(width) + linear(far - spread(total_mean(far)), w.same),
+        "degree": g.degree() - spread(total_mean(g.degree())),
+        "all": spread(total_max(g.degree())),
+    }
+
+
 Shapes = dict[str, Sequence[int]]
 NORM: Shapes = {"mean": (4,), "var": (4,), "gain": (4,), "shift": (4,)}
 ONE: Shapes = {"one.weight": (4, WIDTH)}
@@ -164,6 +200,9 @@ FORMULAS: dict[str, tuple[Callable[..., Any], Shapes, tuple[str, ...]]] = {
     "jumping": (jumping, {**SAME, "head.weight": (1, WIDTH)}, ()),
     "long_skip": (long_skip, {**ONE, "two.weight": (4, WIDTH)}, ()),
     "no_edges": (no_edges, ONE, ()),
+    "graph_norm": (graph_norm, {**ONE, "mean": (4,), "gain": (4,), "shift": (4,)}, ()),
+    "virtual_node": (virtual_node, {**TWICE, "up.weight": (WIDTH, WIDTH)}, ()),
+    "totals": (totals, {"same.weight": (WIDTH, WIDTH)}, ()),
 }
 
 

@@ -40,7 +40,7 @@ def test_the_same_as_the_interpreter_however_it_is_cut(name: str, kind: str) -> 
             np.testing.assert_allclose(got[output], expected, rtol=0, atol=2e-5 * scale, err_msg=f"{blocks} blocks")
 
 
-@pytest.mark.parametrize("name", ["sage", "gat", "appnp", "extremes"])
+@pytest.mark.parametrize("name", ["sage", "gat", "appnp", "extremes", "graph_norm", "totals"])
 def test_the_same_bits_again_whatever_the_threads(name: str) -> None:
     plan, graph = Plan.of(build(name)), whole("mixed")
     first = run(plan, graph, 8, threads=1)
@@ -58,8 +58,9 @@ def test_the_same_bits_for_shuffled_tables() -> None:
         assert first[name].tobytes() == again[name][rows].tobytes()
 
 
-def test_chunks_of_rows_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, graph = Plan.of(build("gin")), whole("mixed")
+@pytest.mark.parametrize("name", ["gin", "graph_norm"])
+def test_chunks_of_rows_do_not_show(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    plan, graph = Plan.of(build(name)), whole("mixed")
     want = run(plan, graph, 3)
     monkeypatch.setattr("pipeline.superstep.ROW_CHUNK", 7)
     for name, array in run(plan, graph, 3).items():

@@ -28,8 +28,13 @@ from pipeline.formula.functions import (
     sigmoid,
     silu,
     softplus,
+    spread,
     sqrt,
     tanh,
+    total_max,
+    total_mean,
+    total_min,
+    total_sum,
     where,
 )
 from pipeline.formula.interpret import GraphArrays, interpret
@@ -43,5 +48,6 @@ __all__ = [
     "GraphArrays", "Input", "Program", "Relation", "Value", "Weights", "apply", "batch_norm", "clamp", "concat",
     "constant", "dot", "edge_input", "elu", "exp", "fill", "gelu", "interpret", "lane_log_softmax", "lane_max",
     "lane_mean", "lane_min", "lane_softmax", "lane_sum", "layer_norm", "leaky_relu", "linear", "log", "maximum",
-    "minimum", "node_input", "relu", "sigmoid", "silu", "softplus", "sqrt", "tanh", "trace", "weight", "where",
+    "minimum", "node_input", "relu", "sigmoid", "silu", "softplus", "spread", "sqrt", "tanh", "total_max", "total_mean",
+    "total_min", "total_sum", "trace", "weight", "where",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """The functions that a formula is written with, beside the operators of a value. Named as in NumPy and PyTorch.
 
-Each works on any space: per node, per edge, or on weights.
+Each works on any space: per node, per edge, for the whole graph, or on weights; only a total takes a node value.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.errors import FormulaError
-from pipeline.formula.values import Operand, Value, apply
+from pipeline.formula.spaces import Nodes
+from pipeline.formula.values import Operand, Value, apply, fill
 from pipeline.formula.weights import Weights
 
 
@@ -58,6 +59,33 @@ def lane_max(x: Value, axis: int | Sequence[int] = -1, keepdims: bool = False) -
 def lane_min(x: Value, axis: int | Sequence[int] = -1, keepdims: bool = False) -> Value:
     """Minimum over axes of a row."""
     return apply("lane_min", x, axes=_axes(x, axis), keepdims=keepdims)
+
+
+def total_sum(x: Value) -> Value:
+    """Sum over all nodes: one row for the whole graph. What meets node values again goes through `spread`:
+    `x - spread(total_mean(x))`; on edges, `g.dst(spread(...))`. A total costs one exchange of a row per pair of blocks.
+    """
+    return apply("total_sum", x)
+
+
+def total_mean(x: Value) -> Value:
+    """Mean over all nodes."""
+    return total_sum(x) / total_sum(fill(1.0, x.space))
+
+
+def total_max(x: Value) -> Value:
+    """Maximum over all nodes."""
+    return apply("total_max", x)
+
+
+def total_min(x: Value) -> Value:
+    """Minimum over all nodes."""
+    return apply("total_min", x)
+
+
+def spread(x: Value, nodes: Nodes | None = None) -> Value:
+    """The one row of a total, or of what was computed from totals, for every node of a type."""
+    return apply("spread", x, nodes=nodes or Nodes())
 
 
 def lane_softmax(x: Value, axis: int = -1) -> Value:

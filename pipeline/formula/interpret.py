@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.formula.operations import OPERATIONS
+from pipeline.formula.operations import OPERATIONS, TOTALS
 from pipeline.formula.program import Program
-from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, Edges, Nodes
+from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, Edges, Nodes, WholeGraph
 from pipeline.formula.values import Value, topological
 from pipeline.schema import EDGE, NODE, EdgeType
 
@@ -139,12 +139,18 @@ def _execute(
     if op == "extend":
         own = np.broadcast_to(inputs[1], (len(inputs[1]), *value.shape))
         return np.concatenate([np.broadcast_to(inputs[0], (len(inputs[0]), *value.shape)), own])
+    if op in TOTALS:
+        return _over_nodes(op, inputs[0])
+    if op == "spread":
+        return np.broadcast_to(inputs[0], (_rows(value, graph), *value.shape))
     if OPERATIONS[op].kind in ("reduce", "normalise"):
         return _over_edges(value, inputs, graph)
     return execute_rows(value, inputs)
 
 
 def _rows(value: Value, graph: GraphArrays) -> int:
+    if isinstance(value.space, WholeGraph):
+        return 1
     if isinstance(value.space, Nodes):
         return graph.counts[value.space.type]
     assert isinstance(value.space, Edges)
@@ -157,6 +163,15 @@ def _column(value: Value, graph: GraphArrays) -> Array:
         return np.asarray(graph.node_columns[value.space.type][name])
     assert isinstance(value.space, Edges)
     return np.asarray(graph.edge_columns[value.space.type][name])
+
+
+def _over_nodes(op: str, rows: Array) -> Array:
+    """One row: the total of all rows. Without any, a sum is 0, a maximum -inf, a minimum inf."""
+    if op == "total_sum":
+        return rows.sum(axis=0, keepdims=True)
+    if op == "total_max":
+        return rows.max(axis=0, keepdims=True, initial=-np.inf)
+    return rows.min(axis=0, keepdims=True, initial=np.inf)
 
 
 def _over_edges(value: Value, inputs: list[Array], graph: GraphArrays) -> Array:

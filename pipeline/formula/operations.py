@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import erf
 
-from pipeline.formula.spaces import BASE_PART, LOOPS, SELF_PART, WEIGHT, Edges, Nodes, Space, Weight
+from pipeline.formula.spaces import BASE_PART, GRAPH, LOOPS, SELF_PART, WEIGHT, Edges, Nodes, Space, Weight, WholeGraph
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -30,8 +30,8 @@ class Operation:
     """What the compiler, the interpreter and the checks know of one operation."""
 
     kind: str
-    """"elementwise", "row" (acts inside a row), "move" (between nodes and edges), "reduce" (edges → nodes),
-    "normalise" (edges → edges over the edges of one dst) or "leaf"."""
+    """"elementwise", "row" (acts inside a row), "move" (between nodes, edges and the graph), "reduce" (edges → nodes),
+    "total" (nodes → graph), "normalise" (edges → edges over the edges of one dst) or "leaf"."""
     space: Callable[[Sequence[Space], Attributes], Space]
     shape: Callable[[Sequence[Shape], Attributes], Shape]
     meaning: Callable[..., Array] | None = None
@@ -59,6 +59,10 @@ def _same_space(spaces: Sequence[Space], _: Attributes) -> Space:
         return rows.pop()
     if any(isinstance(space, Nodes) for space in rows) and any(isinstance(space, Edges) for space in rows):
         raise ValueError("node and edge values do not mix: take g.src(...) or g.dst(...) of the node value first")
+    if GRAPH in rows:
+        raise ValueError(
+            "a total has one row for the whole graph: take spread(...) of it first (on edges g.dst(spread))"
+        )
     raise ValueError("values of different types do not mix: " + ", ".join(sorted(map(str, rows))))
 
 
@@ -107,6 +111,19 @@ def _loops_only(spaces: Sequence[Space], attributes: Attributes) -> Space:
     if not isinstance(spaces[0], Edges) or spaces[0].part != LOOPS:
         raise ValueError("the last value of a self-loop takes a value on the self-loops")
     return _to_nodes(spaces, attributes)
+
+
+def _total(spaces: Sequence[Space], _: Attributes) -> Space:
+    if not isinstance(spaces[0], Nodes):
+        raise ValueError("a total takes a node value")
+    return GRAPH
+
+
+def _spread(spaces: Sequence[Space], attributes: Attributes) -> Space:
+    if not isinstance(spaces[0], WholeGraph):
+        raise ValueError("only a total can be spread over the nodes: total_sum(...), total_mean(...)")
+    nodes: Nodes = attributes["nodes"]
+    return nodes
 
 
 # ---- rules for shapes
@@ -275,6 +292,7 @@ _ATTRIBUTES = frozenset(
         "indices",
         "keepdims",
         "edges",
+        "nodes",
         "part",
         "empty",
     ]
@@ -306,6 +324,10 @@ def _leaf() -> Operation:
 
 def _reduction(*attributes: str) -> Operation:
     return Operation("reduce", _to_nodes, _first, None, (1,), frozenset(attributes))
+
+
+def _over_nodes() -> Operation:
+    return Operation("total", _total, _first)
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -385,8 +407,15 @@ OPERATIONS: dict[str, Operation] = {
     # softmax_sum(logits, messages[, own logit, own message]): sum of softmax(logits) * messages, the last two being one
     # more edge that every node has
     "softmax_sum": Operation("reduce", _to_nodes, _message, None, (2, 4)),
+    # over all nodes of a type, into one row for the whole graph; and that row again for every node. Without nodes a sum
+    # is 0, a maximum -inf and a minimum inf, which no output can show: outputs have a row per node
+    "total_sum": _over_nodes(),
+    "total_max": _over_nodes(),
+    "total_min": _over_nodes(),
+    "spread": Operation("move", _spread, _first, None, (1,), frozenset({"nodes"})),
 }
 
 ELEMENTWISE = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "elementwise")
 REDUCTIONS = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "reduce")
-__all__ = ["BASE_PART", "ELEMENTWISE", "OPERATIONS", "REDUCTIONS", "Operation", "Shape", "broadcast"]
+TOTALS = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "total")
+__all__ = ["BASE_PART", "ELEMENTWISE", "OPERATIONS", "REDUCTIONS", "TOTALS", "Operation", "Shape", "broadcast"]

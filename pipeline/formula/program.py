@@ -42,6 +42,10 @@ class Program:
             raise FormulaError("a program needs at least one output")
         self.outputs = dict(outputs)
         for name, value in self.outputs.items():
+            if value.is_graph:
+                raise FormulaError(
+                    f"output {name!r} has one row for the whole graph, not per node; spread(...) gives it to every node"
+                )
             if not value.is_node:
                 raise FormulaError(
                     f"output {name!r} has one row per {str(value.space).rstrip('s')}, not per node; "
@@ -76,7 +80,9 @@ class Program:
             if value.op in ("weight", "constant"):
                 continue
             operands = [self._operand(operand) for operand in value.inputs]
-            operands += [f"{key}={_short(item)}" for key, item in value.attributes.items() if key != "edges"]
+            operands += [
+                f"{key}={_short(item)}" for key, item in value.attributes.items() if key not in ("edges", "nodes")
+            ]
             lines.append(f"%{number}:{value.space}{list(value.shape)} = {value.op} {' '.join(operands)}".rstrip())
         lines += [f"{name} ← %{self.numbers[value.id]}" for name, value in self.outputs.items()]
         return "\n".join(lines)
@@ -136,14 +142,22 @@ def _short(item: Any) -> str:
 def _plain(item: Any) -> Any:
     if isinstance(item, float) and not math.isfinite(item):
         return str(item)  # JSON has no infinity
-    if isinstance(item, Edges):
+    if isinstance(item, Edges | Nodes):
         return str(item)
     return list(item) if isinstance(item, tuple) else item
 
 
 def _rich(key: str, item: Any) -> Any:
-    if key == "edges":
-        return parse_space(item)
+    if key in ("edges", "nodes"):
+        return _space(key, item)
     if item in ("inf", "-inf", "nan"):
         return float(item)
     return tuple(item) if isinstance(item, list) else item
+
+
+def _space(key: str, item: str) -> Edges | Nodes:
+    """The space that an attribute names, which is one of edges, or of nodes."""
+    space = parse_space(item)
+    if not isinstance(space, Edges if key == "edges" else Nodes):
+        raise ValueError(f"{item!r} are no {key}")
+    return space

@@ -1,4 +1,4 @@
-"""The space of a value: what it has one row per. Nodes of a type, edges of a type, or nothing (a weight).
+"""The space of a value: what it has one row per. Nodes of a type, edges of a type, the graph, or nothing (a weight).
 
 Knows nothing of operations or arrays.
 """
@@ -52,6 +52,14 @@ class Edges:
 
 
 @dataclass(frozen=True)
+class WholeGraph:
+    """One row for the whole graph: what a total over all nodes gives."""
+
+    def __str__(self) -> str:
+        return "graph"
+
+
+@dataclass(frozen=True)
 class Weight:
     """The same for every row: a learned weight or a constant."""
 
@@ -59,14 +67,17 @@ class Weight:
         return "weight"
 
 
-Space = Nodes | Edges | Weight
+Space = Nodes | Edges | WholeGraph | Weight
 WEIGHT = Weight()
+GRAPH = WholeGraph()
 
 
 def parse_space(text: str) -> Space:
     """The inverse of `str(space)`, for programs read from model.json."""
     if text == "weight":
         return WEIGHT
+    if text == "graph":
+        return GRAPH
     part = ALL
     if text.endswith(")"):
         text, part = text[:-1].split("(")

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.errors import FormulaError, nearest
 from pipeline.formula.operations import OPERATIONS, Shape
-from pipeline.formula.spaces import WEIGHT, Edges, Nodes, Space, Weight
+from pipeline.formula.spaces import WEIGHT, Edges, Nodes, Space, Weight, WholeGraph
 
 _counter = itertools.count()
 
@@ -53,6 +53,10 @@ class Value:
     @property
     def is_edge(self) -> bool:
         return isinstance(self.space, Edges)
+
+    @property
+    def is_graph(self) -> bool:
+        return isinstance(self.space, WholeGraph)
 
     def __repr__(self) -> str:
         return f"<{self.space} {self.shape} = {self.op}>"
@@ -189,7 +193,8 @@ def topological(outputs: Iterable[Value], stop: Collection[str] = ()) -> list[Va
 
 
 def _say(value: Value) -> str:
-    kind = {"Nodes": "node value", "Edges": "edge value", "Weight": "weight"}[type(value.space).__name__]
+    kinds = {"Nodes": "node value", "Edges": "edge value", "WholeGraph": "total", "Weight": "weight"}
+    kind = kinds[type(value.space).__name__]
     if value.is_edge and str(value.space) != "edges":
         kind = f"edge value on {value.space}"
     return f"{kind} of shape {value.shape}"

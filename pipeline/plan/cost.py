@@ -12,7 +12,9 @@ from pipeline.plan.levels import edge_program, levels, sent_values
 
 # A view costs nothing to speak of, but less than nothing is worth doing per edge: it breaks ties.
 _VIEW = 0.01
-_VIEWS = frozenset({"reshape", "broadcast_to", "restrict", "src", "dst", "input", "fill", "weight", "constant"})
+_VIEWS = frozenset(
+    {"reshape", "broadcast_to", "restrict", "src", "dst", "input", "fill", "weight", "constant", "spread"}
+)
 _DEAR = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu", "softplus", "elu", "pow"})
 
 

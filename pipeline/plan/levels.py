@@ -1,11 +1,13 @@
 """Levels: how many exchanges a value needs. And what belongs to the edge program of a reduction.
 
-Comes in: a program. Goes out: numbers and lists of values. Inputs have level 0, `src(v)` is one above v, everything
-else is at the highest level of its inputs: the number of supersteps falls out of the model, whatever its layers are.
+Comes in: a program. Goes out: numbers and lists of values. Inputs have level 0, `src(v)` and a total of v are one above
+v, everything else is at the highest level of its inputs: the number of supersteps falls out of the model, whatever its
+layers are.
 """
 
 from __future__ import annotations
 
+from pipeline.formula.operations import TOTALS
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, topological
@@ -16,7 +18,7 @@ def levels(program: Program) -> dict[int, int]:
     level: dict[int, int] = {}
     for value in program.values:
         deepest = max((level[operand.id] for operand in value.inputs), default=0)
-        level[value.id] = deepest + (value.op == "src")
+        level[value.id] = deepest + (value.op == "src" or value.op in TOTALS)
     return level
 
 

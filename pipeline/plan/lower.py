@@ -21,6 +21,7 @@ NORMAL = (
     rules.reshape_of_elementwise,
     rules.restrict_to_leaves,
     rules.constants_stay,
+    rules.totals_stay,
     rules.identities,
     rules.thin_product,
     rules.join_views,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.compiler import CompiledReduction, compile_reduction
 from pipeline.formula.program import Input, Program
-from pipeline.formula.spaces import Weight
+from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value
 from pipeline.model import Model, input_name
 from pipeline.plan.levels import sent_values
@@ -70,7 +70,7 @@ def _on_columns(model: Model) -> Program:
     def change(value: Value) -> Value | None:
         if value.op != "input":
             return None
-        assert not isinstance(value.space, Weight)
+        assert isinstance(value.space, Nodes | Edges)
         read = Input(value.space, value.attributes["name"], value.shape)
         column = model.columns[input_name(read)].rpartition(".")[2]
         if column == value.attributes["name"]:

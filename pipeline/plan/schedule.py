@@ -1,8 +1,9 @@
 """The schedule: a lowered program cut at its exchanges into supersteps.
 
 Comes in: a lowered program. Goes out: for each superstep its phases (node values, then reductions over edges), what it
-ships to other blocks, what it keeps for itself, which columns it reads. A pure function of the program: workers
-that rebuild it get the same schedule.
+ships to other blocks, what it keeps for itself, which columns it reads. A total over all nodes takes two supersteps:
+the first adds up the block's own nodes, among its node values; the next merges what all blocks have sent. A pure
+function of the program: workers that rebuild it get the same schedule.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pipeline.formula.operations import REDUCTIONS
+from pipeline.formula.operations import REDUCTIONS, TOTALS
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import ALL, LOOPS, Edges, Nodes
 from pipeline.formula.values import Value
@@ -43,9 +44,14 @@ class Shipment:
         return offsets
 
 
+# There in every superstep that reads them, never carried: a feature column, and a total as a row per node.
+READ_AGAIN = frozenset({"input", "spread"})
+
+
 @dataclass
 class Phase:
-    """Node values that need no reduction of this phase, then reductions over edges that need those values."""
+    """Node values (and totals of them) that need no reduction of this phase, then reductions over edges that need those
+    values."""
 
     nodes: list[Value] = field(default_factory=list)
     reductions: list[Value] = field(default_factory=list)
@@ -56,6 +62,10 @@ class Superstep:
     """Everything computed between two exchanges."""
 
     number: int
+    merges: list[Value] = field(default_factory=list)
+    """The totals whose parts, one from each block, the superstep before has sent to every block."""
+    whole: list[Value] = field(default_factory=list)
+    """Values for the whole graph that are computed from totals, by every block for itself; before the phases."""
     phases: list[Phase] = field(default_factory=list)
     receives: list[Shipment] = field(default_factory=list)
     ships: list[Shipment] = field(default_factory=list)
@@ -72,6 +82,11 @@ class Superstep:
     @property
     def computed(self) -> list[Value]:
         return [value for phase in self.phases for value in phase.nodes + phase.reductions]
+
+    @property
+    def totals(self) -> list[Value]:
+        """The totals of which this superstep computes each block's part; the next one merges them."""
+        return [value for phase in self.phases for value in phase.nodes if value.op in TOTALS]
 
     @property
     def reductions(self) -> list[Value]:
@@ -117,7 +132,7 @@ def schedule(program: Program) -> Schedule:
     steps = [Superstep(number) for number in range(last + 1)]
     readers, shipped = _readers(program, level), _ship_levels(program, level)
     when = _when(program, level, readers, shipped)
-    _place(program, when, steps)
+    _place(program, when, level, steps)
     _ship(program, level, steps)
     _keep(program, when, steps, readers, shipped)
     return Schedule(program, steps)
@@ -128,25 +143,27 @@ _Shipped = dict[int, set[int]]
 
 
 def _readers(program: Program, level: dict[int, int]) -> _Readers:
-    """Value.id of a node value → (who reads it inside its own block, at which level)."""
+    """Value.id of a node value or a total → (who reads it inside its own block, at which level)."""
     readers: dict[int, list[tuple[Value, int]]] = defaultdict(list)
     for value in program.values:
         if value.op in REDUCTIONS:
             for read in local_values(value):
                 readers[read.id].append((value, level[value.id]))
-        elif value.is_node:
+        elif (value.is_node or value.is_graph) and value.op not in TOTALS:
             for operand in value.inputs:
                 readers[operand.id].append((value, level[value.id]))
     return readers
 
 
 def _ship_levels(program: Program, level: dict[int, int]) -> _Shipped:
-    """Value.id of a node value → the supersteps at whose end it is shipped."""
+    """Value.id of a node value → the supersteps at whose end it is shipped, or goes into a total."""
     shipped: dict[int, set[int]] = defaultdict(set)
     for value in program.values:
         if value.op in REDUCTIONS:
             for sent, _ in sent_values(value):
                 shipped[sent.id].add(level[value.id] - 1)
+        elif value.op in TOTALS:
+            shipped[value.inputs[0].id].add(level[value.id] - 1)
     return shipped
 
 
@@ -167,7 +184,7 @@ def _when(program: Program, level: dict[int, int], readers: _Readers, shipped: _
         elif value.op == "input" and value.is_node:
             features[value.id] = frozenset((value.id,))
             widths[value.id] = value.width
-        elif value.is_node and level[value.id] == 0:
+        elif (value.is_node or value.is_graph) and level[value.id] == 0:
             read = local_values(value) if value.op in REDUCTIONS else value.inputs
             features[value.id] = frozenset().union(*(features[i.id] for i in read))
     outputs = {value.id for value in program.outputs.values()}
@@ -183,27 +200,31 @@ def _when(program: Program, level: dict[int, int], readers: _Readers, shipped: _
     return when
 
 
-def _place(program: Program, when: dict[int, int], steps: list[Superstep]) -> None:
-    """Sorts the node values of each superstep into phases."""
+def _place(program: Program, when: dict[int, int], level: dict[int, int], steps: list[Superstep]) -> None:
+    """Sorts the node values of each superstep into phases, and the totals whose parts it computes with them."""
     rank: dict[int, int] = {}
     for value in program.values:
-        if not value.is_node:
+        if value.is_graph and value.op not in TOTALS:
+            steps[when[value.id]].whole.append(value)
+        if not value.is_node and value.op not in TOTALS:
             continue
+        here = when[value.id]
+        if value.op in TOTALS:
+            here = level[value.id] - 1
+            steps[here + 1].merges.append(value)
         needs = local_values(value) if value.op in REDUCTIONS else [i for i in value.inputs if i.is_node]
-        step = steps[when[value.id]]
-        rank[value.id] = max(
-            (rank[i.id] + (i.op in REDUCTIONS) for i in needs if when[i.id] == when[value.id]), default=0
-        )
+        step = steps[here]
+        rank[value.id] = max((rank[i.id] + (i.op in REDUCTIONS) for i in needs if when[i.id] == here), default=0)
         while len(step.phases) <= rank[value.id]:
             step.phases.append(Phase())
         phase = step.phases[rank[value.id]]
         (phase.reductions if value.op in REDUCTIONS else phase.nodes).append(value)
-        if value.op == "input":
-            _reread(value, when[value.id], steps)
+        if value.op in READ_AGAIN:
+            _reread(value, here, steps)
 
 
 def _reread(value: Value, first: int, steps: list[Superstep]) -> None:
-    """A feature column is there in every superstep: it is read again, never carried."""
+    """Into every later superstep; those that do not need it drop it in the end."""
     for step in steps[first + 1 :]:
         if not step.phases:
             step.phases.append(Phase())
@@ -228,22 +249,25 @@ def _ship(program: Program, level: dict[int, int], steps: list[Superstep]) -> No
 def _keep(program: Program, when: dict[int, int], steps: list[Superstep], readers: _Readers, shipped: _Shipped) -> None:
     """State: computed values that a later superstep of the same block reads, and features nobody needs are dropped."""
     until: dict[int, int] = dict.fromkeys(when, -1)
-    for value in program.values:
-        if value.is_node:
-            uses = [when[user.id] for user, _ in readers[value.id]] + list(shipped[value.id])
-            until[value.id] = max(uses, default=-1)
     steps[-1].gives = list(program.outputs.values())
     for value in steps[-1].gives:
         until[value.id] = len(steps) - 1
+    for value in reversed(program.values):
+        if value.is_node or value.is_graph:
+            # a total is read wherever its row per node is
+            uses = [until[user.id] if user.op == "spread" else when[user.id] for user, _ in readers[value.id]]
+            until[value.id] = max([*uses, *shipped[value.id], until[value.id]])
     for step in steps[:-1]:
         step.keeps = [
             value
             for value in program.values
-            if value.is_node and value.op != "input" and when[value.id] <= step.number < until[value.id]
+            if (value.is_node or value.is_graph)
+            and value.op not in READ_AGAIN
+            and when[value.id] <= step.number < until[value.id]
         ]
     for step in steps:
         needed = {i.id for value in step.computed for i in value.inputs}
         needed |= {i.id for value in step.reductions for i in local_values(value)}
         needed |= {value.id for value in step.outlive}
         for phase in step.phases:
-            phase.nodes = [value for value in phase.nodes if value.op != "input" or value.id in needed]
+            phase.nodes = [value for value in phase.nodes if value.op not in READ_AGAIN or value.id in needed]

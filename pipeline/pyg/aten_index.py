@@ -12,6 +12,7 @@ from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.call import Call, Handler, need_operand, need_rows, say
 from pipeline.pyg.layout import elementwise, expand, lane_axis, reshape, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
+from pipeline.pyg.totals import all_rows, constant, number_of, over, whole
 
 REVERSED = (
     "sums messages at the source of an edge (flow='target_to_source')",
@@ -22,7 +23,7 @@ NODE_EMBEDDING = (
     "store these embeddings as a column of the nodes and pass it to forward",
 )
 LAST_WINS = ("writes one edge's value over another's: which one stays depends on the order of the edges",)
-WHOLE_GRAPH = "a formula has no statistics over the whole graph; normalise each row by itself"
+ONE_GRAPH = "the nodes are those of one graph: give batch=None, or zeros"
 
 
 # ---- rows taken
@@ -30,6 +31,8 @@ WHOLE_GRAPH = "a formula has no statistics over the whole graph; normalise each 
 
 def taken(symbol: Any, dim: int, index: Any) -> Symbol:
     """Rows of a tensor, by a row of edge_index; or lanes, by a constant."""
+    if constant(index) is not None and (isinstance(symbol, Learned) or symbol.is_whole):
+        return _the_same(symbol, dim, index, int(constant(index) or 0))
     if isinstance(symbol, Learned) and isinstance(index, End | NodeNumbers | EdgeIndex):
         raise Refusal(*NODE_EMBEDDING)
     rows = need_rows(symbol)
@@ -48,6 +51,19 @@ def taken(symbol: Any, dim: int, index: Any) -> Symbol:
     if isinstance(rows.space, Edges):
         raise Refusal("takes edge values by the number of a node")
     return with_value(rows, apply(index.which, rows.value, edges=index.edges))
+
+
+def _the_same(symbol: Learned | Rows, dim: int, index: Rows, position: int) -> Symbol:
+    """total[batch], for a batch that names the same row of a tensor for every node."""
+    shape = symbol.value.shape
+    dim, lanes = dim % len(shape), shape[: dim % len(shape)] + shape[dim % len(shape) + 1 :]
+    row = symbol.value
+    if shape[dim] != 1:
+        row = apply("slice", row, axis=dim, start=position, stop=position + 1, step=1)
+    row = reshape(row, lanes)
+    if isinstance(symbol, Learned):
+        return Rows(apply("mul", fill(1.0, index.space, lanes), row), dim)
+    return Rows(over(row, index.space), dim)
 
 
 def _lanes(rows: Rows, dim: int, index: Learned) -> Rows:
@@ -136,8 +152,10 @@ def _cut(value: Value, mask: PartMask) -> Value:
 def reduced(call: Call, source: str, reduce: str, include_base: bool) -> Symbol:
     """`self` after a reduction of messages into it, by a row of edge_index."""
     index, dim = call["index"], call["dim"]
+    if constant(index) is not None:
+        return _total(call, index, call.rows(source), reduce, include_base)
     if not isinstance(index, End):
-        raise Refusal(f"reduces by {say(index)}, not by a row of edge_index", WHOLE_GRAPH)
+        raise Refusal(f"reduces by {say(index)}, not by a row of edge_index", ONE_GRAPH)
     base, messages = call.rows("self"), call.rows(source)
     return _reduced(base, dim, index, messages, reduce, include_base)
 
@@ -150,6 +168,25 @@ def _reduced(base: Rows, dim: int, index: End, messages: Rows, reduce: str, incl
     if places != {(dim % messages.rank, 0, 0)} or base.space != index.edges.target:
         raise Refusal("reduces over another axis than the rows")
     return with_value(base, _combine(base.value, messages.value, reduce, include_base))
+
+
+def _total(call: Call, index: Rows, rows: Rows, reduce: str, include_base: bool) -> Symbol:
+    """A reduction by a batch of zeros: into the one row of a tensor whose axis `dim` is of size 1."""
+    dim, shape = call["dim"] % max(rows.rank, 1), tuple(call.tensors["self"].shape)
+    if (rows.axis, rows.before, rows.after) != (dim, 0, 0) or rows.space != index.space:
+        raise Refusal("reduces over another axis than the rows")
+    if shape[dim] != 1:
+        raise Refusal(f"reduces all {rows.space} into one of {shape[dim]} rows", ONE_GRAPH)
+    op = {"sum": "lane_sum", "mean": "lane_mean", "amax": "lane_max", "amin": "lane_min"}.get(reduce)
+    if op is None or (op == "lane_mean" and include_base):
+        raise Refusal(f"reduces by {reduce!r}; formulas know sum, mean, max, min")
+    total = whole(reshape(all_rows(op, rows.value), shape))
+    if not include_base:
+        return total
+    base = call.operand("self")
+    if reduce == "sum" and isinstance(base, Learned) and not base.tensor.any():
+        return total
+    return elementwise({"sum": "add", "amax": "maximum", "amin": "minimum"}[reduce], [base, total])
 
 
 def _combine(base: Value, messages: Value, reduce: str, include_base: bool) -> Value:
@@ -211,6 +248,8 @@ def _index_reduce(call: Call) -> Symbol:
 
 def _bincount(call: Call) -> Symbol:
     index, weights = call["self"], call["weights"]
+    if constant(index) == 0 and weights is None and call.shape == (1,):
+        return whole(reshape(number_of(index.space), (1,)))
     if not isinstance(index, End) or call.sizes.space(call["minlength"]) != index.edges.target:
         raise Refusal("counts by something else than a row of edge_index", "give minlength=x.size(0)")
     messages = Rows(fill(1.0, index.edges)) if weights is None else need_rows(weights)

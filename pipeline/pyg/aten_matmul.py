@@ -23,6 +23,8 @@ def product(a: Rows | Learned, b: Rows | Learned) -> Rows:
         return permute(_by_weight(permute(b, turned), flipped), turned)
     assert isinstance(a, Rows)
     assert isinstance(b, Rows)
+    if a.is_whole and b.is_whole:
+        return with_value(a, apply("matmul", a.value, b.value))
     if a.rank != 3 or a.axis or b.axis or (a.before, a.after) != (b.before, b.after):
         raise Refusal(f"multiplies rows with rows of {a.space}: a dense product over the whole graph", DENSE)
     return with_value(a, apply("matmul", a.value, b.value))
@@ -73,6 +75,8 @@ def _added(first: str, second: str) -> Handler:
 
 
 def _vector(matrix: Rows | Learned, vector: Rows | Learned) -> Rows:
+    if isinstance(vector, Rows) and vector.is_whole and isinstance(matrix, Learned):
+        return with_value(vector, apply("matmul", vector.value, transpose(matrix.value, (1, 0))))
     if not isinstance(matrix, Rows) or not isinstance(vector, Learned):
         raise Refusal("multiplies a matrix with a vector of all rows")
     column = Learned(vector.tensor[:, None], lambda: reshape(vector.value, (vector.tensor.shape[0], 1)))

@@ -15,6 +15,7 @@ from pipeline.pyg.aten_factories import DENSE
 from pipeline.pyg.call import Call, Handler, need_rows, say
 from pipeline.pyg.layout import align, broadcast_to, expand, lane_axis, permute, reshape, transpose, view, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
+from pipeline.pyg.totals import constant, over, whole
 
 BY_POSITION = "the rows of a table have no order that a model could use"
 
@@ -69,10 +70,10 @@ def _expand(call: Call) -> Symbol:
 
 
 def _expanded(symbol: Any, call: Call, shape: Sequence[int]) -> Symbol:
+    if isinstance(symbol, Learned) or (isinstance(symbol, Rows) and symbol.is_whole):
+        return _spread(symbol, call, shape)
     if isinstance(symbol, Rows):
         return expand(symbol, call.count(symbol), shape)
-    if isinstance(symbol, Learned):
-        return _spread(symbol, call, shape)
     new = len(shape) - call.tensors["self"].dim()
     if isinstance(symbol, End):
         return End(symbol.edges, symbol.which, symbol.axis + new)
@@ -81,18 +82,23 @@ def _expanded(symbol: Any, call: Call, shape: Sequence[int]) -> Symbol:
     raise Refusal(f"repeats {say(symbol)}")
 
 
-def _spread(learned: Learned, call: Call, shape: Sequence[int]) -> Symbol:
-    """A weight repeated; in every row, where a new size is a number of rows."""
-    old = (*(1 for _ in range(len(shape) - learned.tensor.dim())), *learned.tensor.shape)
+def _spread(symbol: Learned | Rows, call: Call, shape: Sequence[int]) -> Symbol:
+    """A weight or a total repeated; in every row, where a new size is a number of rows."""
+    given = symbol.tensor.shape if isinstance(symbol, Learned) else symbol.value.shape
+    old = (*(1 for _ in range(len(shape) - len(given))), *given)
     spaces = [(axis, call.sizes.space(size)) for axis, size in enumerate(shape) if old[axis] == 1]
     rows = [(axis, space) for axis, space in spaces if space is not None]
+    if not rows and isinstance(symbol, Rows):
+        return whole(broadcast_to(reshape(symbol.value, old), shape))
     if not rows:
-        return call.learned(call.outputs[0], lambda: broadcast_to(reshape(learned.value, old), shape))
+        return call.learned(call.outputs[0], lambda: broadcast_to(reshape(symbol.value, old), shape))
     (axis, space), *more = rows
     if more:
         raise Refusal(f"makes a dense array of {space} by {more[0][1]}", DENSE)
     lanes = (*shape[:axis], *shape[axis + 1 :])
-    value = reshape(learned.value, (*old[:axis], *old[axis + 1 :]))
+    value = reshape(symbol.value, (*old[:axis], *old[axis + 1 :]))
+    if isinstance(symbol, Rows):
+        return Rows(broadcast_to(over(value, space), lanes), axis)
     return Rows(apply("mul", fill(1.0, space, lanes), value), axis)
 
 
@@ -102,10 +108,11 @@ def _repeat(call: Call) -> Symbol:
         if not symbol.twice and repeats in ([2, 1], [2]) and call.shape[:-1] == (2,):
             return NodeNumbers(twice=True)
         raise Refusal("repeats the numbers of the nodes")
-    if isinstance(symbol, Learned):
+    if isinstance(symbol, Learned) or (isinstance(symbol, Rows) and symbol.is_whole):
         old = call.tensors["self"].shape
         if all(times == 1 or size == 1 for times, size in zip(repeats[::-1], old[::-1], strict=False)):
             return _spread(symbol, call, call.shape)
+    if isinstance(symbol, Learned):
         return call.learned(call.outputs[0], None)
     rows = call.rows("self")
     shape = call.tensors["self"].shape
@@ -144,6 +151,8 @@ def _selected(call: Call, dim: int, index: int) -> Symbol:
     if isinstance(symbol, NodeNumbers) and symbol.twice and dim % 2 == 0:
         return NodeNumbers()
     rows = need_rows(symbol)
+    if dim % rows.rank == rows.axis and constant(rows) is not None:
+        return call.learned(call.outputs[0], None)
     if dim % rows.rank == rows.axis:
         raise Refusal(f"takes one of the {rows.space} by its position", BY_POSITION)
     start = index % call.tensors["self"].shape[dim]
@@ -194,7 +203,7 @@ def _joined(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> Symbol:
     if isinstance(first, EdgeIndex) and len(symbols) == 2 and dim % 2 == 1:
         return _with_self_loops(first, symbols[1])
     rows = [need_rows(symbol) for symbol in symbols]
-    pattern = rows[0]
+    pattern = next((r for r in rows if not r.is_whole), rows[0])
     if dim % pattern.rank == pattern.axis:
         return _extended(rows)
     pattern, values = align(rows)

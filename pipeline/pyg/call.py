@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.formula.spaces import Edges, Nodes
+from pipeline.formula.spaces import Edges, Nodes, WholeGraph
 from pipeline.pyg.symbols import Learned, Opaque, Operand, Refusal, Rows, Symbol
+from pipeline.pyg.totals import number_of, whole
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class Sizes:
     """How many rows each space of the example has; all of them different, and unlike any width in the model."""
 
     counts: Mapping[Nodes | Edges, int]
+
+    def count(self, space: Nodes | Edges | WholeGraph) -> int:
+        """How many rows a space has."""
+        return 1 if isinstance(space, WholeGraph) else self.counts[space]
 
     def space(self, size: Any) -> Nodes | Edges | None:
         """The space that has this many rows."""
@@ -52,7 +57,7 @@ class Call:
         return need_rows(self.arguments[name])
 
     def count(self, rows: Rows) -> int:
-        return self.sizes.counts[rows.space]
+        return self.sizes.count(rows.space)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,7 +69,8 @@ class Call:
         return need_operand(self.arguments[name], self.sizes)
 
 
-Handler = Callable[[Call], "Symbol | tuple[Symbol, ...]"]
+Handler = Callable[[Call], "Symbol | tuple[Symbol | Refusal, ...]"]
+"""Of several results each may be refused by itself: an error only if it is needed."""
 
 
 def need_rows(symbol: Operand) -> Rows:
@@ -82,9 +88,7 @@ def need_operand(symbol: Operand, sizes: Sizes) -> Rows | Learned | float:
         return symbol
     if isinstance(symbol, bool | int | float):
         space = sizes.space(symbol)
-        if space is not None:
-            raise Refusal(f"computes with the number of {space}", "give that number to the model as a constant")
-        return float(symbol)
+        return float(symbol) if space is None else whole(number_of(space))
     raise Refusal(f"computes with {say(symbol)} as if it were a value")
 
 

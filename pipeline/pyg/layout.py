@@ -1,7 +1,8 @@
 """Where the row axis of a tensor is, through views, moves and broadcasting.
 
 Comes in: Rows and what torch did to their axes. Goes out: Rows, or a Refusal where the row axis would be lost. Torch
-aligns shapes from the right, row axis included; a formula aligns the shapes of rows: this file is the translation.
+aligns shapes from the right, row axis included; a formula aligns the shapes of rows: this file is the translation. A
+total has no row axis: it is aligned as a weight is, and spread over the rows that it meets.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from pipeline.formula.values import Value, apply
 from pipeline.pyg.symbols import Learned, Refusal, Rows
+from pipeline.pyg.totals import over, whole
 
 Shape = tuple[int, ...]
 
@@ -19,22 +21,26 @@ Shape = tuple[int, ...]
 def tensor_shape(rows: Rows, count: int) -> Shape:
     """The shape of the tensor, for `count` rows."""
     shape, start, end = rows.value.shape, rows.axis, rows.axis + rows.before + rows.after
+    if rows.is_whole:
+        return shape
     return (*shape[:start], count * math.prod(shape[start:end]), *shape[end:])
 
 
 def lane_axis(rows: Rows, dim: int) -> int:
     """The value's axis behind axis `dim` of the tensor; a Refusal for the row axis."""
-    dim = dim % rows.rank
-    if dim == rows.axis:
+    dim = dim % max(rows.rank, 1)
+    if dim == rows.axis and not rows.is_whole:
         raise Refusal(
             f"works across all {rows.space}, not within a row (axis {dim} holds the rows)",
-            "use a normalisation or a reduction of each row by itself, e.g. LayerNorm(mode='node')",
+            "over all rows a formula has sum, mean, max, min, var, std, norm and softmax",
         )
     return dim if dim < rows.axis else dim - 1 + rows.before + rows.after
 
 
 def with_value(rows: Rows, value: Value) -> Rows:
     """The same places, another value of as many axes."""
+    if value.is_graph:
+        return whole(value)
     return Rows(value, rows.axis, rows.before, rows.after)
 
 
@@ -45,6 +51,8 @@ def view(rows: Rows, count: int, shape: Sequence[int]) -> Rows:
     what stands behind them may be split and merged, each on its own side.
     """
     sizes, lanes = tuple(shape), rows.value.shape
+    if rows.is_whole:
+        return whole(reshape(rows.value, sizes))
     in_front = math.prod(lanes[: rows.axis + rows.before])
     behind = math.prod(lanes[rows.axis + rows.before :])
     for axis, size in enumerate(sizes):
@@ -59,6 +67,8 @@ def view(rows: Rows, count: int, shape: Sequence[int]) -> Rows:
 
 def permute(rows: Rows, dims: Sequence[int]) -> Rows:
     """The tensor's axes in another order; axes folded into the row axis move with it."""
+    if rows.is_whole:
+        return whole(transpose(rows.value, [d % rows.rank for d in dims]))
     order: list[int] = []
     axis = 0
     for position, dim in enumerate(d % rows.rank for d in dims):
@@ -72,6 +82,8 @@ def permute(rows: Rows, dims: Sequence[int]) -> Rows:
 
 def expand(rows: Rows, count: int, shape: Sequence[int]) -> Rows:
     """torch.expand: new axes in front, axes of size 1 repeated."""
+    if rows.is_whole:
+        raise Refusal(f"repeats a total: {rows.value.shape} → {tuple(shape)}", "use torch.expand")
     new = len(shape) - rows.rank
     lanes = reshape(rows.value, (*(1 for _ in range(new)), *rows.value.shape))
     wide = Rows(lanes, rows.axis + new, rows.before, rows.after)
@@ -98,8 +110,11 @@ def _unspread(value: Value | float) -> Value | float:
 def align(operands: Sequence[Rows | Learned | float]) -> tuple[Rows, list[Value | float]]:
     """Operands of a broadcast → values to be broadcast as rows, and the places of the result's axes."""
     rows = [operand for operand in operands if isinstance(operand, Rows)]
-    first = rows[0]
-    for other in rows[1:]:
+    ranks = [r.rank for r in rows] + [o.tensor.dim() for o in operands if isinstance(o, Learned)]
+    if all(r.is_whole for r in rows):
+        return rows[0], [o.value if isinstance(o, Rows | Learned) else o for o in operands]
+    first, *others = (r for r in rows if not r.is_whole)
+    for other in others:
         if other.space != first.space:
             raise Refusal(f"mixes rows of {first.space} with rows of {other.space}")
         if _places(other) != _places(first):
@@ -107,7 +122,6 @@ def align(operands: Sequence[Rows | Learned | float]) -> tuple[Rows, list[Value 
                 f"broadcasts {first.space} in axis {first.axis} of {first.rank} against axis {other.axis} of "
                 f"{other.rank}: the rows do not meet"
             )
-    ranks = [r.rank for r in rows] + [o.tensor.dim() for o in operands if isinstance(o, Learned)]
     axis = max(ranks) - 1 - first.tail
     values = [_aligned(operand, first) for operand in operands]
     return Rows(first.value, axis, first.before, first.after), values
@@ -120,18 +134,27 @@ def _places(rows: Rows) -> tuple[int, Shape, Shape]:
 
 def _aligned(operand: Rows | Learned | float, pattern: Rows) -> Value | float:
     if isinstance(operand, Rows):
-        return operand.value
+        return (
+            over(_lanes_of(operand.value, operand.value.shape, pattern), pattern.space)
+            if operand.is_whole
+            else operand.value
+        )
     if not isinstance(operand, Learned):
         return operand
-    shape = tuple(operand.tensor.shape)
+    return _lanes_of(operand.value, tuple(operand.tensor.shape), pattern)
+
+
+def _lanes_of(value: Value, shape: Shape, pattern: Rows) -> Value:
+    """A tensor without a row axis as it meets each of the rows."""
     if len(shape) <= pattern.tail:
-        return operand.value
+        return value
     axis = len(shape) - 1 - pattern.tail
     if shape[axis] != 1:
-        raise Refusal(f"meets a weight of shape {shape}, of which axis {axis} would be {pattern.space}")
+        kind = "total" if value.is_graph else "weight"
+        raise Refusal(f"meets a {kind} of shape {shape}, of which axis {axis} would be {pattern.space}")
     front = shape[:axis]
     folded = (1,) * (pattern.before + pattern.after) if front else ()
-    return reshape(operand.value, (*front, *folded, *shape[axis + 1 :]))
+    return reshape(value, (*front, *folded, *shape[axis + 1 :]))
 
 
 # ---- the same on values; what changes nothing is left out

@@ -22,6 +22,7 @@ from pipeline.pyg.aten_index import REVERSED
 from pipeline.pyg.layout import with_value
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.symbols import End, Refusal, Rows, Symbol
+from pipeline.pyg.totals import constant
 
 # Extensions that replace aten operations where they are installed.
 EXTENSIONS = ("WITH_TORCH_SCATTER", "WITH_PYG_LIB", "WITH_SOFTMAX", "WITH_SEGMM", "WITH_GMM", "WITH_INDEX_SORT")
@@ -39,6 +40,8 @@ def _softmax(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..
     @functools.wraps(original)
     def softmax(src: Tensor, index: Any = None, ptr: Any = None, num_nodes: Any = None, dim: int = 0) -> Tensor:
         if not isinstance(recorder.symbol(src), Rows) or not isinstance(index, Tensor):
+            return original(src, index, ptr, num_nodes, dim)
+        if constant(recorder.symbol(index)) is not None:  # over all nodes: its parts are totals
             return original(src, index, ptr, num_nodes, dim)
         with recorder.paused():
             result = original(src, index, None, num_nodes, dim)

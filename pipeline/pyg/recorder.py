@@ -133,6 +133,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return outputs
         if name in ROW_LOOKUPS and _by_node(symbols):
             raise self._place(name).error(Refusal(*NODE_EMBEDDING))  # torch may not get through: the table has its size
+        if not weights_only:  # what a weight was before rows are written to it, which the operation may add to
+            arguments.update(
+                (key, self.learned(tensor.clone()))
+                for key, tensor in bound.items()
+                if any(tensor is each for each in written) and isinstance(arguments[key], Learned)
+            )
         result = func(*args, **kwargs)
         outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
         call = Call(name, arguments, bound, outputs, self.sizes, self.learned)
@@ -158,7 +164,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if handler is None:
                 raise Refusal("is not supported on values of nodes or edges")
             made = handler(call)
-            several = made if isinstance(made, tuple) else (made,)
+            results = made if isinstance(made, tuple) else (made,)
+            several = [self._cannot(name, each) if isinstance(each, Refusal) else each for each in results]
             for symbol, tensor in zip(several, call.outputs, strict=True):
                 if isinstance(symbol, Rows) and tensor_shape(symbol, call.count(symbol)) != tuple(tensor.shape):
                     raise Refusal(f"gives a tensor of shape {tuple(tensor.shape)}, not of one row per {symbol.space}")
@@ -206,7 +213,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         whole = other.numel() == tensor.numel() and other.storage_offset() == tensor.storage_offset()
         if isinstance(symbol, Rows) and whole and other.is_contiguous() and tensor.is_contiguous():
             try:
-                return view(symbol, self.sizes.counts[symbol.space], other.shape)
+                return view(symbol, self.sizes.count(symbol.space), other.shape)
             except Refusal as refusal:
                 return self._opaque(operation, refusal)
         return self._opaque(

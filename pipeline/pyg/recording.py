@@ -53,6 +53,11 @@ def _output(name: str, symbol: Symbol) -> Value:
         raise ModelError(
             f"output {name!r} of the module does not depend on the nodes' columns; one row per node is expected"
         )
+    if symbol.is_whole:
+        raise ModelError(
+            f"output {name!r} of the module has one row for the whole graph (graph-level output); "
+            "graphsweep gives one row per node"
+        )
     if not isinstance(symbol.space, Nodes):
         raise ModelError(f"output {name!r} of the module has one row per edge; one row per node is expected")
     if symbol.axis or symbol.before or symbol.after:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pipeline.errors import ModelError
-from pipeline.formula.spaces import Edges, Nodes
+from pipeline.formula.spaces import Edges, Nodes, WholeGraph
 from pipeline.formula.values import Value
 
 
@@ -32,6 +32,9 @@ class Rows:
     Mostly the first axis: a tensor (n, h, c) for a value of shape (h, c). PyTorch's own code also moves it, (h, n, c),
     and folds other axes into it, (n·h, c); the value stays the same. `axis` is the tensor's axis that holds the rows,
     `before` and `after` how many of the value's axes are folded into it, in front of the rows and behind them.
+
+    A total over all rows is the one row of the whole graph (`is_whole`): its tensor is that row, without an axis for
+    it. `axis` is then the one behind the tensor's last, which no operation can name.
     """
 
     value: Value
@@ -41,7 +44,11 @@ class Rows:
 
     @property
     def rank(self) -> int:
-        return len(self.value.shape) + 1 - self.before - self.after
+        return len(self.value.shape) + (not self.is_whole) - self.before - self.after
+
+    @property
+    def is_whole(self) -> bool:
+        return self.value.is_graph
 
     @property
     def tail(self) -> int:
@@ -49,9 +56,9 @@ class Rows:
         return self.rank - 1 - self.axis
 
     @property
-    def space(self) -> Nodes | Edges:
+    def space(self) -> Nodes | Edges | WholeGraph:
         space = self.value.space
-        assert isinstance(space, Nodes | Edges)
+        assert isinstance(space, Nodes | Edges | WholeGraph)
         return space
 
 

@@ -13,6 +13,7 @@ from tests.formulas import FORMULAS, WIDTH, build
 STEPS = {
     "sage": 3, "gcn": 3, "gcn_weighted": 2, "gat": 2, "gat_no_loops": 2, "gated": 2, "edge_attention": 2,
     "softmax_twice": 2, "appnp": 5, "extremes": 2, "gin": 2, "jumping": 3, "long_skip": 3, "no_edges": 1,
+    "graph_norm": 5, "virtual_node": 5, "totals": 4,
 }  # fmt: skip
 
 
@@ -25,8 +26,15 @@ def test_the_number_of_supersteps_falls_out_of_the_formula(name: str) -> None:
 def test_everything_is_computed_before_it_is_read(name: str) -> None:
     plan = Plan.of(build(name))
     held: set[int] = set()
+    totals: set[int] = set()
     for step in plan.steps:
         known = set(held)
+        assert {value.id for value in step.merges} == totals
+        totals = {value.id for value in step.totals}
+        known |= {value.id for value in step.merges}
+        for value in step.whole:
+            assert all(i.id in known or i.is_weight for i in value.inputs), value
+            known.add(value.id)
         received = {value.id for shipment in step.receives for value in shipment.values}
         for phase in step.phases:
             for value in phase.nodes:
@@ -60,6 +68,29 @@ def test_a_degree_waits_for_the_first_superstep_that_reads_it() -> None:
     assert [len(step.reductions) for step in plan.steps] == [0, 2, 1]
     # and is carried to the next one that does: one lane, beside the residual
     assert sum(value.width for value in plan.steps[1].keeps) == 1 + 4
+
+
+def test_a_total_is_kept_as_one_row_and_not_as_a_row_per_node() -> None:
+    plan = Plan.of(build("virtual_node"))
+    kept = [[value for value in step.keeps if value.is_graph] for step in plan.steps]
+    assert [sum(value.width for value in values) for values in kept[1:]] == [
+        WIDTH + 1,
+        WIDTH + 1,
+        0,
+        0,
+    ]  # and the count
+    assert not any(value.op == "spread" for step in plan.steps for value in step.keeps)
+
+
+def test_what_every_node_has_is_not_shipped() -> None:
+    for name in ("virtual_node", "totals"):
+        plan = Plan.of(build(name))
+        assert not any(v.op == "spread" for step in plan.steps for s in step.ships for v in s.values)
+
+
+def test_a_total_is_computed_on_the_rows_of_one_superstep_only() -> None:
+    plan = Plan.of(build("graph_norm"))
+    assert [[value.width for value in step.totals] for step in plan.steps] == [[1], [4], [4], [], []]
 
 
 def test_edge_columns_are_known() -> None:

@@ -109,16 +109,6 @@ UNEXPRESSED = {
     "median": (lambda: nn.SAGEConv(16, 8, aggr="median"), "sort is not supported"),
     "product": (lambda: nn.SAGEConv(16, 8, aggr="mul"), r"reduces by 'prod'; formulas know sum, mean, max, min"),
     "lstm": (lambda: nn.SAGEConv(16, 8, aggr="lstm"), "reads a number that depends on the graph into Python"),
-    "graph norm": (lambda: nn.models.GCN(16, 8, 2, norm="graph_norm"), "no statistics over the whole graph"),
-    "layer norm of the graph": (
-        lambda: nn.models.GCN(16, 8, 2, norm="layer_norm"),
-        r"norms.0 \(LayerNorm\), layer_norm.py:\d+, mean works across all nodes.*LayerNorm\(mode='node'\)",
-    ),
-    "pair norm": (lambda: nn.models.GCN(16, 8, 2, norm="pair_norm"), "norms.0 .*works across all nodes"),
-    "batch statistics": (
-        lambda: nn.models.GCN(16, 8, 2, norm=torch.nn.BatchNorm1d(8, track_running_stats=False)),
-        "native_batch_norm normalises by the statistics of the batch",
-    ),
 }
 
 

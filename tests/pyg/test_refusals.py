@@ -81,9 +81,22 @@ def _view_left(self, x, e):
 
 WHOLE = "works across all nodes, not within a row"
 OPERATIONS = {
-    "sum of all": (lambda self, x, e: x - x.sum(), f"sum {WHOLE}"),
-    "mean of all": (lambda self, x, e: x - x.mean(0), rf"mean {WHOLE} \(axis 0 holds the rows\); use a normalisation"),
-    "softmax over nodes": (lambda self, x, e: x.softmax(0), f"softmax {WHOLE}"),
+    "product of all": (lambda self, x, e: x - x.prod(0), "prod multiplies all nodes; use sum, mean, max or min over"),
+    "largest node": (lambda self, x, e: x * x.argmax(0), "argmax asks which of the nodes is the largest: rows have no"),
+    "largest node beside its value": (lambda self, x, e: x * x.max(0).indices, "max asks which of the nodes is the l"),
+    "some of several graphs": (
+        lambda self, x, e: utils.scatter(x, torch.zeros(len(x), dtype=torch.long), dim_size=3)[0] + x,
+        "scatter_add reduces all nodes into one of 3 rows; the nodes are those of one graph: give batch=None, or zeros",
+    ),
+    "number of nodes in Python": (
+        lambda self, x, e: x / (x.size(0) - 1),
+        "does not compute what the module computes .*, div; a number of the example graph may be part of it",
+    ),
+    "virtual node among the nodes": (
+        lambda self, x, e: torch.cat([x, x.mean(0, keepdim=True)]),
+        "cat joins nodes and graph one after the other",
+    ),
+    "repeated lanes": (lambda self, x, e: x.repeat(2, 1), rf"repeat {WHOLE} \(axis 0 holds the rows\); over all rows"),
     "attention over nodes": (
         lambda self, x, e: x @ (x.t() @ x),
         "mm multiplies rows with rows of nodes: a dense product over the whole graph; use edge_index",
@@ -115,7 +128,6 @@ OPERATIONS = {
         "select takes one of the nodes by its position; the rows of a table have no order",
     ),
     "row numbers": (lambda self, x, e: x * torch.arange(len(x))[:, None], "computes with the numbers of the nodes"),
-    "number of nodes": (lambda self, x, e: x / x.size(0), "div computes with the number of nodes; give that number"),
     "number of edges": (
         lambda self, x, e: x * e.size(1) ** 0.5 / torch.tensor(e.size(1)),
         "div computes with the number of edges; give that",
@@ -237,7 +249,7 @@ def test_a_constant_of_as_many_rows():
 def test_outputs_that_are_not_per_node():
     refused(Does(lambda self, x, e: x[e[0]] * x[e[1]]), "output 'embedding' of the module has one row per edge")
     refused(Does(lambda self, x, e: {"a": x, "b": torch.ones(3)}), "output 'b' of the module does not depend on the n")
-    refused(Does(lambda self, x, e: {"graph": x.sum(0)}), f"sum {WHOLE}")
+    refused(Does(lambda self, x, e: {"graph": x.sum(0)}), r"'graph' .* \(graph-level output\); graphsweep")
     refused(Does(lambda self, x, e: (x, "text")), "output 'output_1' of forward is str, not a tensor")
     refused(Does(lambda self, x, e: 3), "forward returned int; a tensor, or several by name, is expected")
     refused(Does(lambda self, x, e: []), "forward returned nothing")

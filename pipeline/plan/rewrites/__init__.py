@@ -14,6 +14,7 @@ from pipeline.plan.rewrites.normal_form import (
     reshape_of_elementwise,
     restrict_to_leaves,
     thin_product,
+    totals_stay,
 )
 from pipeline.plan.rewrites.push_to_ends import push_to_ends
 from pipeline.plan.rewrites.split_linear import linear_of_concat, linear_of_concat_at_dst
@@ -37,4 +38,5 @@ __all__ = [
     "spell_softmax",
     "split_self_loops",
     "thin_product",
+    "totals_stay",
 ]

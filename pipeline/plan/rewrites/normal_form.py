@@ -6,6 +6,8 @@ reshape(reshape(a)) → reshape(a)
 restrict(a * b)     → restrict(a) * restrict(b)
 restrict(src(v))    → src(v) on that part
 src(fill(c))        → fill(c)                          a constant is not shipped
+src(spread(t))      → dst(spread(t))                   nor is what every node has
+f(spread(t), w)     → spread(f(t, w))                  and it is computed once, not once per node
 extend(a, n) on all+self, restricted to the stored part → a
 a * 1, a / 1, a + 0, a - 0                             → a
 matmul(a, W) per edge, a of one lane                   → a * W: a loop instead of a matrix product per edge
@@ -14,7 +16,7 @@ matmul(a, W) per edge, a of one lane                   → a * W: a loop instead
 from __future__ import annotations
 
 from pipeline.formula.operations import ELEMENTWISE, OPERATIONS
-from pipeline.formula.spaces import BASE_PART, Edges
+from pipeline.formula.spaces import BASE_PART, Edges, Nodes
 from pipeline.formula.values import Value, apply, fill
 
 
@@ -71,10 +73,25 @@ def restrict_to_leaves(value: Value) -> Value | None:
 
 
 def constants_stay(value: Value) -> Value | None:
-    """src(fill(c)) → fill(c) on the edges, likewise dst: nothing to ship."""
-    if value.op in ("src", "dst") and value.inputs[0].op == "fill":
+    """src(fill(c)) → fill(c) on the edges, likewise dst and spread: nothing to ship."""
+    if value.op in ("src", "dst", "spread") and value.inputs[0].op == "fill":
         return fill(value.inputs[0].attributes["value"], value.space, value.shape)
     return None
+
+
+def totals_stay(value: Value) -> Value | None:
+    """src(spread(t)) → dst(spread(t)): every block knows the total. And f(spread(t), w) → spread(f(t, w))."""
+    if value.op == "src" and value.inputs[0].op == "spread":
+        assert isinstance(value.space, Edges)
+        here = apply("spread", value.inputs[0].inputs[0], nodes=value.space.target)
+        return apply("dst", here, edges=value.space)
+    if not value.is_node or OPERATIONS[value.op].kind not in ("elementwise", "row"):
+        return None
+    if any(operand.op != "spread" and not operand.is_weight for operand in value.inputs):
+        return None
+    inner = [operand if operand.is_weight else operand.inputs[0] for operand in value.inputs]
+    assert isinstance(value.space, Nodes)
+    return apply("spread", apply(value.op, *inner, **value.attributes), nodes=value.space)
 
 
 def identities(value: Value) -> Value | None:

@@ -1,0 +1,49 @@
+"""A total over all nodes: each block's part of it, and the parts merged.
+
+Comes in: rows of a block, chunk by chunk; then the parts of all blocks. Goes out: one row. Parts are float64: a float32
+sum of a billion rows would lose half its digits, and a part is one row. The order is fixed: the rows of a chunk, chunk
+after chunk, block after block, so the bits depend on the number of blocks alone. Knows nothing of plans and of Spark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.blocks import FloatArray
+from pipeline.formula.values import Value
+
+TotalArray = npt.NDArray[np.float64]
+"""(1, *shape) float64"""
+
+# operation → how two rows become one, and what a block without nodes has
+_MERGE: dict[str, tuple[np.ufunc, float]] = {
+    "total_sum": (np.add, 0.0),
+    "total_max": (np.maximum, -np.inf),
+    "total_min": (np.minimum, np.inf),
+}
+
+
+class Total:
+    """A block's part of a total, while its rows are being added."""
+
+    def __init__(self, value: Value):
+        self._merge, start = _MERGE[value.op]
+        self.part: TotalArray = np.full((1, *value.shape), start)
+
+    def add(self, rows: FloatArray) -> None:
+        """The next rows, (k, *shape)."""
+        # contiguous, because NumPy may add another way along other strides; a chunk of 64 lanes is 2 MB
+        wide = np.ascontiguousarray(rows, np.float64)
+        self._merge(self.part, self._merge.reduce(wide, axis=0, keepdims=True), out=self.part)
+
+
+def merged(value: Value, parts: Sequence[TotalArray]) -> FloatArray:
+    """The total, (1, *shape) float32, of all blocks' parts in their order."""
+    merge, _ = _MERGE[value.op]
+    total = parts[0]
+    for part in parts[1:]:
+        total = merge(total, part)
+    return total.astype(np.float32)
