@@ -23,9 +23,11 @@ import pyarrow as pa
 from pipeline import tiles
 from pipeline.blocks import LOOPS, Block, IntArray, LongArray, Tile
 from pipeline.checks import EXAMPLES, Finding, merge, refuse, spell
+from pipeline.formula.spaces import Edges, Nodes
 from pipeline.kernels.hash import positions
 from pipeline.layout import Columned, Layout, TextHash, arrow_types, check_id_types, edge_layout, node_layout, text_keys
 from pipeline.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack
+from pipeline.ranges import Range, merge_ranges, ranges_of
 from pipeline.records import edges_of, nodes_of, split_values
 from pipeline.rows import KINDS, Row, array_rows, block_from_rows, digest, join, send_rows, static_rows
 from pipeline.schema import EDGE, NODE, GraphSchema
@@ -173,8 +175,19 @@ def _static(block: Block, dropped: int) -> Iterator[Row]:
         payload_rows_own=here[block.index].senders if block.index in here else 0,
         widths={name: matrix.shape[1] for name, matrix in block.features[NODE].items()},
         edge_widths={name: matrix.shape[1] for tile in here.values() for name, matrix in tile.values.items()},
+        ranges=_ranges(block),
         dropped=dropped,
     )
+
+
+def _ranges(block: Block) -> dict[str, list[Range]]:
+    nodes = {f"{Nodes(type)}.{name}": m for type, columns in block.features.items() for name, m in columns.items()}
+    edges = [
+        ranges_of({f"{Edges(type)}.{name}": m for name, m in tile.values.items()})
+        for type, here in block.tiles.items()
+        for tile in here.values()
+    ]
+    return merge_ranges([ranges_of(nodes), *edges])
 
 
 def _sent(block: Block) -> Iterator[Row]:

@@ -99,7 +99,7 @@ def prepare_command(
                 spark,
                 (nodes, nodes_format),
                 (edges, edges_format),
-                features="x" if features is None else _names(features),
+                features="x" if features is None else _features(features),
                 edge_features=_names(edge_features or ""),
                 **_given(undirected=undirected, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
             )
@@ -156,7 +156,7 @@ def infer_command(
         loaded = Model.load(model)
         prepared = None if graph is None else open_graph(graph)
         if prepared is not None:
-            loaded.check_against(prepared.schema)
+            loaded.check_against(prepared.schema, prepared.ranges)
             log.info("%s", _describe(prepared))
         from pipeline.rehearsal import Rehearsal
 
@@ -299,6 +299,16 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def _features(text: str) -> list[str] | dict[str, list[str]]:
+    """Columns that are one feature together; with NAME=COLUMN among them, that one is a feature of its own."""
+    together = [name for name in _names(text) if "=" not in name]
+    alone = dict(name.split("=", 1) for name in _names(text) if "=" in name)
+    if not alone:
+        return together
+    first = together[0] if len(together) == 1 else "x"
+    return {**({first: together} if together else {}), **{name: [column] for name, column in alone.items()}}
+
+
 def _assignment(text: str) -> tuple[str, str]:
     name, found, column = text.partition("=")
     if not found or not name or "." not in column:
@@ -323,14 +333,20 @@ def _read_for(spark: SparkSession, model: Model, nodes: str, edges: str, options
     for column in model.inputs:
         table, _, name = column.rpartition(".")
         read[table].append(name)
-    features = _names(options.pop("features", "")) or read["nodes"]
+    told = options.pop("features", None)
+    if told is None:
+        features: Any = {name: name for name in read["nodes"]}
+    else:
+        features = _features(told)
+        if len(read["nodes"]) == 1 and isinstance(features, list):
+            features = {read["nodes"][0]: features}
     edge_features = _names(options.pop("edge_features", "")) or read["edges"]
     formats = options.pop("nodes_format", None), options.pop("edges_format", None)
     return _read(
         spark,
         (nodes, formats[0]),
         (edges, formats[1]),
-        features={read["nodes"][0]: features} if len(read["nodes"]) == 1 else features,
+        features=features,
         edge_features=edge_features,
         **options,
     )

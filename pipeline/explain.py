@@ -19,7 +19,7 @@ def explain(graph: PreparedGraph | str, model: Model | str, settings: Settings |
     settings = settings or Settings()
     prepared = open_graph(graph) if isinstance(graph, str) else graph
     model = Model.load(model) if isinstance(model, str) else model
-    model.check_against(prepared.schema)
+    model.check_against(prepared.schema, prepared.ranges)
     plan = Plan.of(model)
     choice = choose_tier(plan, Counts.of(prepared.manifest), settings.task_memory or task_memory(None), settings.tier)
     return explain_plan(model, plan, prepared.manifest, choice)

@@ -17,6 +17,7 @@ from pipeline.blocks import Block
 from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError
 from pipeline.layout import Columned, check_id_types, edge_layout, node_layout
+from pipeline.ranges import Ranges, merge_ranges
 from pipeline.rows import KINDS
 from pipeline.schema import GraphSchema
 from pipeline.tables import find_format, read_table
@@ -140,6 +141,11 @@ class PreparedGraph:
     @property
     def schema(self) -> GraphSchema:
         return GraphSchema.from_json(self.manifest["schema"])
+
+    @property
+    def ranges(self) -> Ranges:
+        """What numbers the columns hold."""
+        return merge_ranges([self.manifest["ranges"]])
 
     @property
     def fingerprint(self) -> str:

@@ -95,7 +95,7 @@ def run_frames(
     else:
         spark = spark or active_session()
         prepared = open_graph(graph) if isinstance(graph, str) else graph
-    model.check_against(prepared.schema)
+    model.check_against(prepared.schema, prepared.ranges)
     plan = Plan.of(model)
     counts = Counts.of(prepared.manifest)
     choice = choose_tier(plan, counts, settings.task_memory or task_memory(spark), settings.tier)

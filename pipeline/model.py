@@ -25,9 +25,11 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from pipeline.errors import FormulaError, ModelError, StorageError
+from pipeline.formula.categories import Category, categories
 from pipeline.formula.program import Input, Program
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.trace import Formula, trace
+from pipeline.ranges import Range, Ranges
 from pipeline.schema import GraphSchema
 
 FORMAT = 1  # of model.json; raised when an older version could misread a newer file
@@ -126,10 +128,11 @@ class Model:
             f"{len(self.weights)} weights of {parameters:,} numbers\n{self.program}"
         )
 
-    def check_against(self, schema: GraphSchema) -> None:
+    def check_against(self, schema: GraphSchema, ranges: Ranges | None = None) -> None:
         """ModelError unless a graph of this schema has every column that the model reads, in its width.
 
-        A width of 0 is one that no row tells, because there is none.
+        A width of 0 is one that no row tells, because there is none. `ranges`: what the columns hold, where that is
+        known; the model's tables must have a row for each category.
         """
         for column in self.program.inputs:
             name = self.columns[input_name(column)]
@@ -150,6 +153,10 @@ class Model:
                 )
             if present[wanted] not in (lanes, 0):
                 raise ModelError(f"the model expects {name} of width {lanes}; the graph has width {present[wanted]}")
+        for category in categories(self.program):
+            name = self.columns[input_name(category.column)]
+            for lane, held in _some_lanes(category, (ranges or {}).get(name, ())):
+                _check_category(category, name if _lanes(category.column.shape) == 1 else f"{name}[{lane}]", held)
 
     # ---- on disk
 
@@ -221,6 +228,23 @@ class Model:
 def input_name(column: Input) -> str:
     """How a model calls an input: "nodes.x", and "nodes[paper].x" where there are several types."""
     return f"{column.space}.{column.name}"
+
+
+def _some_lanes(category: Category, lanes: Sequence[Range]) -> list[tuple[int, Range]]:
+    return [(lane, lanes[lane]) for lane in category.lanes if lane < len(lanes)]
+
+
+def _check_category(category: Category, name: str, held: Range) -> None:
+    """ModelError unless the numbers of a lane are rows of the table that they are looked up in."""
+    wrong = held.low if held.low < 0 else held.high if held.high >= category.rows else None
+    if wrong is None and held.whole:
+        return
+    which = f" {category.table}" if category.table else ""
+    found = "numbers that are not whole" if wrong is None else f"{wrong:.10g}"
+    raise ModelError(
+        f"{name} holds {found}; the model's table{which} has {category.rows:,} rows (0 to {category.rows - 1:,}): "
+        "number the categories as in training"
+    )
 
 
 def _checked_weights(program: Program, weights: Mapping[str, npt.ArrayLike]) -> dict[str, WeightArray]:

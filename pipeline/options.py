@@ -23,7 +23,11 @@ NodesFormat = Annotated[str | None, option("--nodes-format", "FORMAT", "parquet,
 EdgesFormat = Annotated[str | None, option("--edges-format", "FORMAT", "parquet, csv or delta; else by file names.")]
 Features = Annotated[
     str | None,
-    option("--features", "COL[,COL…]", "Node columns: one of arrays, or several of numbers, which are x together."),
+    option(
+        "--features",
+        "COL[,COL…]",
+        "Node columns: one of arrays, or several of numbers, which are x together; x,kind=kind: also one of its own.",
+    ),
 ]
 EdgeFeatures = Annotated[str | None, option("--edge-features", "COL[,COL…]", "Edge columns that models may read.")]
 Undirected = Annotated[bool, option("--undirected", None, "Each edge is there in both directions.")]

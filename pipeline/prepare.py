@@ -30,6 +30,7 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layout import Layout, TextHash, text_keys
 from pipeline.pack import pack
 from pipeline.placement import place
+from pipeline.ranges import merge_ranges
 from pipeline.rows import KINDS, SENDS, Row, by_target, from_batches, to_batches
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.survey import Pieces, look_around, measure, pieces_of, selected
@@ -274,6 +275,7 @@ def _manifest(graph: Graph, blocks: int, rows: list[Row]) -> dict[str, Any]:
         "fingerprint": hashlib.sha256(json.dumps([schema, digests]).encode()).hexdigest(),
         "blocks": blocks,
         "schema": schema,
+        "ranges": merge_ranges(block["ranges"] for block in facts),
         **graph.describe(),
         "totals": totals,
         "per_block": per_block,

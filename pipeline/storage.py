@@ -121,7 +121,7 @@ def read_block(path: str, index: int, kinds: Collection[str] = KINDS) -> Block:
 # ---- a directory that appears whole or not at all
 
 FORMAT = "graphsweep prepared graph"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 
 

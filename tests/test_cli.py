@@ -216,6 +216,16 @@ class Net(torch.nn.Module):
     def forward(self, x, edge_index, edge_weight=None):
         return self.conv(x, edge_index, edge_weight).relu()
 
+class Kinds(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = torch.nn.Embedding(7, 3)
+        self.conv = GCNConv(9, 4)
+
+    def forward(self, x, edge_index, kind):
+        return self.conv(torch.cat([x, self.table(kind)], 1), edge_index)
+
 class Sorts(Net):
     def forward(self, x, edge_index):
         return self.conv(x.sort(dim=0).values, edge_index)
@@ -250,6 +260,28 @@ def test_export(module, tmp_path):
     assert saved.inputs == {"nodes.x": 6, "edges.amount": 1}
     doubled = 2 * net.conv.lin.weight.detach().numpy()
     assert any(np.allclose(array, doubled) for array in saved.weights.values())
+
+
+@pytest.mark.parametrize("told", [[], ["--features", "x,sort=kind"]])
+def test_integers_from_export_to_scores(spark, module, tables, tmp_path, told):
+    import torch
+
+    graph, column = whole("mixed"), "sort" if told else "kind"
+    result = done("export", "mynet:Kinds", "--output", "m", "--input", f"kind=nodes.{column}")
+    assert f"nodes.{column} (1)" in result.stdout
+    kind = np.arange(len(graph.ids)) % 7
+    nodes = pa.parquet.read_table(tables / "nodes.parquet").append_column("kind", pa.array(kind))
+    pa.parquet.write_table(nodes, tmp_path / "nodes.parquet")
+    done("infer", "--nodes", tmp_path / "nodes.parquet", "--edges", tables / "edges.parquet", "--model", "m",
+         "--output", tmp_path / "o", *told)  # fmt: skip
+    import mynet
+
+    ends = torch.tensor(np.stack([graph.src, graph.dst]))
+    with torch.no_grad():
+        want = mynet.Kinds()(torch.from_numpy(graph.x), ends, torch.from_numpy(kind)).numpy()
+    scores = pa.parquet.read_table(tmp_path / "o")
+    rows = [graph.ids.index(node) for node in scores["id"].to_pylist()]
+    np.testing.assert_allclose(np.array(scores["embedding"].to_pylist()), want[rows], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import pipeline
 from pipeline import Graph, Model, cli, open_graph, prepare
 from pipeline.errors import DataError, FormulaError, GraphsweepError, ModelError, SettingError, StorageError, nearest
-from pipeline.formula import linear
+from pipeline.formula import linear, lookup
 from pipeline.messages import FAILED, MENDABLE, say
 
 FLOATS = pa.list_(pa.float32())
@@ -343,6 +343,16 @@ def test_a_graph_of_another_version(no_spark, prepared, net, tmp_path):
     (tmp_path / "g" / "manifest.json").write_text(json.dumps(manifest | {"version": 99}))
     said = refused("explain", "--graph", tmp_path / "g", "--model", net)
     assert re.search("written as version 99 of the format.* this is version", said)
+
+
+def test_a_category_without_a_row(no_spark, spark, tmp_path):
+    columns = {"kind": pa.array([0.0, 3.0, 17.0])}
+    frames = (spark.createDataFrame(table) for table in (nodes(**columns), edges()))
+    prepare(Graph(*frames, features={"kind": "kind"}), str(tmp_path / "g"), blocks=1)
+    made = Model.from_formula(lambda kind, w: lookup(w.kinds, kind), {"kinds": np.ones((10, 2))}, {"nodes.kind": ()})
+    made.save(tmp_path / "m")
+    said = refused("infer", "--graph", tmp_path / "g", "--model", tmp_path / "m", "--output", tmp_path / "o")
+    assert "nodes.kind holds 17; the model's table kinds has 10 rows (0 to 9)" in said
 
 
 # ---- options and settings

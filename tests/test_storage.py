@@ -334,7 +334,7 @@ MANIFESTS = [
     ("{", "manifest.json is damaged"),
     ("[1]", "manifest.json is of something else"),
     ('{"format": "model"}', "manifest.json is of something else"),
-    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 1; prepare"),
+    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 2; prepare"),
 ]
 
 

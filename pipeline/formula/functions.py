@@ -124,6 +124,15 @@ def concat(values: Sequence[Value], axis: int = -1) -> Value:
     return apply("concat", *values, axis=axis % len(values[0].shape))
 
 
+def lookup(table: Value, index: Value) -> Value:
+    """The row of a weight whose number `index` is: a learned table of categories (torch.nn.Embedding).
+
+    table (v, …), index (…) per node or edge → index's shape followed by a table row's. NaN where `index` is not one of
+    0, 1, … v - 1.
+    """
+    return apply("lookup", table, index)
+
+
 def where(condition: Value, a: Operand, b: Operand) -> Value:
     """a where the condition holds, else b."""
     return apply("where", condition, a, b)

@@ -24,6 +24,8 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 Attributes = dict[str, Any]
 
+MOST_ROWS = 1 << 24  # of a table: integers travel as float32
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -86,6 +88,15 @@ def _to_nodes(spaces: Sequence[Space], _: Attributes) -> Space:
     if any(isinstance(space, Nodes) and space != target for space in spaces):
         raise ValueError("the parts of a reduction belong to different node types")
     return target
+
+
+def _looked_up(spaces: Sequence[Space], _: Attributes) -> Space:
+    table, index = spaces
+    if not isinstance(table, Weight):
+        raise ValueError("a table that is looked up is a weight")
+    if isinstance(index, Weight):
+        raise ValueError("the index is a value per node or per edge, not a weight")
+    return index
 
 
 def _restrict(spaces: Sequence[Space], attributes: Attributes) -> Space:
@@ -200,6 +211,15 @@ def _take(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     return (*shapes[0][:axis], len(attributes["indices"]), *shapes[0][axis + 1 :])
 
 
+def _lookup(shapes: Sequence[Shape], _: Attributes) -> Shape:
+    table, index = shapes
+    if not table or not table[0]:
+        raise ValueError("a table has at least one row")
+    if table[0] > MOST_ROWS:
+        raise ValueError(f"a table of {table[0]:,} rows: float32 tells no more than {MOST_ROWS:,} integers apart")
+    return (*index, *table[1:])
+
+
 def _over_lanes(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     axes = attributes["axes"]
     if any(not 0 <= axis < len(shapes[0]) for axis in axes):
@@ -270,6 +290,14 @@ def _argmax(x: Array, axes: Sequence[int], keepdims: bool) -> Array:
 
 def _slice_meaning(x: Array, axis: int, start: int, stop: int, step: int) -> Array:
     return x[(slice(None),) * (axis + 1) + (slice(start, stop, step),)]
+
+
+def _lookup_meaning(table: Array, index: Array) -> Array:
+    rows = len(table)
+    inside = (index >= 0) & (index < rows) & (index == np.floor(index))
+    found = table[np.where(inside, index, 0).astype(np.int64)]
+    # whoever reads a column has checked it; an index that was computed may be no row of the table
+    return found if inside.all() else np.where(inside.reshape(inside.shape + (1,) * (table.ndim - 1)), found, np.nan)
 
 
 _ATTRIBUTES = frozenset(
@@ -387,6 +415,8 @@ OPERATIONS: dict[str, Operation] = {
     "concat": _row(_concat, lambda *arrays, axis: np.concatenate(arrays, axis=axis + 1)),
     "slice": _row(_slice, _slice_meaning),
     "take": _row(_take, lambda x, axis, indices: np.take(x, np.asarray(indices, np.int64), axis=axis + 1)),
+    # lookup(table, index): rows of a weight by a whole number per row; NaN where it is none of the table's rows
+    "lookup": Operation("row", _looked_up, _lookup, _lookup_meaning, (2,)),
     "lane_sum": _row(_over_lanes, _lanes(np.sum)),
     "lane_mean": _row(_over_lanes, _lanes(np.mean)),
     "lane_max": _row(_over_lanes, _lanes(np.max)),

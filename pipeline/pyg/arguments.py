@@ -1,27 +1,30 @@
-"""What forward takes: which argument is which column, and how wide.
+"""What forward takes: which argument is which column, how wide, and whether of integers.
 
 Comes in: a module's signature and what the user says about it. Goes out: the arguments, or a ModelError that says what
-to add. Widths that nobody gave are found by trying.
+to add. What nobody gave is found by trying: rows of floats first, then of integers, such as the categories that an
+embedding takes.
 """
 
 from __future__ import annotations
 
 import inspect
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from pipeline.errors import ModelError, nearest
+from pipeline.formula.operations import MOST_ROWS
 
 EDGE_INDEX = "edge_index"
 TABLES = {"x": "nodes", "edge_weight": "edges", "edge_attr": "edges"}  # what PyG's own arguments are
 TRIALS = 2000  # forwards on a graph of a few edges
+ANY = 8  # integers of an argument that is only compared with numbers: any would do
 
-Features = int | Mapping[str, int | Sequence[int]] | None
+Told = int | range | Sequence[int | range]
+Features = int | range | Mapping[str, Told] | None
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Argument:
     """"nodes.x" """
     shape: tuple[int, ...]
     """of a row"""
+    below: int | None = None
+    """Integers from 0 to below this; None: floats."""
 
     @property
     def table(self) -> str:
@@ -51,6 +56,16 @@ class Signature:
 
 
 Forward = Callable[[Signature], object]
+
+
+class Form(NamedTuple):
+    """What the rows of an argument may be."""
+
+    rank: int
+    """How unlikely: of several forms that fit, the ones of the lowest rank count."""
+    shape: tuple[int, ...]
+    below: int | None = None
+    """As in Argument; 1 stands for as many as will be found."""
 
 
 def signature(net: torch.nn.Module, inputs: Mapping[str, str] | None) -> Signature:
@@ -95,22 +110,23 @@ def signature(net: torch.nn.Module, inputs: Mapping[str, str] | None) -> Signatu
 
 
 def with_widths(net: torch.nn.Module, found: Signature, features: Features, run: Forward) -> Signature:
-    """The same arguments with the shapes of their rows.
+    """The same arguments with the shapes of their rows, and which of them are integers.
 
     `run`: forward on a small graph, which raises where a width does not fit.
     """
-    given = {"x": features} if isinstance(features, int) else dict(features or {})
+    given = {"x": features} if isinstance(features, int | range) else dict(features or {})
     names = [argument.name for argument in found.arguments]
     for name in given:
         if name not in names:
             raise ModelError(f"features names {name!r}, which is no input; {nearest(name, names)}")
     choices = [_choices(net, argument, given.get(argument.name)) for argument in found.arguments]
-    if math.prod(map(len, choices)) == 1:
-        return _shaped(found, [choice[0] for choice in choices])
     fitting, failure = _fitting(found, choices, run)
     if len(fitting) == 1:
-        return fitting[0]
-    open_names = [name for name, choice in zip(names, choices, strict=True) if len(choice) != 1]
+        return _with_ranges(fitting[0], given, run)
+    likely = [[form for form in forms if form.rank == 0] for forms in choices]
+    open_names = [name for name, forms in zip(names, likely, strict=True) if len(forms) != 1]
+    if not fitting and not open_names:
+        return _formed(found, [forms[0] for forms in likely])  # what is wrong with it, its recording will say
     what = "several widths fit" if fitting else "no width was found that fits"
     why = "" if fitting else f" (the last failure: {failure})"
     asked = ", ".join(f"{name!r}: WIDTH" for name in open_names or names)
@@ -119,36 +135,102 @@ def with_widths(net: torch.nn.Module, found: Signature, features: Features, run:
     )
 
 
-def _choices(net: torch.nn.Module, argument: Argument, given: Any) -> list[tuple[int, ...]]:
-    """Row shapes that an argument may have."""
+def _choices(net: torch.nn.Module, argument: Argument, given: Any) -> list[Form]:
+    """Forms that the rows of an argument may have."""
     if given is not None:
-        return [(given,) if isinstance(given, int) else tuple(map(int, given))]
+        return _told(argument.name, given)
     if argument.name == "edge_weight":
-        return [()]
+        return [Form(0, ())]
     known = {"x": "in_channels", "edge_attr": "edge_dim"}.get(argument.name)
     width = getattr(net, known, None) if known else None
     if isinstance(width, tuple | list) and len(set(width)) == 1:
         width = width[0]
     if isinstance(width, int) and width > 0:
-        return [(width,)]
-    return [(size,) for size in sorted({size for tensor in net.parameters() for size in tensor.shape})]
+        return [Form(0, (width,)), Form(1, (), 1), Form(2, (), None)]
+    sizes = sorted({size for tensor in net.parameters() for size in tensor.shape})
+    wide = [(size,) for size in sizes]
+    # x and edge_attr are rows of several numbers in most models, other arguments mostly a number: a kind, an age
+    number, row = (2, 0) if argument.name in TABLES else (0, 2)
+    forms = [Form(number, ()), Form(1, (), 1), *(Form(row, shape) for shape in wide)]
+    forms += [Form(3, shape, 1) for shape in dict.fromkeys([(1,), *wide])]
+    # what is joined with an embedding is narrower than the map behind it
+    left = {a - b for a, b in itertools.combinations(reversed(sizes), 2)} - set(sizes)
+    return [*forms, *(Form(row + 1, (size,)) for size in sorted(left))]
 
 
-def _fitting(
-    found: Signature, choices: Sequence[Sequence[tuple[int, ...]]], run: Forward
-) -> tuple[list[Signature], str]:
-    """The signatures with which forward runs, and what the last one that did not run said."""
-    fitting, failure = [], "nothing to try"
-    for shapes in itertools.islice(itertools.product(*choices), TRIALS):
-        candidate = _shaped(found, shapes)
-        try:
-            run(candidate)
+def _told(name: str, given: Any) -> list[Form]:
+    """What `features` says: a width, a shape; range(10) for integers, at the end of a shape if there are several."""
+    parts = (given,) if isinstance(given, int | range) else tuple(given)
+    if parts and isinstance(parts[-1], range):
+        numbers = parts[-1]
+        if (numbers.start, numbers.step) != (0, 1) or not numbers:
+            raise ModelError(f"features gives {name!r} {numbers}; integers are told as range(K), for 0 to K - 1")
+        return [Form(0, tuple(map(int, parts[:-1])), numbers.stop)]
+    shape = tuple(map(int, parts))
+    return [Form(0, shape), Form(1, shape, 1)]
+
+
+def _fitting(found: Signature, choices: Sequence[Sequence[Form]], run: Forward) -> tuple[list[Signature], str]:
+    """The likeliest signatures with which forward runs, and what the last one that did not run said."""
+    by_rank = sorted(itertools.product(*choices), key=lambda forms: sum(form.rank for form in forms))
+    fitting: list[Signature] = []
+    rank, failure = 0, "nothing to try"
+    for forms in by_rank[:TRIALS]:
+        if fitting and sum(form.rank for form in forms) > rank:
+            break
+        rank = sum(form.rank for form in forms)
+        candidate = _formed(found, forms)
+        failed = _failure(candidate, run)
+        if failed is not None:
+            failure = failed
+        elif all(  # integers are guessed only where floats do not do
+            form.below is None or form.rank == 0 or _failure(_with(candidate, place, None), run) is not None
+            for place, form in enumerate(forms)
+        ):
             fitting.append(candidate)
-        except Exception as error:  # whatever a module raises at a width that does not fit
-            failure = str(error)
     return fitting, failure
 
 
-def _shaped(found: Signature, shapes: Sequence[tuple[int, ...]]) -> Signature:
-    arguments = (replace(argument, shape=shape) for argument, shape in zip(found.arguments, shapes, strict=True))
+def _failure(candidate: Signature, run: Forward) -> str | None:
+    """What forward says where it does not run."""
+    try:
+        run(candidate)
+    except Exception as error:  # whatever a module raises at a width that does not fit
+        return str(error)
+    return None
+
+
+def _with_ranges(found: Signature, given: Mapping[str, Any], run: Forward) -> Signature:
+    """With as many different integers as forward takes: the rows of an embedding, the classes of a one-hot row."""
+    for place, argument in enumerate(found.arguments):
+        told = _told(argument.name, given[argument.name]) if argument.name in given else []
+        if argument.below is not None and not (told and told[0].below):
+            found = _with(found, place, _most(found, place, run))
+    return found
+
+
+def _most(found: Signature, place: int, run: Forward) -> int:
+    """As many different integers as an argument may be, found by doubling and halving."""
+    low, high = 1, 2
+    while _failure(_with(found, place, high), run) is None:
+        low, high = high, 2 * high
+        if high > MOST_ROWS:
+            return ANY
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _failure(_with(found, place, middle), run) is None else (low, middle)
+    return low
+
+
+def _with(found: Signature, place: int, below: int | None) -> Signature:
+    arguments = list(found.arguments)
+    arguments[place] = replace(arguments[place], below=below)
+    return replace(found, arguments=tuple(arguments))
+
+
+def _formed(found: Signature, forms: Sequence[Form]) -> Signature:
+    arguments = (
+        replace(argument, shape=form.shape, below=form.below)
+        for argument, form in zip(found.arguments, forms, strict=True)
+    )
     return replace(found, arguments=tuple(arguments))

@@ -204,7 +204,13 @@ def cast(call: Call) -> Symbol:
     if dtype is torch.bool and source is not torch.bool:
         return elementwise("not_equal", [symbol, 0.0])
     if source.is_floating_point and not dtype.is_floating_point and dtype is not torch.bool:
-        raise Refusal(f"turns numbers into {dtype}", "formulas compute in float32")
+        read = symbol.value.attributes.get("name") if symbol.value.op == "input" else None
+        raise Refusal(
+            f"turns numbers into {dtype}",
+            f"if that column holds integers, say so: features={{{read!r}: range(K)}}, for 0 to K - 1"
+            if read
+            else "formulas compute in float32",
+        )
     return symbol
 
 

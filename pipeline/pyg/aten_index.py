@@ -1,16 +1,19 @@
-"""aten operations by an index: rows taken by edge_index → `src`, `dst`; rows scattered by it → reductions at dst."""
+"""aten operations by an index: rows taken by edge_index → `src`, `dst`; rows scattered by it → reductions at dst; rows
+of a weight taken by a column of integers → `lookup`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, Edges
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.call import Call, Handler, need_operand, need_rows, say
-from pipeline.pyg.layout import elementwise, expand, lane_axis, reshape, with_value
+from pipeline.pyg.layout import elementwise, expand, lane_axis, reshape, transpose, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
 from pipeline.pyg.totals import all_rows, constant, number_of, over, whole
 
@@ -24,6 +27,7 @@ NODE_EMBEDDING = (
 )
 LAST_WINS = ("writes one edge's value over another's: which one stays depends on the order of the edges",)
 ONE_GRAPH = "the nodes are those of one graph: give batch=None, or zeros"
+MOST_CLASSES = 4096  # of a one-hot row: the unit matrix is 64 MB
 
 
 # ---- rows taken
@@ -35,6 +39,8 @@ def taken(symbol: Any, dim: int, index: Any) -> Symbol:
         return _the_same(symbol, dim, index, int(constant(index) or 0))
     if isinstance(symbol, Learned) and isinstance(index, End | NodeNumbers | EdgeIndex):
         raise Refusal(*NODE_EMBEDDING)
+    if isinstance(symbol, Learned) and isinstance(index, Rows):
+        return _looked_up(symbol, dim, index)
     rows = need_rows(symbol)
     if isinstance(index, Learned):
         return _lanes(rows, dim, index)
@@ -66,6 +72,26 @@ def _the_same(symbol: Learned | Rows, dim: int, index: Rows, position: int) -> S
     return Rows(over(row, index.space), dim)
 
 
+def _looked_up(table: Learned, dim: int, index: Rows) -> Rows:
+    """Rows of a weight, by a column of integers: the index's axes stand where the table's axis `dim` was."""
+    shape = tuple(table.tensor.shape)
+    dim %= len(shape)
+    if dim and index.rank != 1:
+        raise Refusal("takes columns of a weight by an index of several axes", "take rows of its transpose")
+    order = [dim, *(axis for axis in range(len(shape)) if axis != dim)]
+    value = apply("lookup", transpose(table.value, order), index.value)
+    return Rows(value, index.axis + dim, index.before, index.after)
+
+
+def one_hot(index: Any, size: int, learned: Callable[[Tensor], Learned]) -> Rows:
+    """(…, size): 1 in the lane that the number of a row names, 0 in the others. A row of the unit matrix."""
+    if size > MOST_CLASSES:
+        raise Refusal(f"makes rows of {size:,} lanes of which one is not 0", "use torch.nn.Embedding instead")
+    rows = need_rows(index)
+    unit = learned(torch.eye(size, dtype=torch.float64))
+    return with_value(rows, apply("lookup", unit.value, rows.value))
+
+
 def _lanes(rows: Rows, dim: int, index: Learned) -> Rows:
     positions = index.tensor
     if positions.dtype is torch.bool:
@@ -84,19 +110,39 @@ def _index_select(call: Call) -> Symbol:
 
 
 def _embedding(call: Call) -> Symbol:
-    if call.tensors["indices"].dim() != 1:
+    if not isinstance(call["indices"], Rows) and call.tensors["indices"].dim() != 1:
         raise Refusal("takes rows by an index of several axes")
     return taken(call["weight"], 0, call["indices"])
 
 
 def _gather(call: Call) -> Symbol:
     index = call["index"]
+    if isinstance(index, Rows) and isinstance(call["self"], Rows):
+        return _lane_of_row(call, call["self"], index)
     if not isinstance(index, End) or index.axis != call["dim"] % max(call.tensors["self"].dim(), 1):
         raise Refusal("gathers by something else than a row of edge_index")
     rows = need_rows(call["self"])
     if call.shape[: index.axis] + call.shape[index.axis + 1 :] != rows.value.shape:
         raise Refusal("gathers some of the lanes")
     return taken(rows, call["dim"], index)
+
+
+def _lane_of_row(call: Call, rows: Rows, index: Rows) -> Symbol:
+    """gather(x, 1, index[:, None]): of each row, the lane whose number the index says."""
+    chosen = _named_lane(call, rows, index)
+    kept = elementwise("where", [chosen, rows, 0.0])
+    return with_value(kept, apply("lane_sum", kept.value, axes=(lane_axis(rows, call["dim"]),), keepdims=True))
+
+
+def _named_lane(call: Call, rows: Rows, index: Rows) -> Rows:
+    """1 in the lane along axis `dim` that the index names, one for each row; 0 in the others."""
+    axis = lane_axis(rows, call["dim"])
+    if index.value.width != 1 or rows.space != index.space or len(rows.value.shape) != 1 or rows.axis:
+        raise Refusal(
+            "takes several lanes of a row by numbers that depend on the row", "use torch.nn.functional.one_hot"
+        )
+    number = Rows(reshape(index.value, ()))
+    return one_hot(number, rows.value.shape[axis], lambda tensor: call.learned(tensor, None))
 
 
 def _index(call: Call) -> Symbol:
@@ -110,7 +156,8 @@ def _index(call: Call) -> Symbol:
         return _edges_taken(symbol, dim, index)
     if isinstance(symbol, End) and isinstance(index, PartMask):
         return End(_part(symbol.edges, index), symbol.which)
-    if call.tensors["indices"][dim].dim() != 1:
+    by_column = isinstance(symbol, Learned) and isinstance(index, Rows)
+    if not by_column and call.tensors["indices"][dim].dim() != 1:
         raise Refusal("takes rows by an index of several axes", "take them by edge_index[0] and by edge_index[1]")
     return taken(symbol, dim, index)
 
@@ -231,6 +278,10 @@ def _scatter_reduce(call: Call) -> Symbol:
 
 
 def _scatter(call: Call) -> Symbol:
+    index = call["index"]
+    if isinstance(index, Rows) and call.get("reduce") is None and "value" in call.arguments:
+        rows = call.rows("self")  # zeros.scatter(1, kind[:, None], 1): one-hot
+        return elementwise("where", [_named_lane(call, rows, index), float(call["value"]), rows])
     if call.get("reduce") != "add" or "src" not in call.arguments:
         raise Refusal(*LAST_WINS)
     return _scatter_add(call)

@@ -7,8 +7,10 @@ self-loops carry values, PyG keeps one of them by the order of the edges.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +31,7 @@ class Example:
     edge_index: Tensor
     """(2, edges) int64"""
     columns: Mapping[str, Tensor]
-    """Argument → (rows, *shape) float64"""
+    """Argument → (rows, *shape), float64 or int64"""
     tables: Mapping[str, str]
     """Argument → its table, "nodes" or "edges"."""
     sizes: Sizes
@@ -66,9 +68,11 @@ def examples(arguments: Sequence[Argument], widths: Iterable[int], seed: int = 0
         yield _example(arguments, rng, sizes, nodes, proper, loops)
 
 
-def tiny_example(arguments: Sequence[Argument]) -> Example:
-    """A graph of a few edges, to try widths on; its sizes may equal anything."""
-    return _example(arguments, np.random.default_rng(1), _sizes(7, 11, 3), 7, 11, 3)
+def tiny_example(arguments: Sequence[Argument], widths: Iterable[int]) -> Example:
+    """A graph of a few edges, to try widths on. No width is its number of nodes, else a row could pass for a column."""
+    taken = set(widths)
+    nodes = next(nodes for nodes in itertools.count(7) if nodes not in taken)
+    return _example(arguments, np.random.default_rng(1), _sizes(nodes, 11, 3), nodes, 11, 3)
 
 
 def _sizes(nodes: int, proper: int, loops: int) -> Sizes:
@@ -89,7 +93,7 @@ def _example(
 ) -> Example:
     src, dst = _edges(rng, nodes, proper, loops)
     rows = {"nodes": nodes, "edges": len(src)}
-    columns = {a.name: torch.from_numpy(_column(rng, (rows[a.table], *a.shape))) for a in arguments}
+    columns = {a.name: torch.from_numpy(_column(rng, a, rows[a.table])) for a in arguments}
     tables = {a.name: a.table for a in arguments}
     return Example(torch.from_numpy(np.stack([src, dst])), columns, tables, sizes)
 
@@ -112,6 +116,19 @@ def _edges(
     return np.concatenate([src, own])[order], np.concatenate([dst, own])[order]
 
 
-def _column(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Numbers around 0; a single number per row (an edge's weight) is positive, as degrees are made of them."""
-    return rng.uniform(0.1, 1.5, shape) if len(shape) == 1 else rng.normal(size=shape)
+def _column(rng: np.random.Generator, argument: Argument, rows: int) -> npt.NDArray[Any]:
+    """Numbers around 0; a single number per row (an edge's weight) is positive, as degrees are made of them.
+
+    Of other single numbers than a weight each third is 0, 1, 2 or 3: they may be kinds that forward compares.
+    """
+    shape = (rows, *argument.shape)
+    if argument.below is not None:
+        numbers = rng.integers(0, argument.below, shape)
+        numbers[:1] = argument.below - 1  # what is too large for the module is there
+        return numbers
+    if len(shape) > 1:
+        return rng.normal(size=shape)
+    values = rng.uniform(0.1, 1.5, shape)
+    if argument.name != "edge_weight":
+        values[::3] = rng.integers(0, 4, len(values[::3]))
+    return values

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pipeline.errors import ModelError
 from pipeline.formula.program import Program
+from pipeline.formula.spaces import Nodes
 from pipeline.pyg.arguments import Features, Signature, signature, with_widths
 from pipeline.pyg.check import check
 from pipeline.pyg.example import examples, tiny_example
@@ -35,7 +37,9 @@ def import_module(
         `{"edge_weight": "edges.weight", "pos": "nodes.pos"}`. Required x, edge_index, edge_weight and edge_attr need
         no mention. A forward that takes `data` gets its attributes the same way.
     features
-        The width of x, or argument → width (or shape of a row); what is left out is found by trying.
+        The width of x, or argument → width, or shape of a row, or range(K) for one integer from 0 to K - 1 in each
+        row, such as a category: `{"x": 64, "kind": range(10)}`; several in a row are `(9, range(10))`. What is left
+        out is found by trying.
     seed
         Of the random graphs.
 
@@ -59,9 +63,15 @@ def import_module(
 
 
 def _with_widths(net: torch.nn.Module, found: Signature, features: Features) -> Signature:
-    def run(candidate: Signature) -> object:
-        tiny, copied = tiny_example(candidate.arguments), copy_of(net)
+    widths = {size for tensor in net.state_dict().values() for size in tensor.shape}
+
+    def run(candidate: Signature) -> None:
+        shapes = {size for argument in candidate.arguments for size in argument.shape}
+        tiny, copied = tiny_example(candidate.arguments, widths | shapes), copy_of(net)
         with in_float64():
-            return run_forward(copied, candidate, tiny)
+            outputs = run_forward(copied, candidate, tiny)
+        for name, tensor in outputs.items():
+            if tensor.shape[:1] != (tiny.sizes.counts[Nodes()],):
+                raise ModelError(f"output {name!r} of the module has shape {tuple(tensor.shape)}, not a row per node")
 
     return with_widths(net, found, features, run)

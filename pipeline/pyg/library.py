@@ -1,8 +1,9 @@
-"""Functions of PyG that are recorded as one operation, instead of being looked into.
+"""Functions of PyG and torch that are recorded as one operation, instead of being looked into.
 
 Softmax over neighbours: its parts (maximum, exponential, sum, quotient) would be recorded well enough, but as one
-operation it is computed in one pass over the edges. Self-loop helpers need nothing here: the tables know what their
-masks and joins mean (aten_index.py, aten_shape.py), whoever wrote them.
+operation it is computed in one pass over the edges. One-hot rows: torch looks at the numbers themselves. Self-loop
+helpers need nothing here: the tables know what their masks and joins mean (aten_index.py, aten_shape.py), whoever wrote
+them.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch_geometric.typing
 import torch_geometric.utils
 from torch import Tensor
 
 from pipeline.formula.values import apply
 from pipeline.pyg.aten_index import REVERSED
+from pipeline.pyg.aten_index import one_hot as one_hot_rows
 from pipeline.pyg.layout import with_value
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.symbols import End, Refusal, Rows, Symbol
@@ -31,8 +34,12 @@ EXTENSIONS = ("WITH_TORCH_SCATTER", "WITH_PYG_LIB", "WITH_SOFTMAX", "WITH_SEGMM"
 @contextmanager
 def recorded_whole(recorder: Recorder) -> Iterator[None]:
     """While the block runs, these functions record themselves, wherever they were imported. Not for several threads."""
-    original = torch_geometric.utils.softmax
-    with _replaced(original, _softmax(original, recorder)), _without_extensions():
+    softmax, one_hot = torch_geometric.utils.softmax, torch.nn.functional.one_hot
+    with (
+        _replaced(softmax, _softmax(softmax, recorder)),
+        _replaced(one_hot, _one_hot(one_hot, recorder)),
+        _without_extensions(),
+    ):
         yield
 
 
@@ -59,6 +66,28 @@ def _of(rows: Symbol, index: Symbol, dim: int) -> Rows:
     if rows.space != index.edges or dim % rows.rank != rows.axis or rows.before or rows.after:
         raise Refusal(f"normalises {rows.space} by an index of {index.edges}")
     return with_value(rows, apply("softmax", rows.value))
+
+
+def _one_hot(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..., Tensor]:
+    """torch's own reads the smallest and the largest number into Python."""
+
+    def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+        index = recorder.symbol(tensor)
+        if not isinstance(index, Rows):
+            return original(tensor, num_classes)
+        with recorder.paused():
+            result = original(tensor, num_classes)
+
+        def make() -> Symbol:
+            if num_classes < 0:
+                raise Refusal("counts the classes by the largest number of a column", "give num_classes")
+            with recorder.paused():
+                return one_hot_rows(index, num_classes, recorder.learned)
+
+        recorder.say(result, "one_hot", make)
+        return result
+
+    return one_hot
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.errors import FormulaError
-from pipeline.formula import Value, apply, node_input, weight
+from pipeline.formula import Value, apply, lookup, node_input, weight
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.operations import OPERATIONS
 
@@ -83,7 +83,7 @@ CASES: dict[str, Case] = {
 
 def test_every_operation_inside_rows_is_tested() -> None:
     rowwise = {name for name, operation in OPERATIONS.items() if operation.kind in ("elementwise", "row")}
-    assert rowwise - set(CASES) == set()
+    assert rowwise - set(CASES) == {"lookup"}  # of which one input is a weight: below
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -106,6 +106,43 @@ def test_a_matrix_per_row_and_a_matrix_for_all() -> None:
     matrix = np.arange(12.0).reshape(3, 4)
     value = apply("matmul", x, weight("w", (3, 4)))
     np.testing.assert_array_equal(execute_rows(value, [tall, matrix]), tall @ matrix)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (3, 1)])
+def test_lookup(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    table, index = rng.normal(size=(7, 2, 5)), rng.integers(0, 7, (ROWS, *shape))
+    value = lookup(weight("w", (7, 2, 5)), node_input("kind", shape))
+    assert value.shape == (*shape, 2, 5)
+    got = execute_rows(value, [table, index.astype(float)])
+    np.testing.assert_array_equal(got, F.embedding(torch.from_numpy(index), torch.from_numpy(table.reshape(7, -1)))
+                                  .numpy().reshape(ROWS, *shape, 2, 5))  # fmt: skip
+
+
+def test_lookup_of_no_row_of_the_table() -> None:
+    value = lookup(weight("w", (3, 2)), node_input("kind", ()))
+    numbers = np.array([-1, 0, 2, 3, 0.5, np.nan, np.inf, 1e30], np.float32)
+    got = execute_rows(value, [np.arange(6, dtype=np.float32).reshape(3, 2), numbers])
+    assert got.dtype == np.float32
+    assert np.isnan(got).all(axis=1).tolist() == [True, False, False, True, True, True, True, True]
+    np.testing.assert_array_equal(got[1:3], [[0, 1], [4, 5]])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda k: lookup(k, k), r"lookup\(node value of shape .*: a table that is looked up is a weight"),
+        (lambda k: lookup(weight("w", (3, 2)), weight("i", ())), "the index is a value per node or per edge, not a"),
+        (lambda k: lookup(weight("w", ()), k), "a table has at least one row"),
+        (
+            lambda k: lookup(weight("w", (2**24 + 1, 2)), k),
+            "a table of 16,777,217 rows: float32 tells no more than",
+        ),
+    ],
+)
+def test_what_lookup_does_not_take(make: Callable[[Value], Value], message: str) -> None:
+    with pytest.raises(FormulaError, match=message):
+        make(node_input("kind", ()))
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def run(net, x, src, dst, values, dtype=torch.float64):
     return {f"output_{position}": tensor.numpy() for position, tensor in enumerate(result)}
 
 
-def assert_close(found, expected, what):
+def assert_close(found, expected, what, tolerance=TOLERANCE):
     assert found.shape == expected.shape, what
     scale = max(1.0, float(np.abs(expected[np.isfinite(expected)]).max(initial=0)))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * scale, equal_nan=True, err_msg=what)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, equal_nan=True, err_msg=what)

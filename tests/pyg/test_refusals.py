@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -238,8 +239,8 @@ def test_a_constant_of_as_many_rows():
     kept = {}
 
     def forward(self, x, e):
-        kept.setdefault("noise", torch.from_numpy(__import__("numpy").ones((x.size(0), 1))))
-        return x * kept["noise"]
+        noise = kept.setdefault(x.size(0), torch.from_numpy(np.ones((x.size(0), 1))))
+        return x * noise
 
     refused(
         Does(forward), r"a tensor of shape \(1009, 1\) has one row per node but does not come from forward's inputs"

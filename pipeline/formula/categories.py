@@ -1,0 +1,56 @@
+"""Which columns a program looks tables up by: what these columns may hold.
+
+Comes in: a program. Goes out: for each lookup by a column itself, the column, its lanes, and the rows of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.formula.interpret import Array, execute_rows
+from pipeline.formula.program import Input, Program
+from pipeline.formula.spaces import Edges, Nodes
+from pipeline.formula.values import Value
+
+VIEWS = frozenset(["reshape", "broadcast_to", "transpose", "slice", "take"])
+MOVES = frozenset(["src", "dst", "restrict"])
+
+
+@dataclass(frozen=True)
+class Category:
+    """A column whose numbers are rows of a table."""
+
+    column: Input
+    lanes: tuple[int, ...]
+    rows: int
+    """Of the table: the numbers are 0 to rows - 1."""
+    table: str | None
+    """The weight's name; None if it is computed."""
+
+
+def categories(program: Program) -> list[Category]:
+    """In the order of the program. An index that is computed, say by a clamp, may be of any column: it is left out."""
+    found = []
+    for value in program.values:
+        if value.op == "lookup":
+            table, index = value.inputs
+            name = table.attributes["name"] if table.op == "weight" else None
+            for column, lanes in _columns(index):
+                found.append(Category(column, tuple(sorted(set(lanes.ravel().tolist()))), table.shape[0], name))
+    return found
+
+
+def _columns(value: Value) -> Iterator[tuple[Input, Array]]:
+    """The columns that a value only arranges, and of which lane each of its numbers is."""
+    if value.op == "input":
+        assert isinstance(value.space, Nodes | Edges)
+        yield Input(value.space, value.attributes["name"], value.shape), np.arange(value.width).reshape(1, *value.shape)
+    elif value.op in MOVES or value.op == "extend":  # `extend`: a column, and what it is on added self-loops
+        for operand in value.inputs:
+            yield from _columns(operand)
+    elif value.op in VIEWS:
+        for column, lanes in _columns(value.inputs[0]):
+            yield column, execute_rows(value, [lanes])

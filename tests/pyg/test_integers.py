@@ -1,0 +1,273 @@
+"""Columns of integers: embeddings, one-hot rows, tables of matrices, masks; three ways of computing, one answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch_geometric import utils
+from torch_geometric.nn import FastRGCNConv, GATConv, GCNConv, GINEConv, MessagePassing, SAGEConv
+
+from pipeline.build import blocks_from_tables
+from pipeline.errors import ModelError
+from pipeline.formula import GraphArrays, interpret
+from pipeline.fused import run_fused
+from pipeline.model import Model
+from pipeline.plan.plan import Plan
+from pipeline.pyg import import_module
+from pipeline.schema import EDGE, NODE
+from tests.pyg.graphs import GRAPHS, assert_close, run
+
+BLOCKS = (1, 3, 8, 17)
+
+
+class Categories(nn.Module):
+    """The usual: an embedding beside the features, another one on the edges."""
+
+    def __init__(self):
+        super().__init__()
+        self.kinds = nn.Embedding(10, 8, padding_idx=0)
+        self.relations = nn.Embedding(5, 4)
+        self.conv = GATConv(24, 8, edge_dim=4, heads=2)
+
+    def forward(self, x, edge_index, kind, relation):
+        return self.conv(torch.cat([x, self.kinds(kind)], 1), edge_index, self.relations(relation))
+
+
+class OneHot(nn.Module):
+    def __init__(self, one_hot):
+        super().__init__()
+        self.one_hot = one_hot
+        self.conv = SAGEConv(26, 8)
+
+    def forward(self, x, edge_index, kind):
+        return self.conv(torch.cat([x, self.one_hot(kind)], 1), edge_index)
+
+
+class Several(nn.Module):
+    """As the atom encoder of the Open Graph Benchmark: a row of integers, a table for each."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables = nn.ModuleList([nn.Embedding(k, 16) for k in (9, 4, 12)])
+        self.bonds = nn.Embedding(4, 16)
+        self.conv = GINEConv(nn.Linear(16, 8))
+
+    def forward(self, x, edge_index, atom, bond):
+        h = sum(table(atom[:, i]) for i, table in enumerate(self.tables))
+        return self.conv(x + h, edge_index, self.bonds(bond))
+
+
+class Masked(MessagePassing):
+    """A sum for each relation, the edges of the others masked."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 16, 8))
+
+    def forward(self, x, edge_index, relation):
+        out = 0
+        for r in range(3):
+            out = out + self.propagate(edge_index, x=x @ self.weight[r], mask=(relation == r).float()[:, None])
+        return out
+
+    def message(self, x_j, mask):
+        return x_j * mask
+
+
+class Scaled(MessagePassing):
+    """A learned number and a learned row by relation, of a table that is computed; on added loops 0."""
+
+    def __init__(self):
+        super().__init__(aggr="max")
+        self.scale = nn.Parameter(torch.randn(6))
+        self.shift = nn.Parameter(torch.randn(16, 6))
+
+    def forward(self, x, edge_index, relation):
+        edge_index, relation = utils.add_self_loops(edge_index, relation, fill_value=0, num_nodes=x.size(0))
+        return self.propagate(edge_index, x=x, relation=relation)
+
+    def message(self, x_j, relation):
+        return x_j * self.scale[relation].view(-1, 1) + self.shift.t()[relation] + self.shift[:, relation].t()
+
+
+class Arithmetic(nn.Module):
+    """One table for pairs of integers, and integers as numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(12, 16)
+        self.conv = GCNConv(16, 8)
+
+    def forward(self, x, edge_index, kind, age):
+        h = self.table(kind * 4 + age.clamp(max=3)) * (kind == 2).float().view(-1, 1) + age.view(-1, 1) / 10
+        return self.conv(torch.where((kind != 1).unsqueeze(-1), h, x), edge_index)
+
+
+LAYERS = {  # module, node columns and edge columns: name → (shape of a row, integers below)
+    "categories": (Categories, {"kind": ((), 10)}, {"relation": ((), 5)}),
+    "one-hot": (lambda: OneHot(lambda k: F.one_hot(k, 10).float()), {"kind": ((), 10)}, {}),
+    "one-hot of pyg": (lambda: OneHot(lambda k: utils.one_hot(k, 10)), {"kind": ((), 10)}, {}),
+    "one-hot, linear": (lambda: OneHot(lambda k: F.one_hot(k.long(), 10) * 0.5), {"kind": ((), 10)}, {}),
+    "several in a row": (Several, {"atom": ((3,), 4)}, {"bond": ((), 4)}),
+    "masks": (Masked, {}, {"relation": ((), 3)}),
+    "numbers and rows by relation": (Scaled, {}, {"relation": ((), 6)}),
+    "a matrix for each relation": (lambda: FastRGCNConv(16, 8, 4), {}, {"edge_type": ((), 4)}),
+    "bases": (lambda: FastRGCNConv(16, 8, 4, num_bases=2, aggr="sum"), {}, {"edge_type": ((), 4)}),
+    "blocks": (lambda: FastRGCNConv(16, 8, 4, num_blocks=2, aggr="sum"), {}, {"edge_type": ((), 4)}),
+    "arithmetic": (Arithmetic, {"kind": ((), 3), "age": ((), 50)}, {}),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_integers(name):
+    torch.manual_seed(0)
+    make, on_nodes, on_edges = LAYERS[name]
+    net = make().eval()
+    inputs = {key: f"nodes.{key}" for key in on_nodes} | {key: f"edges.{key}" for key in on_edges}
+    told = {key: (*shape, range(below)) for key, (shape, below) in (on_nodes | on_edges).items()}
+    program, weights, columns = import_module(net, inputs=inputs, features={"x": 16, **told})
+    model = Model(program, weights, columns)
+    plan = Plan.of(model)
+    for title, (nodes, src, dst) in GRAPHS.items():
+        rng = np.random.default_rng(1)
+        x = rng.normal(size=(nodes, 16)).astype(np.float32)
+        kinds, relations = (
+            {key: rng.integers(0, below, (rows, *shape)) for key, (shape, below) in chosen.items()}
+            for chosen, rows in ((on_nodes, nodes), (on_edges, len(src)))
+        )
+        expected = run(net, x.astype(float), src, dst, kinds | relations)["embedding"]
+        arrays = GraphArrays(
+            {NODE: nodes},
+            {EDGE: (np.array(src, int), np.array(dst, int))},
+            {NODE: {"x": x, **kinds}},
+            {EDGE: relations},
+        )
+        assert_close(interpret(program, model.weights, arrays)["embedding"], expected, title, 1e-6)
+        for blocks in BLOCKS:
+            found = through_blocks(plan, x, kinds, src, dst, relations, blocks)
+            assert_close(found, expected, f"{title}, {blocks} blocks", 1e-5)
+
+
+def through_blocks(plan, x, kinds, src, dst, relations, blocks):
+    """The embedding in node order, through the tables, the compiler and the fused run."""
+    floats = pa.list_(pa.float32())
+
+    def column(array):
+        return pa.array(array) if array.ndim == 1 else pa.array(list(array.astype(np.float32)), floats)
+
+    nodes = pa.table(
+        {"id": pa.array(range(len(x)), pa.int64()), "x": column(x), **{k: column(a) for k, a in kinds.items()}}
+    )
+    ends = {"src": pa.array(src, pa.int64()), "dst": pa.array(dst, pa.int64())}
+    edges = pa.table({**ends, **{name: column(array) for name, array in relations.items()}})
+    names = {name: name for name in ("x", *kinds)}
+    parts = blocks_from_tables(nodes, edges, blocks, names, list(relations))
+    found = np.empty((len(x), plan.program.outputs["embedding"].width))
+    for part, outputs in zip(parts, run_fused(plan, parts), strict=True):
+        found[part.ids[NODE].to_numpy()] = outputs["embedding"]
+    return found
+
+
+# ---- what is found without being told
+
+
+def found(net, inputs, **options):
+    program, _, _ = import_module(net.eval(), inputs=inputs, **options)
+    return {str(column): column.shape for column in program.inputs}, program
+
+
+def test_embeddings_are_found_by_trying():
+    shapes, program = found(Categories(), {"kind": "nodes.kind", "relation": "edges.type"})
+    assert shapes == {"nodes.x": (16,), "nodes.kind": (), "edges.relation": ()}
+    assert [value.inputs[0].shape for value in program.values if value.op == "lookup"] == [(10, 8), (5, 4)]
+
+
+def test_a_row_of_integers_is_found_by_its_width():
+    inputs = {"atom": "nodes.atom", "bond": "edges.bond"}
+    assert found(Several(), inputs, features={"x": 16, "atom": 3})[0]["nodes.atom"] == (3,)
+
+
+def test_an_embedding_alone():
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(1000, 16)
+            self.conv = SAGEConv(16, 8)
+
+        def forward(self, x, edge_index):
+            return self.conv(self.table(x.squeeze()), edge_index)
+
+    assert found(Alone(), None)[0] == {"nodes.x": ()}
+
+
+def test_numbers_that_are_only_compared_may_be_floats():
+    assert found(Masked(), {"relation": "edges.type"}, features={"x": 16})[0]["edges.relation"] == ()
+
+
+REFUSED = {
+    "fractions made integers": (
+        lambda self, x, e, kind: self.table(kind.long()),
+        {"kind": ()},
+        "to turns numbers into torch.int64; if that column holds integers, say so: features={'kind': range(K)}",
+    ),
+    "classes counted": (
+        lambda self, x, e, kind: F.one_hot(kind),
+        {"kind": range(3)},
+        "one_hot counts the classes by the largest number of a column; give num_classes",
+    ),
+    "too many classes": (
+        lambda self, x, e, kind: F.one_hot(kind, 5000).float(),
+        {"kind": range(3)},
+        "one_hot makes rows of 5,000 lanes of which one is not 0; use torch.nn.Embedding instead",
+    ),
+    "several lanes": (
+        lambda self, x, e, kind: x.gather(1, torch.stack([kind, kind], 1)),
+        {"kind": range(3)},
+        "gather takes several lanes of a row by numbers that depend on the row",
+    ),
+    "more than the module takes": (
+        lambda self, x, e, kind: self.table(kind),
+        {"kind": range(11)},
+        "forward of Does failed on an example graph .* IndexError: index out of range",
+    ),
+    "not from 0": (
+        lambda self, x, e, kind: x,
+        {"kind": range(1, 5)},
+        "features gives 'kind' range.1, 5.; integers are",
+    ),
+}
+
+
+class Does(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.table = nn.Embedding(10, 16)
+
+    def forward(self, x, edge_index, kind):
+        return self.function(self, x, edge_index, kind)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused(name):
+    function, told, message = REFUSED[name]
+    with pytest.raises(ModelError, match=message.replace("{", r"\{").replace("(K)", r"\(K\)")):
+        import_module(Does(function).eval(), inputs={"kind": "nodes.kind"}, features={"x": 16, **told})
+
+
+def test_a_lane_chosen_by_each_row():
+    def chosen(self, x, e, kind):
+        return x.gather(1, kind.view(-1, 1)) * self.table.weight[:1]
+
+    _, program = found(Does(chosen), {"kind": "nodes.kind"}, features={"x": 16})
+    x = np.arange(48.0).reshape(3, 16)
+    arrays = GraphArrays.single([], [], x)
+    arrays.node_columns[NODE]["kind"] = np.array([3, 0, 15])
+    table = np.ones((1, 16))
+    names = list(program.weights)
+    weights = {name: np.eye(16) if program.weights[name] == (16, 16) else table for name in names}
+    np.testing.assert_array_equal(interpret(program, weights, arrays)["embedding"][:, 0], [3, 16, 47])
