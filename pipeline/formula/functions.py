@@ -96,6 +96,11 @@ def concat(values: Sequence[Value], axis: int = -1) -> Value:
     return apply("concat", *values, axis=axis % len(values[0].shape))
 
 
+def flip(x: Value) -> Value:
+    """An edge value seen from the other end of its edge, for reductions at the source: `g.reversed().sum(flip(x))`."""
+    return apply("flip", x)
+
+
 def where(condition: Value, a: Operand, b: Operand) -> Value:
     """a where the condition holds, else b."""
     return apply("where", condition, a, b)
