@@ -30,7 +30,7 @@ from pipeline.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack
 from pipeline.ranges import Range, merge_ranges, ranges_of
 from pipeline.records import edges_of, nodes_of, split_values
 from pipeline.rows import KINDS, Row, array_rows, block_from_rows, digest, join, send_rows, static_rows
-from pipeline.schema import EDGE, NODE, GraphSchema
+from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 
 # kinds of rows between the steps; arrays of a block have the kinds of rows.py
 KEYS = "keys"  # (n,) int64 keys of the nodes of block TARGET, ascending
@@ -66,16 +66,43 @@ def steps(plan: Plan) -> list[Step]:
 
 def build(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     """From rows of kind PACKED, in any order: the block's static rows, KEYS, DROPPED; REQUESTs to others; FINDINGs."""
-    packed: dict[str, list[Packed]] = {plan.nodes.type: [], plan.edges.type: []}
+    packed: dict[str, list[Packed]] = defaultdict(list)
     for row in rows:
         if row.kind == PACKED:
             packed[row.name].append(unpack(row, plan.nodes if row.name == plan.nodes.type else plan.edges))
         elif row.kind == FINDING:
             yield row
     findings: list[Finding] = []
-    keys, block = nodes_of(index, packed[plan.nodes.type], plan.nodes, findings)
-    widths, edges = edges_of(index, packed[plan.edges.type], plan.edges)
+    keys, block = nodes_of(index, packed.pop(plan.nodes.type, []), plan.nodes, findings)
+    edges = [_edges(index, keys, kind, packed.pop(str(kind), []), plan, findings) for kind in plan.edges.edge_types]
+    block = dataclasses.replace(
+        block, tiles={part.type: part.tiles for part in edges}, sends={part.type: part.sends for part in edges}
+    )
+    yield from _static(block, edges[0].dropped)
+    yield from array_rows(index, index, KEYS, plan.nodes.type, keys)
+    for part in edges:
+        for source, wanted in sorted(part.requests.items()):
+            yield from array_rows(source, index, REQUEST, str(part.type), wanted)
+    yield from (finding_row(index, finding) for finding in findings)
 
+
+@dataclass(frozen=True)
+class _EdgesHere:
+    """The edges of one type into a block."""
+
+    type: EdgeType
+    tiles: dict[int, Tile]
+    sends: dict[int, IntArray]
+    requests: dict[int, LongArray]
+    dropped: int
+
+
+def _edges(
+    index: int, keys: LongArray, edge_type: EdgeType, packed: list[Packed], plan: Plan, findings: list[Finding]
+) -> _EdgesHere:
+    """Tiles of one type of edges, and what they ask of other blocks. Of what is wrong with edges, those in their own
+    direction tell."""
+    widths, edges = edges_of(index, packed, plan.edges)
     dst = positions(edges.dst, keys)
     known = dst >= 0
     dropped = len(dst) - int(np.count_nonzero(known))
@@ -88,17 +115,12 @@ def build(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
             sends[LOOPS] = tile.rows
         else:
             requests[source] = wanted.astype(np.int64, copy=False)
-    if dropped and not plan.drop_dangling:
+    if dropped and not plan.drop_dangling and not edge_type.is_reversed:
         findings.append(_dangling(plan, 1, edges.dst[~known]))
         # prepare is going to fail: the other ends are asked for all the same, so that it tells all there is to tell
         for source, wanted in tiles.by_block(edges.src[~known], plan.blocks):
             requests[source] = np.union1d(requests.get(source, wanted), wanted)
-
-    yield from _static(dataclasses.replace(block, tiles={EDGE: here}, sends={EDGE: sends}), dropped)
-    yield from array_rows(index, index, KEYS, plan.nodes.type, keys)
-    for source, wanted in sorted(requests.items()):
-        yield from array_rows(source, index, REQUEST, plan.edges.type, wanted)
-    yield from (finding_row(index, finding) for finding in findings)
+    return _EdgesHere(edge_type, here, sends, requests, dropped)
 
 
 def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
@@ -106,48 +128,51 @@ def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     chunks: dict[tuple[str, int], list[Row]] = defaultdict(list)
     for row in rows:
         if row.kind in (KEYS, REQUEST):
-            chunks[row.kind, row.source].append(row)
+            chunks[row.name, row.source].append(row)
         else:
             yield row
-    keys = join(chunks.pop((KEYS, index)))
-    sends: dict[int, IntArray] = {}
+    keys = join(chunks.pop((plan.nodes.type, index)))
+    sends: dict[EdgeType, dict[int, IntArray]] = {edge_type: {} for edge_type in plan.edges.edge_types}
     unknown: list[LongArray] = []
-    for (_, asker), parts in sorted(chunks.items()):
-        wanted = join(parts)
+    for (name, asker), parts in sorted(chunks.items()):
+        wanted, edge_type = join(parts), EdgeType.parse(name)
         found, missing = tiles.answer(keys, wanted)
         if len(found):
-            sends[asker] = found
+            sends[edge_type][asker] = found
         if len(missing) and plan.drop_dangling:
-            yield from array_rows(asker, index, MISSING, plan.edges.type, missing)
-        elif len(missing):
+            yield from array_rows(asker, index, MISSING, name, missing)
+        elif len(missing) and not edge_type.is_reversed:
             unknown.append(wanted[missing])
     if unknown:
         yield finding_row(index, _dangling(plan, 0, np.concatenate(unknown)))
-    yield from _sent(Block(index, {}, {}, {}, {EDGE: sends}))
+    yield from _sent(Block(index, {}, {}, {}, sends))
 
 
 def amend(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     """From all rows of the block and MISSING: the block without the edges from what is missing."""
     own: list[Row] = []
-    missing: dict[int, list[Row]] = defaultdict(list)
+    missing: dict[tuple[EdgeType, int], list[Row]] = defaultdict(list)
     dropped = 0
     for row in rows:
         if row.kind in KINDS:
             own.append(row)
         elif row.kind == MISSING:
-            missing[row.source].append(row)
+            missing[EdgeType.parse(row.name), row.source].append(row)
         elif row.kind == FACTS:
             dropped += json.loads(row.data.tobytes()).get("dropped", 0)
         else:
             yield row
     block = block_from_rows(index, own)
-    here: dict[int, Tile] = {}
-    for source, tile in block.tiles.get(EDGE, {}).items():
-        amended = tiles.without_columns(tile, join(missing[source])) if source in missing else tile
-        dropped += tile.edges - (amended.edges if amended else 0)
-        if amended:
-            here[source] = amended
-    block = dataclasses.replace(block, tiles={EDGE: here})
+    kept: dict[EdgeType, dict[int, Tile]] = {edge_type: {} for edge_type in plan.edges.edge_types}
+    for edge_type, here in kept.items():
+        for source, tile in block.tiles.get(edge_type, {}).items():
+            gone = missing.get((edge_type, source))
+            amended = tiles.without_columns(tile, join(gone)) if gone else tile
+            if not edge_type.is_reversed:
+                dropped += tile.edges - (amended.edges if amended else 0)
+            if amended:
+                here[source] = amended
+    block = dataclasses.replace(block, tiles=kept)
     yield from _static(block, dropped)
     yield from _sent(block)
 
@@ -176,6 +201,9 @@ def _static(block: Block, dropped: int) -> Iterator[Row]:
         widths={name: matrix.shape[1] for name, matrix in block.features[NODE].items()},
         edge_widths={name: matrix.shape[1] for tile in here.values() for name, matrix in tile.values.items()},
         ranges=_ranges(block),
+        payload_rows_in_reversed=sum(
+            tile.senders for source, tile in block.tiles.get(EDGE.reversed, {}).items() if source != LOOPS
+        ),
         dropped=dropped,
     )
 
@@ -241,10 +269,12 @@ def blocks_from_tables(
     dst: str = "dst",
     drop_dangling: bool = False,
     text_hash: TextHash = text_keys,
+    reverse: bool = False,
 ) -> list[Block]:
     """The blocks of a graph that fits in memory: the same functions, the same bits, as through Spark."""
     node_types, edge_types = arrow_types(nodes.schema), arrow_types(edges.schema)
-    node, edge = node_layout(node_types, id, features), edge_layout(edge_types, src, dst, edge_features, undirected)
+    node = node_layout(node_types, id, features)
+    edge = edge_layout(edge_types, src, dst, edge_features, undirected, reverse=reverse)
     check_id_types(node, edge, node_types, edge_types)
     for seed in SEEDS:
         hashed = [dataclasses.replace(layout, seed=seed, text_hash=text_hash) for layout in (node, edge)]
@@ -274,10 +304,9 @@ def _batches(table: pa.Table, layout: Layout) -> list[pa.RecordBatch]:
 
 def schema_of(blocks: Sequence[Block]) -> GraphSchema:
     """Columns and widths of a graph. Of edge values nothing is known if there is no edge."""
-    edges = {
-        name: values.shape[1]
-        for block in blocks
-        for tile in block.tiles.get(EDGE, {}).values()
-        for name, values in tile.values.items()
-    }
-    return GraphSchema({NODE: {name: m.shape[1] for name, m in blocks[0].features[NODE].items()}}, {EDGE: edges})
+    edges: dict[EdgeType, dict[str, int]] = {EDGE: {}}
+    for block in blocks:
+        for edge_type, here in block.tiles.items():
+            for tile in here.values():
+                edges.setdefault(edge_type, {}).update({name: v.shape[1] for name, v in tile.values.items()})
+    return GraphSchema({NODE: {name: m.shape[1] for name, m in blocks[0].features[NODE].items()}}, edges)

@@ -16,7 +16,7 @@ from pipeline.blocks import LongArray
 from pipeline.errors import DataError, nearest
 from pipeline.kernels.hash import hash_texts
 from pipeline.rows import text_buffers
-from pipeline.schema import EDGE, NODE
+from pipeline.schema import EDGE, NODE, EdgeType
 
 INTEGERS = ("tinyint", "smallint", "int", "bigint")
 NUMBERS = (*INTEGERS, "float", "double", "decimal", "boolean")
@@ -65,8 +65,17 @@ class Layout:
     """Ids are text, and their keys hashes."""
     undirected: bool = False
     """Each edge stands for both directions; a self-loop for one edge."""
+    reverse: bool = False
+    """Also the edges against their direction, as a type of their own, for models that reduce at the source. Of no
+    meaning if undirected: they are the same edges."""
     seed: int = 42
     text_hash: TextHash = text_keys
+
+    @property
+    def edge_types(self) -> tuple[EdgeType, ...]:
+        """The types of tiles that the edges are stored in."""
+        forward = EdgeType.parse(self.type)
+        return (forward, forward.reversed) if self.reverse and not self.undirected else (forward,)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -84,13 +93,19 @@ def node_layout(types: Mapping[str, str], id: str, features: Columned, look: Loo
 
 
 def edge_layout(
-    types: Mapping[str, str], src: str, dst: str, values: Columned, undirected: bool, look: Look | None = None
+    types: Mapping[str, str],
+    src: str,
+    dst: str,
+    values: Columned,
+    undirected: bool,
+    look: Look | None = None,
+    reverse: bool = False,
 ) -> Layout:
     _check_names("edges", types, [src, dst])
     text = [_is_text("edges", column, types[column]) for column in (src, dst)]
     if text[0] != text[1]:
         raise DataError(f"edges.{src} is {types[src]} but edges.{dst} is {types[dst]}; both are node ids, of one type")
-    return Layout("edges", str(EDGE), (src, dst), _values("edges", types, values, look), text[0], undirected)
+    return Layout("edges", str(EDGE), (src, dst), _values("edges", types, values, look), text[0], undirected, reverse)
 
 
 def check_id_types(nodes: Layout, edges: Layout, node_types: Mapping[str, str], edge_types: Mapping[str, str]) -> None:

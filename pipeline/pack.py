@@ -88,24 +88,33 @@ def _pack(table: pa.Table, layout: Layout, blocks: int, findings: list[Finding])
     matrix = _side_by_side(matrices, len(keys[0]))
     widths = ",".join(str(part.shape[1]) for part in matrices)
 
-    sources = keys[0] if len(keys) > 1 else None
-    targets = keys[-1]
-    records = np.arange(len(targets), dtype=np.int32)
-    if layout.undirected and sources is not None:
+    texts = names[0] if layout.text and len(keys) == 1 else None
+    for name, targets, sources, records in _directions(keys, layout):
+        for target, chosen in _by_block(targets, blocks, _record_bytes(layout, matrix, texts)):
+            part = Packed(
+                targets[chosen],
+                None if sources is None else sources[chosen],
+                matrix[records[chosen]],
+                (),
+                None if texts is None else texts.take(pa.array(chosen)),
+            )
+            yield Row(target, target, PACKED, name, widths, matrix.shape[1], len(chosen), _join(part))
+
+
+def _directions(keys: list[LongArray], layout: Layout) -> Iterator[tuple[str, LongArray, LongArray | None, IntArray]]:
+    """For each type of rows that a table stands for: its name, the keys that decide the block, the keys of the other
+    ends, and the records that they are of."""
+    records = np.arange(len(keys[0]), dtype=np.int32)
+    if len(keys) == 1:
+        yield layout.type, keys[0], None, records
+        return
+    sources, targets = keys
+    if layout.undirected:
         back = np.flatnonzero(sources != targets).astype(np.int32)
         sources, targets = np.concatenate([sources, targets[back]]), np.concatenate([targets, sources[back]])
         records = np.concatenate([records, back])
-
-    texts = names[0] if layout.text and sources is None else None
-    for target, chosen in _by_block(targets, blocks, _record_bytes(layout, matrix, texts)):
-        part = Packed(
-            targets[chosen],
-            None if sources is None else sources[chosen],
-            matrix[records[chosen]],
-            (),
-            None if texts is None else texts.take(pa.array(chosen)),
-        )
-        yield Row(target, target, PACKED, layout.type, widths, matrix.shape[1], len(chosen), _join(part))
+    for edge_type in layout.edge_types:
+        yield str(edge_type), *((sources, targets) if edge_type.is_reversed else (targets, sources)), records
 
 
 def _record_bytes(layout: Layout, matrix: FloatArray, texts: pa.Array | None) -> int:

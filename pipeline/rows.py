@@ -172,7 +172,7 @@ def static_rows(block: Block) -> Iterator[Row]:
     for node_type, columns in block.features.items():
         for name, matrix in sorted(columns.items()):
             yield from array_rows(here, here, FEATURES, f"{node_type}/{name}", matrix)
-    for edge_type, tiles in block.tiles.items():
+    for edge_type, tiles in sorted(block.tiles.items()):
         for source, tile in sorted(tiles.items()):
             name = str(edge_type)
             yield from array_rows(here, source, ROWS, name, tile.rows)
@@ -181,14 +181,14 @@ def static_rows(block: Block) -> Iterator[Row]:
             yield from array_rows(here, source, SENDERS, name, np.array([tile.senders], np.int32))
             for column, values in sorted(tile.values.items()):
                 yield from array_rows(here, source, VALUES, f"{name}/{column}", values)
-    for edge_type, sends in block.sends.items():
+    for edge_type, sends in sorted(block.sends.items()):
         if LOOPS in sends:
             yield from array_rows(here, LOOPS, SENDS, str(edge_type), sends[LOOPS])
 
 
 def send_rows(block: Block) -> Iterator[Row]:
     """The send lists to other blocks (and to the block itself as one of the P)."""
-    for edge_type, sends in block.sends.items():
+    for edge_type, sends in sorted(block.sends.items()):
         for other, nodes in sorted(sends.items()):
             if other != LOOPS:
                 yield from array_rows(block.index, other, SENDS, str(edge_type), nodes)
@@ -216,7 +216,7 @@ def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
     for (source, name), array in arrays[VALUES].items():
         edge_type, _, column = name.partition("/")
         values[source, edge_type][column] = _matrix(array, len(arrays[COLUMNS][source, edge_type]))
-    tiles: dict[EdgeType, dict[int, Tile]] = defaultdict(dict)
+    tiles: dict[EdgeType, dict[int, Tile]] = defaultdict(dict, {EDGE: {}})
     for (at, name), array in arrays[COLUMNS].items():
         tiles[EdgeType.parse(name)][at] = Tile(
             arrays[ROWS][at, name],
@@ -225,10 +225,10 @@ def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
             values.get((at, name), {}),
             int(arrays[SENDERS][at, name][0]),
         )
-    sends: dict[EdgeType, dict[int, npt.NDArray[np.int32]]] = defaultdict(dict)
+    sends: dict[EdgeType, dict[int, npt.NDArray[np.int32]]] = defaultdict(dict, {EDGE: {}})
     for (other, name), array in arrays[SENDS].items():
         sends[EdgeType.parse(name)][other] = array
-    return Block(index, ids, features, tiles or {EDGE: {}}, sends or {EDGE: {}})
+    return Block(index, ids, features, dict(tiles), dict(sends))
 
 
 def _matrix(array: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NODE = "node"  # the node type of a graph that has one
+REVERSED = "rev_"
 
 
 @dataclass(frozen=True, order=True)
@@ -23,6 +24,16 @@ class EdgeType:
 
     def __str__(self) -> str:
         return f"{self.source}__{self.relation}__{self.target}"
+
+    @property
+    def reversed(self) -> EdgeType:
+        """The same edges against their direction, named as PyG's ToUndirected does. Twice is the type itself."""
+        name = self.relation.removeprefix(REVERSED) if self.is_reversed else REVERSED + self.relation
+        return EdgeType(self.target, name, self.source)
+
+    @property
+    def is_reversed(self) -> bool:
+        return self.relation.startswith(REVERSED)
 
     @staticmethod
     def parse(text: str) -> EdgeType:
@@ -39,6 +50,10 @@ class GraphSchema:
 
     nodes: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: {NODE: {}})
     edges: Mapping[EdgeType, Mapping[str, int]] = field(default_factory=lambda: {EDGE: {}})
+
+    def both_ways(self) -> GraphSchema:
+        """The same, and every edge type against its direction too."""
+        return GraphSchema(self.nodes, {**{each.reversed: self.edges[each] for each in self.edges}, **self.edges})
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -17,6 +17,7 @@ from pipeline.formula import (
     concat,
     dot,
     exp,
+    flip,
     leaky_relu,
     linear,
     maximum,
@@ -168,6 +169,29 @@ def totals(g: Relation, x: Value, w: Any) -> Mapping[str, Value]:
     }
 
 
+def both_ways(g: Relation, x: Value, w: Any) -> Value:
+    """Two layers, each a mean along the edges and a mean against them."""
+    back = g.reversed()
+    for layer in (w[0], w[1]):
+        x = relu(linear(g.mean(g.src(x)), layer.l) + linear(back.mean(back.src(x)), layer.r))
+    return x
+
+
+def against(g: Relation, x: Value, w: Any) -> Value:
+    return edge_attention(g.reversed(), x, w)
+
+
+def both_ends(g: Relation, x: Value, w: Any) -> Value:
+    """The same messages reduced at both ends; and a softmax at one end, summed at the other."""
+    g = g.with_remaining_self_loops(0.5)
+    back, weight = g.reversed(), g.edge("weight")
+    scale = 1.0 / (1.0 + back.sum(flip(weight)))
+    messages = (weight * g.src(scale)).reshape(1) * g.src(linear(x, w.one))
+    h = g.sum(messages)
+    share = g.softmax(g.src(h) - g.dst(h))
+    return concat([h, back.max(flip(messages)), back.sum(flip(share * g.dst(h)))])
+
+
 Shapes = dict[str, Sequence[int]]
 NORM: Shapes = {"mean": (4,), "var": (4,), "gain": (4,), "shift": (4,)}
 ONE: Shapes = {"one.weight": (4, WIDTH)}
@@ -203,6 +227,13 @@ FORMULAS: dict[str, tuple[Callable[..., Any], Shapes, tuple[str, ...]]] = {
     "graph_norm": (graph_norm, {**ONE, "mean": (4,), "gain": (4,), "shift": (4,)}, ()),
     "virtual_node": (virtual_node, {**TWICE, "up.weight": (WIDTH, WIDTH)}, ()),
     "totals": (totals, {"same.weight": (WIDTH, WIDTH)}, ()),
+    "both_ways": (both_ways, TWICE, ()),
+    "against": (
+        against,
+        {"lin.weight": (8, WIDTH), "e.weight": (8, 3), "a": (2, 4), "bias": (8,)},
+        ("attr",),
+    ),
+    "both_ends": (both_ends, ONE, ("weight",)),
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.blocks import LOOPS, Block
-from pipeline.schema import EDGE, NODE
+from pipeline.schema import EDGE, NODE, EdgeType
 
 BLOCKS = (1, 3, 8, 17)
 WIDTH = 5
@@ -116,14 +116,14 @@ def nodes_of(blocks: Sequence[Block]) -> dict[Any, dict[str, tuple[float, ...]]]
     return nodes
 
 
-def edges_of(blocks: Sequence[Block]) -> list[tuple[Any, ...]]:
+def edges_of(blocks: Sequence[Block], edge_type: EdgeType = EDGE) -> list[tuple[Any, ...]]:
     """(src id, dst id, values …) of each edge, followed from the tile through the send list to the other block."""
     edges = []
     for block in blocks:
         ids = block.ids[NODE].to_pylist()
-        for source, tile in block.tiles.get(EDGE, {}).items():
+        for source, tile in block.tiles.get(edge_type, {}).items():
             other = block if source == LOOPS else blocks[source]
-            sent = other.sends[EDGE][LOOPS if source == LOOPS else block.index]
+            sent = other.sends[edge_type][LOOPS if source == LOOPS else block.index]
             assert len(sent) == tile.senders
             names = [other.ids[NODE][at].as_py() for at in sent.tolist()]
             for row, at in enumerate(tile.rows.tolist()):

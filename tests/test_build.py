@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,27 @@ def test_undirected_edges_are_there_both_ways_and_loops_once(name: str, blocks: 
 
 @pytest.mark.parametrize("blocks", BLOCKS)
 @pytest.mark.parametrize("name", GRAPHS)
-def test_blocks_keep_what_their_records_promise(name: str, blocks: int) -> None:
+def test_edges_against_their_direction_beside_the_others(name: str, blocks: int) -> None:
     graph = GRAPHS[name]()
-    built = build(graph, blocks)
+    built = build(graph, blocks, reverse=True)
+    expected = rows_of(graph.edges)
+    assert Counter(edges_of(built)) == Counter(expected)
+    assert Counter(edges_of(built, EDGE.reversed)) == Counter((dst, src, *values) for src, dst, *values in expected)
+    only = [replace(block, tiles={EDGE: block.tiles[EDGE]}, sends={EDGE: block.sends[EDGE]}) for block in built]
+    assert digests(only) == digests(build(graph, blocks))
+
+
+def test_an_undirected_graph_has_no_other_direction() -> None:
+    assert digests(build(mixed(), 3, undirected=True, reverse=True)) == digests(build(mixed(), 3, undirected=True))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("blocks", BLOCKS)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_blocks_keep_what_their_records_promise(name: str, blocks: int, reverse: bool) -> None:
+    graph = GRAPHS[name]()
+    kind = EDGE.reversed if reverse else EDGE
+    built = build(graph, blocks, reverse=reverse)
     for block in built:
         ids = block.ids[NODE]
         keys = text_keys(ids, 42) if graph.nodes.schema.field("id").type == pa.string() else ids.to_numpy()
@@ -70,7 +89,7 @@ def test_blocks_keep_what_their_records_promise(name: str, blocks: int) -> None:
         blocks_of(keys, blocks, home)
         assert (home == block.index).all()
         assert block.features[NODE]["x"].shape == (len(ids), built[0].features[NODE]["x"].shape[1])
-        for source, tile in block.tiles[EDGE].items():
+        for source, tile in block.tiles.get(kind, {}).items():
             assert tile.edges > 0
             assert (np.diff(tile.rows) > 0).all()
             assert tile.rows[-1] < len(ids)
@@ -83,11 +102,11 @@ def test_blocks_keep_what_their_records_promise(name: str, blocks: int) -> None:
             order = [*zip(row.tolist(), tile.columns.tolist(), bits.tolist(), strict=True)]
             assert order == sorted(order)
             if source == LOOPS:
-                assert (block.sends[EDGE][LOOPS] == tile.rows).all()
-        for other, sent in block.sends[EDGE].items():
+                assert (block.sends[kind][LOOPS] == tile.rows).all()
+        for other, sent in block.sends.get(kind, {}).items():
             assert (np.diff(sent) > 0).all()
             where = block if other == LOOPS else built[other]
-            assert where.tiles[EDGE][LOOPS if other == LOOPS else block.index].senders == len(sent)
+            assert where.tiles[kind][LOOPS if other == LOOPS else block.index].senders == len(sent)
 
 
 def test_self_loops_are_a_tile_of_their_own() -> None:
@@ -108,14 +127,17 @@ def test_parallel_edges_stay_apart() -> None:
 # ---- what the answer does not depend on
 
 
+@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", GRAPHS)
-def test_the_order_of_rows_and_the_size_of_batches_do_not_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_rows_and_the_size_of_batches_do_not_matter(
+    name: str, reverse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph = GRAPHS[name]()
-    expected = digests(build(graph, 3))
-    assert digests(build(graph.shuffled(1), 3)) == expected
+    expected = digests(build(graph, 3, reverse=reverse))
+    assert digests(build(graph.shuffled(1), 3, reverse=reverse)) == expected
     monkeypatch.setattr(pack, "FLUSH_ROWS", 7)
     monkeypatch.setattr(pack, "CHUNK_BYTES", 100)
-    assert digests(build(graph.shuffled(2), 3)) == expected
+    assert digests(build(graph.shuffled(2), 3, reverse=reverse)) == expected
 
 
 def test_the_type_of_integers_does_not_matter() -> None:
@@ -176,10 +198,11 @@ def with_strangers(graph: Tables, edges: list[tuple[Any, Any]]) -> Tables:
     return Tables(graph.nodes, pa.concat_tables([graph.edges, extra]))
 
 
-def test_edges_without_nodes_are_refused_with_both_ends() -> None:
+@pytest.mark.parametrize("reverse", [False, True])
+def test_edges_without_nodes_are_refused_with_both_ends(reverse: bool) -> None:
     graph = with_strangers(tables(range(5), [(0, 1)]), [(0, 77), (99, 1), (98, 77), (98, 98)])
     with pytest.raises(DataError) as caught:
-        build(graph, 3)
+        build(graph, 3, reverse=reverse)
     message = str(caught.value)
     assert "edges.dst holds 2 ids absent from the nodes (first: 77, 98); add these nodes" in message
     assert "edges.src holds 2 ids absent from the nodes (first: 98, 99)" in message
@@ -194,15 +217,16 @@ def test_text_without_nodes_is_told_as_text() -> None:
         build(graph, 3)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("blocks", BLOCKS)
 @pytest.mark.parametrize("name", GRAPHS)
-def test_edges_without_nodes_are_dropped_on_demand(name: str, blocks: int) -> None:
+def test_edges_without_nodes_are_dropped_on_demand(name: str, blocks: int, reverse: bool) -> None:
     graph = GRAPHS[name]()
     ids = graph.nodes["id"].to_pylist()
     stranger = "stranger" if graph.nodes.schema.field("id").type == pa.string() else 4242
     edges = [(stranger, name) for name in ids[:20]] + [(name, stranger) for name in ids[:20]] + [(stranger, stranger)]
-    dropped = build(with_strangers(graph, edges), blocks, drop_dangling=True)
-    assert digests(dropped) == digests(build(graph, blocks))
+    dropped = build(with_strangers(graph, edges), blocks, drop_dangling=True, reverse=reverse)
+    assert digests(dropped) == digests(build(graph, blocks, reverse=reverse))
 
 
 # ---- what is wrong with the tables

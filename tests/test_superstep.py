@@ -14,7 +14,7 @@ from tests.whole import GRAPHS, Whole, whole
 
 def run(plan: Plan, graph: Whole, blocks: int, threads: int = 2) -> dict[str, np.ndarray]:
     """Outputs in the graph's node order."""
-    parts = graph.blocks(blocks)
+    parts = graph.blocks(blocks, reverse=any(kind.is_reversed for kind in plan.program.edge_types))
     results = run_fused(plan, parts, threads)
     rows = {node: row for row, node in enumerate(graph.ids)}
     placed = {}
@@ -40,7 +40,27 @@ def test_the_same_as_the_interpreter_however_it_is_cut(name: str, kind: str) -> 
             np.testing.assert_allclose(got[output], expected, rtol=0, atol=2e-5 * scale, err_msg=f"{blocks} blocks")
 
 
-@pytest.mark.parametrize("name", ["sage", "gat", "appnp", "extremes", "graph_norm", "totals"])
+@pytest.mark.parametrize("name", ["both_ways", "against", "both_ends"])
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_an_undirected_graph_has_no_other_direction(name: str, kind: str) -> None:
+    model, graph = build(name), whole(kind)
+    back = graph.src != graph.dst
+    both = Whole(
+        graph.ids,
+        np.concatenate([graph.src, graph.dst[back]]),
+        np.concatenate([graph.dst, graph.src[back]]),
+        graph.x,
+        np.concatenate([graph.weight, graph.weight[back]]),
+        np.concatenate([graph.attr, graph.attr[back]]),
+    )
+    want = interpret(model.program, model.weights, both.arrays())["embedding"]
+    plan = Plan.of(model, undirected=True)
+    assert not any(kind.is_reversed for kind in plan.program.edge_types)
+    got = run(plan, both, 3)["embedding"]
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * max(1.0, float(np.abs(want).max(initial=0))))
+
+
+@pytest.mark.parametrize("name", ["sage", "gat", "appnp", "extremes", "graph_norm", "totals", "both_ends"])
 def test_the_same_bits_again_whatever_the_threads(name: str) -> None:
     plan, graph = Plan.of(build(name)), whole("mixed")
     first = run(plan, graph, 8, threads=1)
@@ -49,8 +69,9 @@ def test_the_same_bits_again_whatever_the_threads(name: str) -> None:
         assert {key: array.tobytes() for key, array in first.items()} == {k: a.tobytes() for k, a in again.items()}
 
 
-def test_the_same_bits_for_shuffled_tables() -> None:
-    plan, graph = Plan.of(build("gated")), whole("mixed")
+@pytest.mark.parametrize("name", ["gated", "both_ends"])
+def test_the_same_bits_for_shuffled_tables(name: str) -> None:
+    plan, graph = Plan.of(build(name)), whole("mixed")
     first, again = run(plan, graph, 3), run(plan, graph.shuffled(11), 3)
     order = {node: row for row, node in enumerate(graph.shuffled(11).ids)}
     rows = [order[node] for node in graph.ids]

@@ -53,9 +53,8 @@ class Whole:
         nodes, edges = (spark.createDataFrame(table) for table in (self.nodes(), self.edges()))
         return Graph(nodes, edges, edge_features=edge_features)
 
-    def blocks(self, count: int) -> list[Block]:
-        made = blocks_from_tables(self.nodes(), self.edges(), blocks=count, edge_features=["weight", "attr"])
-        return made[0] if isinstance(made, tuple) else made
+    def blocks(self, count: int, **options: bool) -> list[Block]:
+        return blocks_from_tables(self.nodes(), self.edges(), count, edge_features=["weight", "attr"], **options)
 
     def shuffled(self, seed: int) -> Whole:
         rng = np.random.default_rng(seed)

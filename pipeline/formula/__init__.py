@@ -11,6 +11,7 @@ from pipeline.formula.functions import (
     dot,
     elu,
     exp,
+    flip,
     gelu,
     lane_log_softmax,
     lane_max,
@@ -47,7 +48,7 @@ from pipeline.formula.weights import Weights
 
 __all__ = [
     "GraphArrays", "Input", "Program", "Relation", "Value", "Weights", "apply", "batch_norm", "clamp", "concat",
-    "constant", "dot", "edge_input", "elu", "exp", "fill", "gelu", "interpret", "lane_log_softmax", "lane_max",
+    "constant", "dot", "edge_input", "elu", "exp", "fill", "flip", "gelu", "interpret", "lane_log_softmax", "lane_max",
     "lane_mean", "lane_min", "lane_softmax", "lane_sum", "layer_norm", "leaky_relu", "linear", "log", "lookup",
     "maximum", "minimum", "node_input", "relu", "sigmoid", "silu", "softplus", "spread", "sqrt", "tanh", "total_max",
     "total_mean", "total_min", "total_sum", "trace", "weight", "where",

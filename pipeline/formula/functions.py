@@ -133,6 +133,11 @@ def lookup(table: Value, index: Value) -> Value:
     return apply("lookup", table, index)
 
 
+def flip(x: Value) -> Value:
+    """An edge value seen from the other end of its edge, for reductions at the source: `g.reversed().sum(flip(x))`."""
+    return apply("flip", x)
+
+
 def where(condition: Value, a: Operand, b: Operand) -> Value:
     """a where the condition holds, else b."""
     return apply("where", condition, a, b)

@@ -24,7 +24,10 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class GraphArrays:
-    """A graph in memory: number of nodes per type, (src, dst) rows per edge type, columns of both."""
+    """A graph in memory: number of nodes per type, (src, dst) rows per edge type, columns of both.
+
+    The edges of a reversed type are those of the type itself, in the same order, src and dst having changed places.
+    """
 
     counts: Mapping[str, int]
     ends: Mapping[EdgeType, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
@@ -41,9 +44,16 @@ class GraphArrays:
             {EDGE: edge_columns},
         )
 
+    def table(self, edge_type: EdgeType) -> tuple[Array, Array]:
+        """src and dst rows of all edges of a type."""
+        if edge_type in self.ends:
+            return self.ends[edge_type]
+        dst, src = self.ends[edge_type.reversed]
+        return src, dst
+
     def index(self, edges: Edges) -> tuple[Array, Array]:
         """src and dst rows of a part of the edges."""
-        src, dst = self.ends[edges.type]
+        src, dst = self.table(edges.type)
         if edges.part == ALL:
             return src, dst
         if edges.part in BASE_PART:
@@ -54,11 +64,12 @@ class GraphArrays:
         return src[kept], dst[kept]
 
     def kept(self, edges: Edges) -> Array:
-        """Which edges of the table belong to a part without added loops."""
-        src, dst = self.ends[edges.type]
-        if edges.part == ALL or edges.type.source != edges.type.target:
-            return np.full(len(src), edges.part != LOOPS)
-        return (src == dst) if edges.part == LOOPS else (src != dst)
+        """Which edges of the table belong to a part; added loops are none of them."""
+        src, dst = self.table(edges.type)
+        part = BASE_PART.get(edges.part, edges.part)
+        if part == ALL or edges.type.source != edges.type.target:
+            return np.full(len(src), part != LOOPS)
+        return (src == dst) if part == LOOPS else (src != dst)
 
 
 def align(value: Value, arrays: list[Array]) -> list[Array]:
@@ -135,7 +146,9 @@ def _execute(
         assert isinstance(value.inputs[0].space, Edges)
         assert isinstance(value.space, Edges)
         old, new = graph.kept(value.inputs[0].space), graph.kept(value.space)
-        return inputs[0][new[old]]
+        return inputs[0][: old.sum()][new[old]]  # added loops come last
+    if op == "flip":
+        return inputs[0]
     if op == "extend":
         own = np.broadcast_to(inputs[1], (len(inputs[1]), *value.shape))
         return np.concatenate([np.broadcast_to(inputs[0], (len(inputs[0]), *value.shape)), own])
@@ -162,7 +175,8 @@ def _column(value: Value, graph: GraphArrays) -> Array:
     if isinstance(value.space, Nodes):
         return np.asarray(graph.node_columns[value.space.type][name])
     assert isinstance(value.space, Edges)
-    return np.asarray(graph.edge_columns[value.space.type][name])
+    kind = value.space.type
+    return np.asarray(graph.edge_columns[kind if kind in graph.edge_columns else kind.reversed][name])
 
 
 def _over_nodes(op: str, rows: Array) -> Array:

@@ -65,7 +65,8 @@ def _same_space(spaces: Sequence[Space], _: Attributes) -> Space:
         raise ValueError(
             "a total has one row for the whole graph: take spread(...) of it first (on edges g.dst(spread))"
         )
-    raise ValueError("values of different types do not mix: " + ", ".join(sorted(map(str, rows))))
+    hint = "; flip(...) turns one round" if any(isinstance(s, Edges) and s.reversed in rows for s in rows) else ""
+    raise ValueError("values of different types do not mix: " + ", ".join(sorted(map(str, rows))) + hint)
 
 
 def _to_edges(end: str) -> Callable[[Sequence[Space], Attributes], Space]:
@@ -110,6 +111,12 @@ def _extend(spaces: Sequence[Space], _: Attributes) -> Space:
     if not isinstance(edges, Edges) or edges.part not in SELF_PART or nodes != edges.target:
         raise ValueError("added self-loops take an edge value without them and a value per node")
     return Edges(edges.type, SELF_PART[edges.part])
+
+
+def _flip(spaces: Sequence[Space], _: Attributes) -> Space:
+    if not isinstance(spaces[0], Edges):
+        raise ValueError("only an edge value can be seen from the other end of its edge")
+    return spaces[0].reversed
 
 
 def _edges_only(spaces: Sequence[Space], _: Attributes) -> Space:
@@ -428,6 +435,8 @@ OPERATIONS: dict[str, Operation] = {
     "dst": Operation("move", _to_edges("dst"), _first, None, (1,), frozenset({"edges"})),
     "restrict": Operation("move", _restrict, _first, None, (1,), frozenset({"part"})),
     "extend": Operation("move", _extend, broadcast, None, (2,)),
+    # the same edges in the same order, src and dst having changed places: what follows reduces at the other end
+    "flip": Operation("move", _flip, _first),
     # over the edges of one dst. `empty`: the result where a node has no edge (PyG: 0)
     "sum": _reduction(),
     "max": _reduction("empty"),

@@ -16,6 +16,7 @@ from pipeline.errors import FormulaError, ModelError
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.spaces import WEIGHT, Edges, Nodes, parse_space
 from pipeline.formula.values import Value, apply, topological
+from pipeline.schema import EdgeType
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,12 @@ class Program:
                 column = Input(value.space, value.attributes["name"], value.shape)
                 found.setdefault(str(column) + str(column.space), column)
         return list(found.values())
+
+    @property
+    def edge_types(self) -> list[EdgeType]:
+        """The types of edges that are reduced over, in order of first use; reversed where that is at the source."""
+        over = (value.inputs[0].space for value in self.values if OPERATIONS[value.op].kind in ("reduce", "normalise"))
+        return list(dict.fromkeys(space.type for space in over if isinstance(space, Edges)))
 
     @property
     def weights(self) -> dict[str, tuple[int, ...]]:

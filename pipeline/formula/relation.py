@@ -21,6 +21,7 @@ class Relation:
         self._columns = dict(columns or {})
         self._own_values: dict[str, Operand] = {}
         self._remaining: float | None = None
+        self._forward: Relation | None = None
 
     def src(self, value: Value) -> Value:
         """The value of each edge's source node: this is what crosses the network."""
@@ -32,6 +33,8 @@ class Relation:
 
     def edge(self, name: str) -> Value:
         """A column of the edge table; on added self-loops the value that with_self_loops was given (1 if none)."""
+        if self._forward is not None:
+            return apply("flip", self._forward.edge(name))
         if name not in self._columns:
             raise FormulaError(f"no edge column {name!r} among the inputs; {nearest(name, self._columns)}")
         value = edge_input(name, self._columns[name], Edges(self.edges.type, ALL))
@@ -81,14 +84,29 @@ class Relation:
         """Softmax over the edges into the same node, per lane (torch_geometric.utils.softmax)."""
         return apply("softmax", logits)
 
+    def reversed(self) -> Relation:
+        """The same edges against their direction: src and dst in each other's place, reductions at the other end.
+
+        An edge value of `g` becomes one of `g.reversed()`, and the other way round, by `flip`.
+        """
+        if self._forward is not None:
+            return self._forward
+        turned = Relation(self.edges.reversed, self._columns)
+        turned._forward = self
+        return turned
+
     def without_self_loops(self) -> Relation:
         """The same edges less the self-loops (torch_geometric.utils.remove_self_loops)."""
+        if self._forward is not None:
+            return self._forward.without_self_loops().reversed()
         if self.edges.part != ALL:
             raise FormulaError(f"self-loops were already changed: these edges are {self.edges}")
         return self._part(PROPER)
 
     def with_self_loops(self, **values: Operand) -> Relation:
         """The same edges and one loop per node. `values`: edge column → its value there, a number or a node value."""
+        if self._forward is not None:
+            return self._forward.with_self_loops(**values).reversed()
         if self.edges.part not in SELF_PART:
             raise FormulaError(f"self-loops were already added: these edges are {self.edges}")
         relation = self._part(SELF_PART[self.edges.part])
@@ -98,6 +116,8 @@ class Relation:
     def with_remaining_self_loops(self, value: float = 1.0) -> Relation:
         """One loop per node: the table's own where there is one, with its values, else one with `value` in all columns
         (torch_geometric.utils.add_remaining_self_loops)."""
+        if self._forward is not None:
+            return self._forward.with_remaining_self_loops(value).reversed()
         relation = self.without_self_loops().with_self_loops(**dict.fromkeys(self._columns, value))
         relation._remaining = value
         return relation

@@ -43,6 +43,11 @@ class Edges:
         return kind if self.part == ALL else f"{kind}({self.part})"
 
     @property
+    def reversed(self) -> Edges:
+        """The same edges, seen from the other end; added loops stay where they are."""
+        return Edges(self.type.reversed, self.part)
+
+    @property
     def source(self) -> Nodes:
         return Nodes(self.type.source)
 

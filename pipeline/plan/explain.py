@@ -50,7 +50,8 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         values = ", ".join(f"%{numbers[value.id]}{list(value.shape)}" for value in shipment.values)
         rows = shipped_rows(counts, shipment)
         moved = size(rows * shipment.width * FLOAT)
-        lines.append(f"  ships   {values}: {shipment.width} lanes × {rows:,} rows = {moved}")
+        against = ", against the edges" if shipment.edge_type.is_reversed else ""
+        lines.append(f"  ships   {values}: {shipment.width} lanes × {rows:,} rows = {moved}{against}")
     if step.keeps:
         lines.append(f"  keeps   {kept_lanes(step)} lanes per node = {size(kept_bytes(counts, step))}")
     if step.gives:

@@ -1,7 +1,7 @@
 """Lowering: a program as its author wrote it → the same program as it is executed.
 
-Comes in: a program and its weights. Goes out: a program without softmax and added self-loops, with every value where it
-is cheapest, and the weights that it still needs.
+Comes in: a program and its weights. Goes out: a program without softmax, added self-loops and flips, with every value
+where it is cheapest, and the weights that it still needs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pipeline.plan.rewriting import always, if_cheaper
 
 # Always: they prepare for what follows.
 NORMAL = (
+    rules.flip_to_leaves,
     rules.reshape_of_elementwise,
     rules.restrict_to_leaves,
     rules.constants_stay,
@@ -39,10 +40,13 @@ CHEAPER = (
 
 
 def lower(
-    program: Program, weights: Mapping[str, npt.NDArray[Any]]
+    program: Program, weights: Mapping[str, npt.NDArray[Any]], undirected: bool = False
 ) -> tuple[Program, dict[str, npt.NDArray[np.float32]]]:
-    """Applies the rewrites until none of them helps."""
+    """Applies the rewrites until none of them helps. `undirected`: every edge of the graph is there both ways."""
     program = always(program, *NORMAL)
+    program = always(program, rules.flip_of_softmax, *NORMAL)
+    if undirected:
+        program = rules.merge_reversed(program)
     program = always(program, rules.fuse_softmax)
     program = always(program, rules.spell_softmax)
     program = rules.split_self_loops(program)

@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.schema import EdgeType
 
 FLOAT = 4  # bytes
 # What a Python worker holds before it has seen any data: interpreter, NumPy, pyarrow, Numba, loaded kernels.
@@ -30,8 +31,10 @@ class Counts:
     payload_in: Sequence[int]
     """Rows that all tiles of a block need for one exchange."""
     loops: Sequence[int]
-    """Rows that a block needs of itself for its self-loops."""
+    """Rows that a block needs of itself for its self-loops, whatever their direction."""
     static_bytes: Sequence[int]
+    reversed_in: Sequence[int] = ()
+    """As payload_in, of the tiles against the edges' direction; empty where there are none."""
 
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> Counts:
@@ -43,7 +46,12 @@ class Counts:
             block["payload_rows_in"],
             block["payload_rows_loops"],
             static,
+            block.get("payload_rows_in_reversed", ()),
         )
+
+    def rows_in(self, edge_type: EdgeType) -> Sequence[int]:
+        """Rows that each block gets for its tiles of a type in one exchange."""
+        return self.reversed_in if edge_type.is_reversed else self.payload_in
 
     @property
     def blocks(self) -> int:
@@ -52,7 +60,7 @@ class Counts:
 
 def shipped_rows(counts: Counts, shipment: Shipment) -> int:
     """Rows of all payloads of a shipment, from blocks to others and to themselves."""
-    return sum(counts.payload_in) + (sum(counts.loops) if shipment.loops else 0)
+    return sum(counts.rows_in(shipment.edge_type)) + (sum(counts.loops) if shipment.loops else 0)
 
 
 def shipped_bytes(counts: Counts, step: Superstep) -> int:
@@ -74,8 +82,8 @@ def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
     """The most that one block needs in any superstep of the distributed tier: static parts, payloads, values."""
     nodes, most = counts.nodes[block], 0
     for step in plan.steps:
-        received = sum(s.width for s in step.receives) * counts.payload_in[block]
-        sent = sum(s.width for s in step.ships) * counts.payload_in[block]
+        received = sum(s.width * counts.rows_in(s.edge_type)[block] for s in step.receives)
+        sent = sum(s.width * counts.rows_in(s.edge_type)[block] for s in step.ships)
         most = max(most, (received + sent + nodes * _live_lanes(plan, step)) * FLOAT)
     return counts.static_bytes[block] + most
 

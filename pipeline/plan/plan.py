@@ -35,9 +35,12 @@ class Plan:
         self._compiled: dict[int, dict[int, CompiledReduction]] = {}
 
     @staticmethod
-    def of(model: Model) -> Plan:
-        """Rewrites a model's program, reading the graph's columns, and cuts it into supersteps."""
-        return Plan(*lower(_on_columns(model), model.weights))
+    def of(model: Model, undirected: bool = False) -> Plan:
+        """Rewrites a model's program, reading the graph's columns, and cuts it into supersteps.
+
+        `undirected`: every edge of the graph is there in both directions, with the same values.
+        """
+        return Plan(*lower(_on_columns(model), model.weights, undirected))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.program.to_json(), self.weights)

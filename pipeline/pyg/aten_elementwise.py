@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pipeline.formula.values import Value, apply
+from pipeline.pyg.aten_index import loops_written
 from pipeline.pyg.call import Call, Handler, need_operand
 from pipeline.pyg.layout import elementwise, with_value
 from pipeline.pyg.symbols import End, Learned, PartMask, Refusal, Rows, Symbol
@@ -100,6 +101,8 @@ def _where(call: Call) -> Symbol:
 
 
 def _masked_fill(call: Call) -> Symbol:
+    if isinstance(call["mask"], PartMask):
+        return loops_written(call.rows("self"), call["mask"], call.operand("value"))
     return elementwise("where", [call.operand("mask"), call.operand("value"), call.operand("self")])
 
 

@@ -1,5 +1,8 @@
-"""aten operations by an index: rows taken by edge_index → `src`, `dst`; rows scattered by it → reductions at dst; rows
-of a weight taken by a column of integers → `lookup`."""
+"""aten operations by an index: rows taken by edge_index → `src`, `dst`; rows scattered by it → reductions; rows of a
+weight taken by a column of integers → `lookup`.
+
+A formula reduces at dst; a reduction at src is one at the dst of the reversed edges, of the messages flipped.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, Edges
-from pipeline.formula.values import Value, apply, fill
+from pipeline.formula.operations import OPERATIONS
+from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, PROPER, PROPER_SELF, Edges
+from pipeline.formula.values import Value, apply, fill, topological
 from pipeline.pyg.call import Call, Handler, need_operand, need_rows, say
-from pipeline.pyg.layout import elementwise, expand, lane_axis, reshape, transpose, with_value
+from pipeline.pyg.layout import broadcast_to, elementwise, expand, lane_axis, reshape, transpose, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
 from pipeline.pyg.totals import all_rows, constant, number_of, over, whole
 
-REVERSED = (
-    "sums messages at the source of an edge (flow='target_to_source')",
-    "store the edges the other way round and use flow='source_to_target'",
-)
 NODE_EMBEDDING = (
     "looks up a learned table by the number of a node",
     "store these embeddings as a column of the nodes and pass it to forward",
@@ -49,6 +49,8 @@ def taken(symbol: Any, dim: int, index: Any) -> Symbol:
     if isinstance(index, NodeNumbers) and not index.twice:
         return rows
     if isinstance(index, PartMask):
+        if _added_loops(rows, index):
+            return with_value(rows, _own(rows.value))
         return with_value(rows, _cut(rows.value, index))
     if isinstance(index, Rows):
         raise Refusal(f"takes some of the {rows.space} by a mask", "multiply by the mask, or use torch.where")
@@ -106,6 +108,8 @@ def _lanes(rows: Rows, dim: int, index: Learned) -> Rows:
 
 
 def _index_select(call: Call) -> Symbol:
+    if isinstance(call["self"], EdgeIndex):
+        return _edges_taken(call["self"], call["dim"], call["index"])
     return taken(call["self"], call["dim"], call["index"])
 
 
@@ -163,10 +167,13 @@ def _index(call: Call) -> Symbol:
 
 
 def _edges_taken(symbol: EdgeIndex, dim: int, index: Any) -> Symbol:
-    if dim == 0 and isinstance(index, Learned):
-        raise Refusal("reverses edges", "store the reversed edges as rows of the edge table")
+    if dim % 2 == 0 and isinstance(index, Learned):
+        order = [position % 2 for position in index.tensor.flatten().tolist()]
+        if order in ([0, 1], [1, 0]) and index.tensor.dtype is not torch.bool:
+            return symbol if order == [0, 1] else symbol.turned()
+        raise Refusal("takes the same end of each edge twice")
     if isinstance(index, PartMask):
-        return EdgeIndex(_part(symbol.edges, index))
+        return EdgeIndex(_part(symbol.edges, index), symbol.reversed)
     raise Refusal("takes some of the edges by a mask", "multiply their messages by the mask instead")
 
 
@@ -193,6 +200,34 @@ def _cut(value: Value, mask: PartMask) -> Value:
     return value if value.space.part == part else apply("restrict", value, part=part)
 
 
+def _added_loops(rows: Rows, mask: PartMask) -> bool:
+    """Whether a mask leaves the added self-loops and no others: a row per node, in the nodes' order."""
+    return mask.part == LOOPS and mask.edges.part == PROPER_SELF and rows.space == mask.edges
+
+
+def _own(value: Value) -> Value:
+    """The values on the added self-loops, as a node value."""
+    own: dict[int, Value] = {}
+    for below in topological([value], stop=("src", "dst", "extend")):
+        space, inputs = below.space, below.inputs
+        if below.is_weight:
+            own[below.id] = below
+        elif below.op == "extend":
+            own[below.id] = broadcast_to(inputs[1], below.shape)
+        elif below.op in ("src", "dst"):
+            own[below.id] = inputs[0]
+        elif below.op == "flip":
+            own[below.id] = own[inputs[0].id]
+        elif below.op == "fill":
+            assert isinstance(space, Edges)
+            own[below.id] = fill(below.attributes["value"], space.target, below.shape)
+        elif OPERATIONS[below.op].kind in ("elementwise", "row"):
+            own[below.id] = apply(below.op, *(own[operand.id] for operand in inputs), **below.attributes)
+        else:
+            raise Refusal(f"takes the added self-loops of a {below.op}")
+    return own[value.id]
+
+
 # ---- rows scattered
 
 
@@ -208,13 +243,11 @@ def reduced(call: Call, source: str, reduce: str, include_base: bool) -> Symbol:
 
 
 def _reduced(base: Rows, dim: int, index: End, messages: Rows, reduce: str, include_base: bool) -> Symbol:
-    if index.which != "dst":
-        raise Refusal(*REVERSED)
     assert messages.space == index.edges  # torch has compared their sizes, and no two spaces have the same
     places = {(r.axis, r.before, r.after) for r in (base, messages)}
-    if places != {(dim % messages.rank, 0, 0)} or base.space != index.edges.target:
+    if places != {(dim % messages.rank, 0, 0)} or base.space != index.nodes:
         raise Refusal("reduces over another axis than the rows")
-    return with_value(base, _combine(base.value, messages.value, reduce, include_base))
+    return with_value(base, _combine(base.value, index.facing(messages.value), reduce, include_base))
 
 
 def _total(call: Call, index: Rows, rows: Rows, reduce: str, include_base: bool) -> Symbol:
@@ -301,10 +334,10 @@ def _bincount(call: Call) -> Symbol:
     index, weights = call["self"], call["weights"]
     if constant(index) == 0 and weights is None and call.shape == (1,):
         return whole(reshape(number_of(index.space), (1,)))
-    if not isinstance(index, End) or call.sizes.space(call["minlength"]) != index.edges.target:
+    if not isinstance(index, End) or call.sizes.space(call["minlength"]) != index.nodes:
         raise Refusal("counts by something else than a row of edge_index", "give minlength=x.size(0)")
     messages = Rows(fill(1.0, index.edges)) if weights is None else need_rows(weights)
-    return _reduced(Rows(fill(0.0, index.edges.target)), 0, index, messages, "sum", True)
+    return _reduced(Rows(fill(0.0, index.nodes)), 0, index, messages, "sum", True)
 
 
 def _index_put(call: Call) -> Symbol:
@@ -322,7 +355,7 @@ def _index_put(call: Call) -> Symbol:
     if isinstance(index, End) and index.edges.part == LOOPS:
         return _own_loops(rows, index, need_rows(call["values"]))
     if isinstance(index, PartMask):
-        raise Refusal("writes to the self-loops only", "compute both values, and choose by torch.where")
+        return loops_written(rows, index, need_operand(call["values"], call.sizes), call["accumulate"])
     raise Refusal(*LAST_WINS)
 
 
@@ -335,6 +368,16 @@ def _masked(call: Call, rows: Rows, mask: Rows) -> Symbol:
     condition = Rows(reshape(mask.value, wide), mask.axis, mask.before, mask.after)
     scalar = Learned(number.tensor.reshape(()), lambda: reshape(number.value, ()))
     return elementwise("where", [condition, scalar, rows])
+
+
+def loops_written(rows: Rows, mask: PartMask, own: Rows | Learned | float, accumulate: bool = False) -> Symbol:
+    """w[src == dst] = own, where the self-loops are those that were added."""
+    if not _added_loops(rows, mask) or accumulate:
+        raise Refusal("writes to the self-loops only", "remove them first, and add them with their values")
+    if not isinstance(own, Rows):
+        own = elementwise("mul", [Rows(fill(1.0, mask.edges.target, rows.value.shape)), own])
+    stored = apply("restrict", rows.value, part=PROPER)
+    return with_value(rows, apply("extend", stored, own.value))
 
 
 def _own_loops(rows: Rows, index: End, values: Rows) -> Symbol:

@@ -145,7 +145,7 @@ def _select(call: Call) -> Symbol:
 def _selected(call: Call, dim: int, index: int) -> Symbol:
     symbol = call["self"]
     if isinstance(symbol, EdgeIndex) and dim % 2 == 0:
-        return End(symbol.edges, ("src", "dst")[index % 2])
+        return symbol.row(index)
     if isinstance(symbol, EdgeIndex):
         raise Refusal("takes one edge of edge_index", BY_POSITION)
     if isinstance(symbol, NodeNumbers) and symbol.twice and dim % 2 == 0:
@@ -166,7 +166,7 @@ def _slice(call: Call) -> Symbol:
     if (start, stop, step) == (0, size, 1):
         return _same(call)
     if isinstance(symbol, EdgeIndex) and dim % 2 == 0 and stop - start == 1:
-        return End(symbol.edges, ("src", "dst")[start], axis=1)
+        return symbol.row(start, axis=1)
     rows = need_rows(symbol)
     if dim % rows.rank == rows.axis:
         raise Refusal(f"takes some of the {rows.space} by their position", BY_POSITION)
@@ -177,7 +177,7 @@ def _split(call: Call) -> tuple[Symbol, ...]:
     """split, chunk, split_with_sizes: slices of the sizes that came out."""
     dim, symbol = call["dim"], call["self"]
     if isinstance(symbol, EdgeIndex) and dim % 2 == 0 and len(call.outputs) == 2:
-        return (End(symbol.edges, "src", axis=1), End(symbol.edges, "dst", axis=1))
+        return (symbol.row(0, axis=1), symbol.row(1, axis=1))
     rows = need_rows(symbol)
     parts, start = [], 0
     for output in call.outputs:
@@ -202,6 +202,8 @@ def _joined(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> Symbol:
     first = symbols[0]
     if isinstance(first, EdgeIndex) and len(symbols) == 2 and dim % 2 == 1:
         return _with_self_loops(first, symbols[1])
+    if isinstance(first, End) and dim % 2 == 0 and all(isinstance(end, End) and end.axis == 1 for end in symbols):
+        return _of_rows(symbols)
     rows = [need_rows(symbol) for symbol in symbols]
     pattern = next((r for r in rows if not r.is_whole), rows[0])
     if dim % pattern.rank == pattern.axis:
@@ -214,9 +216,21 @@ def _joined(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> Symbol:
 
 def _with_self_loops(index: EdgeIndex, loops: Any) -> Symbol:
     """edge_index followed by one self-loop per node."""
+    if loops == index.turned():
+        raise Refusal(
+            "adds every edge against its direction to edge_index",
+            "leave this out, and prepare the graph with undirected=True",
+        )
     if loops != NodeNumbers(twice=True) or index.edges.part not in SELF_PART:
         raise Refusal("adds other edges to edge_index than one self-loop per node", "store these edges in the table")
-    return EdgeIndex(Edges(index.edges.type, SELF_PART[index.edges.part]))
+    return EdgeIndex(Edges(index.edges.type, SELF_PART[index.edges.part]), index.reversed)
+
+
+def _of_rows(ends: Sequence[End]) -> Symbol:
+    """An edge index made of rows of one."""
+    if len(ends) != 2 or ends[0].edges != ends[1].edges or ends[0].which == ends[1].which:
+        raise Refusal("makes an edge index of other rows than the src and the dst of the same edges")
+    return EdgeIndex(ends[0].edges, reversed=ends[0].which == "dst")
 
 
 def _extended(rows: Sequence[Rows]) -> Symbol:
@@ -232,11 +246,8 @@ def _extended(rows: Sequence[Rows]) -> Symbol:
 
 def _stack(call: Call) -> Symbol:
     symbols, dim = call["tensors"], call["dim"]
-    if all(isinstance(symbol, End) for symbol in symbols) and len(symbols) == 2 and call.shape[0] == 2:
-        src, dst = symbols
-        if (src.which, dst.which, src.edges) == ("src", "dst", dst.edges):
-            return EdgeIndex(src.edges)
-        raise Refusal("reverses edges", "store the reversed edges as rows of the edge table")
+    if all(isinstance(symbol, End) for symbol in symbols) and dim % len(call.shape) == 0:
+        return _of_rows(symbols)
     if all(symbol == NodeNumbers() for symbol in symbols) and call.shape[:-1] == (2,):
         return NodeNumbers(twice=True)
     dim = dim % len(call.shape)
@@ -248,7 +259,9 @@ def _stack(call: Call) -> Symbol:
 
 def _flip(call: Call) -> Symbol:
     if isinstance(call["self"], EdgeIndex):
-        raise Refusal("reverses edges", "store the reversed edges as rows of the edge table")
+        if any(dim % 2 for dim in call["dims"]):
+            raise Refusal("changes the order of the edges", BY_POSITION)
+        return call["self"].turned() if call["dims"] else call["self"]
     rows = call.rows("self")
     for dim in call["dims"]:
         if dim % rows.rank == rows.axis:

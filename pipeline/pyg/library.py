@@ -20,7 +20,6 @@ import torch_geometric.utils
 from torch import Tensor
 
 from pipeline.formula.values import apply
-from pipeline.pyg.aten_index import REVERSED
 from pipeline.pyg.aten_index import one_hot as one_hot_rows
 from pipeline.pyg.layout import with_value
 from pipeline.pyg.recorder import Recorder
@@ -61,11 +60,9 @@ def _softmax(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..
 def _of(rows: Symbol, index: Symbol, dim: int) -> Rows:
     if not isinstance(index, End) or not isinstance(rows, Rows):
         raise Refusal("normalises by something else than a row of edge_index")
-    if index.which != "dst":
-        raise Refusal(*REVERSED)
     if rows.space != index.edges or dim % rows.rank != rows.axis or rows.before or rows.after:
         raise Refusal(f"normalises {rows.space} by an index of {index.edges}")
-    return with_value(rows, apply("softmax", rows.value))
+    return with_value(rows, index.facing(apply("softmax", index.facing(rows.value))))  # there and back
 
 
 def _one_hot(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..., Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.errors import ModelError
 from pipeline.formula.spaces import Edges, Nodes, WholeGraph
-from pipeline.formula.values import Value
+from pipeline.formula.values import Value, apply
 
 
 class Refusal(Exception):
@@ -80,18 +80,39 @@ class Learned:
 
 @dataclass(frozen=True)
 class EdgeIndex:
-    """`edge_index`, (2, edges), or the same for a part of the edges."""
+    """`edge_index`, (2, edges), or the same for a part of the edges.
+
+    Edge values belong to `edges`, whose direction is the table's; `reversed`: row 0 holds the dst, as after flip(0).
+    """
 
     edges: Edges
+    reversed: bool = False
+
+    def row(self, position: int, axis: int = 0) -> End:
+        """Row 0 or 1."""
+        return End(self.edges, ("src", "dst")[(position + self.reversed) % 2], axis)
+
+    def turned(self) -> EdgeIndex:
+        """With its rows in each other's place."""
+        return EdgeIndex(self.edges, not self.reversed)
 
 
 @dataclass(frozen=True)
 class End:
-    """Row 0 ("src") or row 1 ("dst") of an edge index, perhaps broadcast over other axes than `axis`."""
+    """One end of each edge, "src" or "dst": a row of an edge index, perhaps broadcast over other axes than `axis`."""
 
     edges: Edges
     which: str
     axis: int = 0
+
+    @property
+    def nodes(self) -> Nodes:
+        """The nodes that it numbers."""
+        return self.edges.source if self.which == "src" else self.edges.target
+
+    def facing(self, value: Value) -> Value:
+        """An edge value as a reduction at this end takes it; twice is the value itself."""
+        return value if self.which == "dst" else apply("flip", value)
 
 
 @dataclass(frozen=True)

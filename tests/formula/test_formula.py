@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from pipeline.errors import FormulaError, ModelError
-from pipeline.formula import GraphArrays, Program, Relation, Value, Weights, apply, interpret, linear, node_input, trace
+from pipeline.formula import (
+    GraphArrays,
+    Program,
+    Relation,
+    Value,
+    Weights,
+    apply,
+    flip,
+    interpret,
+    linear,
+    node_input,
+    trace,
+)
+from pipeline.formula.spaces import PROPER, Edges, parse_space
+from pipeline.schema import EDGE, EdgeType
 from tests.formulas import FORMULAS, build
 
 SRC, DST = np.array([0, 1, 1, 2, 2, 2]), np.array([1, 1, 2, 0, 0, 1])
@@ -47,9 +62,61 @@ def test_self_loops_by_hand() -> None:
     np.testing.assert_array_equal(kept[:, 0], [7 + 10, 5 + 1, 2 + 10, 10])
 
 
+def test_against_the_edges_by_hand() -> None:
+    out_of = {node: [k for k in range(6) if SRC[k] == node] for node in range(4)}
+    found = {
+        "src": run(lambda g, x: g.reversed().sum(g.reversed().src(x))),
+        "dst": run(lambda g, x: g.reversed().sum(flip(g.dst(x)))),
+        "own": run(lambda g, x: g.reversed().sum(g.reversed().dst(x))),
+        "column": run(lambda g, x: g.reversed().sum(g.reversed().edge("weight").reshape(1) * flip(g.dst(x)))),
+        "there and back": run(lambda g, x: g.reversed().reversed().sum(flip(flip(g.src(x))))),
+    }
+    for node, edges in out_of.items():
+        np.testing.assert_allclose(found["src"][node], X[DST[edges]].sum(0))
+        np.testing.assert_allclose(found["dst"][node], X[DST[edges]].sum(0))
+        np.testing.assert_allclose(found["own"][node], X[node] * len(edges))
+        np.testing.assert_allclose(found["column"][node], (np.array(edges, float)[:, None] * X[DST[edges]]).sum(0))
+        np.testing.assert_allclose(found["there and back"][node], X[SRC[np.equal(DST, node)]].sum(0))
+
+
+def test_self_loops_against_the_edges_by_hand() -> None:
+    def degree(of: Callable[[Relation], Relation]) -> np.ndarray:
+        def formula(g: Relation, x: Value) -> Value:
+            h = of(g)
+            return h.sum(h.edge("weight").reshape(1)) + 0.0 * x
+
+        return run(formula)[:, 0]
+
+    np.testing.assert_array_equal(degree(lambda g: g.reversed()), [0, 1 + 2, 3 + 4 + 5, 0])
+    for turn in (
+        lambda g: g.reversed().with_self_loops(weight=10.0),
+        lambda g: g.with_self_loops(weight=10.0).reversed(),
+    ):
+        np.testing.assert_array_equal(degree(turn), [10, 3 + 10, 12 + 10, 10])
+    for turn in (
+        lambda g: g.reversed().with_remaining_self_loops(10.0),
+        lambda g: g.with_remaining_self_loops(10.0).reversed(),
+    ):
+        np.testing.assert_array_equal(degree(turn), [10, 2 + 1, 12 + 10, 10])
+    np.testing.assert_array_equal(degree(lambda g: g.reversed().without_self_loops()), [0, 2, 12, 0])
+
+
+def test_a_type_of_edges_and_its_reverse() -> None:
+    cites = EdgeType("author", "writes", "paper")
+    assert cites.reversed == EdgeType("paper", "rev_writes", "author")
+    assert cites.reversed.reversed == cites
+    assert EdgeType.parse(str(EDGE.reversed)) == EDGE.reversed
+    assert parse_space(str(Edges(EDGE.reversed, PROPER))) == Edges(EDGE.reversed, PROPER)
+
+
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
+        (
+            lambda g, x: g.src(x) + g.reversed().src(x),
+            r"values of different types do not mix: .*flip\(\.\.\.\) turns one",
+        ),
+        (lambda g, x: flip(x), "only an edge value can be seen from the other end of its edge"),
         (lambda g, x: x + g.src(x), r"node and edge values do not mix: take g\.src\(\.\.\.\) or g\.dst"),
         (lambda g, x: g.src(g.src(x)), "src takes a value on nodes"),
         (lambda g, x: g.sum(x), "a reduction takes edge values"),

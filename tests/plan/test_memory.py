@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.plan.memory import WORKER_BYTES, Counts, block_bytes, choose_tier, fused_bytes, size
+from pipeline.plan.memory import WORKER_BYTES, Counts, block_bytes, choose_tier, fused_bytes, shipped_bytes, size
 from pipeline.plan.plan import Plan
+from pipeline.schema import EDGE
 from tests.formulas import build
 
 COUNTS = Counts([100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500])
@@ -28,6 +29,15 @@ def test_the_user_decides() -> None:
 def test_the_heaviest_block_needs_most() -> None:
     plan = Plan.of(build("gat"))
     assert block_bytes(plan, COUNTS, 0) > block_bytes(plan, COUNTS, 1) > COUNTS.static_bytes[1]
+
+
+def test_edges_against_their_direction_have_rows_of_their_own() -> None:
+    both = Counts([100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500], [7, 600])
+    (first, *_), one_way = Plan.of(build("both_ways")).steps, Plan.of(build("both_ways"), undirected=True).steps[0]
+    width = first.ships[0].width
+    assert {shipment.edge_type for shipment in first.ships} == {EDGE, EDGE.reversed}
+    assert shipped_bytes(both, first) == 4 * width * (305 + 1 + 607 + 1)
+    assert shipped_bytes(both, one_way) == 4 * width * (305 + 1)
 
 
 def test_sizes_for_people() -> None:

@@ -16,6 +16,7 @@ from pipeline.formula import (
     apply,
     concat,
     fill,
+    flip,
     interpret,
     node_input,
     relu,
@@ -181,6 +182,68 @@ def test_identities_and_constants(graph: GraphArrays) -> None:
     assert ops(got) == ["input", "src", "sum"]
 
 
+def test_flip_to_leaves(graph: GraphArrays) -> None:
+    def make(g: Relation, x: Value) -> Value:
+        messages = relu(g.src(x) - g.dst(x) * 0.5) * g.edge("weight").reshape(1) + g.ones().reshape(1)
+        return g.reversed().max(flip(messages))
+
+    got = check(make, graph, lambda p: always(p, rules.flip_to_leaves))
+    assert "flip" not in ops(got)
+    assert {str(value.space) for value in got.values if value.is_edge} == {"edges[node__rev_to__node]"}
+
+
+def test_flip_to_leaves_of_parts(graph: GraphArrays) -> None:
+    def make(g: Relation, x: Value) -> Value:
+        loops = g.with_remaining_self_loops(3.0)
+        return loops.reversed().sum(flip(loops.edge("weight").reshape(1) * loops.src(x)))
+
+    got = check(make, graph, lambda p: always(p, rules.flip_to_leaves))
+    assert "flip" not in ops(got)
+    split = rules.split_self_loops(always(got, rules.restrict_to_leaves))
+    assert "self" not in str(split)
+    same(got, split, graph)
+
+
+def test_there_and_back_is_nothing(graph: GraphArrays) -> None:
+    got = check(lambda g, x: g.sum(flip(flip(g.src(x)))), graph, lambda p: always(p, rules.flip_to_leaves))
+    assert ops(got) == ["input", "src", "sum"]
+
+
+def test_a_softmax_flipped_twice_is_one_still(graph: GraphArrays) -> None:
+    def make(g: Relation, x: Value) -> Value:
+        back = g.reversed()
+        return back.sum(flip(flip(back.softmax(flip(g.dst(x)))) * g.dst(x)))
+
+    got = check(make, graph, lambda p: always(p, rules.flip_to_leaves))
+    assert ops(got) == ["input", "src", "softmax", "mul", "sum"]
+
+
+def test_flip_of_softmax(graph: GraphArrays) -> None:
+    def make(g: Relation, x: Value) -> Value:
+        return g.reversed().sum(flip(g.softmax(g.src(x)) * g.dst(x)))
+
+    got = check(make, graph, lambda p: always(p, rules.flip_of_softmax, rules.flip_to_leaves))
+    assert not {"flip", "softmax"} & set(ops(got))
+
+
+def test_merge_reversed() -> None:
+    """A graph of edges that are there in both directions: their values the same, their order not."""
+    rng = np.random.default_rng(6)
+    one, other, weight = rng.integers(0, NODES, EDGES), rng.integers(0, NODES, EDGES), rng.random(EDGES)
+    back = one != other
+    src, dst = np.concatenate([one, other[back]]), np.concatenate([other, one[back]])
+    x = rng.standard_normal((NODES, WIDTH))
+    graph = GraphArrays.single(src, dst, x, weight=np.concatenate([weight, weight[back]]))
+
+    def make(g: Relation, x: Value) -> Value:
+        g = g.without_self_loops()
+        message = g.src(x) * g.edge("weight").reshape(1)
+        return g.reversed().sum(flip(message - g.dst(x))) * g.reversed().max(g.reversed().src(x))
+
+    got = check(make, graph, lambda p: rules.merge_reversed(always(p, rules.flip_to_leaves, rules.restrict_to_leaves)))
+    assert "rev" not in str(got)
+
+
 @pytest.mark.parametrize("name", FORMULAS)
 def test_lowering_keeps_the_value_and_never_ships_more(name: str, graph: GraphArrays) -> None:
     model = build(name)
@@ -191,8 +254,9 @@ def test_lowering_keeps_the_value_and_never_ships_more(name: str, graph: GraphAr
         # weights are folded in float64 and kept in float32
         np.testing.assert_allclose(got[output], want[output], rtol=1e-5, atol=1e-5)
     assert "self" not in str(lowered)
+    turned = always(model.program, rules.flip_of_softmax, rules.flip_to_leaves)
     spelled = rules.split_self_loops(
-        always(always(model.program, rules.fuse_softmax), rules.spell_softmax, rules.restrict_to_leaves)
+        always(always(turned, rules.fuse_softmax), rules.spell_softmax, rules.restrict_to_leaves)
     )
     assert cost(lowered) <= cost(spelled)
     # a lowered program is a program: written and read again it is the same

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch_geometric import utils
-from torch_geometric.nn import GATConv, GCNConv, MessagePassing, SAGEConv
+from torch_geometric.nn import GCNConv, MessagePassing, SAGEConv
 
 from pipeline.errors import ModelError
 from pipeline.pyg import import_module
@@ -51,7 +51,7 @@ def test_names_path_line_operation_and_remedy():
 def test_names_the_line_of_pyg_where_there_is_no_other():
     net = nn.Sequential()
     net.forward = None
-    refused(GATConv(16, 8, flow="target_to_source"), r"GATConv, (gat_conv|_scatter|loop).py:\d+, ")
+    refused(SAGEConv(16, 8, aggr="mul"), r"aggr_module \(MulAggregation\), (_scatter|mul|base).py:\d+, ")
 
 
 def test_what_no_output_needs_is_not_refused():
@@ -78,6 +78,12 @@ def _view_left(self, x, e):
     h.relu_()
     half.add_(1)
     return h
+
+
+def _loops_written(self, x, e):
+    messages = x[:, 0][e[0]]
+    messages[e[0] == e[1]] = 0
+    return x + torch.zeros(len(x)).index_add(0, e[1], messages)[:, None]
 
 
 WHOLE = "works across all nodes, not within a row"
@@ -145,9 +151,17 @@ OPERATIONS = {
         lambda self, x, e: self.conv(x, e[:, e[0] < e[1]]),
         "lt computes with a row of edge_index as if it were a value",
     ),
-    "reversed edges": (lambda self, x, e: self.conv(x, e.flip(0)), "flip reverses edges; store the reversed edges"),
-    "reversed by index": (lambda self, x, e: self.conv(x, e[[1, 0]]), "index reverses edges; store the reversed"),
-    "reversed by stack": (lambda self, x, e: self.conv(x, torch.stack([e[1], e[0]])), "stack reverses edges"),
+    "edges backwards": (lambda self, x, e: self.conv(x, e.flip(1)), "flip changes the order of the edges; the rows of"),
+    "one end twice": (lambda self, x, e: self.conv(x, e[[1, 1]]), "index takes the same end of each edge twice"),
+    "one end stacked": (
+        lambda self, x, e: self.conv(x, torch.stack([e[1], e[1]])),
+        "stack makes an edge index of other rows than the src and the dst of the same edges",
+    ),
+    "edges and reversed edges": (
+        lambda self, x, e: self.conv(x, torch.cat([e, e.flip(0)], 1)),
+        "cat adds every edge against its direction to edge_index; leave this out, and prepare .* with undirected=True",
+    ),
+    "some self-loops written": (_loops_written, "masked_fill writes to the self-loops only; remove them first"),
     "both directions": (
         lambda self, x, e: self.conv(x, utils.to_undirected(e)),
         "reads a number that depends on the graph into Python",
@@ -156,10 +170,6 @@ OPERATIONS = {
     "one edge": (lambda self, x, e: x[e[:, 0]].sum() + x, "select takes one edge of edge_index"),
     "nodes by edges": (lambda self, x, e: torch.cat([x, x[e[0]]]), "cat joins nodes and edges one after the other"),
     "edges of edges": (lambda self, x, e: x[e[0]][e[1]].sum() + x, "index takes edge values by the number of a node"),
-    "by source": (
-        lambda self, x, e: torch.zeros_like(x).index_add(0, e[0], x[e[1]]),
-        r"index_add sums messages at the source of an edge \(flow='target_to_source'\); store the edges the other way",
-    ),
     "some lanes": (
         lambda self, x, e: torch.zeros_like(x).scatter_add(0, e[1][:, None].expand(-1, 4), x[e[0]]),
         "scatter_add scatters some of the lanes: index and source have different shapes",
@@ -172,10 +182,6 @@ OPERATIONS = {
     "by a column": (
         lambda self, x, e: torch.zeros(7, 16).index_add(0, (x.sum(1) != 0).nonzero()[:, 0] % 7, x),
         "nonzero is not supported",
-    ),
-    "softmax at the source": (
-        lambda self, x, e: utils.scatter(utils.softmax(x[e[1]], e[0], num_nodes=len(x)), e[1], dim_size=len(x)),
-        "softmax sums messages at the source",
     ),
 }
 

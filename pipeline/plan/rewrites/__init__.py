@@ -4,6 +4,7 @@ Each keeps the meaning; planner.py says in which order they run.
 """
 
 from pipeline.plan.rewrites.factor_sums import factor_sums
+from pipeline.plan.rewrites.flip_to_leaves import flip_of_softmax, flip_to_leaves, merge_reversed
 from pipeline.plan.rewrites.fold_weights import fold_affine, fold_weights
 from pipeline.plan.rewrites.fuse_softmax import fuse_softmax, spell_softmax
 from pipeline.plan.rewrites.join_views import join_views
@@ -23,6 +24,8 @@ from pipeline.plan.rewrites.split_self_loops import split_self_loops
 __all__ = [
     "constants_stay",
     "factor_sums",
+    "flip_of_softmax",
+    "flip_to_leaves",
     "fold_affine",
     "fold_weights",
     "fuse_softmax",
@@ -32,6 +35,7 @@ __all__ = [
     "linear_before_sum",
     "linear_of_concat",
     "linear_of_concat_at_dst",
+    "merge_reversed",
     "push_to_ends",
     "reshape_of_elementwise",
     "restrict_to_leaves",
