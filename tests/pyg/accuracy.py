@@ -85,7 +85,14 @@ def compiled(plan: Plan, graph: Graph, columns, values, blocks: int) -> dict[str
     """The compiled program in one process, outputs in the order of the nodes."""
     nodes = pa.table({"id": pa.array(np.arange(graph.nodes)), **_arrow(columns)})
     edges = pa.table({"src": pa.array(graph.src), "dst": pa.array(graph.dst), **_arrow(values)})
-    made = blocks_from_tables(nodes, edges, blocks, {name: name for name in columns}, list(values))
+    made = blocks_from_tables(
+        nodes,
+        edges,
+        blocks,
+        {name: name for name in columns},
+        list(values),
+        reverse=any(kind.is_reversed for kind in plan.program.edge_types),
+    )
     results = run_fused(plan, made)
     order = np.argsort(np.concatenate([next(iter(block.ids.values())).to_numpy() for block in made]))
     return {name: np.concatenate([result[name] for result in results])[order] for name in results[0]}
