@@ -35,6 +35,7 @@ from pipeline.options import (
     NodesFormat,
     Overwrite,
     Quiet,
+    Reverse,
     SomeEdges,
     SomeGraph,
     SomeNodes,
@@ -74,6 +75,7 @@ def prepare_command(
     features: Features = None,
     edge_features: EdgeFeatures = None,
     undirected: Undirected = False,
+    reverse: Reverse = False,
     blocks: Blocks = None,
     drop_dangling: DropDangling = False,
     overwrite: Overwrite = False,
@@ -101,7 +103,7 @@ def prepare_command(
                 (edges, edges_format),
                 features="x" if features is None else _features(features),
                 edge_features=_names(edge_features or ""),
-                **_given(undirected=undirected, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
+                **_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
             )
             memory = _given(task_memory=settings.task_memory)
             prepared = prepare(graph, output, settings.blocks, overwrite, **memory)

@@ -20,6 +20,6 @@ def explain(graph: PreparedGraph | str, model: Model | str, settings: Settings |
     prepared = open_graph(graph) if isinstance(graph, str) else graph
     model = Model.load(model) if isinstance(model, str) else model
     model.check_against(prepared.schema, prepared.ranges)
-    plan = Plan.of(model)
+    plan = Plan.of(model, prepared.undirected)
     choice = choose_tier(plan, Counts.of(prepared.manifest), settings.task_memory or task_memory(None), settings.tier)
     return explain_plan(model, plan, prepared.manifest, choice)

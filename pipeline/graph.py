@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,9 @@ class Graph:
         Columns of numbers or arrays, each a value of its own name; or name → column or columns.
     undirected : bool
         Each edge is there in both directions; a self-loop once. Parallel edges are kept.
+    reverse : bool
+        Also store the edges against their direction, for models that reduce at the source. `infer` does so by itself
+        with a graph that it prepares; undirected edges need it not.
     id, src, dst : str
         Columns of ids: integers of any size in all three, or strings in all three.
     drop_dangling : bool
@@ -64,6 +68,7 @@ class Graph:
         dst: str = DST,
         drop_dangling: bool = False,
         sources: Mapping[str, Any] | None = None,
+        reverse: bool = False,
     ) -> None:
         if edges is None:
             if not (hasattr(nodes, "vertices") and hasattr(nodes, "edges")):
@@ -77,7 +82,8 @@ class Graph:
         self._read: tuple[DataFrame, DataFrame] | None = None
         node_types, edge_types = _types("nodes", nodes), _types("edges", edges)
         self.node_layout = node_layout(node_types, id, features, partial(_no_number, nodes))
-        self.edge_layout = edge_layout(edge_types, src, dst, edge_features, undirected, partial(_no_number, edges))
+        look = partial(_no_number, edges)
+        self.edge_layout = edge_layout(edge_types, src, dst, edge_features, undirected, look, reverse)
         check_id_types(self.node_layout, self.edge_layout, node_types, edge_types)
         self.id_type = "string" if self.node_layout.text else node_types[id]
 
@@ -104,6 +110,12 @@ class Graph:
         graph._read = (graph.nodes, graph.edges)
         return graph
 
+    def with_reverse(self) -> Graph:
+        """The same graph, of which the edges against their direction are stored too."""
+        graph = copy(self)
+        graph.edge_layout = replace(self.edge_layout, reverse=True)
+        return graph
+
     @property
     def as_read(self) -> bool:
         """Whether the tables are those of `sources`, as they are there."""
@@ -121,6 +133,7 @@ class Graph:
                 for layout in (self.node_layout, self.edge_layout)
             },
             "undirected": self.edge_layout.undirected,
+            "reverse": len(self.edge_layout.edge_types) > 1,
             "drop_dangling": self.drop_dangling,
             "id_type": self.id_type,
         }
@@ -140,7 +153,8 @@ class PreparedGraph:
 
     @property
     def schema(self) -> GraphSchema:
-        return GraphSchema.from_json(self.manifest["schema"])
+        schema = GraphSchema.from_json(self.manifest["schema"])
+        return schema.both_ways() if self.undirected else schema
 
     @property
     def ranges(self) -> Ranges:

@@ -96,7 +96,7 @@ def run_frames(
         spark = spark or active_session()
         prepared = open_graph(graph) if isinstance(graph, str) else graph
     model.check_against(prepared.schema, prepared.ranges)
-    plan = Plan.of(model)
+    plan = Plan.of(model, prepared.undirected)
     counts = Counts.of(prepared.manifest)
     choice = choose_tier(plan, counts, settings.task_memory or task_memory(spark), settings.tier)
     table = OutputTable.of(plan.program.outputs, "string" if prepared.id_type == "string" else "int64", classify)
@@ -197,7 +197,9 @@ def _prepare(graph: Graph, model: Model, settings: Settings) -> PreparedGraph:
     """Prepares raw tables for one run, in the scratch directory, unless one row of each shows that the model cannot
     read them."""
     with readable_errors():
-        model.check_against(first_widths(graph))
+        model.check_against(first_widths(graph).both_ways())
+    if model.reads_reversed:
+        graph = graph.with_reverse()
     scratch = settings.scratch or tempfile.mkdtemp(prefix="graphsweep-")
     path = f"{scratch.rstrip('/')}/graph-{time.time_ns():x}"
     atexit.register(storage.discard, path)  # the result is lazy: it may be computed as long as the process lives

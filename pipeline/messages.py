@@ -26,6 +26,7 @@ FAILED, MENDABLE, INTERRUPTED = 1, 2, 130
 # what a message of the library says in Python's words, in the words of the command line
 SPELLED = {
     "drop_dangling=True": "--drop-dangling",
+    "reverse=True": "--reverse",
     "or overwrite it": "or --overwrite",
     "or overwrite": "or --overwrite",
 }

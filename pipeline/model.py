@@ -106,6 +106,11 @@ class Model:
         return {self.columns[input_name(column)]: _lanes(column.shape) for column in self.program.inputs}
 
     @property
+    def reads_reversed(self) -> bool:
+        """Whether it reduces at the source of edges somewhere: then a graph needs its edges against their direction."""
+        return any(edge_type.is_reversed for edge_type in self.program.edge_types)
+
+    @property
     def outputs(self) -> dict[str, int]:
         """Output → float32 lanes of a row."""
         return {name: value.width for name, value in self.program.outputs.items()}
@@ -134,6 +139,11 @@ class Model:
         A width of 0 is one that no row tells, because there is none. `ranges`: what the columns hold, where that is
         known; the model's tables must have a row for each category.
         """
+        if self.reads_reversed and not any(edge_type.is_reversed for edge_type in schema.edges):
+            raise ModelError(
+                "the model reduces at the source of edges, and this graph was prepared without its edges against their "
+                "direction; prepare it with reverse=True"
+            )
         for column in self.program.inputs:
             name = self.columns[input_name(column)]
             space = column.space

@@ -15,13 +15,15 @@ import pyarrow.compute as pc
 
 from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError
-from pipeline.formula.operations import REDUCTIONS
+from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.graph import Graph
 from pipeline.layout import Layout
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+
+BACK = "back"  # boolean: the edge was found by its src, which stands in the column of the dst
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,32 @@ class Hops:
     features: int
     """Features are read up to this distance. A degree needs edges one hop beyond the features."""
 
+    both_ways: bool = False
+    """Edges out of a node are read as well as edges into it."""
+
     @staticmethod
     def of(program: Program) -> Hops:
-        distance = dict.fromkeys((value.id for value in program.values), 0)
+        # of edge values, how far off is the node that reads them: as its edges' dst, or (`there`) as their src
+        distance = {(value.id, False): 0 for value in program.outputs.values()}
+        edges = features = 0
         for value in reversed(program.values):
-            for operand in value.inputs:
-                distance[operand.id] = max(distance[operand.id], distance[value.id] + (value.op == "src"))
-        reductions = [distance[value.id] + 1 for value in program.values if value.op in REDUCTIONS]
-        inputs = [distance[value.id] for value in program.values if value.op == "input" and value.is_node]
-        return Hops(max(reductions, default=0), max(inputs, default=0))
+            kind = OPERATIONS[value.op].kind
+            for there in (False, True):
+                if (value.id, there) not in distance:
+                    continue
+                at, side = distance[value.id, there], there
+                if value.op == "input" and value.is_node:
+                    features = max(features, at)
+                elif value.op == "flip":
+                    side = not there
+                elif value.op == "src" or kind in ("reduce", "normalise") or value.op == "dst":
+                    at, side = at + (there != (value.op == "src")), False
+                if kind in ("reduce", "normalise"):
+                    edges = max(edges, at + 1)
+                for operand in value.inputs:
+                    key = operand.id, side and operand.is_edge
+                    distance[key] = max(distance.get(key, 0), at)
+        return Hops(edges, features, any(edge_type.is_reversed for edge_type in program.edge_types))
 
 
 @dataclass(frozen=True)
@@ -68,6 +87,16 @@ class Neighbourhood:
         beyond = sources.filter(pc.invert(pc.is_in(sources, value_set=reached)))
         return Neighbourhood(self.centres, reached, beyond, pa.concat_tables([self.edges, edges]))
 
+    def one_way(self) -> Neighbourhood:
+        """Each edge once, in its own direction, where edges were collected by both ends."""
+        back = self.edges[BACK].combine_chunks()
+        twice = pc.and_(back, pc.is_in(self.edges[SRC].combine_chunks(), value_set=self.inner))
+        edges = self.edges.filter(pc.invert(twice))
+        back = edges[BACK]
+        turned = {end: pc.if_else(back, edges[other], edges[end]) for end, other in ((SRC, DST), (DST, SRC))}
+        values = {name: edges[name] for name in edges.column_names if name not in (SRC, DST, BACK)}
+        return Neighbourhood(self.centres, self.inner, self.outer, pa.table({**turned, **values}))
+
     def around(self, centres: pa.Array, hops: int) -> Neighbourhood:
         """The part of it that belongs to some of its centres; `hops`: how often it has grown."""
         part = Neighbourhood(centres, centres[:0], centres, self.edges[:0])
@@ -93,6 +122,8 @@ class Neighbourhoods:
             back = [self._edges[DST].alias(SRC), self._edges[SRC].alias(DST)]
             values = [self._edges[name] for name in self._edges.columns[2:]]
             self._edges = self._edges.union(self._edges.where(f"{SRC} != {DST}").select(*back, *values))
+        if hops.both_ways:
+            self._edges = _by_both_ends(self._edges)
 
     def groups(self, centres: pa.Array) -> Iterator[tuple[Neighbourhood, pa.Table]]:
         """Runs jobs, one for each hop: neighbourhoods with the features of their nodes (id, v0, v1, …)."""
@@ -144,7 +175,7 @@ class Neighbourhoods:
         unknown = group.nodes.filter(pc.invert(pc.is_in(group.nodes, value_set=known)))
         if len(unknown):
             group = self._without(group, unknown)
-        return group, features
+        return group.one_way() if self.hops.both_ways else group, features
 
     def _without(self, group: Neighbourhood, unknown: pa.Array) -> Neighbourhood:
         """Without dangling edges. Unknown centres, or dangling edges that were not to be dropped: other tables."""
@@ -164,6 +195,16 @@ class Neighbourhoods:
         """The rows whose column is one of these ids."""
         wanted = self._spark.createDataFrame(pa.table({column: ids}))
         return table.join(wanted, on=column, how="left_semi").select(*table.columns)
+
+
+def _by_both_ends(edges: DataFrame) -> DataFrame:
+    """Every edge by its dst, and once more by its src, as if that were the dst, with BACK true."""
+    from pyspark.sql import functions as F
+
+    back = [edges[DST].alias(SRC), edges[SRC].alias(DST)]
+    values = [edges[name] for name in edges.columns[2:]]
+    turned = edges.where(f"{SRC} != {DST}").select(*back, *values, F.lit(True).alias(BACK))
+    return edges.select("*", F.lit(False).alias(BACK)).union(turned)
 
 
 def _standard(table: DataFrame, layout: Layout, keys: tuple[str, ...]) -> DataFrame:

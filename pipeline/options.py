@@ -31,6 +31,10 @@ Features = Annotated[
 ]
 EdgeFeatures = Annotated[str | None, option("--edge-features", "COL[,COL…]", "Edge columns that models may read.")]
 Undirected = Annotated[bool, option("--undirected", None, "Each edge is there in both directions.")]
+Reverse = Annotated[
+    bool,
+    option("--reverse", None, "Also store the edges against their direction, for models that reduce at the source."),
+]
 DropDangling = Annotated[bool, option("--drop-dangling", None, "Leave out edges whose ends are not nodes.")]
 Id = Annotated[str | None, option("--id", "COL", "Node table's column of ids; else id.")]
 Src = Annotated[str | None, option("--src", "COL", "Edge table's column of sources; else src.")]

@@ -32,7 +32,7 @@ from pipeline.pack import pack
 from pipeline.placement import place
 from pipeline.ranges import merge_ranges
 from pipeline.rows import KINDS, SENDS, Row, by_target, from_batches, to_batches
-from pipeline.schema import EDGE, NODE, GraphSchema
+from pipeline.schema import NODE, GraphSchema
 from pipeline.survey import Pieces, look_around, measure, pieces_of, selected
 from pipeline.tables import Piece, read_pieces
 from pipeline.workers import quoted, readable_errors, session_settings
@@ -58,7 +58,8 @@ COUNTS = (
     "dropped",  # edges left out because an end is no node
     "max_in_degree",
     "payload_rows_in",  # rows that all tiles of the block need for one exchange, but those of the self-loops
-    "payload_rows_own",  # of these, rows of the block itself
+    "payload_rows_in_reversed",  # the same for the edges against their direction
+    "payload_rows_own",  # of payload_rows_in, rows of the block itself
     "payload_rows_out",
     "static_bytes",
     "sends_bytes",
@@ -267,7 +268,7 @@ def _manifest(graph: Graph, blocks: int, rows: list[Row]) -> dict[str, Any]:
     edge_widths = {value.name: 0 if value.array else len(value.columns) for value in graph.edge_layout.values}
     for block in facts:
         edge_widths |= block["edge_widths"]
-    schema = GraphSchema({NODE: facts[0]["widths"]}, {EDGE: edge_widths}).to_json()
+    schema = GraphSchema({NODE: facts[0]["widths"]}, dict.fromkeys(graph.edge_layout.edge_types, edge_widths)).to_json()
     digests = [(block["static_digest"], block["sends_digest"]) for block in facts]
     per_block = {name: [block[name] for block in facts] for name in COUNTS}
     totals = {name: (max if name == "max_in_degree" else sum)(numbers) for name, numbers in per_block.items()}

@@ -48,7 +48,9 @@ def _rehearse(model: Model) -> None:
         nodes = {"id": pa.array(["a", "b", "c", "d"]), **_ones(widths["nodes"], 4)}
         edges = {"src": pa.array(["a", "b", "c"]), "dst": pa.array(["b", "a", "c"]), **_ones(widths["edges"], 3)}
         features = {name: name for name in widths["nodes"]}
-        blocks = blocks_from_tables(pa.table(nodes), pa.table(edges), 1, features, list(widths["edges"]))
+        blocks = blocks_from_tables(
+            pa.table(nodes), pa.table(edges), 1, features, list(widths["edges"]), reverse=model.reads_reversed
+        )
         run_fused(Plan.of(model), blocks)
     except Exception:  # it is about speed only: whatever is wrong, the run itself will say so
         log.debug("rehearsal failed", exc_info=True)

@@ -63,7 +63,7 @@ def measure(graph: Graph, pieces: Pieces) -> tuple[int, int, int]:
     for table, frame in (("nodes", graph.nodes), ("edges", graph.edges)):
         found = pieces[table]
         counts[table] = frame.count() if found is None else sum(piece.rows for piece in found)
-    edges = counts["edges"] * (2 if graph.edge_layout.undirected else 1)
+    edges = counts["edges"] * (2 if graph.edge_layout.undirected else len(graph.edge_layout.edge_types))
     return counts["nodes"], edges, sum(widths(graph.nodes, graph.node_layout, pieces["nodes"]).values())
 
 

@@ -143,7 +143,8 @@ def verify(
     model = Model.load(model) if isinstance(model, str) else model
     graph = open_graph(graph) if isinstance(graph, str) else graph
     if isinstance(graph, PreparedGraph):
-        model.check_against(graph.schema, graph.ranges)
+        # of the raw tables every direction can be read
+        model.check_against(graph.schema.both_ways(), graph.ranges)
         graph = raw_graph(graph, nodes, edges, spark)
     frame = read_table(graph.nodes.sparkSession, scores) if isinstance(scores, str) else scores
     sampled = _sample(frame, list(model.outputs), graph.node_layout.text, sample, seed)

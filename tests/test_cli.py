@@ -132,6 +132,23 @@ def test_infer_from_raw_tables_leaves_nothing_behind(spark, tables, model, tmp_p
     assert {"predicted", "probability"} < set(table.columns)
 
 
+def test_edges_against_their_direction(spark, tables, prepared, tmp_path):
+    build("both_ends").save(tmp_path / "model")
+    refused = run("infer", "--graph", prepared, "--model", tmp_path / "model", "--output", tmp_path / "o")
+    assert refused.exit_code == 2
+    assert "prepare it with --reverse" in refused.output
+    done("prepare", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--output",
+         tmp_path / "g", "--edge-features", "weight", "--blocks", 3, "--reverse")  # fmt: skip
+    arguments = "--graph", tmp_path / "g", "--model", tmp_path / "model", "--output"
+    done("infer", *arguments, tmp_path / "o")
+    assert done("verify", *arguments, tmp_path / "o", "--sample", 200).stdout.endswith("PASS\n")
+    assert "against the edges" in done("explain", *arguments[:-1]).stdout
+    done("infer", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--model",
+         tmp_path / "model", "--output", tmp_path / "raw")  # fmt: skip
+    tell = done("verify", *arguments, tmp_path / "raw", "--sample", 200)
+    assert "largest error" in tell.stdout
+
+
 def test_explain_says_what_would_be_done(prepared, model, monkeypatch):
     monkeypatch.setattr(cli, "_session", lambda verbose: pytest.fail("Spark was started"))
     result = done("explain", "--graph", prepared, "--model", model, "--tier", "fused")

@@ -44,7 +44,20 @@ def test_it_says_what_a_run_would_do(prepared: PreparedGraph) -> None:
     assert max(map(len, said.splitlines())) <= 130
 
 
+def test_it_says_what_goes_against_the_edges(spark: SparkSession, tmp_path: Path) -> None:
+    graph = prepare(whole("mixed").graph(spark, edge_features=(), reverse=True), f"{tmp_path}/graph", blocks=3)
+    said = explain(graph, build("both_ways"), Settings(tier="distributed"))
+    counts = graph.manifest["totals"]
+    loops = counts["payload_rows_loops"]
+    assert f"6 lanes × {counts['payload_rows_in'] + loops:,} rows" in said
+    back = next(line for line in said.splitlines() if line.endswith("against the edges"))
+    assert f"6 lanes × {counts['payload_rows_in_reversed'] + loops:,} rows" in back
+    assert "over edges[node__rev_to__node]" in said
+
+
 def test_a_model_that_does_not_fit_is_refused(prepared: PreparedGraph) -> None:
+    with pytest.raises(ModelError, match=r"prepare it with reverse=True"):
+        explain(prepared, build("both_ways"))
     with pytest.raises(ModelError, match=r"reads edges\.weight"):
         explain(prepared, build("gcn_weighted"))
 

@@ -11,11 +11,13 @@ import pytest
 
 from pipeline import Graph, infer, open_graph, prepare
 from pipeline.errors import ModelError
+from pipeline.formula import GraphArrays, interpret
 from pipeline.fused import run_fused
 from pipeline.graph import PreparedGraph
 from pipeline.infer import run_frames
 from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
+from pipeline.schema import EDGE
 from pipeline.settings import Settings
 from tests.formulas import build
 from tests.whole import Whole, whole
@@ -33,6 +35,12 @@ def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> P
     return prepare(whole("mixed").graph(spark), str(path), blocks=BLOCKS)
 
 
+@pytest.fixture(scope="module")
+def reversible(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
+    path = tmp_path_factory.mktemp("graphs") / "reversible"
+    return prepare(whole("mixed").graph(spark, reverse=True), str(path), blocks=BLOCKS)
+
+
 def by_id(result: DataFrame, output: str = "embedding") -> dict[object, bytes]:
     table = result.toArrow()
     return {
@@ -42,8 +50,9 @@ def by_id(result: DataFrame, output: str = "embedding") -> dict[object, bytes]:
 
 
 def in_process(name: str, graph: Whole, blocks: int, output: str = "embedding") -> dict[object, bytes]:
-    parts = graph.blocks(blocks)
-    results = run_fused(Plan.of(build(name)), parts)
+    model = build(name)
+    parts = graph.blocks(blocks, reverse=model.reads_reversed)
+    results = run_fused(Plan.of(model), parts)
     return {
         node: row.tobytes()
         for block, outputs in zip(parts, results, strict=True)
@@ -58,6 +67,44 @@ def test_the_same_bits_in_every_tier(
 ) -> None:
     got = by_id(infer(prepared, build(name), settings=Settings(tier=tier, read=read), spark=spark))
     assert got == in_process(name, whole("mixed"), BLOCKS)
+
+
+@pytest.mark.parametrize(("tier", "read"), WAYS)
+@pytest.mark.parametrize("name", ["both_ways", "against", "both_ends", "sage"])
+def test_the_same_bits_in_every_tier_against_the_edges(
+    spark: SparkSession, reversible: PreparedGraph, name: str, tier: str, read: str
+) -> None:
+    got = by_id(infer(reversible, build(name), settings=Settings(tier=tier, read=read), spark=spark))
+    assert got == in_process(name, whole("mixed"), BLOCKS)
+
+
+@pytest.mark.parametrize("name", ["both_ends", "gat"])
+def test_raw_tables_are_reversed_if_the_model_reads_it(spark: SparkSession, name: str, tmp_path: Path) -> None:
+    settings = Settings(tier="distributed", blocks=2, scratch=str(tmp_path))
+    got = by_id(infer(whole("mixed").graph(spark), build(name), settings=settings))
+    assert got == in_process(name, whole("mixed"), 2)
+    (made,) = os.listdir(tmp_path)
+    schema = open_graph(f"{tmp_path}/{made}").schema
+    assert set(schema.edges) == ({EDGE, EDGE.reversed} if name == "both_ends" else {EDGE})
+
+
+@pytest.mark.parametrize("tier", ["fused", "distributed"])
+def test_an_undirected_graph_is_its_own_reverse(spark: SparkSession, tier: str, tmp_path: Path) -> None:
+    model, graph = build("both_ends"), whole("mixed")
+    prepared = prepare(graph.graph(spark, undirected=True, reverse=True), f"{tmp_path}/graph", blocks=BLOCKS)
+    assert not prepared.manifest["reverse"]
+    assert sum(prepared.manifest["per_block"]["payload_rows_in_reversed"]) == 0
+    back = graph.src != graph.dst
+    arrays = GraphArrays.single(
+        np.concatenate([graph.src, graph.dst[back]]),
+        np.concatenate([graph.dst, graph.src[back]]),
+        graph.x,
+        weight=np.concatenate([graph.weight, graph.weight[back]]),
+    )
+    want = interpret(model.program, model.weights, arrays)["embedding"]
+    got = by_id(infer(prepared, model, settings=Settings(tier=tier), spark=spark))
+    for node, expected in zip(graph.ids, want, strict=True):
+        np.testing.assert_allclose(np.frombuffer(got[node], np.float32), expected, atol=2e-5 * np.abs(want).max())
 
 
 @pytest.mark.parametrize("kind", ["no edges", "one node", "loops only"])
@@ -110,13 +157,15 @@ def test_ids_keep_their_type(spark: SparkSession, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", ["worker", "spark"])
-@pytest.mark.parametrize("name", ["sage", "gcn_weighted", "appnp"])
+@pytest.mark.parametrize("name", ["sage", "gcn_weighted", "appnp", "both_ways", "both_ends"])
 def test_predicted_bytes_are_the_bytes_that_are_moved(
-    spark: SparkSession, prepared: PreparedGraph, name: str, read: str
+    spark: SparkSession, prepared: PreparedGraph, reversible: PreparedGraph, name: str, read: str
 ) -> None:
-    run = run_frames(prepared, build(name), Settings(tier="distributed", read=read), spark=spark)
+    model = build(name)
+    graph = reversible if model.reads_reversed else prepared
+    run = run_frames(graph, model, Settings(tier="distributed", read=read), spark=spark)
     run.result.collect()
-    counts = Counts.of(prepared.manifest)
+    counts = Counts.of(graph.manifest)
     seen = {name: observation.get for name, observation in run.observations.items()}
     for step in run.plan.steps[:-1]:
         found = seen[str(step.number)]
@@ -132,6 +181,9 @@ def test_a_model_that_does_not_fit_is_refused_before_any_job(spark: SparkSession
     model = build("gcn_weighted", {"edges.weight": "edges.attr"})
     with pytest.raises(ModelError, match=r"expects edges\.attr of width 1; the graph has width 3"):
         infer(prepared, model, spark=spark)
+    for name in ("both_ways", "against", "both_ends"):
+        with pytest.raises(ModelError, match=r"reduces at the source of edges, .* prepare it with reverse=True"):
+            infer(prepared, build(name), spark=spark)
 
 
 @pytest.mark.cluster

@@ -64,11 +64,12 @@ def assert_same(prepared: PreparedGraph, graph: Tables, **options: Any) -> None:
 # ---- the same blocks
 
 
+@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", GRAPHS)
-def test_blocks_are_those_of_one_process(spark: SparkSession, tmp_path: Path, name: str) -> None:
+def test_blocks_are_those_of_one_process(spark: SparkSession, tmp_path: Path, name: str, reverse: bool) -> None:
     graph = GRAPHS[name]()
-    prepared = prepare(frames(spark, graph), f"{tmp_path}/graph", blocks=3)
-    assert_same(prepared, graph)
+    prepared = prepare(frames(spark, graph, reverse=reverse), f"{tmp_path}/graph", blocks=3)
+    assert_same(prepared, graph, reverse=reverse)
     assert (prepared.nodes, prepared.edges) == (len(graph.nodes), len(graph.edges))
 
 
@@ -196,6 +197,25 @@ def test_the_manifest(spark: SparkSession, tmp_path: Path) -> None:
     assert prepared.manifest["sources"]["nodes"] == {"path": nodes, "format": "parquet"}
 
 
+@pytest.mark.parametrize("blocks", [3, None])
+def test_the_manifest_of_edges_in_both_directions(spark: SparkSession, tmp_path: Path, blocks: int | None) -> None:
+    graph = GRAPHS["self_loops"]()
+    prepared = prepare(frames(spark, graph, reverse=True), f"{tmp_path}/graph", blocks)
+    assert prepared.schema == GraphSchema(
+        {NODE: {"x": 5}}, {kind: {"weight": 1, "attr": 2} for kind in (EDGE, EDGE.reversed)}
+    )
+    assert prepared.manifest["reverse"]
+    counts = prepared.manifest["per_block"]
+    tiles = [prepared.block(index).tiles[EDGE.reversed] for index in range(prepared.blocks)]
+    assert counts["payload_rows_in_reversed"] == [
+        sum(t.senders for s, t in mine.items() if s != LOOPS) for mine in tiles
+    ]
+    assert prepared.edges == sum(tile.edges for mine in tiles for tile in mine.values()) == len(graph.edges)
+    plain = prepare(frames(spark, graph), f"{tmp_path}/plain", prepared.blocks)
+    assert plain.fingerprint != prepared.fingerprint
+    assert plain.manifest["totals"]["static_bytes"] < prepared.manifest["totals"]["static_bytes"]
+
+
 def test_no_edges_but_their_columns(spark: SparkSession, tmp_path: Path) -> None:
     prepared = prepare(frames(spark, GRAPHS["isolated"]()), f"{tmp_path}/graph")
     assert prepared.blocks == 1
@@ -285,18 +305,22 @@ def test_strangers_of_text_are_told_as_text(spark: SparkSession, tmp_path: Path)
     assert "edges.src holds 1 id absent from the nodes (first: nobody)" in str(caught.value)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("blocks", [3, None])
 @pytest.mark.parametrize("name", ["mixed", "text"])
-def test_strangers_are_dropped_on_demand(spark: SparkSession, tmp_path: Path, name: str, blocks: int | None) -> None:
+def test_strangers_are_dropped_on_demand(
+    spark: SparkSession, tmp_path: Path, name: str, blocks: int | None, reverse: bool
+) -> None:
     graph = GRAPHS[name]()
     kind = graph.nodes.schema.field("id").type
     stranger, ids = "nobody" if kind == pa.string() else 4242, graph.nodes["id"].to_pylist()
     edges = [(stranger, name) for name in ids[:30]] + [(name, stranger) for name in ids[:20]] + [(stranger, stranger)]
     more = Tables(graph.nodes, pa.concat_tables([graph.edges, tables([], edges, kind).edges]))
-    prepared = prepare(frames(spark, more, drop_dangling=True), f"{tmp_path}/graph", blocks)
+    prepared = prepare(frames(spark, more, drop_dangling=True, reverse=reverse), f"{tmp_path}/graph", blocks)
     assert prepared.manifest["totals"]["dropped"] == 51
-    assert prepared.fingerprint == prepare(frames(spark, graph), f"{tmp_path}/without", blocks).fingerprint
-    assert_same(prepared, graph)
+    without = prepare(frames(spark, graph, reverse=reverse), f"{tmp_path}/without", blocks)
+    assert prepared.fingerprint == without.fingerprint
+    assert_same(prepared, graph, reverse=reverse)
 
 
 def test_hashes_that_meet(spark: SparkSession, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ rehearsal = Rehearsal(model)
 rehearsal.start()
 rehearsal.wait()
 rehearsed = len(compiled())
-for block in whole("mixed").blocks(1):
+for block in whole("mixed").blocks(1, reverse=model.reads_reversed):
     storage.write_rows(path, block.index, "static", static_rows(block))
     storage.write_rows(path, block.index, "sends", send_rows(block))
 before = compiled()  # what this graph's edge columns took, which the model does not read, is none of the worker's
@@ -47,7 +47,7 @@ print(rehearsed, sorted(compiled() - before), rows > 0)
 """
 
 
-@pytest.mark.parametrize("name", ["sage", "gat", "gcn_weighted"])
+@pytest.mark.parametrize("name", ["sage", "gat", "gcn_weighted", "both_ends"])
 def test_a_worker_compiles_nothing_more(tmp_path: Path, name: str) -> None:
     settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run(

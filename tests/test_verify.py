@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import DataError, ModelError, SettingError
-from pipeline.formula import GraphArrays, interpret, leaky_relu, linear, relu
+from pipeline.formula import GraphArrays, flip, interpret, leaky_relu, linear, relu
 from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.neighbourhood import Hops
@@ -43,7 +43,29 @@ def gat(g, x, w):
     return g.sum(share * g.src(h)) + g.max(g.src(h))
 
 
-MODELS = {"sage": (sage, (2, 2)), "gcn": (gcn, (3, 2)), "gat": (gat, (1, 1))}
+def both(g, x, w):
+    """A softmax into the nodes at the other end of the edges out of a node: what is read are its siblings."""
+    back = g.reversed()
+    share = g.softmax(g.src(linear(x, w.a)))
+    x = relu(back.sum(flip(share * g.edge("weight").reshape(1))) + x)
+    return linear(g.mean(g.src(x)), w.b)
+
+
+def against(g, x, w):
+    back = g.reversed()
+    return {
+        "embedding": linear(back.mean(back.src(x) * back.edge("weight").reshape(1)), w.a) + back.sum(flip(g.dst(x))),
+        "far": linear(g.max(flip(back.dst(x))), w.b),
+    }
+
+
+MODELS = {
+    "sage": (sage, (2, 2)),
+    "gcn": (gcn, (3, 2)),
+    "gat": (gat, (1, 1)),
+    "both": (both, (3, 3, True)),
+    "against": (against, (1, 1, True)),
+}
 
 
 def model(name, columns=None):
@@ -103,8 +125,7 @@ def scores(spark, net, undirected=False, text=False, change=None):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_hops(name):
-    edges, features = MODELS[name][1]
-    assert Hops.of(model(name).program) == Hops(edges, features)
+    assert Hops.of(model(name).program) == Hops(*MODELS[name][1])
 
 
 def test_a_program_without_edges_reads_its_own_node_only():
@@ -127,8 +148,9 @@ def test_right_scores_pass(spark, name):
     assert str(found).endswith("PASS")
 
 
-def test_undirected_edges_in_both_directions(spark):
-    net = model("gcn")
+@pytest.mark.parametrize("name", ["gcn", "both"])
+def test_undirected_edges_in_both_directions(spark, name):
+    net = model(name)
     graph = Graph(*tables(spark), edge_features="weight", undirected=True)
     assert verify(graph, net, scores(spark, net, undirected=True), sample=NODES).passed
     assert not verify(graph, net, scores(spark, net), sample=NODES).passed
@@ -150,8 +172,9 @@ def test_text_ids_and_features_in_several_columns(spark):
     assert str(found.outputs[0].worst).startswith("n")
 
 
-def test_dangling_edges_are_dropped_if_the_graph_says_so(spark):
-    net = model("gcn")
+@pytest.mark.parametrize("name", ["gcn", "both"])
+def test_dangling_edges_are_dropped_if_the_graph_says_so(spark, name):
+    net = model(name)
     nodes, edges = tables(spark)
     some = edges.limit(10).collect()
     dangling = [(99, some[0].dst, 1.0), (some[1].src, 98, 1.0), (98, 99, 1.0), *((97, row.dst, 1.0) for row in some)]
@@ -178,9 +201,10 @@ def test_the_sample_is_the_seeds(spark):
 # ---- groups
 
 
-def test_groups_give_the_same(spark):
-    net = model("sage")
-    given, graph = scores(spark, net), Graph(*tables(spark))
+@pytest.mark.parametrize("name", ["sage", "against"])
+def test_groups_give_the_same(spark, name):
+    net = model(name)
+    given, graph = scores(spark, net), Graph(*tables(spark), edge_features="weight")
     whole = verify(graph, net, given, sample=12)
     cut = verify(graph, net, given, sample=12, limit=whole.edges - 1)
     assert cut.passed, str(cut)
@@ -228,12 +252,14 @@ def test_a_wrong_score_fails_and_is_named(spark, change):
     assert str(found).endswith("FAIL")
 
 
-def test_a_lost_edge_fails(spark):
-    net = model("sage")
+@pytest.mark.parametrize("name", ["sage", "both"])
+def test_a_lost_edge_fails(spark, name):
+    net = model(name)
     ids, _, src, dst, _ = arrays()
     nodes, edges = tables(spark)
     lost = f"src = {ids[src[120]]} and dst = {ids[dst[120]]}"
-    assert not verify(Graph(nodes, edges.where(f"not ({lost})")), net, scores(spark, net), sample=NODES).passed
+    graph = Graph(nodes, edges.where(f"not ({lost})"), edge_features="weight")
+    assert not verify(graph, net, scores(spark, net), sample=NODES).passed
 
 
 def test_lost_and_repeated_rows_fail(spark):

@@ -48,10 +48,10 @@ class Whole:
             }
         )
 
-    def graph(self, spark: SparkSession, edge_features: Sequence[str] = ("weight", "attr")) -> Graph:
+    def graph(self, spark: SparkSession, edge_features: Sequence[str] = ("weight", "attr"), **options: bool) -> Graph:
         """As Spark's tables."""
         nodes, edges = (spark.createDataFrame(table) for table in (self.nodes(), self.edges()))
-        return Graph(nodes, edges, edge_features=edge_features)
+        return Graph(nodes, edges, edge_features=edge_features, **options)
 
     def blocks(self, count: int, **options: bool) -> list[Block]:
         return blocks_from_tables(self.nodes(), self.edges(), count, edge_features=["weight", "attr"], **options)
