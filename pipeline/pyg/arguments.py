@@ -95,6 +95,11 @@ def signature(net: torch.nn.Module, inputs: Mapping[str, str] | None) -> Signatu
         if name == index:
             continue
         column = given.get(name) or (f"{TABLES[name]}.{name}" if name in TABLES else None)
+        if column is None and name.startswith("adj"):
+            raise ModelError(
+                f"forward takes {name!r}: if it is the graph, give inputs={{{name!r}: 'edge_index'}}; "
+                "PyG's layers take edge_index in place of a sparse matrix"
+            )
         if column is None:
             raise ModelError(
                 f"forward takes {name!r}: say where it comes from, "

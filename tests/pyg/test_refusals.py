@@ -332,3 +332,27 @@ def test_a_number_of_the_example_in_the_program():
         Does(lambda self, x, e: torch.tanh(x) * (x.size(0) ** 0.5)),
         r"does not compute .*: the first operation that differs is Does, test_refusals.py:\d+, mul; a number of the",
     )
+
+
+def test_sparse_matrices_have_a_remedy():
+    def by_matrix(self, x, e):
+        ones = torch.ones(e.size(1), dtype=x.dtype)
+        return torch.sparse.mm(torch.sparse_coo_tensor(e.flip(0), ones, (x.size(0), x.size(0))), x)
+
+    refused(Does(by_matrix), "sparse_coo_tensor.* makes a sparse matrix; send messages along edge_index: index_add")
+
+
+class Adjacent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = GCNConv(16, 4)
+
+    def forward(self, x, adj_t):
+        return self.conv(x, adj_t)
+
+
+def test_an_adjacency_matrix_is_given_as_edge_index():
+    refused(Adjacent(), r"forward takes 'adj_t': if it is the graph, give inputs=\{'adj_t': 'edge_index'\}")
+    program, _, columns = import_module(Adjacent().eval(), inputs={"adj_t": "edge_index"})
+    assert program.outputs["embedding"].shape == (4,)
+    assert columns == {"nodes.x": "nodes.x"}
