@@ -27,7 +27,7 @@ from pipeline.plan.plan import Plan
 from pipeline.prepare import prepare
 from pipeline.resources import is_local, task_cores, task_memory
 from pipeline.settings import Settings
-from pipeline.stage import CLOCK, PAYLOAD, SEED, STATE, Run, fused_worker, static_kinds, superstep_worker
+from pipeline.stage import CLOCK, PAYLOAD, SEED, STATE, TOTAL, Run, fused_worker, static_kinds, superstep_worker
 from pipeline.survey import first_widths
 from pipeline.workers import ask_workers, readable_errors
 
@@ -166,15 +166,15 @@ def _observe_superstep(rows: DataFrame, number: int, seen: Observations) -> Data
     from pyspark.sql import Observation
     from pyspark.sql import functions as F
 
-    def total(kind: str, column: Column) -> Column:
-        return F.sum(F.when(F.col(KIND) == kind, column))
+    def total(kinds: tuple[str, ...], column: Column) -> Column:
+        return F.sum(F.when(F.col(KIND).isin(*kinds), column))
 
     seen[str(number)] = Observation(f"superstep {number}")
     return rows.observe(
         seen[str(number)],
-        total(PAYLOAD, F.length(DATA)).alias("shipped"),
-        total(STATE, F.length(DATA)).alias("kept"),
-        total(CLOCK, F.col(PART)).alias("ms"),
+        total((PAYLOAD, TOTAL), F.length(DATA)).alias("shipped"),
+        total((STATE,), F.length(DATA)).alias("kept"),
+        total((CLOCK,), F.col(PART)).alias("ms"),
     )
 
 

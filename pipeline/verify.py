@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError, ModelError, SettingError
 from pipeline.formula.interpret import GraphArrays, interpret
+from pipeline.formula.operations import TOTALS
 from pipeline.formula.program import Program
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layout import Layout
@@ -125,6 +126,8 @@ def verify(
 ) -> Verification:
     """Runs jobs: recomputes `sample` nodes, chosen by `seed` alone, and compares them with their scores.
 
+    A model that reads totals over all nodes is refused, before any job: no neighbourhood holds them.
+
     Parameters
     ----------
     graph
@@ -141,6 +144,7 @@ def verify(
         if number is not None and number < 1:
             raise SettingError(f"{name} is {number}; accepted: a whole number from 1")
     model = Model.load(model) if isinstance(model, str) else model
+    _check_local(model.program)
     graph = open_graph(graph) if isinstance(graph, str) else graph
     if isinstance(graph, PreparedGraph):
         # of the raw tables every direction can be read
@@ -175,6 +179,16 @@ def verify(
         limit=limit,
         seconds=time.perf_counter() - started,
     )
+
+
+def _check_local(program: Program) -> None:
+    totals = {value.inputs[0].id: value for value in program.values if value.op in TOTALS}
+    if totals:
+        named = ", ".join(dict.fromkeys(f"{value.op} of {value.width} lanes" for value in totals.values()))
+        raise ModelError(
+            f"verify recomputes neighbourhoods; this model reads totals over all nodes ({named}), so every output "
+            "depends on every node; compare its scores with PyTorch Geometric's on a graph that fits in memory"
+        )
 
 
 def raw_graph(

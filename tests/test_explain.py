@@ -55,6 +55,15 @@ def test_it_says_what_goes_against_the_edges(spark: SparkSession, tmp_path: Path
     assert "over edges[node__rev_to__node]" in said
 
 
+def test_totals_are_shown(prepared: PreparedGraph) -> None:
+    said = explain(prepared, build("graph_norm"), Settings(tier="distributed"))
+    lines = [line.strip() for line in said.splitlines()]
+    assert any(line.endswith("total_sum[]: 1 lanes from each of 3 blocks to each = 72 B") for line in lines)
+    assert sum(line.endswith("total_sum[4]: 4 lanes from each of 3 blocks to each = 288 B") for line in lines) == 2
+    assert "graph   div, add, sqrt" in lines
+    assert "keeps   4 lanes per node and 1 per block = 3.2 KB" in lines
+
+
 def test_a_model_that_does_not_fit_is_refused(prepared: PreparedGraph) -> None:
     with pytest.raises(ModelError, match=r"prepare it with reverse=True"):
         explain(prepared, build("both_ways"))

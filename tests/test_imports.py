@@ -28,6 +28,7 @@ FORBIDDEN = {
     "compiler": ("pyspark", "torch", "torch_geometric"),
     "superstep": ("pyspark", "torch", "torch_geometric"),
     "fused": ("pyspark", "torch", "torch_geometric"),
+    "total": ("pyspark", "torch", "torch_geometric", "pipeline.plan"),
     "build": ("pyspark", "torch", "torch_geometric"),
     "neighbourhood": ("torch", "pipeline.prepare", "pipeline.blocks", "pipeline.build", "pipeline.plan"),
     "verify": ("torch", "pipeline.prepare", "pipeline.blocks", "pipeline.build", "pipeline.plan", "pipeline.compiler"),

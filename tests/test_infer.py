@@ -61,7 +61,9 @@ def in_process(name: str, graph: Whole, blocks: int, output: str = "embedding") 
 
 
 @pytest.mark.parametrize(("tier", "read"), WAYS)
-@pytest.mark.parametrize("name", ["sage", "gcn_weighted", "gat", "edge_attention", "extremes"])
+@pytest.mark.parametrize(
+    "name", ["sage", "gcn_weighted", "gat", "edge_attention", "extremes", "graph_norm", "virtual_node"]
+)
 def test_the_same_bits_in_every_tier(
     spark: SparkSession, prepared: PreparedGraph, name: str, tier: str, read: str
 ) -> None:
@@ -108,11 +110,13 @@ def test_an_undirected_graph_is_its_own_reverse(spark: SparkSession, tier: str, 
 
 
 @pytest.mark.parametrize("kind", ["no edges", "one node", "loops only"])
-@pytest.mark.parametrize("tier", ["fused", "distributed"])
-def test_small_graphs_and_text_ids_from_raw_tables(spark: SparkSession, kind: str, tier: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("tier", "name"), [("fused", "gat"), ("distributed", "gat"), ("distributed", "graph_norm")])
+def test_small_graphs_and_text_ids_from_raw_tables(
+    spark: SparkSession, kind: str, tier: str, name: str, tmp_path: Path
+) -> None:
     settings = Settings(tier=tier, blocks=2, scratch=str(tmp_path))
-    got = by_id(infer(whole(kind).graph(spark), build("gat"), settings=settings))
-    assert got == in_process("gat", whole(kind), 2)
+    got = by_id(infer(whole(kind).graph(spark), build(name), settings=settings))
+    assert got == in_process(name, whole(kind), 2)
 
 
 def test_what_was_prepared_for_a_run_goes_with_the_process(
@@ -157,7 +161,9 @@ def test_ids_keep_their_type(spark: SparkSession, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", ["worker", "spark"])
-@pytest.mark.parametrize("name", ["sage", "gcn_weighted", "appnp", "both_ways", "both_ends"])
+@pytest.mark.parametrize(
+    "name", ["sage", "gcn_weighted", "appnp", "graph_norm", "virtual_node", "both_ways", "both_ends"]
+)
 def test_predicted_bytes_are_the_bytes_that_are_moved(
     spark: SparkSession, prepared: PreparedGraph, reversible: PreparedGraph, name: str, read: str
 ) -> None:
@@ -190,6 +196,6 @@ def test_a_model_that_does_not_fit_is_refused_before_any_job(spark: SparkSession
 @pytest.mark.parametrize("read", ["worker", "spark"])
 def test_across_processes(cluster: SparkSession, prepared: PreparedGraph, read: str) -> None:
     again = open_graph(prepared.path)
-    for name in ("sage", "gat"):
+    for name in ("sage", "gat", "graph_norm"):
         got = by_id(infer(again, build(name), settings=Settings(tier="distributed", read=read), spark=cluster))
         assert got == in_process(name, whole("mixed"), BLOCKS)

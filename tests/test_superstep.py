@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.formula import interpret
+from pipeline.formula import Value, interpret
+from pipeline.formula.spaces import GRAPH
 from pipeline.fused import run_fused
 from pipeline.plan.plan import Plan
-from tests.formulas import FORMULAS, build
+from pipeline.total import Total, merged
+from tests.formulas import FORMULAS, WIDTH, build
 from tests.whole import GRAPHS, Whole, whole
 
 
@@ -77,6 +79,37 @@ def test_the_same_bits_for_shuffled_tables(name: str) -> None:
     rows = [order[node] for node in graph.ids]
     for name in first:
         assert first[name].tobytes() == again[name][rows].tobytes()
+
+
+@pytest.mark.parametrize("name", ["graph_norm", "virtual_node", "totals"])
+def test_a_graph_without_nodes(name: str) -> None:
+    none = np.zeros(0, np.int64)
+    empty = Whole(
+        [], none, none, np.zeros((0, WIDTH), np.float32), np.zeros(0, np.float32), np.zeros((0, 3), np.float32)
+    )
+    for output, array in run(Plan.of(build(name)), empty, 3).items():
+        assert array.shape[0] == 0, output
+
+
+def test_a_sum_over_many_nodes_keeps_its_digits() -> None:
+    # 2 ** 24 ones, as float32, are the end of counting by one; here the sum is 3 times as large after three blocks
+    total = Value("total_sum", (), {}, GRAPH, ())
+    parts = []
+    for _ in range(3):
+        part = Total(total)
+        for _ in range(4):
+            part.add(np.ones(1 << 22, np.float32))
+        part.add(np.ones(1, np.float32))
+        parts.append(part.part)
+    assert merged(total, parts)[0] == np.float32(3 * (2**24 + 1))
+    assert sum(part[0] for part in parts) == 3 * (2**24 + 1)
+
+
+def test_the_parts_of_a_total_are_merged_block_by_block() -> None:
+    total = Value("total_sum", (), {}, GRAPH, ())
+    parts = [np.array([number]) for number in (1e17, 1.0, -1e17)]
+    assert merged(total, parts)[0] == 0.0
+    assert merged(total, [parts[0], parts[2], parts[1]])[0] == 1.0
 
 
 @pytest.mark.parametrize("name", ["gin", "graph_norm"])

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import DataError, ModelError, SettingError
-from pipeline.formula import GraphArrays, flip, interpret, leaky_relu, linear, relu
+from pipeline.formula import GraphArrays, flip, interpret, leaky_relu, linear, relu, spread, total_mean
 from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.neighbourhood import Hops
@@ -77,6 +77,15 @@ def model(name, columns=None):
         weights = {key: array for key, array in weights.items() if key.startswith("a")}
     inputs = {"nodes.x": WIDTH} | ({} if name == "sage" else {"edges.weight": ()})
     return Model.from_formula(MODELS[name][0], weights, inputs, columns)
+
+
+def test_a_model_that_reads_every_node_is_refused_before_any_job():
+    centred = Model.from_formula(lambda x: x - spread(total_mean(x)), {}, {"nodes.x": WIDTH})
+    message = (
+        r"verify recomputes neighbourhoods; this model reads totals over all nodes \(total_sum of 3 lanes, total_sum of"
+    )
+    with pytest.raises(ModelError, match=message):
+        verify("no such graph", centred, "no such scores")
 
 
 def arrays(undirected=False):

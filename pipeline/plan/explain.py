@@ -6,12 +6,25 @@ Comes in: a model and a prepared graph's manifest. Goes out: text. Starts no wor
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.formula.operations import TOTALS
 from pipeline.formula.values import Value
 from pipeline.model import Model
-from pipeline.plan.memory import FLOAT, Choice, Counts, block_bytes, kept_bytes, kept_lanes, shipped_rows, size
+from pipeline.plan.memory import (
+    FLOAT,
+    Choice,
+    Counts,
+    block_bytes,
+    kept_bytes,
+    kept_lanes,
+    kept_totals,
+    shipped_rows,
+    size,
+    total_bytes,
+    total_lanes,
+)
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep, edges_of
 
@@ -39,12 +52,11 @@ def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: 
 
 
 def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int, int]) -> list[str]:
-    lines = [f"superstep {step.number}"]
+    lines = [f"superstep {step.number}", *_operations("graph", step.whole)]
     for phase in step.phases:
-        computed = [value for value in phase.nodes if value.op not in ("input", "fill")]
-        if computed:
-            text = ", ".join(map(_operation, computed))
-            lines += textwrap.wrap(text, 100, initial_indent="  nodes   ", subsequent_indent=" " * 10)
+        lines += _operations(
+            "nodes", [value for value in phase.nodes if value.op not in ("input", "fill", "spread", *TOTALS)]
+        )
         lines += [f"  edges   {_say(entry, numbers)} over {edges_of(entry)}" for entry in phase.reductions]
     for shipment in step.ships:
         values = ", ".join(f"%{numbers[value.id]}{list(value.shape)}" for value in shipment.values)
@@ -52,12 +64,25 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         moved = size(rows * shipment.width * FLOAT)
         against = ", against the edges" if shipment.edge_type.is_reversed else ""
         lines.append(f"  ships   {values}: {shipment.width} lanes × {rows:,} rows = {moved}{against}")
+    if step.totals:
+        values = ", ".join(_say(value, numbers) for value in step.totals)
+        to_all = f"{total_lanes(step)} lanes from each of {counts.blocks:,} blocks to each"
+        moved = size(total_bytes(counts, step))
+        lines += textwrap.wrap(
+            f"{values}: {to_all} = {moved}", 100, initial_indent="  totals  ", subsequent_indent=" " * 10
+        )
     if step.keeps:
-        lines.append(f"  keeps   {kept_lanes(step)} lanes per node = {size(kept_bytes(counts, step))}")
+        once = f" and {kept_totals(step)} per block" if kept_totals(step) else ""
+        lines.append(f"  keeps   {kept_lanes(step)} lanes per node{once} = {size(kept_bytes(counts, step))}")
     if step.gives:
         outputs = plan.program.outputs.items()
         lines.append("  gives   " + ", ".join(f"{name} = %{numbers[value.id]}" for name, value in outputs))
     return lines
+
+
+def _operations(kind: str, values: Sequence[Value]) -> list[str]:
+    text = ", ".join(map(_operation, values))
+    return textwrap.wrap(text, 100, initial_indent=f"  {kind}   ", subsequent_indent=" " * 10)
 
 
 def _operation(value: Value) -> str:

@@ -16,6 +16,7 @@ from pipeline.plan.schedule import Shipment, Superstep
 from pipeline.schema import EdgeType
 
 FLOAT = 4  # bytes
+PART = 8  # of a lane of a block's part of a total, which is float64
 # What a Python worker holds before it has seen any data: interpreter, NumPy, pyarrow, Numba, loaded kernels.
 WORKER_BYTES = 250 << 20
 # Arrow batches on their way in and out, chunks of node values, the allocator's slack.
@@ -64,18 +65,34 @@ def shipped_rows(counts: Counts, shipment: Shipment) -> int:
 
 
 def shipped_bytes(counts: Counts, step: Superstep) -> int:
-    """Bytes of all payloads that a superstep ships."""
-    return sum(shipped_rows(counts, shipment) * shipment.width * FLOAT for shipment in step.ships)
+    """Bytes of all payloads that a superstep ships, and of the totals' parts."""
+    payloads = sum(shipped_rows(counts, shipment) * shipment.width * FLOAT for shipment in step.ships)
+    return payloads + total_bytes(counts, step)
+
+
+def total_lanes(step: Superstep) -> int:
+    """Lanes of the totals whose parts a block sends to every block."""
+    return sum(value.width for value in step.totals)
+
+
+def total_bytes(counts: Counts, step: Superstep) -> int:
+    """Bytes of these parts: a row from each block to each."""
+    return counts.blocks**2 * total_lanes(step) * PART
 
 
 def kept_lanes(step: Superstep) -> int:
     """Lanes per node of the state that blocks carry over to the next superstep."""
-    return sum(value.width for value in step.keeps)
+    return sum(value.width for value in step.keeps if value.is_node)
+
+
+def kept_totals(step: Superstep) -> int:
+    """Lanes of the same, of which a block has a single row: totals, and what was computed from them."""
+    return sum(value.width for value in step.keeps if value.is_graph)
 
 
 def kept_bytes(counts: Counts, step: Superstep) -> int:
     """Bytes of that state."""
-    return sum(counts.nodes) * kept_lanes(step) * FLOAT
+    return (sum(counts.nodes) * kept_lanes(step) + counts.blocks * kept_totals(step)) * FLOAT
 
 
 def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
@@ -84,7 +101,9 @@ def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
     for step in plan.steps:
         received = sum(s.width * counts.rows_in(s.edge_type)[block] for s in step.receives)
         sent = sum(s.width * counts.rows_in(s.edge_type)[block] for s in step.ships)
-        most = max(most, (received + sent + nodes * _live_lanes(plan, step)) * FLOAT)
+        totals = sum(value.width for value in step.merges) + total_lanes(step)
+        lanes = received + sent + nodes * _live_lanes(plan, step)
+        most = max(most, lanes * FLOAT + counts.blocks * totals * PART)
     return counts.static_bytes[block] + most
 
 
@@ -100,7 +119,7 @@ def _live_lanes(plan: Plan, step: Superstep) -> int:
     local = [value for reduction in step.reductions for value in local_values(reduction)]
     alive = {value.id: value for value in [*came, *step.reductions, *step.outlive, *local]}
     features = {value.id for value in step.computed if value.op == "input"}
-    return sum(value.width for value in alive.values() if value.id not in features)
+    return sum(value.width for value in alive.values() if value.is_node and value.id not in features)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from pipeline.plan.memory import WORKER_BYTES, Counts, block_bytes, choose_tier, fused_bytes, shipped_bytes, size
+from pipeline.plan.memory import (
+    WORKER_BYTES,
+    Counts,
+    block_bytes,
+    choose_tier,
+    fused_bytes,
+    kept_bytes,
+    shipped_bytes,
+    size,
+    total_bytes,
+    total_lanes,
+)
 from pipeline.plan.plan import Plan
 from pipeline.schema import EDGE
 from tests.formulas import build
@@ -18,6 +29,13 @@ def test_the_tier_follows_from_the_memory() -> None:
     small = choose_tier(plan, COUNTS, WORKER_BYTES)
     assert small.tier == "distributed"
     assert "which has 262 MB" in small.reason
+
+
+def test_totals_are_one_row_per_block_and_not_per_node() -> None:
+    steps = Plan.of(build("graph_norm")).steps
+    assert [total_lanes(step) for step in steps] == [1, 4, 4, 0, 0]
+    assert [total_bytes(COUNTS, step) for step in steps] == [2 * 2 * 8, 2 * 2 * 4 * 8, 2 * 2 * 4 * 8, 0, 0]
+    assert kept_bytes(COUNTS, steps[1]) == 150 * 4 * 4 + 2 * 1 * 4
 
 
 def test_the_user_decides() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,8 +11,13 @@ from torch import nn
 from torch_geometric.nn import models, norm
 
 from pipeline.errors import ModelError
+from pipeline.model import Model
+from pipeline.plan.plan import Plan
 from pipeline.pyg import import_module
+from tests.formulas import WIDTH
 from tests.pyg.graphs import assert_same
+from tests.test_superstep import run
+from tests.whole import whole
 
 ONE_NODE = ("one node with a self-loop",)  # PyG refuses to normalise a single row by its own statistics
 
@@ -198,3 +204,17 @@ def test_a_sum_over_the_nodes_goes_on_from_what_was_there():
         return x - start
 
     assert_same(Does(forward, start=nn.Parameter(torch.arange(16.0)[None])))
+
+
+@pytest.mark.parametrize("kind", ["graph_norm", "pair_norm", "instance_norm", "layer_norm"])
+def test_blocks_give_what_pyg_gives(kind):
+    graph = whole("mixed")
+    net = trained(models.GCN(WIDTH, 8, 3, 4, norm=kind)).eval()
+    with torch.no_grad():
+        edge_index = torch.from_numpy(np.stack([graph.src, graph.dst]))
+        expected = net.double()(torch.from_numpy(graph.x).double(), edge_index).numpy()
+    plan = Plan.of(Model.from_pyg(net.float(), features=WIDTH))
+    for blocks in (1, 3, 8, 17):
+        found = run(plan, graph, blocks)["embedding"]
+        # float32 against float64, and the norms divide by what may be small
+        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())

@@ -1,0 +1,65 @@
+"""The tasks of the distributed tier, fed with rows in any order, without Spark: the same bits as in one process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.columns import ID
+from pipeline.formula import spread, total_sum
+from pipeline.fused import run_fused
+from pipeline.model import Model
+from pipeline.output import SUPERSTEP, OutputTable
+from pipeline.plan.plan import Plan
+from pipeline.rows import send_rows, static_rows, to_batches
+from pipeline.stage import Run, superstep_worker
+from tests.formulas import WIDTH, build
+from tests.whole import Whole, whole
+
+
+def by_rows(plan: Plan, graph: Whole, blocks: int, seed: int) -> dict[int, bytes]:
+    """id → the output's bits, every superstep a task that gets its rows in random order."""
+    rng = np.random.default_rng(seed)
+    run = Run(plan, blocks, OutputTable.of(plan.program.outputs, "int64", False), path=None)
+    parts = graph.blocks(blocks)
+    made: list[pa.RecordBatch] = []
+    for step in plan.steps:
+        static = [batch for block in parts for batch in to_batches([*static_rows(block), *send_rows(block)])]
+        rows = [batch.slice(row, 1) for batch in [*static, *made] for row in range(batch.num_rows)]
+        made = list(superstep_worker(run, step.number)(rows[place] for place in rng.permutation(len(rows))))
+    table = pa.concat_tables(pa.Table.from_batches([batch]) for batch in made if batch[SUPERSTEP].null_count)
+    return {
+        node: np.asarray(row, np.float32).tobytes()
+        for node, row in zip(table[ID].to_pylist(), table["embedding"].to_pylist(), strict=True)
+    }
+
+
+def in_process(plan: Plan, graph: Whole, blocks: int) -> dict[int, bytes]:
+    parts = graph.blocks(blocks)
+    return {
+        node: row.tobytes()
+        for block, outputs in zip(parts, run_fused(plan, parts), strict=True)
+        for node, row in zip(block.ids["node"].to_pylist(), outputs["embedding"], strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", ["sage", "gat", "graph_norm", "virtual_node"])
+def test_the_order_of_rows_does_not_show(name: str) -> None:
+    plan, graph = Plan.of(build(name)), whole("mixed")
+    want = in_process(plan, graph, 5)
+    for seed in (1, 2):
+        assert by_rows(plan, graph, 5, seed) == want
+
+
+def test_parts_of_a_total_are_added_in_the_order_of_the_blocks() -> None:
+    graph = whole("mixed")
+    x = graph.x.copy()
+    x[3], x[70] = 1e20, -1e20  # what is added between the two loses its digits
+    graph = replace(graph, x=x)
+    plan = Plan.of(Model.from_formula(lambda x: spread(total_sum(x)), {}, {"nodes.x": WIDTH}))
+    want = in_process(plan, graph, 17)
+    for seed in (1, 2, 3):
+        assert by_rows(plan, graph, 17, seed) == want
