@@ -29,7 +29,7 @@ from pipeline.layout import Columned, Layout, TextHash, arrow_types, check_id_ty
 from pipeline.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack
 from pipeline.ranges import Range, merge_ranges, ranges_of
 from pipeline.records import edges_of, nodes_of, split_values
-from pipeline.rows import KINDS, Row, array_rows, block_from_rows, digest, join, send_rows, static_rows
+from pipeline.rows import KINDS, Row, array_rows, block_from_rows, digest, edge_type_of, join, send_rows, static_rows
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 
 # kinds of rows between the steps; arrays of a block have the kinds of rows.py
@@ -204,6 +204,7 @@ def _static(block: Block, dropped: int) -> Iterator[Row]:
         payload_rows_in_reversed=sum(
             tile.senders for source, tile in block.tiles.get(EDGE.reversed, {}).items() if source != LOOPS
         ),
+        static_bytes_reversed=sum(len(row.data) for row in rows if _is_reversed(row)),
         dropped=dropped,
     )
 
@@ -223,8 +224,17 @@ def _sent(block: Block) -> Iterator[Row]:
     yield from rows
     sends = block.sends.get(EDGE, {})
     yield _facts(
-        block.index, rows, "sends", payload_rows_out=sum(len(to) for other, to in sends.items() if other != LOOPS)
+        block.index,
+        rows,
+        "sends",
+        payload_rows_out=sum(len(to) for other, to in sends.items() if other != LOOPS),
+        sends_bytes_reversed=sum(len(row.data) for row in rows if _is_reversed(row)),
     )
+
+
+def _is_reversed(row: Row) -> bool:
+    name = edge_type_of(row.kind, row.name)
+    return bool(name) and EdgeType.parse(name).is_reversed
 
 
 def _facts(index: int, rows: Sequence[Row], file: str, **facts: Any) -> Row:

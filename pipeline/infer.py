@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline import storage
-from pipeline.columns import DATA, ID, KIND, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
+from pipeline.columns import DATA, ID, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
 from pipeline.errors import ModelError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
@@ -24,10 +24,23 @@ from pipeline.output import MILLISECONDS, SUPERSTEP, OutputTable
 from pipeline.placement import place
 from pipeline.plan.memory import Choice, Counts, choose_tier
 from pipeline.plan.plan import Plan
+from pipeline.plan.schedule import Superstep
 from pipeline.prepare import prepare
 from pipeline.resources import is_local, task_cores, task_memory
+from pipeline.rows import SENDS, TILES
 from pipeline.settings import Settings
-from pipeline.stage import CLOCK, PAYLOAD, SEED, STATE, TOTAL, Run, fused_worker, static_kinds, superstep_worker
+from pipeline.stage import (
+    CLOCK,
+    PAYLOAD,
+    SEED,
+    STATE,
+    TOTAL,
+    Run,
+    fused_worker,
+    static_edges,
+    static_kinds,
+    superstep_worker,
+)
 from pipeline.survey import first_widths
 from pipeline.workers import ask_workers, readable_errors
 
@@ -117,10 +130,8 @@ def run_frames(
 
 def _fused(spark: SparkSession, graph: PreparedGraph, run: Run) -> DataFrame:
     """One task runs all supersteps of all blocks."""
-    if run.path is not None:
-        rows = _seeds(spark, graph.blocks)
-    else:
-        rows = _static(spark, graph, static_kinds(run.plan.steps)).repartition(1)
+    static = run.path is None
+    rows = _static(spark, graph, run.plan.steps).repartition(1) if static else _seeds(spark, graph.blocks)
     return rows.mapInArrow(fused_worker(run), run.table.ddl)
 
 
@@ -131,7 +142,7 @@ def _distributed(spark: SparkSession, graph: PreparedGraph, run: Run, seen: Obse
     for step in run.plan.steps:
         rows = made
         if run.path is None:
-            static = _static(spark, graph, static_kinds([step]))
+            static = _static(spark, graph, [step])
             rows = static if rows is None else static.union(rows)
         elif rows is None:
             rows = _seeds(spark, graph.blocks)
@@ -155,10 +166,14 @@ def _seeds(spark: SparkSession, blocks: int) -> DataFrame:
     return spark.range(0, blocks, 1, 1).select(*columns)
 
 
-def _static(spark: SparkSession, graph: PreparedGraph, kinds: Sequence[str]) -> DataFrame:
-    """The stored rows of some kinds, read by Spark."""
+def _static(spark: SparkSession, graph: PreparedGraph, steps: Sequence[Superstep]) -> DataFrame:
+    """The stored rows that some supersteps need, read by Spark."""
+    from pyspark.sql import functions as F
+
     rows = spark.read.parquet(f"{graph.path.rstrip('/')}/blocks")
-    return rows.where(rows[KIND].isin(list(kinds))).select(*ROW_COLUMNS)
+    of_edges = rows[KIND].isin([*TILES, SENDS])
+    here = F.substring_index(rows[NAME], "/", 1).isin(list(static_edges(steps)))
+    return rows.where(rows[KIND].isin(list(static_kinds(steps))) & (~of_edges | here)).select(*ROW_COLUMNS)
 
 
 def _observe_superstep(rows: DataFrame, number: int, seen: Observations) -> DataFrame:

@@ -62,7 +62,9 @@ COUNTS = (
     "payload_rows_own",  # of payload_rows_in, rows of the block itself
     "payload_rows_out",
     "static_bytes",
+    "static_bytes_reversed",  # of these, of tiles against the edges' direction
     "sends_bytes",
+    "sends_bytes_reversed",
 )
 
 # what prepare sets in the session while it runs

@@ -107,11 +107,11 @@ def _adjacent(pieces: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8] | No
 
 
 def to_batches(rows: Iterable[Row], limit: int = GROUP_BYTES) -> Iterator[pa.RecordBatch]:
-    """Rows as Arrow batches of about `limit` bytes; a batch holds ids and features, or tiles, or send lists."""
+    """Rows as Arrow batches of about `limit` bytes; a batch holds ids, features, or tiles or send lists of one type."""
     pending: list[Row] = []
     size = 0
     for row in rows:
-        if pending and (size + len(row.data) > limit or _part_of(row.kind) != _part_of(pending[-1].kind)):
+        if pending and (size + len(row.data) > limit or _part_of(row) != _part_of(pending[-1])):
             yield _to_batch(pending)
             pending, size = [], 0
         pending.append(row)
@@ -120,8 +120,13 @@ def to_batches(rows: Iterable[Row], limit: int = GROUP_BYTES) -> Iterator[pa.Rec
         yield _to_batch(pending)
 
 
-def _part_of(kind: str) -> str:
-    return TILES[0] if kind in TILES else kind
+def _part_of(row: Row) -> tuple[str, str]:
+    return (TILES[0] if row.kind in TILES else row.kind), edge_type_of(row.kind, row.name)
+
+
+def edge_type_of(kind: str, name: str) -> str:
+    """The type of edges that a row of a tile or a send list belongs to; "" for other rows."""
+    return name.partition("/")[0] if kind in (*TILES, SENDS) else ""
 
 
 def _to_batch(rows: list[Row]) -> pa.RecordBatch:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from pipeline.formula.values import Value
 from pipeline.fused import run_fused
 from pipeline.output import OutputTable
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.plan.schedule import Shipment, Superstep, edges_of
 from pipeline.progress import mark
 from pipeline.rows import (
     FEATURES,
@@ -81,6 +81,13 @@ def static_kinds(steps: Iterable[Superstep]) -> tuple[str, ...]:
     return tuple(kinds)
 
 
+def static_edges(steps: Iterable[Superstep]) -> tuple[str, ...]:
+    """The types of edges, by name, whose tiles or send lists some supersteps need."""
+    found = {edges_of(reduction).type for step in steps for reduction in step.reductions}
+    found |= {shipment.edge_type for step in steps for shipment in step.ships}
+    return tuple(sorted(map(str, found)))
+
+
 def superstep_worker(run: Run, number: int) -> Worker:
     """The task of one superstep: for each block among its rows, the rows of the next superstep or of the result."""
 
@@ -90,7 +97,7 @@ def superstep_worker(run: Run, number: int) -> Worker:
         for index in list(arrived):  # each is let go when its turn comes
             started = time.perf_counter()
             rows = arrived.pop(index)
-            block = _block(run, index, rows, static_kinds([step]))
+            block = _block(run, index, rows, [step])
             with threadpool_limits(1):
                 made = compute(run.plan, step, block, _state(run.plan, rows), _receiver(rows), _parts(step, rows))
             seconds = time.perf_counter() - started
@@ -113,9 +120,9 @@ def fused_worker(run: Run) -> Worker:
         arrived = by_target(batches)
         if not arrived:
             return  # one of the empty partitions
-        kinds = static_kinds(run.plan.steps)
+        steps = run.plan.steps
         with ThreadPoolExecutor(run.threads) as pool:
-            blocks = list(pool.map(lambda index: _block(run, index, arrived.pop(index), kinds), sorted(arrived)))
+            blocks = list(pool.map(lambda index: _block(run, index, arrived.pop(index), steps), sorted(arrived)))
         clock = {step.number: 0.0 for step in run.plan.steps}
         last = [time.perf_counter()]
 
@@ -134,9 +141,9 @@ def fused_worker(run: Run) -> Worker:
     return work
 
 
-def _block(run: Run, index: int, rows: list[Row], kinds: tuple[str, ...]) -> Block:
+def _block(run: Run, index: int, rows: list[Row], steps: Sequence[Superstep]) -> Block:
     if run.path is not None:
-        return read_block(run.path, index, kinds)
+        return read_block(run.path, index, static_kinds(steps), static_edges(steps))
     return block_from_rows(index, rows)
 
 

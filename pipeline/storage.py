@@ -23,9 +23,9 @@ import pyarrow.fs as fs
 import pyarrow.parquet as pq
 
 from pipeline.blocks import Block
-from pipeline.columns import KIND, ROW_COLUMNS
+from pipeline.columns import KIND, NAME, ROW_COLUMNS
 from pipeline.errors import StorageError
-from pipeline.rows import KINDS, SCHEMA, Row, block_from_rows, from_batches, to_batches
+from pipeline.rows import KINDS, SCHEMA, Row, block_from_rows, edge_type_of, from_batches, to_batches
 
 
 def locate(path: str) -> tuple[fs.FileSystem, str]:
@@ -61,7 +61,7 @@ def write_rows(path: str, index: int, file: str, rows: Iterable[Row]) -> int:
                 SCHEMA.remove(0),  # the block is the directory's name
                 compression="none",  # floats do not compress, and tiles are read as often as the network is run
                 use_dictionary=False,
-                write_statistics=[KIND],  # read_rows picks row groups by kind; of 1 MB cells there is nothing to know
+                write_statistics=[KIND, NAME],  # read_rows picks row groups by them; 1 MB cells have nothing to tell
                 store_schema=False,
             ) as writer,
         ):
@@ -76,8 +76,11 @@ def write_rows(path: str, index: int, file: str, rows: Iterable[Row]) -> int:
     return int(filesystem.get_file_info(f"{directory}/{file}.parquet").size)
 
 
-def read_rows(path: str, index: int, kinds: Collection[str] = KINDS) -> Iterator[Row]:
-    """The rows of a block, of some kinds; row groups without these kinds are not read."""
+def read_rows(
+    path: str, index: int, kinds: Collection[str] = KINDS, edge_types: Collection[str] | None = None
+) -> Iterator[Row]:
+    """The rows of a block, of some kinds, and of tiles and send lists those of some types of edges (None: of all); row
+    groups without these are not read."""
     filesystem, root = locate(path)
     directory = f"{root}/blocks/target={index}"
     try:
@@ -90,8 +93,11 @@ def read_rows(path: str, index: int, kinds: Collection[str] = KINDS) -> Iterator
         try:
             with filesystem.open_input_file(info.path) as stream:
                 file = pq.ParquetFile(stream)
+                metadata = file.metadata
                 groups = [
-                    group for group in range(file.num_row_groups) if _holds(file.metadata.row_group(group), kinds)
+                    group
+                    for group in range(file.num_row_groups)
+                    if _holds(metadata.row_group(group), kinds, edge_types)
                 ]
                 table = file.read_row_groups(groups, columns=list(ROW_COLUMNS[1:]), use_threads=False)
         except (OSError, pa.ArrowException) as error:
@@ -100,22 +106,40 @@ def read_rows(path: str, index: int, kinds: Collection[str] = KINDS) -> Iterator
             target = pa.array(np.full(len(batch), index, np.int32))
             columns = [target, *(batch.column(name) for name in ROW_COLUMNS[1:])]
             complete = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-            yield from (row for row in from_batches([complete]) if row.kind in kinds)
+            for row in from_batches([complete]):
+                if row.kind in kinds and _is_wanted(edge_type_of(row.kind, row.name), edge_types):
+                    yield row
 
 
-def _holds(group: Any, kinds: Collection[str]) -> bool:
+def _holds(group: Any, kinds: Collection[str], edge_types: Collection[str] | None) -> bool:
+    """Whether a row group may have wanted rows: of one kind, or of tiles, and these of one type of edges."""
+    of_kind, of_name = _span(group, KIND), _span(group, NAME)
+    if of_kind is None or of_name is None:
+        return True
+    least, most = of_kind
+    wanted = _is_wanted(edge_type_of(least, of_name[0]), edge_types)
+    return wanted and any(least <= kind <= most for kind in kinds)
+
+
+def _span(group: Any, name: str) -> tuple[str, str] | None:
+    """The least and the greatest text in a column of a row group."""
     for column in range(group.num_columns):
-        if group.column(column).path_in_schema == KIND:
+        if group.column(column).path_in_schema == name:
             statistics = group.column(column).statistics
-            if statistics is None or not statistics.has_min_max:
-                return True
-            return any(statistics.min <= kind <= statistics.max for kind in kinds)
-    return True
+            if statistics is not None and statistics.has_min_max:
+                return statistics.min, statistics.max
+    return None
 
 
-def read_block(path: str, index: int, kinds: Collection[str] = KINDS) -> Block:
+def _is_wanted(edge_type: str, edge_types: Collection[str] | None) -> bool:
+    return edge_types is None or not edge_type or edge_type in edge_types
+
+
+def read_block(
+    path: str, index: int, kinds: Collection[str] = KINDS, edge_types: Collection[str] | None = None
+) -> Block:
     """A block of a prepared graph, or of it what the kinds say: IDS (with ID_OFFSETS), FEATURES, TILES, SENDS."""
-    return block_from_rows(index, read_rows(path, index, kinds))
+    return block_from_rows(index, read_rows(path, index, kinds, edge_types))
 
 
 # ---- a directory that appears whole or not at all

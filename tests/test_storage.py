@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ from pipeline.rows import (
     static_rows,
     to_batches,
 )
-from pipeline.schema import EDGE, NODE
+from pipeline.schema import EDGE, NODE, EdgeType
 from pipeline.storage import discard, publish, read_block, read_manifest, read_rows, stage, write_rows
 from tests.graphs import GRAPHS
 
@@ -169,6 +170,31 @@ def test_a_block_is_its_files(name: str, tmp_path: Path) -> None:
         again = read_block(str(tmp_path), block.index)
         assert again.ids[NODE].type == block.ids[NODE].type
         assert digest(all_rows(again)) == digest(all_rows(block))
+
+
+@pytest.mark.parametrize("edge_type", [EDGE, EDGE.reversed])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_only_some_types_of_edges_are_read(
+    name: str, edge_type: EdgeType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, taken = GRAPHS[name](), set()
+
+    def spy(batches: list[pa.RecordBatch]) -> Iterator[Row]:
+        for row in from_batches(batches):
+            taken.add(rows_module.edge_type_of(row.kind, row.name))
+            yield row
+
+    monkeypatch.setattr(storage, "from_batches", spy)
+    for block in blocks_from_tables(graph.nodes, graph.edges, 3, edge_features=["attr", "weight"], reverse=True):
+        write(tmp_path, block)
+        some = read_block(str(tmp_path), block.index, edge_types=[str(edge_type)])
+        wanted = replace(
+            block,
+            tiles={edge_type: block.tiles.get(edge_type, {})},
+            sends={edge_type: block.sends.get(edge_type, {})},
+        )
+        assert digest(all_rows(some)) == digest(all_rows(wanted))
+    assert taken <= {"", str(edge_type)}  # the others are not even taken from the file
 
 
 @pytest.mark.parametrize("kinds", [(IDS, ID_OFFSETS), (FEATURES,), TILES, (SENDS,)])

@@ -36,6 +36,8 @@ class Counts:
     static_bytes: Sequence[int]
     reversed_in: Sequence[int] = ()
     """As payload_in, of the tiles against the edges' direction; empty where there are none."""
+    reversed_bytes: Sequence[int] = ()
+    """Of static_bytes, those of what is stored against the edges' direction."""
 
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> Counts:
@@ -48,7 +50,14 @@ class Counts:
             block["payload_rows_loops"],
             static,
             block.get("payload_rows_in_reversed", ()),
+            [a + b for a, b in zip(*(block.get(f"{f}_bytes_reversed", ()) for f in ("static", "sends")), strict=True)],
         )
+
+    def static_of(self, plan: Plan) -> Sequence[int]:
+        """Bytes on disk of what a plan reads of each block, which may be one direction of the edges only."""
+        if not self.reversed_bytes or any(edge_type.is_reversed for edge_type in plan.program.edge_types):
+            return self.static_bytes
+        return [whole - turned for whole, turned in zip(self.static_bytes, self.reversed_bytes, strict=True)]
 
     def rows_in(self, edge_type: EdgeType) -> Sequence[int]:
         """Rows that each block gets for its tiles of a type in one exchange."""
@@ -104,13 +113,13 @@ def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
         totals = sum(value.width for value in step.merges) + total_lanes(step)
         lanes = received + sent + nodes * _live_lanes(plan, step)
         most = max(most, lanes * FLOAT + counts.blocks * totals * PART)
-    return counts.static_bytes[block] + most
+    return counts.static_of(plan)[block] + most
 
 
 def fused_bytes(plan: Plan, counts: Counts) -> int:
     """What the fused tier needs: every block's static parts, and every node value that is alive at once."""
     lanes = max(_live_lanes(plan, step) for step in plan.steps)
-    return sum(counts.static_bytes) + sum(counts.nodes) * lanes * FLOAT
+    return sum(counts.static_of(plan)) + sum(counts.nodes) * lanes * FLOAT
 
 
 def _live_lanes(plan: Plan, step: Superstep) -> int:

@@ -50,12 +50,17 @@ def test_the_heaviest_block_needs_most() -> None:
 
 
 def test_edges_against_their_direction_have_rows_of_their_own() -> None:
-    both = Counts([100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500], [7, 600])
+    both = Counts([100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500], [7, 600], [4_000, 200])
     (first, *_), one_way = Plan.of(build("both_ways")).steps, Plan.of(build("both_ways"), undirected=True).steps[0]
     width = first.ships[0].width
     assert {shipment.edge_type for shipment in first.ships} == {EDGE, EDGE.reversed}
     assert shipped_bytes(both, first) == 4 * width * (305 + 1 + 607 + 1)
     assert shipped_bytes(both, one_way) == 4 * width * (305 + 1)
+    plan = Plan.of(build("both_ways"))
+    assert fused_bytes(plan, both) == fused_bytes(plan, COUNTS)
+    plan = Plan.of(build("sage"))  # which reads nothing of what is reversed
+    assert fused_bytes(plan, both) == fused_bytes(plan, COUNTS) - 4_200
+    assert block_bytes(plan, both, 1) == block_bytes(plan, COUNTS, 1) - 200
 
 
 def test_sizes_for_people() -> None:
