@@ -210,9 +210,10 @@ def verify_command(
     with messages(quiet, verbose):
         from pipeline.graph import open_graph
         from pipeline.model import Model
-        from pipeline.verify import verify
+        from pipeline.verify import check_local, verify
 
         prepared, loaded = open_graph(graph), Model.load(model)
+        check_local(loaded.program)  # the library does too, but only when Spark has been started
         with _session(verbose) as spark:
             found = verify(prepared, loaded, output, nodes, edges, sample, seed, limit, spark)
         typer.echo(str(found))

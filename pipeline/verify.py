@@ -144,7 +144,7 @@ def verify(
         if number is not None and number < 1:
             raise SettingError(f"{name} is {number}; accepted: a whole number from 1")
     model = Model.load(model) if isinstance(model, str) else model
-    _check_local(model.program)
+    check_local(model.program)
     graph = open_graph(graph) if isinstance(graph, str) else graph
     if isinstance(graph, PreparedGraph):
         # of the raw tables every direction can be read
@@ -181,7 +181,8 @@ def verify(
     )
 
 
-def _check_local(program: Program) -> None:
+def check_local(program: Program) -> None:
+    """ModelError if an output depends on more than a neighbourhood."""
     totals = {value.inputs[0].id: value for value in program.values if value.op in TOTALS}
     if totals:
         named = ", ".join(dict.fromkeys(f"{value.op} of {value.width} lanes" for value in totals.values()))
