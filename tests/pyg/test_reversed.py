@@ -107,7 +107,28 @@ def _three_times(e):
     return e.flip(0).flip(-2)[[1, 0]]
 
 
-WAYS = [_flip, _index, _negative_index, _select, _stack, _unpacked, _vstack, _pieces, _chunks, _three_times]
+def _transposed(e):
+    return e.t().flip(1).t().contiguous()
+
+
+def _columns(e):
+    pairs = e.t()
+    return torch.stack([pairs[:, 1], pairs[:, 0]], dim=1).transpose(0, 1)
+
+
+def _kept_columns(e):
+    first, second = e.t().chunk(2, dim=1)
+    return torch.cat([second, first], dim=-1).T
+
+
+def _column_order(e):
+    return e.t()[:, [1, 0]].t()
+
+
+WAYS = [
+    _flip, _index, _negative_index, _select, _stack, _unpacked, _vstack, _pieces, _chunks, _three_times, _transposed,
+    _columns, _kept_columns, _column_order,
+]  # fmt: skip
 
 
 class Turned(nn.Module):
