@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -167,13 +168,13 @@ def _index(call: Call) -> Symbol:
 
 
 def _edges_taken(symbol: EdgeIndex, dim: int, index: Any) -> Symbol:
-    if dim % 2 == 0 and isinstance(index, Learned):
+    if dim % 2 == symbol.axis and isinstance(index, Learned):
         order = [position % 2 for position in index.tensor.flatten().tolist()]
         if order in ([0, 1], [1, 0]) and index.tensor.dtype is not torch.bool:
             return symbol if order == [0, 1] else symbol.turned()
         raise Refusal("takes the same end of each edge twice")
     if isinstance(index, PartMask):
-        return EdgeIndex(_part(symbol.edges, index), symbol.reversed)
+        return replace(symbol, edges=_part(symbol.edges, index))
     raise Refusal("takes some of the edges by a mask", "multiply their messages by the mask instead")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.formula.spaces import BASE_PART, SELF_PART, Edges, Nodes
@@ -62,6 +63,8 @@ def _permute(call: Call) -> Symbol:
         return call.learned(call.outputs[0], lambda: transpose(symbol.value, dims))
     if isinstance(symbol, End):
         return End(symbol.edges, symbol.which, dims.index(symbol.axis))
+    if isinstance(symbol, EdgeIndex):
+        return replace(symbol, axis=dims.index(symbol.axis))
     raise Refusal(f"moves the axes of {say(symbol)}")
 
 
@@ -144,7 +147,7 @@ def _select(call: Call) -> Symbol:
 
 def _selected(call: Call, dim: int, index: int) -> Symbol:
     symbol = call["self"]
-    if isinstance(symbol, EdgeIndex) and dim % 2 == 0:
+    if isinstance(symbol, EdgeIndex) and dim % 2 == symbol.axis:
         return symbol.row(index)
     if isinstance(symbol, EdgeIndex):
         raise Refusal("takes one edge of edge_index", BY_POSITION)
@@ -165,8 +168,8 @@ def _slice(call: Call) -> Symbol:
     start, stop, step = slice(call["start"], call["end"], call["step"]).indices(size)
     if (start, stop, step) == (0, size, 1):
         return _same(call)
-    if isinstance(symbol, EdgeIndex) and dim % 2 == 0 and stop - start == 1:
-        return symbol.row(start, axis=1)
+    if isinstance(symbol, EdgeIndex) and dim % 2 == symbol.axis and stop - start == 1:
+        return symbol.row(start, kept=True)
     rows = need_rows(symbol)
     if dim % rows.rank == rows.axis:
         raise Refusal(f"takes some of the {rows.space} by their position", BY_POSITION)
@@ -176,8 +179,8 @@ def _slice(call: Call) -> Symbol:
 def _split(call: Call) -> tuple[Symbol, ...]:
     """split, chunk, split_with_sizes: slices of the sizes that came out."""
     dim, symbol = call["dim"], call["self"]
-    if isinstance(symbol, EdgeIndex) and dim % 2 == 0 and len(call.outputs) == 2:
-        return (symbol.row(0, axis=1), symbol.row(1, axis=1))
+    if isinstance(symbol, EdgeIndex) and dim % 2 == symbol.axis and len(call.outputs) == 2:
+        return (symbol.row(0, kept=True), symbol.row(1, kept=True))
     rows = need_rows(symbol)
     parts, start = [], 0
     for output in call.outputs:
@@ -200,10 +203,10 @@ def _cat(call: Call) -> Symbol:
 
 def _joined(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> Symbol:
     first = symbols[0]
-    if isinstance(first, EdgeIndex) and len(symbols) == 2 and dim % 2 == 1:
+    if isinstance(first, EdgeIndex) and len(symbols) == 2 and dim % 2 != first.axis:
         return _with_self_loops(first, symbols[1])
-    if isinstance(first, End) and dim % 2 == 0 and all(isinstance(end, End) and end.axis == 1 for end in symbols):
-        return _of_rows(symbols)
+    if set(ranks) == {2} and all(isinstance(end, End) and end.axis == 1 - dim % 2 for end in symbols):
+        return _of_rows(symbols, dim % 2)
     rows = [need_rows(symbol) for symbol in symbols]
     pattern = next((r for r in rows if not r.is_whole), rows[0])
     if dim % pattern.rank == pattern.axis:
@@ -221,16 +224,16 @@ def _with_self_loops(index: EdgeIndex, loops: Any) -> Symbol:
             "adds every edge against its direction to edge_index",
             "leave this out, and prepare the graph with undirected=True",
         )
-    if loops != NodeNumbers(twice=True) or index.edges.part not in SELF_PART:
+    if loops != NodeNumbers(twice=True) or index.axis or index.edges.part not in SELF_PART:
         raise Refusal("adds other edges to edge_index than one self-loop per node", "store these edges in the table")
     return EdgeIndex(Edges(index.edges.type, SELF_PART[index.edges.part]), index.reversed)
 
 
-def _of_rows(ends: Sequence[End]) -> Symbol:
+def _of_rows(ends: Sequence[End], axis: int) -> Symbol:
     """An edge index made of rows of one."""
     if len(ends) != 2 or ends[0].edges != ends[1].edges or ends[0].which == ends[1].which:
         raise Refusal("makes an edge index of other rows than the src and the dst of the same edges")
-    return EdgeIndex(ends[0].edges, reversed=ends[0].which == "dst")
+    return EdgeIndex(ends[0].edges, ends[0].which == "dst", axis)
 
 
 def _extended(rows: Sequence[Rows]) -> Symbol:
@@ -246,8 +249,8 @@ def _extended(rows: Sequence[Rows]) -> Symbol:
 
 def _stack(call: Call) -> Symbol:
     symbols, dim = call["tensors"], call["dim"]
-    if all(isinstance(symbol, End) for symbol in symbols) and dim % len(call.shape) == 0:
-        return _of_rows(symbols)
+    if all(isinstance(symbol, End) for symbol in symbols) and len(call.shape) == 2:
+        return _of_rows(symbols, dim % 2)
     if all(symbol == NodeNumbers() for symbol in symbols) and call.shape[:-1] == (2,):
         return NodeNumbers(twice=True)
     dim = dim % len(call.shape)
@@ -259,7 +262,7 @@ def _stack(call: Call) -> Symbol:
 
 def _flip(call: Call) -> Symbol:
     if isinstance(call["self"], EdgeIndex):
-        if any(dim % 2 for dim in call["dims"]):
+        if any(dim % 2 != call["self"].axis for dim in call["dims"]):
             raise Refusal("changes the order of the edges", BY_POSITION)
         return call["self"].turned() if call["dims"] else call["self"]
     rows = call.rows("self")

@@ -7,7 +7,7 @@ and the aten tables combine. A tensor that cannot be said in a formula is Opaque
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -83,18 +83,20 @@ class EdgeIndex:
     """`edge_index`, (2, edges), or the same for a part of the edges.
 
     Edge values belong to `edges`, whose direction is the table's; `reversed`: row 0 holds the dst, as after flip(0).
+    `axis`: 1 if it is (edges, 2), as after t().
     """
 
     edges: Edges
     reversed: bool = False
+    axis: int = 0
 
-    def row(self, position: int, axis: int = 0) -> End:
-        """Row 0 or 1."""
-        return End(self.edges, ("src", "dst")[(position + self.reversed) % 2], axis)
+    def row(self, position: int, kept: bool = False) -> End:
+        """Row 0 or 1; with `kept`, as a slice of one row."""
+        return End(self.edges, ("src", "dst")[(position + self.reversed) % 2], 1 - self.axis if kept else 0)
 
     def turned(self) -> EdgeIndex:
         """With its rows in each other's place."""
-        return EdgeIndex(self.edges, not self.reversed)
+        return replace(self, reversed=not self.reversed)
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,11 @@ OPERATIONS = {
         "lt computes with a row of edge_index as if it were a value",
     ),
     "edges backwards": (lambda self, x, e: self.conv(x, e.flip(1)), "flip changes the order of the edges; the rows of"),
+    "one edge of pairs": (lambda self, x, e: x[e.t()[3]].sum() + x, "select takes one edge of edge_index"),
+    "ends one after the other": (
+        lambda self, x, e: torch.zeros_like(x).index_add(0, torch.cat([e[0], e[1]]), x[torch.cat([e[1], e[0]])]),
+        "cat needs a value per node or edge; this is a row of edge_index",
+    ),
     "one end twice": (lambda self, x, e: self.conv(x, e[[1, 1]]), "index takes the same end of each edge twice"),
     "one end stacked": (
         lambda self, x, e: self.conv(x, torch.stack([e[1], e[1]])),
