@@ -42,7 +42,7 @@ def test_the_same_as_the_interpreter_however_it_is_cut(name: str, kind: str) -> 
             np.testing.assert_allclose(got[output], expected, rtol=0, atol=2e-5 * scale, err_msg=f"{blocks} blocks")
 
 
-@pytest.mark.parametrize("name", ["sage", "gat", "appnp", "extremes", "graph_norm", "totals"])
+@pytest.mark.parametrize("name", ["sage", "gat", "appnp", "extremes", "graph_norm", "totals", "linear_attention"])
 def test_the_same_bits_again_whatever_the_threads(name: str) -> None:
     plan, graph = Plan.of(build(name)), whole("mixed")
     first = run(plan, graph, 8, threads=1)
@@ -60,7 +60,7 @@ def test_the_same_bits_for_shuffled_tables() -> None:
         assert first[name].tobytes() == again[name][rows].tobytes()
 
 
-@pytest.mark.parametrize("name", ["graph_norm", "virtual_node", "totals"])
+@pytest.mark.parametrize("name", ["graph_norm", "virtual_node", "totals", "linear_attention"])
 def test_a_graph_without_nodes(name: str) -> None:
     none = np.zeros(0, np.int64)
     empty = Whole(
