@@ -168,7 +168,7 @@ def _run_chunk(work: _Work, values: list[Value], rows: slice, outside: set[int])
     count = rows.stop - rows.start
     for value in values:
         if value.op in TOTALS:
-            work.totals[value.id].add(operand(value.inputs[0]))
+            work.totals[value.id].add(*map(operand, value.inputs))
             continue
         if value.op == "fill":
             result = np.full((count, *value.shape), value.attributes["value"], np.float32)

@@ -23,6 +23,7 @@ _MERGE: dict[str, tuple[np.ufunc, float]] = {
     "total_sum": (np.add, 0.0),
     "total_max": (np.maximum, -np.inf),
     "total_min": (np.minimum, np.inf),
+    "total_product": (np.add, 0.0),
 }
 
 
@@ -33,11 +34,15 @@ class Total:
         self._merge, start = _MERGE[value.op]
         self.part: TotalArray = np.full((1, *value.shape), start)
 
-    def add(self, rows: FloatArray) -> None:
-        """The next rows, (k, *shape)."""
+    def add(self, *rows: FloatArray) -> None:
+        """The next rows, (k, *shape) of each input."""
         # contiguous, because NumPy may add another way along other strides; a chunk of 64 lanes is 2 MB
-        wide = np.ascontiguousarray(rows, np.float64)
-        self._merge(self.part, self._merge.reduce(wide, axis=0, keepdims=True), out=self.part)
+        first, *others = (np.ascontiguousarray(array, np.float64) for array in rows)
+        if others:  # outer products, summed by a matrix product: (…, m, k) @ (…, k, d)
+            total = (np.moveaxis(first, 0, -1) @ np.moveaxis(others[0], 0, -2))[None]
+        else:
+            total = self._merge.reduce(first, axis=0, keepdims=True)
+        self._merge(self.part, total, out=self.part)
 
 
 def merged(value: Value, parts: Sequence[TotalArray]) -> FloatArray:

@@ -29,6 +29,7 @@ from pipeline.formula import (
     total_max,
     total_mean,
     total_min,
+    total_product,
     total_sum,
     where,
 )
@@ -192,6 +193,16 @@ def both_ends(g: Relation, x: Value, w: Any) -> Value:
     return concat([h, back.max(flip(messages)), back.sum(flip(share * g.dst(h)))])
 
 
+def linear_attention(g: Relation, x: Value, w: Any) -> Value:
+    """Attention of every node to every other, of two heads, without an array of nodes × nodes."""
+    q, k, v = (linear(x, w.below(name)).heads(2) for name in "qkv")
+    q, k = exp(q * 0.3), exp(k * 0.3)
+    rows = q.reshape(2, 1, 4)
+    found = (rows @ spread(total_product(k, v))).reshape(2, 4)
+    h = (found / dot(q, spread(total_sum(k)))).flat()
+    return h + g.mean(g.src(h))
+
+
 Shapes = dict[str, Sequence[int]]
 NORM: Shapes = {"mean": (4,), "var": (4,), "gain": (4,), "shift": (4,)}
 ONE: Shapes = {"one.weight": (4, WIDTH)}
@@ -226,6 +237,7 @@ FORMULAS: dict[str, tuple[Callable[..., Any], Shapes, tuple[str, ...]]] = {
     "no_edges": (no_edges, ONE, ()),
     "graph_norm": (graph_norm, {**ONE, "mean": (4,), "gain": (4,), "shift": (4,)}, ()),
     "virtual_node": (virtual_node, {**TWICE, "up.weight": (WIDTH, WIDTH)}, ()),
+    "linear_attention": (linear_attention, {f"{k}.weight": (8, WIDTH) for k in "qkv"}, ()),
     "totals": (totals, {"same.weight": (WIDTH, WIDTH)}, ()),
     "both_ways": (both_ways, TWICE, ()),
     "against": (

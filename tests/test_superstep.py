@@ -62,7 +62,9 @@ def test_an_undirected_graph_has_no_other_direction(name: str, kind: str) -> Non
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * max(1.0, float(np.abs(want).max(initial=0))))
 
 
-@pytest.mark.parametrize("name", ["sage", "gat", "appnp", "extremes", "graph_norm", "totals", "both_ends"])
+@pytest.mark.parametrize(
+    "name", ["sage", "gat", "appnp", "extremes", "graph_norm", "totals", "linear_attention", "both_ends"]
+)
 def test_the_same_bits_again_whatever_the_threads(name: str) -> None:
     plan, graph = Plan.of(build(name)), whole("mixed")
     first = run(plan, graph, 8, threads=1)
@@ -81,7 +83,7 @@ def test_the_same_bits_for_shuffled_tables(name: str) -> None:
         assert first[name].tobytes() == again[name][rows].tobytes()
 
 
-@pytest.mark.parametrize("name", ["graph_norm", "virtual_node", "totals"])
+@pytest.mark.parametrize("name", ["graph_norm", "virtual_node", "totals", "linear_attention"])
 def test_a_graph_without_nodes(name: str) -> None:
     none = np.zeros(0, np.int64)
     empty = Whole(

@@ -36,6 +36,7 @@ from pipeline.formula.functions import (
     total_max,
     total_mean,
     total_min,
+    total_product,
     total_sum,
     where,
 )
@@ -51,5 +52,5 @@ __all__ = [
     "constant", "dot", "edge_input", "elu", "exp", "fill", "flip", "gelu", "interpret", "lane_log_softmax", "lane_max",
     "lane_mean", "lane_min", "lane_softmax", "lane_sum", "layer_norm", "leaky_relu", "linear", "log", "lookup",
     "maximum", "minimum", "node_input", "relu", "sigmoid", "silu", "softplus", "spread", "sqrt", "tanh", "total_max",
-    "total_mean", "total_min", "total_sum", "trace", "weight", "where",
+    "total_mean", "total_min", "total_product", "total_sum", "trace", "weight", "where",
 ]  # fmt: skip

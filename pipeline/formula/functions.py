@@ -83,6 +83,12 @@ def total_min(x: Value) -> Value:
     return apply("total_min", x)
 
 
+def total_product(x: Value, y: Value) -> Value:
+    """Sum over all nodes of the outer products of two rows: (…, m), (…, d) → (…, m, d). Linear attention is
+    `(q.reshape(1, m) @ spread(total_product(k, v))).flat()`."""
+    return apply("total_product", x, y)
+
+
 def spread(x: Value, nodes: Nodes | None = None) -> Value:
     """The one row of a total, or of what was computed from totals, for every node of a type."""
     return apply("spread", x, nodes=nodes or Nodes())

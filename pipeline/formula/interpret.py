@@ -153,7 +153,7 @@ def _execute(
         own = np.broadcast_to(inputs[1], (len(inputs[1]), *value.shape))
         return np.concatenate([np.broadcast_to(inputs[0], (len(inputs[0]), *value.shape)), own])
     if op in TOTALS:
-        return _over_nodes(op, inputs[0])
+        return _over_nodes(op, *inputs)
     if op == "spread":
         return np.broadcast_to(inputs[0], (_rows(value, graph), *value.shape))
     if OPERATIONS[op].kind in ("reduce", "normalise"):
@@ -179,8 +179,10 @@ def _column(value: Value, graph: GraphArrays) -> Array:
     return np.asarray(graph.edge_columns[kind if kind in graph.edge_columns else kind.reversed][name])
 
 
-def _over_nodes(op: str, rows: Array) -> Array:
+def _over_nodes(op: str, rows: Array, *others: Array) -> Array:
     """One row: the total of all rows. Without any, a sum is 0, a maximum -inf, a minimum inf."""
+    if op == "total_product":
+        return np.einsum("n...i,n...j->...ij", rows, others[0])[None]
     if op == "total_sum":
         return rows.sum(axis=0, keepdims=True)
     if op == "total_max":

@@ -132,8 +132,8 @@ def _loops_only(spaces: Sequence[Space], attributes: Attributes) -> Space:
 
 
 def _total(spaces: Sequence[Space], _: Attributes) -> Space:
-    if not isinstance(spaces[0], Nodes):
-        raise ValueError("a total takes a node value")
+    if not all(isinstance(space, Nodes) and space == spaces[0] for space in spaces):
+        raise ValueError("a total takes a node value" if len(spaces) == 1 else "a total takes node values of one type")
     return GRAPH
 
 
@@ -188,6 +188,13 @@ def _broadcast_to(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     if broadcast([shapes[0], shape]) != shape:
         raise ValueError(f"cannot broadcast rows of {shapes[0]} to {shape}")
     return shape
+
+
+def _outer(shapes: Sequence[Shape], _: Attributes) -> Shape:
+    left, right = shapes
+    if not left or not right or left[:-1] != right[:-1]:
+        raise ValueError(f"rows of {left} and {right} have no outer product: all axes but the last must be the same")
+    return (*left, right[-1])
 
 
 def _transpose(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
@@ -272,6 +279,10 @@ def _where(condition: Array, a: Array, b: Array) -> Array:
 
 
 def _matmul_meaning(a: Array, b: Array) -> Array:
+    if a.ndim == b.ndim > 2 and a.shape[-2] == 1 and len(b) and b.strides[0] == 0:
+        # a row times a matrix that is the same for all rows, as a total is: one tall product instead of one per row
+        tall = np.matmul(np.moveaxis(a[..., 0, :], 0, -2), b[0])
+        return np.moveaxis(tall, -2, 0)[..., None, :]
     if a.ndim == 2 or b.ndim > 2:
         return np.matmul(a, b)
     # (n, h, i) @ (i, o) as one tall product: NumPy would call BLAS once per row
@@ -451,6 +462,7 @@ OPERATIONS: dict[str, Operation] = {
     "total_sum": _over_nodes(),
     "total_max": _over_nodes(),
     "total_min": _over_nodes(),
+    "total_product": Operation("total", _total, _outer, None, (2,)),  # sum of x ⊗ y: (…, m), (…, d) → (…, m, d)
     "spread": Operation("move", _spread, _first, None, (1,), frozenset({"nodes"})),
 }
 

@@ -163,7 +163,8 @@ def _ship_levels(program: Program, level: dict[int, int]) -> _Shipped:
             for sent, _ in sent_values(value):
                 shipped[sent.id].add(level[value.id] - 1)
         elif value.op in TOTALS:
-            shipped[value.inputs[0].id].add(level[value.id] - 1)
+            for operand in value.inputs:
+                shipped[operand.id].add(level[value.id] - 1)
     return shipped
 
 

@@ -10,6 +10,7 @@ from pipeline.pyg.aten_factories import DENSE
 from pipeline.pyg.call import Call, Handler, need_operand, need_rows
 from pipeline.pyg.layout import elementwise, permute, reshape, transpose, with_value
 from pipeline.pyg.symbols import Learned, Refusal, Rows, Symbol
+from pipeline.pyg.totals import over, over_products, whole
 
 
 def product(a: Rows | Learned, b: Rows | Learned) -> Rows:
@@ -25,9 +26,29 @@ def product(a: Rows | Learned, b: Rows | Learned) -> Rows:
     assert isinstance(b, Rows)
     if a.is_whole and b.is_whole:
         return with_value(a, apply("matmul", a.value, b.value))
+    if a.is_whole:
+        turned = [*range(b.rank - 2), b.rank - 1, b.rank - 2]
+        return permute(_by_total(permute(b, turned), permute(a, turned)), turned)
+    if b.is_whole:
+        return _by_total(a, b)
+    if (a.axis, b.axis) == (a.rank - 1, b.rank - 2) and a.space == b.space and not _folded(a, b):
+        return whole(over_products(a.value, b.value))
     if a.rank != 3 or a.axis or b.axis or (a.before, a.after) != (b.before, b.after):
         raise Refusal(f"multiplies rows with rows of {a.space}: a dense product over the whole graph", DENSE)
     return with_value(a, apply("matmul", a.value, b.value))
+
+
+def _folded(*rows: Rows) -> bool:
+    return any(r.before or r.after for r in rows)
+
+
+def _by_total(a: Rows, b: Rows) -> Rows:
+    """a @ b, where b is the same matrix for every row, such as the sum of keys times values in linear attention."""
+    if a.axis != a.rank - 2 or _folded(a):
+        raise Refusal(f"multiplies {a.space} with a total along the axis of the {a.space}", DENSE)
+    lead, inner = a.value.shape[:-1], a.value.shape[-1]
+    y = apply("matmul", reshape(a.value, (*lead, 1, inner)), over(b.value, a.space))
+    return with_value(a, reshape(y, (*lead, b.value.shape[-1])))
 
 
 def _by_weight(a: Rows, b: Learned) -> Rows:
@@ -77,11 +98,16 @@ def _added(first: str, second: str) -> Handler:
 def _vector(matrix: Rows | Learned, vector: Rows | Learned) -> Rows:
     if isinstance(vector, Rows) and vector.is_whole and isinstance(matrix, Learned):
         return with_value(vector, apply("matmul", vector.value, transpose(matrix.value, (1, 0))))
-    if not isinstance(matrix, Rows) or not isinstance(vector, Learned):
+    if not isinstance(matrix, Rows):
         raise Refusal("multiplies a matrix with a vector of all rows")
-    column = Learned(vector.tensor[:, None], lambda: reshape(vector.value, (vector.tensor.shape[0], 1)))
-    y = _by_weight(matrix, column)
-    return Rows(reshape(y.value, y.value.shape[:-1]), y.axis, y.before, y.after)
+    column: Rows | Learned
+    if isinstance(vector, Learned):
+        column = Learned(vector.tensor[:, None], lambda: reshape(vector.value, (vector.tensor.shape[0], 1)))
+    else:
+        column = with_value(vector, reshape(vector.value, (*vector.value.shape, 1)))
+    y = product(matrix, column)
+    value = reshape(y.value, y.value.shape[:-1])
+    return whole(value) if y.is_whole else Rows(value, y.axis, y.before, y.after)
 
 
 HANDLERS: dict[str, Handler] = {

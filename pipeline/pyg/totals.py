@@ -41,6 +41,13 @@ def all_rows(op: str, value: Value) -> Value:
 _WORST = {"max": -math.inf, "min": math.inf}
 
 
+def over_products(a: Value, b: Value) -> Value:
+    """aᵀ b over all rows: the sum of their outer products."""
+    if not a.is_node:
+        raise Refusal(f"sums over all {a.space} in a matrix product", "reduce into the nodes first")
+    return apply("total_product", a, b)
+
+
 def number_of(space: object) -> Value:
     """How many nodes, or edges, there are: a value for the whole graph."""
     assert isinstance(space, Nodes | Edges)

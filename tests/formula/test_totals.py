@@ -18,6 +18,7 @@ from pipeline.formula import (
     total_max,
     total_mean,
     total_min,
+    total_product,
     total_sum,
 )
 from pipeline.plan.lower import lower
@@ -45,6 +46,16 @@ def test_totals_are_computed_with_like_values() -> None:
     np.testing.assert_allclose(run(centred / spread(deviation)), (X - X.mean(0)) / X.std(0), atol=1e-14)
 
 
+def test_products_are_summed_over_the_nodes() -> None:
+    x = node_input("x", (3,))
+    found = run((x.reshape(1, 3) @ spread(total_product(x, x[:2]))).flat())
+    np.testing.assert_allclose(found, X @ (X.T @ X[:, :2]), atol=1e-13)
+    heads = x.reshape(3, 1)
+    np.testing.assert_allclose(
+        run(spread(total_product(heads, heads * 2.0)))[0, :, 0, 0], 2 * (X * X).sum(0), atol=1e-13
+    )
+
+
 def test_a_total_of_edges_goes_through_the_nodes() -> None:
     x, g = node_input("x", (3,)), Relation()
     y = g.sum(g.src(x) * g.dst(spread(total_sum(g.sum(g.src(x))))))
@@ -56,8 +67,9 @@ def test_a_total_of_edges_goes_through_the_nodes() -> None:
 def test_a_graph_without_nodes_has_no_row_to_show_a_total_in() -> None:
     none = np.zeros(0, np.int64)
     x = node_input("x", (3,))
-    for total in (total_sum, total_mean, total_max, total_min):
-        assert run(spread(total(x)), GraphArrays.single(none, none, np.zeros((0, 3)))).shape == (0, 3)
+    values = [spread(total(x)) for total in (total_sum, total_mean, total_max, total_min)]
+    for value in [*values, (x.reshape(1, 3) @ spread(total_product(x, x))).flat()]:
+        assert run(value, GraphArrays.single(none, none, np.zeros((0, 3)))).shape == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +80,8 @@ def test_a_graph_without_nodes_has_no_row_to_show_a_total_in() -> None:
         (lambda x, g: g.src(total_sum(x)), "src takes a value on nodes"),
         (lambda x, g: total_sum(g.src(x)), "a total takes a node value"),
         (lambda x, g: total_mean(total_mean(x)), r"total_sum\(total of shape \(3,\)\): a total takes a node value"),
+        (lambda x, g: total_product(x, g.src(x)), "a total takes node values of one type"),
+        (lambda x, g: total_product(x, x.reshape(1, 3)), r"rows of \(3,\) and \(1, 3\) have no outer product"),
         (lambda x, g: spread(x), r"only a total can be spread over the nodes: total_sum"),
         (lambda x, g: Program({"y": total_sum(x)}), "output 'y' has one row for the whole graph, not per node; spread"),
     ],

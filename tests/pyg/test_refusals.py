@@ -105,8 +105,12 @@ OPERATIONS = {
     ),
     "repeated lanes": (lambda self, x, e: x.repeat(2, 1), rf"repeat {WHOLE} \(axis 0 holds the rows\); over all rows"),
     "attention over nodes": (
-        lambda self, x, e: x @ (x.t() @ x),
+        lambda self, x, e: (x @ x.t()).softmax(1) @ x,
         "mm multiplies rows with rows of nodes: a dense product over the whole graph; use edge_index",
+    ),
+    "products of edges": (
+        lambda self, x, e: x @ (x[e[0]].t() @ x[e[1]]),
+        "mm sums over all edges in a matrix product; reduce into the nodes first",
     ),
     "dense adjacency": (
         lambda self, x, e: utils.to_dense_adj(e, max_num_nodes=x.size(0))[0] @ x,

@@ -136,6 +136,33 @@ def test_virtual_node():
     assert_same(trained(Virtual()))
 
 
+class Transformer(nn.Module):
+    """Attention of every node to every other at linear cost, as SGFormer's authors write it for one large graph."""
+
+    def __init__(self, heads):
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(16, 8 * heads) for _ in range(3))
+        self.heads = heads
+        self.conv = pyg.GCNConv(16, 8)
+
+    def forward(self, x, edge_index):
+        query, key, value = (lin(x).view(-1, self.heads, 8) for lin in (self.query, self.key, self.value))
+        query, key = query / torch.norm(query, p=2), key / torch.norm(key, p=2)
+        nodes = query.shape[0]
+        kvs = torch.einsum("lhm,lhd->hmd", key, value)
+        above = torch.einsum("nhm,hmd->nhd", query, kvs) + nodes * value
+        keys = torch.einsum("lhm,l->hm", key, torch.ones([key.shape[0]]))
+        below = torch.einsum("nhm,hm->nh", query, keys).unsqueeze(-1)
+        below = below + torch.ones_like(below) * nodes
+        return (above / below).mean(dim=1) * 0.5 + self.conv(x, edge_index) * 0.5
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_linear_attention(heads):
+    torch.manual_seed(0)
+    assert_same(Transformer(heads))
+
+
 BY_HAND = {
     "mean": lambda self, x, e: x - x.mean(0),
     "mean by size": lambda self, x, e: x - x.sum(0) / x.size(0),
@@ -156,6 +183,10 @@ BY_HAND = {
     "inside messages": lambda self, x, e: torch.zeros_like(x).index_add(0, e[1], x[e[0]] - x.mean(0)),
     "of edges": lambda self, x, e: x - (x[e[0]] * x[e[1]]).sum(0) / e.size(1),
     "of edges, for edges": lambda self, x, e: torch.zeros_like(x).index_add(0, e[1], _shares(x[e[0]] - x[e[1]])),
+    "products": lambda self, x, e: x @ (x.t() @ x) / len(x) + (x.t() @ x)[0],
+    "products from the left": lambda self, x, e: ((x.t() @ x) @ x.t()).t(),
+    "a product with a total": lambda self, x, e: x * (x @ x.mean(0))[:, None],
+    "pooled by a product": lambda self, x, e: x - x.t() @ x[:, 0].softmax(0) + torch.ones(1, len(x)) @ x,
     "of totals": lambda self, x, e: x * torch.stack([x.mean(0), x.sum(0)]).softmax(0)[0].view(4, 4).t().flatten(),
 }
 
