@@ -11,7 +11,17 @@ from typing import Any
 
 from pipeline.formula.values import Value
 from pipeline.model import Model
-from pipeline.plan.memory import FLOAT, Choice, Counts, block_bytes, kept_bytes, kept_lanes, shipped_rows, size
+from pipeline.plan.memory import (
+    FLOAT,
+    Choice,
+    Counts,
+    block_bytes,
+    gathered_bytes,
+    kept_bytes,
+    kept_lanes,
+    shipped_rows,
+    size,
+)
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep, edges_of
 
@@ -45,7 +55,10 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         if computed:
             text = ", ".join(map(_operation, computed))
             lines += textwrap.wrap(text, 100, initial_indent="  nodes   ", subsequent_indent=" " * 10)
-        lines += [f"  edges   {_say(entry, numbers)} over {edges_of(entry)}" for entry in phase.reductions]
+        for entry in phase.reductions:
+            most = max(gathered_bytes(counts, entry, block) for block in range(counts.blocks))
+            sorts = f", sorted: {size(most)} of messages at a time" if most else ""
+            lines.append(f"  edges   {_say(entry, numbers)} over {edges_of(entry)}{sorts}")
     for shipment in step.ships:
         values = ", ".join(f"%{numbers[value.id]}{list(value.shape)}" for value in shipment.values)
         rows = shipped_rows(counts, shipment)

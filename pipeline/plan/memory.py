@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.compiler.edge_program import GATHERED
+from pipeline.compiler.sorting import kept_floats
+from pipeline.formula.values import Value
 from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
@@ -32,6 +35,8 @@ class Counts:
     loops: Sequence[int]
     """Rows that a block needs of itself for its self-loops."""
     static_bytes: Sequence[int]
+    in_degree: Sequence[int] = ()
+    """The largest in-degree of each block."""
 
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> Counts:
@@ -43,6 +48,7 @@ class Counts:
             block["payload_rows_in"],
             block["payload_rows_loops"],
             static,
+            block["max_in_degree"],
         )
 
     @property
@@ -76,14 +82,25 @@ def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
     for step in plan.steps:
         received = sum(s.width for s in step.receives) * counts.payload_in[block]
         sent = sum(s.width for s in step.ships) * counts.payload_in[block]
-        most = max(most, (received + sent + nodes * _live_lanes(plan, step)) * FLOAT)
+        sorted_ = max((gathered_bytes(counts, entry, block) for entry in step.reductions), default=0)
+        most = max(most, (received + sent + nodes * _live_lanes(plan, step)) * FLOAT + sorted_)
     return counts.static_bytes[block] + most
 
 
 def fused_bytes(plan: Plan, counts: Counts) -> int:
     """What the fused tier needs: every block's static parts, and every node value that is alive at once."""
     lanes = max(_live_lanes(plan, step) for step in plan.steps)
-    return sum(counts.static_bytes) + sum(counts.nodes) * lanes * FLOAT
+    reductions = [entry for step in plan.steps for entry in step.reductions]
+    sorted_ = [gathered_bytes(counts, entry, block) for entry in reductions for block in range(counts.blocks)]
+    return sum(counts.static_bytes) + sum(counts.nodes) * lanes * FLOAT + max(sorted_, default=0)
+
+
+def gathered_bytes(counts: Counts, reduction: Value, block: int) -> int:
+    """What a reduction that sorts a node's messages keeps of them at a time; 0 for one that adds them up."""
+    if reduction.op not in GATHERED:
+        return 0
+    in_degree = counts.in_degree[block] if counts.in_degree else counts.edges[block]
+    return kept_floats(counts.edges[block], in_degree, reduction.inputs[0].width) * FLOAT
 
 
 def _live_lanes(plan: Plan, step: Superstep) -> int:

@@ -20,11 +20,11 @@ import torch_geometric.utils
 from torch import Tensor
 
 from pipeline.formula.values import apply
-from pipeline.pyg.aten_index import REVERSED
+from pipeline.pyg.aggregations import aggregations, need_dst
 from pipeline.pyg.aten_index import one_hot as one_hot_rows
 from pipeline.pyg.layout import with_value
 from pipeline.pyg.recorder import Recorder
-from pipeline.pyg.symbols import End, Refusal, Rows, Symbol
+from pipeline.pyg.symbols import Refusal, Rows, Symbol
 
 # Extensions that replace aten operations where they are installed.
 EXTENSIONS = ("WITH_TORCH_SCATTER", "WITH_PYG_LIB", "WITH_SOFTMAX", "WITH_SEGMM", "WITH_GMM", "WITH_INDEX_SORT")
@@ -37,6 +37,7 @@ def recorded_whole(recorder: Recorder) -> Iterator[None]:
     with (
         _replaced(softmax, _softmax(softmax, recorder)),
         _replaced(one_hot, _one_hot(one_hot, recorder)),
+        aggregations(recorder),
         _without_extensions(),
     ):
         yield
@@ -56,12 +57,8 @@ def _softmax(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..
 
 
 def _of(rows: Symbol, index: Symbol, dim: int) -> Rows:
-    if not isinstance(index, End) or not isinstance(rows, Rows):
-        raise Refusal("normalises by something else than a row of edge_index")
-    if index.which != "dst":
-        raise Refusal(*REVERSED)
-    if rows.space != index.edges or dim % rows.rank != rows.axis or rows.before or rows.after:
-        raise Refusal(f"normalises {rows.space} by an index of {index.edges}")
+    need_dst(rows, index, dim)
+    assert isinstance(rows, Rows)
     return with_value(rows, apply("softmax", rows.value))
 
 

@@ -45,13 +45,18 @@ def column(rng, count, shape):
     return rng.normal(size=(count, *shape)) if shape else rng.uniform(0.1, 2.0, count)
 
 
-def assert_same(net, x=16, seed=0, inputs=None, **edges):
-    """Imports a module and compares it on every graph; `edges`: argument → width. Returns the program."""
+def assert_same(net, x=16, seed=0, inputs=None, first_has_edge=False, **edges):
+    """Imports a module and compares it on every graph, or those where an edge leads to the first node.
+
+    `edges`: argument → width. Returns the program.
+    """
     net = net.eval()
     inputs = {**{name: f"edges.{name}" for name in edges}, **(inputs or {})}
     program, weights, _ = import_module(net, inputs=inputs, features={"x": x, **edges})
     graphs = GRAPHS if edges else {**GRAPHS, "parallel self-loops": PARALLEL_LOOPS}
     for name, (nodes, src, dst) in graphs.items():
+        if first_has_edge and 0 not in dst:
+            continue
         rng = np.random.default_rng(seed)
         features = column(rng, nodes, x)
         values = {key: column(rng, len(src), shape) for key, shape in edges.items()}
