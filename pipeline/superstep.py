@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from pipeline.blocks import LOOPS, Block, FloatArray, IntArray, Tile
 from pipeline.compiler import CompiledReduction
+from pipeline.compiler.dense import rows_between
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.operations import TOTALS
 from pipeline.formula.spaces import ALL, Nodes
@@ -111,9 +112,14 @@ def _reduce(work: _Work, reduction: CompiledReduction) -> FloatArray:
     accumulator = reduction.start(work.nodes(reduction.value), work.read)
     shipment = _shipment(work.step, reduction.value)
     nothing = np.zeros((1, 1), np.float32)
-    for source, tile in tiles_for(reduction, work.block):
-        received = work.receive(shipment, source) if shipment and reduction.sent else nothing
-        reduction.add(accumulator, tile, received, work.read)
+    tiles = tiles_for(reduction, work.block)
+    for low, high in reduction.ranges([tile for _, tile in tiles], work.nodes(reduction.value)):
+        for source, tile in tiles:
+            part = rows_between(tile, low, high)
+            if part.edges:
+                received = work.receive(shipment, source) if shipment and reduction.sent else nothing
+                reduction.add(accumulator, part, received, work.read)
+        reduction.settle(accumulator, low, high)
     return reduction.finish(accumulator)
 
 

@@ -112,6 +112,14 @@ def extremes(g: Relation, x: Value, w: Any) -> Value:
     return concat([g.max(g.src(x)), g.min(g.src(x) - g.dst(x)), bare.max(bare.src(x)), own.max(own.src(x) * 2.0)])
 
 
+def ordered(g: Relation, x: Value, w: Any) -> Value:
+    """Products and quantiles, with added self-loops and without, one behind the other."""
+    own = g.without_self_loops().with_self_loops()
+    edges = apply("quantile", own.edge("weight") * own.dst(x), q=(0.3,), interpolation="linear", empty=0.0)
+    first = concat([g.median(g.src(x)), own.quantile(own.src(x) - own.dst(x), [0.25, 0.8]), edges])
+    return g.quantile(g.src(tanh(first)), 0.5, "midpoint") + tanh(own.prod(own.src(tanh(first)) + 1.0))
+
+
 def gin(g: Relation, x: Value, w: Any) -> Value:
     h = linear(x * 1.5 + g.sum(g.src(x)), w.one)
     return linear(relu(batch_norm(h, w.mean, w.var, w.gain, w.shift)), w.two)
@@ -231,6 +239,7 @@ FORMULAS: dict[str, tuple[Callable[..., Any], Shapes, tuple[str, ...]]] = {
     "softmax_twice": (softmax_twice, ONE, ()),
     "appnp": (appnp, ONE, ()),
     "extremes": (extremes, {}, ()),
+    "ordered": (ordered, {}, ("weight",)),
     "gin": (gin, {**ONE, "one.bias": (4,), "two.weight": (4, 4), **NORM}, ()),
     "jumping": (jumping, {**SAME, "head.weight": (1, WIDTH)}, ()),
     "long_skip": (long_skip, {**ONE, "two.weight": (4, WIDTH)}, ()),

@@ -46,6 +46,21 @@ def chunks(tile: Tile, size: int) -> Iterator[Tile]:
         )
 
 
+def rows_between(tile: Tile, low: int, high: int) -> Tile:
+    """The edges of a tile into the nodes low … high - 1."""
+    first, last = np.searchsorted(tile.rows, [low, high]).tolist()
+    if last - first == len(tile.rows):
+        return tile
+    start, stop = tile.offsets[[first, last]].tolist()
+    return Tile(
+        rows=tile.rows[first:last],
+        offsets=tile.offsets[first : last + 1] - tile.offsets[first],
+        columns=tile.columns[start:stop],
+        values={name: column[start:stop] for name, column in tile.values.items()},
+        senders=tile.senders,
+    )
+
+
 def execute_dense(
     program: EdgeProgram,
     tile: Tile,

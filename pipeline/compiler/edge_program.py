@@ -21,7 +21,10 @@ INLINE = LANE_REDUCTIONS | {"reshape", "broadcast_to", "transpose", "slice", "co
 # ... the others are computed by NumPy, for a chunk of edges at a time
 DENSE = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "row") - INLINE
 LEAVES = frozenset(["src", "dst", "input", "fill"])
-REDUCED = {"sum": 1, "max": 1, "min": 1, "last": 1, "softmax_sum": 2}  # how many edge values each takes
+# how many edge values each takes
+REDUCED = {"sum": 1, "prod": 1, "max": 1, "min": 1, "last": 1, "quantile": 1, "softmax_sum": 2}
+# not from one tile after another, but from all messages of a node at once (sorting.py)
+GATHERED = frozenset(["quantile"])
 
 
 @dataclass
@@ -32,7 +35,7 @@ class EdgeProgram:
     roots: list[Value]
     """The edge values that are reduced: messages; or logits and messages."""
     own: list[Value]
-    """Further inputs, one row per node: own logit and own message, or the default of `last`."""
+    """Further inputs, one row per node: own logit and own message, own message, or the default of `last`."""
     dense: list[Value] = field(default_factory=list)
     """Edge values that enter the loop as arrays."""
     inner: list[Value] = field(default_factory=list)
@@ -65,6 +68,9 @@ def edge_program(value: Value) -> EdgeProgram:
         raise FormulaError(f"{value.op} is no reduction over edges; known: {', '.join(sorted(REDUCED))}")
     count = REDUCED[value.op]
     program = EdgeProgram(value, list(value.inputs[:count]), list(value.inputs[count:]))
+    if value.op in GATHERED:
+        program.dense, program.below = program.roots, _collect(program.roots, stop=frozenset())
+        return program
     program.inner = _collect(program.roots, stop=DENSE)
     program.dense = [inner for inner in program.inner if inner.op in DENSE and not inner.is_weight]
     program.below = _collect(program.dense, stop=frozenset())

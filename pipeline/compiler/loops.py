@@ -21,7 +21,7 @@ from pipeline.compiler.softmax import write_softmax_sum
 from pipeline.formula.values import Value
 
 RESULTS = {"softmax_sum": ["out", "top", "total"], "max": ["out", "seen"], "min": ["out", "seen"]}
-CHOICE = {"max": SCALAR["maximum"], "min": SCALAR["minimum"]}
+STEP = {"max": SCALAR["maximum"], "min": SCALAR["minimum"], "prod": SCALAR["mul"]}
 
 
 def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
@@ -36,7 +36,7 @@ def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
     elif program.value.op == "sum":
         _sum(expression)
     else:
-        _chosen(expression)
+        _edge_by_edge(expression)
     return writer.text()
 
 
@@ -89,8 +89,8 @@ def _sum(expression: Expression) -> None:
         sum_edges(writer, {"out": message.width}, edges)
 
 
-def _chosen(expression: Expression) -> None:
-    """max, min, last: each edge may take the place of what its row has."""
+def _edge_by_edge(expression: Expression) -> None:
+    """max, min, prod, last: each edge changes, or takes the place of, what its row has."""
     writer, program = expression.writer, expression.program
     message = program.roots[0]
 
@@ -101,7 +101,7 @@ def _chosen(expression: Expression) -> None:
             return
         before = writer.fresh("t")
         writer.line(f"{before} = out[i, {index}]")
-        writer.line(f"out[i, {index}] = {CHOICE[program.value.op].format(before, name)}")
+        writer.line(f"out[i, {index}] = {STEP[program.value.op].format(before, name)}")
 
     with writer.block("for j in range(len(rows)):", ROW):
         writer.line("i = np.uint64(rows[j])")

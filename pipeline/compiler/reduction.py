@@ -7,18 +7,19 @@ same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.blocks import FloatArray, Tile
+from pipeline.blocks import FloatArray, IntArray, Tile
 from pipeline.compiler.dense import chunk_size, chunks, execute_dense
-from pipeline.compiler.edge_program import EdgeProgram, edge_program
+from pipeline.compiler.edge_program import GATHERED, EdgeProgram, edge_program
 from pipeline.compiler.load import load
 from pipeline.compiler.loops import write_loop
+from pipeline.compiler.sorting import ranges, write_quantiles
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, topological
@@ -26,7 +27,7 @@ from pipeline.kernels.jit import read_only
 
 Read = Callable[[Value], FloatArray]
 EMPTY = np.empty((0, 0), np.float32)
-START = {"max": -np.inf, "min": np.inf}
+START = {"max": -np.inf, "min": np.inf, "prod": 1.0}
 
 
 @dataclass
@@ -34,13 +35,17 @@ class Accumulator:
     """What tiles have added up to, for the nodes of one block."""
 
     out: FloatArray
-    """(nodes, width): sum, largest, smallest, last, or the weighted sum of a softmax."""
+    """(nodes, width): sum, product, largest, smallest, last, quantile, or the weighted sum of a softmax."""
     seen: npt.NDArray[np.bool_] | None = None
     """(nodes,): max and min only, whether a node has an edge."""
     top: FloatArray | None = None
     """(nodes, lanes of the logits): softmax_sum only, the largest logit."""
     total: FloatArray | None = None
     """(nodes, lanes of the logits): softmax_sum only, Σ exp(logit - top)."""
+    gathered: list[tuple[IntArray, FloatArray]] = field(default_factory=list)
+    """quantile only: dst and messages of the nodes that are worked at."""
+    own: FloatArray | None = None
+    """(nodes, width of a message): quantile only, one more message for each node."""
 
 
 class CompiledReduction:
@@ -61,15 +66,23 @@ class CompiledReduction:
         self._loop_local = [value.inputs[0] for value in program.leaves("dst")]
         self._columns = [(value.attributes["name"], value.width) for value in program.leaves("input")]
         self._chunk = chunk_size(program) if program.dense else 0
-        self._tile = load(write_loop(program, self._offsets)) if self.value.width else None
+        self._gathers = program.value.op in GATHERED
+        self._tile = load(write_loop(program, self._offsets)) if self.value.width and not self._gathers else None
+
+    def ranges(self, tiles: Sequence[Tile], nodes: int) -> list[tuple[int, int]]:
+        """The nodes that tiles are added for before `settle`: all at once, unless a node's messages do not merge."""
+        return ranges(tiles, nodes, self._program.roots[0].width) if self._gathers else [(0, nodes)]
 
     def start(self, nodes: int, read: Read) -> Accumulator:
         """The accumulator of a block, before any edge. `read(value)`: (nodes, *shape) float32 of a local value."""
         value = self.value
-        out = np.full((nodes, value.width), START.get(value.op, 0.0), np.float32)
-        if value.op in START:
+        empty = value.attributes.get("empty", 0.0)
+        out = np.full((nodes, value.width), START.get(value.op, empty), np.float32)
+        if value.op in ("max", "min"):
             return Accumulator(out, seen=np.zeros(nodes, np.bool_))
         own = [self._rows(operand, nodes, read) for operand in self._program.own]
+        if value.op == "quantile" and own:
+            return Accumulator(out, own=own[0].reshape(nodes, value.inputs[1].width))
         if value.op == "last" and own:
             out[:] = np.broadcast_to(own[0], (nodes, *value.shape)).reshape(nodes, value.width)
         if value.op != "softmax_sum":
@@ -83,7 +96,7 @@ class CompiledReduction:
 
     def add(self, accumulator: Accumulator, tile: Tile, payload: FloatArray, read: Read) -> None:
         """Adds the edges of a tile. `payload`: (senders, lanes) float32, the row of edge e being tile.columns[e]."""
-        if self._tile is None or not tile.edges:
+        if not self.value.width or not tile.edges:
             return
         if not self.sent:
             payload = EMPTY
@@ -92,7 +105,22 @@ class CompiledReduction:
             return
         for chunk in chunks(tile, self._chunk):
             dense = execute_dense(self._program, chunk, payload, read, self._offsets, self._weights)
-            self._run(accumulator, chunk, payload, read, dense)
+            if self._gathers:
+                accumulator.gathered.append((np.repeat(chunk.rows, np.diff(chunk.offsets)), dense[0]))
+            else:
+                self._run(accumulator, chunk, payload, read, dense)
+
+    def settle(self, accumulator: Accumulator, low: int, high: int) -> None:
+        """The nodes low … high - 1 have all their edges: what was kept of these is used up."""
+        if not self._gathers or not self.value.width:
+            return
+        if accumulator.own is not None:
+            accumulator.gathered.append((np.arange(low, high, dtype=np.int32), accumulator.own[low:high]))
+        if accumulator.gathered:
+            dst, messages = (np.concatenate(part) for part in zip(*accumulator.gathered, strict=True))
+            accumulator.gathered.clear()
+            with np.errstate(invalid="ignore"):
+                write_quantiles(self.value, dst, messages, accumulator.out)
 
     def finish(self, accumulator: Accumulator) -> FloatArray:
         """(nodes, *shape) float32; uses up the accumulator."""
@@ -151,8 +179,8 @@ def compile_reduction(
     Parameters
     ----------
     value
-        sum, max, min, last or softmax_sum over all, proper or loop edges: no added self-loops, which come as own logit
-        and own message.
+        sum, prod, max, min, last, quantile or softmax_sum over all, proper or loop edges: no added self-loops, which
+        come as own logit and own message.
     offsets
         Value.id of a sent node value → its first lane in the rows of the payload.
     weights

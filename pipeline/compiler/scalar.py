@@ -43,6 +43,7 @@ SCALAR: dict[str, str] = {
     "mul": "{0} * {1}",
     "div": "{0} / {1}",
     "pow": "np.power({0}, {1})",
+    "atan2": "float32(math.atan2({0}, {1}))",
     "maximum": "maximum({0}, {1})",
     "minimum": "minimum({0}, {1})",
     "equal": "ONE if {0} == {1} else ZERO",
@@ -56,7 +57,7 @@ SCALAR: dict[str, str] = {
 
 # worth keeping in a scratch array rather than computing twice (5-40 multiplications)
 COSTLY = frozenset(
-    ["exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "sigmoid", "elu", "gelu", "softplus", "pow"]
+    ["exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "sigmoid", "elu", "gelu", "softplus", "pow", "atan2"]
 )
 
 

@@ -6,7 +6,7 @@ Comes in: a program, weights, a graph as arrays. Goes out: the outputs. Everythi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,6 +198,14 @@ def _over_edges(value: Value, inputs: list[Array], graph: GraphArrays) -> Array:
     message = inputs[0]
     if value.op == "sum":
         return _sum(message, dst, count)
+    if value.op == "prod":
+        product = np.ones((count, *message.shape[1:]), message.dtype)
+        np.multiply.at(product, dst, message)
+        return product
+    if value.op == "quantile":
+        if len(inputs) == 2:  # one more edge per node
+            message, dst = np.concatenate(inputs), np.concatenate([dst, np.arange(count)])
+        return _quantile(value, message, dst, count)
     if value.op in ("max", "min"):
         return _extreme(message, dst, count, value.op, value.attributes["empty"])
     if value.op == "softmax":
@@ -233,6 +241,31 @@ def _extreme(messages: Array, dst: Array, count: int, op: str, empty: float) -> 
     function.at(result, dst, messages)
     result[np.bincount(dst, minlength=count) == 0] = empty
     return result
+
+
+def _quantile(value: Value, messages: Array, dst: Array, count: int) -> Array:
+    q, empty = value.attributes["q"], value.attributes["empty"]
+    result = np.full((count, len(q), *messages.shape[1:]), empty, messages.dtype)
+    order = np.argsort(dst, kind="stable")
+    ends = np.cumsum(np.bincount(dst, minlength=count))[:-1]
+    for node, own in enumerate(np.split(order, ends)):
+        if len(own):
+            result[node] = between(np.sort(messages[own], axis=0), q, value.attributes["interpolation"])
+    return result.reshape(count, *value.shape)
+
+
+def between(ordered: Array, q: Sequence[float], interpolation: str) -> Array:
+    """(len(q), …): the quantiles of (n, …) sorted along the first axis, n > 0. NaN counts as largest, as in torch."""
+    places = np.asarray(q, np.float64) * (len(ordered) - 1)
+    low, high = ordered[np.floor(places).astype(np.int64)], ordered[np.ceil(places).astype(np.int64)]
+    if interpolation == "lower":
+        return low
+    if interpolation == "higher":
+        return high
+    if interpolation == "midpoint":
+        return low * low.dtype.type(0.5) + high * low.dtype.type(0.5)
+    share = (places - np.floor(places)).astype(low.dtype)
+    return low + (high - low) * share.reshape(-1, *(1,) * (low.ndim - 1))
 
 
 def _softmax(logits: Array, dst: Array, count: int) -> Array:

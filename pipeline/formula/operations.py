@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import erf
 
+from pipeline.errors import nearest
 from pipeline.formula.spaces import BASE_PART, GRAPH, LOOPS, SELF_PART, WEIGHT, Edges, Nodes, Space, Weight, WholeGraph
 
 Array = npt.NDArray[Any]
@@ -25,6 +26,7 @@ Shape = tuple[int, ...]
 Attributes = dict[str, Any]
 
 MOST_ROWS = 1 << 24  # of a table: integers travel as float32
+INTERPOLATIONS = ("linear", "lower", "higher", "midpoint")  # between the two messages around a quantile
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,19 @@ def _first(shapes: Sequence[Shape], _: Attributes) -> Shape:
 
 def _message(shapes: Sequence[Shape], _: Attributes) -> Shape:
     return broadcast(shapes[:2])
+
+
+def _quantile(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    q, interpolation, shape = attributes["q"], attributes["interpolation"], shapes[0]
+    if shapes[-1] != shape:
+        raise ValueError(f"messages have shape {shape}, but own ones {shapes[-1]}")
+    if not q or not all(0 <= part <= 1 for part in q):
+        raise ValueError(f"quantiles are numbers from 0 to 1, not {tuple(q)}")
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"unknown interpolation {interpolation!r}; {nearest(interpolation, INTERPOLATIONS)}")
+    if len(q) == 1:
+        return shape
+    return (len(q) * shape[0], *shape[1:]) if shape else (len(q),)
 
 
 def _matmul(shapes: Sequence[Shape], _: Attributes) -> Shape:
@@ -416,6 +431,7 @@ OPERATIONS: dict[str, Operation] = {
     "mul": _elementwise(np.multiply),
     "div": _elementwise(np.divide),
     "pow": _elementwise(np.power),
+    "atan2": _elementwise(np.arctan2),
     "maximum": _elementwise(np.maximum),
     "minimum": _elementwise(np.minimum),
     "equal": _elementwise(_compare(np.equal)),
@@ -450,8 +466,12 @@ OPERATIONS: dict[str, Operation] = {
     "flip": Operation("move", _flip, _first),
     # over the edges of one dst. `empty`: the result where a node has no edge (PyG: 0)
     "sum": _reduction(),
+    "prod": _reduction(),  # 1 where a node has no edge
     "max": _reduction("empty"),
     "min": _reduction("empty"),
+    # quantile(messages[, own message]): of a node's sorted messages, lane by lane, those at q * (count - 1), and
+    # between two of them `interpolation`; the own message is one more edge that every node has
+    "quantile": Operation("reduce", _to_nodes, _quantile, None, (1, 2), frozenset({"q", "interpolation", "empty"})),
     "last": Operation("reduce", _loops_only, _first, None, (1, 2)),
     "softmax": Operation("normalise", _edges_only, _first),
     # softmax_sum(logits, messages[, own logit, own message]): sum of softmax(logits) * messages, the last two being one

@@ -5,7 +5,7 @@ Get vertex: `src`, `dst`. Get edge: `edge`. Message passing: the reductions. Eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pipeline.errors import FormulaError, nearest
 from pipeline.formula.spaces import ALL, LOOPS, PROPER, SELF_PART, Edges
@@ -79,6 +79,23 @@ class Relation:
     def min(self, messages: Value) -> Value:
         """Minimum over the edges into each node; 0 where there are none, as in PyG."""
         return apply("min", messages, empty=0.0)
+
+    def prod(self, messages: Value) -> Value:
+        """Product over the edges into each node; 1 where there are none, as in PyG."""
+        return apply("prod", messages)
+
+    def quantile(self, messages: Value, q: float | Sequence[float], interpolation: str = "linear") -> Value:
+        """Quantile over the edges into each node, lane by lane; 0 where there are none, as in PyG.
+
+        Several of them stand one behind the other: (d, …) → (len(q) * d, …). `interpolation`: linear, lower, higher or
+        midpoint.
+        """
+        parts = (q,) if isinstance(q, int | float) else q
+        return apply("quantile", messages, q=tuple(map(float, parts)), interpolation=interpolation, empty=0.0)
+
+    def median(self, messages: Value) -> Value:
+        """Median over the edges into each node, the lower one of two; 0 where there are none, as in PyG."""
+        return self.quantile(messages, 0.5, "lower")
 
     def softmax(self, logits: Value) -> Value:
         """Softmax over the edges into the same node, per lane (torch_geometric.utils.softmax)."""

@@ -17,6 +17,7 @@ from pipeline.plan.memory import (
     Choice,
     Counts,
     block_bytes,
+    gathered_bytes,
     kept_bytes,
     kept_lanes,
     kept_totals,
@@ -57,7 +58,10 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         lines += _operations(
             "nodes", [value for value in phase.nodes if value.op not in ("input", "fill", "spread", *TOTALS)]
         )
-        lines += [f"  edges   {_say(entry, numbers)} over {edges_of(entry)}" for entry in phase.reductions]
+        for entry in phase.reductions:
+            most = max(gathered_bytes(counts, entry, block) for block in range(counts.blocks))
+            sorts = f", sorted: {size(most)} of messages at a time" if most else ""
+            lines.append(f"  edges   {_say(entry, numbers)} over {edges_of(entry)}{sorts}")
     for shipment in step.ships:
         values = ", ".join(f"%{numbers[value.id]}{list(value.shape)}" for value in shipment.values)
         rows = shipped_rows(counts, shipment)

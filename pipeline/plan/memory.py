@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.compiler.edge_program import GATHERED
+from pipeline.compiler.sorting import kept_floats
+from pipeline.formula.values import Value
 from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
@@ -38,6 +41,8 @@ class Counts:
     """As payload_in, of the tiles against the edges' direction; empty where there are none."""
     reversed_bytes: Sequence[int] = ()
     """Of static_bytes, those of what is stored against the edges' direction."""
+    in_degree: Sequence[int] = ()
+    """The largest in-degree of each block."""
 
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> Counts:
@@ -51,6 +56,7 @@ class Counts:
             static,
             block.get("payload_rows_in_reversed", ()),
             [a + b for a, b in zip(*(block.get(f"{f}_bytes_reversed", ()) for f in ("static", "sends")), strict=True)],
+            block["max_in_degree"],
         )
 
     def static_of(self, plan: Plan) -> Sequence[int]:
@@ -112,14 +118,25 @@ def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
         sent = sum(s.width * counts.rows_in(s.edge_type)[block] for s in step.ships)
         totals = sum(value.width for value in step.merges) + total_lanes(step)
         lanes = received + sent + nodes * _live_lanes(plan, step)
-        most = max(most, lanes * FLOAT + counts.blocks * totals * PART)
+        sorted_ = max((gathered_bytes(counts, entry, block) for entry in step.reductions), default=0)
+        most = max(most, lanes * FLOAT + counts.blocks * totals * PART + sorted_)
     return counts.static_of(plan)[block] + most
 
 
 def fused_bytes(plan: Plan, counts: Counts) -> int:
     """What the fused tier needs: every block's static parts, and every node value that is alive at once."""
     lanes = max(_live_lanes(plan, step) for step in plan.steps)
-    return sum(counts.static_of(plan)) + sum(counts.nodes) * lanes * FLOAT
+    reductions = [entry for step in plan.steps for entry in step.reductions]
+    sorted_ = [gathered_bytes(counts, entry, block) for entry in reductions for block in range(counts.blocks)]
+    return sum(counts.static_of(plan)) + sum(counts.nodes) * lanes * FLOAT + max(sorted_, default=0)
+
+
+def gathered_bytes(counts: Counts, reduction: Value, block: int) -> int:
+    """What a reduction that sorts a node's messages keeps of them at a time; 0 for one that adds them up."""
+    if reduction.op not in GATHERED:
+        return 0
+    in_degree = counts.in_degree[block] if counts.in_degree else counts.edges[block]
+    return kept_floats(counts.edges[block], in_degree, reduction.inputs[0].width) * FLOAT
 
 
 def _live_lanes(plan: Plan, step: Superstep) -> int:

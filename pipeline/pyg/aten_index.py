@@ -284,8 +284,10 @@ def _combine(base: Value, messages: Value, reduce: str, include_base: bool) -> V
         count = apply("sum", fill(1.0, space)) + float(include_base)
         count = reshape(apply("clamp", count, low=1.0, high=math.inf), tuple(1 for _ in total.shape))
         return total / count
+    if reduce == "prod":
+        return _product(base, messages, start, include_base)
     if reduce not in ("amax", "amin"):
-        raise Refusal(f"reduces by {reduce!r}; formulas know sum, mean, max, min")
+        raise Refusal(f"reduces by {reduce!r}; formulas know sum, mean, prod, max, min")
     op, worst = ("max", -math.inf) if reduce == "amax" else ("min", math.inf)
     if not include_base and start is not None:
         return apply(op, messages, empty=float(start))
@@ -293,6 +295,16 @@ def _combine(base: Value, messages: Value, reduce: str, include_base: bool) -> V
     if include_base:
         return apply("maximum" if op == "max" else "minimum", base, best)
     return apply("where", apply("equal", best, worst), base, best)
+
+
+def _product(base: Value, messages: Value, start: Any, include_base: bool) -> Value:
+    product = apply("prod", messages)
+    if include_base:
+        return product if start == 1.0 else base * product
+    space = messages.space
+    assert isinstance(space, Edges)
+    occupied = reshape(apply("greater", apply("sum", fill(1.0, space)), 0.0), tuple(1 for _ in product.shape))
+    return apply("where", occupied, product, base)
 
 
 def _whole(call: Call, source: str) -> None:

@@ -20,10 +20,11 @@ import torch_geometric.utils
 from torch import Tensor
 
 from pipeline.formula.values import apply
+from pipeline.pyg.aggregations import aggregations, need_end
 from pipeline.pyg.aten_index import one_hot as one_hot_rows
 from pipeline.pyg.layout import with_value
 from pipeline.pyg.recorder import Recorder
-from pipeline.pyg.symbols import End, Refusal, Rows, Symbol
+from pipeline.pyg.symbols import Refusal, Rows, Symbol
 from pipeline.pyg.totals import constant
 
 # Extensions that replace aten operations where they are installed.
@@ -37,6 +38,7 @@ def recorded_whole(recorder: Recorder) -> Iterator[None]:
     with (
         _replaced(softmax, _softmax(softmax, recorder)),
         _replaced(one_hot, _one_hot(one_hot, recorder)),
+        aggregations(recorder),
         _without_extensions(),
     ):
         yield
@@ -58,11 +60,9 @@ def _softmax(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..
 
 
 def _of(rows: Symbol, index: Symbol, dim: int) -> Rows:
-    if not isinstance(index, End) or not isinstance(rows, Rows):
-        raise Refusal("normalises by something else than a row of edge_index")
-    if rows.space != index.edges or dim % rows.rank != rows.axis or rows.before or rows.after:
-        raise Refusal(f"normalises {rows.space} by an index of {index.edges}")
-    return with_value(rows, index.facing(apply("softmax", index.facing(rows.value))))  # there and back
+    end = need_end(rows, index, dim)
+    assert isinstance(rows, Rows)
+    return with_value(rows, end.facing(apply("softmax", end.facing(rows.value))))  # there and back
 
 
 def _one_hot(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..., Tensor]:

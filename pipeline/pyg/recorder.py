@@ -25,6 +25,7 @@ from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.definitions import DEFINITIONS
 from pipeline.pyg.layout import tensor_shape, view
+from pipeline.pyg.overwritten import LEFT_BEHIND, overlap, overwritten
 from pipeline.pyg.precision import widened
 from pipeline.pyg.symbols import End, Learned, Opaque, Refusal, Rows, Symbol
 from pipeline.pyg.tables import FACTORIES, HANDLERS, PRIMS, SHAPE_ONLY
@@ -203,7 +204,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(symbol, Learned):
             self.captured.forget(tensor)
         for other in list(self._symbols):
-            if other is not tensor and _overlap(other, tensor):
+            if other is not tensor and overlap(other, tensor):
                 self.bind(other, self._after_change(other, tensor, symbol, operation))
         self.bind(tensor, symbol)
 
@@ -211,15 +212,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(symbol, Learned) and isinstance(self._symbols[other], Learned):
             return self.learned(other)  # read from its memory when it is needed
         whole = other.numel() == tensor.numel() and other.storage_offset() == tensor.storage_offset()
-        if isinstance(symbol, Rows) and whole and other.is_contiguous() and tensor.is_contiguous():
-            try:
+        before = self._symbols[other]
+        try:
+            if isinstance(symbol, Rows) and whole and other.is_contiguous() and tensor.is_contiguous():
                 return view(symbol, self.sizes.count(symbol.space), other.shape)
-            except Refusal as refusal:
-                return self._opaque(operation, refusal)
-        return self._opaque(
-            operation,
-            Refusal("changes, in place, a tensor of which another view is used later", "use the out-of-place form"),
-        )
+            if isinstance(symbol, Rows) and isinstance(before, Rows):
+                return overwritten(other, before, tensor, symbol)
+        except (Refusal, FormulaError) as error:
+            return self._cannot(operation, error)
+        return self._opaque(operation, LEFT_BEHIND)
 
     def _log(self, name: str, tensor: Tensor, symbol: Symbol) -> None:
         if isinstance(symbol, Rows):
@@ -269,17 +270,6 @@ def _raise_opaque(call: Call) -> None:
 
 def _by_node(symbols: Sequence[Symbol]) -> bool:
     return isinstance(symbols[0], Learned) and any(isinstance(symbol, End) for symbol in symbols)
-
-
-def _overlap(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors share an element, not only a storage: the halves that chunk() makes do not."""
-    storage = a.untyped_storage()
-    if not storage.nbytes() or storage.data_ptr() != b.untyped_storage().data_ptr():
-        return False
-    touched = torch.zeros(storage.nbytes() // a.element_size(), dtype=torch.bool)
-    places = [touched.as_strided(t.shape, t.stride(), t.storage_offset()) for t in (a, b)]
-    places[0].fill_(True)
-    return bool(places[1].any())
 
 
 class ReadsByPython(TorchFunctionMode):

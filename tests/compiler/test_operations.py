@@ -28,7 +28,9 @@ ATTRIBUTES = {
     "clamp": {"low": -0.5, "high": float("inf")},
 }
 COMPARISONS = ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
-ARITY = {"where": 3} | dict.fromkeys(["add", "sub", "mul", "div", "pow", "maximum", "minimum", *COMPARISONS], 2)
+ARITY = {"where": 3} | dict.fromkeys(
+    ["add", "sub", "mul", "div", "pow", "atan2", "maximum", "minimum", *COMPARISONS], 2
+)
 ELEMENTWISE = [name for name, operation in OPERATIONS.items() if operation.kind == "elementwise"]
 ROW = [name for name, operation in OPERATIONS.items() if operation.kind == "row"]
 CASES = [(name, ATTRIBUTES.get(name, {})) for name in ELEMENTWISE] + [("gelu", {"approximate": "tanh"})]
@@ -75,6 +77,7 @@ ROW_VALUES = {
     "concat": lambda x, y: concat([x, y, x], axis=0) * 2.0,
     "slice": lambda x, y: x[1:4:2],
     "take": lambda x, y: apply("take", x, axis=1, indices=(3, 0, 0)),
+    "lookup": lambda x, y: apply("lookup", weight("v", (6,)), apply("clamp", apply("floor", x * 2), low=0.0, high=5.0)),
     "lane_argmax": lambda x, y: apply("lane_argmax", x, axes=(1,), keepdims=True),
 } | {
     op: lambda x, y, op=op: apply(op, x * y, axes=(0, 1) if op == "lane_sum" else (1,), keepdims=op != "lane_mean")
@@ -168,5 +171,7 @@ def test_an_operation_that_cannot_run_in_a_loop_is_named():
     extended = loops.sum(apply("extend", g.src(x), x))
     with pytest.raises(FormulaError, match="extend cannot be computed inside a reduction"):
         edge_program(extended)
-    with pytest.raises(FormulaError, match="relu is no reduction over edges; known: last, max, min, softmax_sum, sum"):
+    with pytest.raises(
+        FormulaError, match="relu is no reduction over edges; known: last, max, min, prod, quantile, soft"
+    ):
         edge_program(apply("relu", x))

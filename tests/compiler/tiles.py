@@ -78,6 +78,7 @@ def feed(reduction: CompiledReduction, graph: GraphArrays, offsets: Mapping[int,
             if not reduction.sent:
                 payload = np.zeros((1, 0), np.float32)
             reduction.add(accumulator, cut, payload, read)
+        reduction.settle(accumulator, 0, nodes)
         result[target::blocks] = reduction.finish(accumulator)
     return result
 

@@ -56,6 +56,7 @@ CASES: dict[str, Case] = {
     "mul": ([(2, 3), (2, 1)], {}, torch.mul),
     "div": ([(4,), (1,)], {}, torch.div),
     "pow": ([(4,), (4,)], {}, torch.pow),
+    "atan2": ([(4,), (4,)], {}, torch.atan2),
     "maximum": ([(4,), (4,)], {}, torch.maximum),
     "minimum": ([(4,), (4,)], {}, torch.minimum),
     "equal": ([(4,), (4,)], {}, lambda a, b: (a == b).double()),

@@ -45,15 +45,16 @@ def column(rng, count, shape):
     return rng.normal(size=(count, *shape)) if shape else rng.uniform(0.1, 2.0, count)
 
 
-def assert_same(net, x=16, seed=0, inputs=None, without=(), **edges):
+def assert_same(net, x=16, seed=0, inputs=None, without=(), first_has_edge=False, **edges):
     """Imports a module and compares it on every graph; `edges`: argument → width; `without`: those that PyG refuses.
 
-    Returns the program.
+    `first_has_edge`: only where an edge leads to the first node. Returns the program.
     """
-    return imported_same(net, x, seed, inputs, without=without, **edges)[0]
+    options = {"without": without, "first_has_edge": first_has_edge}
+    return imported_same(net, x, seed, inputs, **options, **edges)[0]
 
 
-def imported_same(net, x=16, seed=0, inputs=None, nodes=None, without=(), **edges):
+def imported_same(net, x=16, seed=0, inputs=None, nodes=None, without=(), first_has_edge=False, **edges):
     """The same; returns the program and its weights. `nodes`: further arguments with a row per node → width."""
     net, columns = net.eval(), nodes or {}
     inputs = {
@@ -64,7 +65,7 @@ def imported_same(net, x=16, seed=0, inputs=None, nodes=None, without=(), **edge
     program, weights, _ = import_module(net, inputs=inputs, features={"x": x, **columns, **edges})
     graphs = GRAPHS if edges else {**GRAPHS, "parallel self-loops": PARALLEL_LOOPS}
     for name, (count, src, dst) in graphs.items():
-        if name in without:
+        if name in without or (first_has_edge and 0 not in dst):
             continue
         rng = np.random.default_rng(seed)
         features = column(rng, count, x)

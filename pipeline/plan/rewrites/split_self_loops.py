@@ -1,6 +1,7 @@
 """Added self-loops become node values: the loop of node i is row i, and a reduction takes it as one more edge.
 
     sum(e on all+self)      → sum(e on all) + e(own)
+    prod(e on all+self)     → prod(e on all) * e(own)
     max(e on all+self)      → maximum(max(e on all, empty=-inf), e(own))
     softmax_sum(a, m)       → softmax_sum(a, m, a(own), m(own))
 
@@ -67,10 +68,14 @@ def _reduce(value: Value, inputs: list[Value | _Pair]) -> Value:
     stored, own = [_stored(i) for i in inputs], [_own(i) for i in inputs]
     if value.op == "sum":
         return apply("sum", stored[0]) + own[0]
+    if value.op == "prod":
+        return apply("prod", stored[0]) * own[0]
     if value.op == "max":
         return apply("maximum", apply("max", stored[0], empty=float("-inf")), own[0])
     if value.op == "min":
         return apply("minimum", apply("min", stored[0], empty=float("inf")), own[0])
+    if value.op == "quantile":
+        return apply("quantile", stored[0], own[0], **value.attributes)
     if value.op == "softmax_sum":
         return apply("softmax_sum", stored[0], stored[1], own[0], own[1])
     raise FormulaError(f"{value.op} is not supported on edges with added self-loops")
