@@ -12,8 +12,7 @@ from torch_geometric.nn import aggr
 from pipeline.errors import ModelError
 from pipeline.pyg import import_module
 from tests.pyg import coverage
-from tests.pyg.accuracy import accuracy
-from tests.pyg.graphs import assert_same, imported_same
+from tests.pyg.graphs import assert_same
 
 HISTOGRAM = torch.tensor([0, 4, 6, 3, 1])  # of degrees, as PNA wants them
 
@@ -127,18 +126,11 @@ LAYERS = {
 def test_layer(name):
     torch.manual_seed(0)
     make, edges = LAYERS[name]
-    net = make()
-    # where the first node has no edge, PyG's quantiles take the last but one of no messages: an IndexError
-    sorts = any(isinstance(module, aggr.QuantileAggregation) for module in net.modules())
-    program, weights = imported_same(net, first_has_edge=sorts, **edges)
-    found = accuracy(net, program, weights, **edges)
-    assert found.good, found
-    written = coverage.row(name, net, program, weights).fixed
-    assert written in coverage.TABLE.read_text(), "python -m tests.pyg.coverage writes the table anew"
+    coverage.check(name, make(), **edges)
 
 
 def test_every_convolution_is_in_the_table_or_has_a_reason():
-    tried = {kind for make, _ in LAYERS.values() for kind in coverage.kinds(make())}
+    tried = {coverage.kind(net) for net, _, _ in coverage.configurations().values()}
     assert tried.isdisjoint(coverage.ABSENT)
     assert tried | coverage.ABSENT.keys() >= set(nn.conv.__all__)
 
