@@ -44,6 +44,8 @@ ABSENT = {
     "HypergraphConv": "its edges join more than two nodes",
     "MeshCNNConv": "works on the faces of a mesh, with four neighbours in a fixed order",
     "WLConv": "hashes colours in the order in which they are met",
+    "GPSConv": "attends from every node to every other: a dense product over the whole graph",
+    "PANConv": "multiplies sparse matrices in a compiled extension (torch-sparse), which cannot be recorded",
     "SplineConv": "computes in a compiled extension (torch-spline-conv), which cannot be recorded",
 }
 

@@ -113,6 +113,7 @@ LAYERS = {
     "gaussian mixture": (lambda: nn.GMMConv(16, 8, dim=4, kernel_size=3), FEATURES),
     "simple": (lambda: nn.SimpleConv("mean", combine_root="cat"), WEIGHT),
     "weisfeiler lehman": (lambda: nn.WLConvContinuous(), WEIGHT),
+    "cluster gcn": (lambda: nn.ClusterGCNConv(16, 8, diag_lambda=0.5), {}),
     # at the source, or over the whole graph
     "chebyshev, largest weight as eigenvalue": (lambda: nn.ChebConv(16, 8, 3), WEIGHT),
     "sage against the edges": (lambda: nn.SAGEConv(16, 8, flow="target_to_source"), {}),
