@@ -99,7 +99,7 @@ def superstep_worker(run: Run, number: int) -> Worker:
             rows = arrived.pop(index)
             block = _block(run, index, rows, [step])
             with threadpool_limits(1):
-                made = compute(run.plan, step, block, _state(run.plan, rows), _receiver(rows), _parts(step, rows))
+                made = compute(run.plan, step, block, _state(run.plan, rows), _receiver(rows), _parts(run, step, rows))
             seconds = time.perf_counter() - started
             if last:
                 outputs = {name: made.values[value.id] for name, value in run.plan.program.outputs.items()}
@@ -173,9 +173,13 @@ def _receiver(rows: list[Row]) -> Callable[[Shipment, int], FloatArray]:
     return receive
 
 
-def _parts(step: Superstep, rows: list[Row]) -> Parts:
-    sent = sorted((row for row in rows if row.kind == TOTAL), key=lambda row: row.source)
-    lanes = [join([row]).reshape(-1) for row in sent]
+def _parts(run: Run, step: Superstep, rows: list[Row]) -> Parts:
+    chunks: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.kind == TOTAL:
+            chunks[row.source].append(row)
+    assert len(chunks) == (run.blocks if step.merges else 0), "a part of a total for each block"
+    lanes = [join(parts).reshape(-1) for _, parts in sorted(chunks.items())]
     places, lane = {}, 0
     for total in step.merges:
         places[total.id] = slice(lane, lane + total.width)

@@ -36,8 +36,9 @@ MOST_CLASSES = 4096  # of a one-hot row: the unit matrix is 64 MB
 
 def taken(symbol: Any, dim: int, index: Any) -> Symbol:
     """Rows of a tensor, by a row of edge_index; or lanes, by a constant."""
-    if constant(index) is not None and (isinstance(symbol, Learned) or symbol.is_whole):
-        return _the_same(symbol, dim, index, int(constant(index) or 0))
+    number = constant(index)
+    if number is not None and (isinstance(symbol, Learned) or (isinstance(symbol, Rows) and symbol.is_whole)):
+        return _the_same(symbol, dim, index, int(number))
     if isinstance(symbol, Learned) and isinstance(index, End | NodeNumbers | EdgeIndex):
         raise Refusal(*NODE_EMBEDDING)
     if isinstance(symbol, Learned) and isinstance(index, Rows):
@@ -68,7 +69,7 @@ def _the_same(symbol: Learned | Rows, dim: int, index: Rows, position: int) -> S
     dim, lanes = dim % len(shape), shape[: dim % len(shape)] + shape[dim % len(shape) + 1 :]
     row = symbol.value
     if shape[dim] != 1:
-        row = apply("slice", row, axis=dim, start=position, stop=position + 1, step=1)
+        row = apply("take", row, axis=dim, indices=(position % shape[dim],))
     row = reshape(row, lanes)
     if isinstance(symbol, Learned):
         return Rows(apply("mul", fill(1.0, index.space, lanes), row), dim)

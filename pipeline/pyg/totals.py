@@ -14,6 +14,7 @@ from pipeline.pyg.symbols import Operand, Refusal, Rows
 
 # what a reduction over lanes is over rows
 _KINDS = {"lane_sum": "sum", "lane_max": "max", "lane_min": "min"}
+_WORST = {"max": -math.inf, "min": math.inf}  # of a node without edges
 _ELSE = {
     "lane_prod": "multiplies all {space}",
     "lane_argmax": "asks which of the {space} is the largest: rows have no numbers",
@@ -36,9 +37,6 @@ def all_rows(op: str, value: Value) -> Value:
     if isinstance(space, Edges):  # first into the nodes, which is no exchange
         value = apply("sum", value) if kind == "sum" else apply(kind, value, empty=_WORST[kind])
     return apply(f"total_{kind}", value)
-
-
-_WORST = {"max": -math.inf, "min": math.inf}
 
 
 def over_products(a: Value, b: Value) -> Value:

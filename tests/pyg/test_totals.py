@@ -249,3 +249,22 @@ def test_blocks_give_what_pyg_gives(kind):
         found = run(plan, graph, blocks)["embedding"]
         # float32 against float64, and the norms divide by what may be small
         np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
+
+
+TABLES = {
+    "the last of several rows": lambda self, x, e: x + self.table[torch.full((x.size(0),), -1, dtype=torch.long)],
+    "a row of totals": lambda self, x, e: (
+        x + torch.stack([x.amax(0), x.amin(0)]).index_select(0, torch.ones_like(zeros(x)))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_same_row_for_every_node(name):
+    assert_same(Does(TABLES[name], table=nn.Parameter(torch.arange(48.0).reshape(3, 16))))
+
+
+def test_an_end_of_the_edges_by_a_constant_is_refused():
+    net = Does(lambda self, x, e: x[e[0][zeros(x)]])
+    with pytest.raises(ModelError, match=r"cannot import this model: Does, .*index needs a value per node or edge"):
+        import_module(net.eval(), features=16)
