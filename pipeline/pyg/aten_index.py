@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, Edges
+from pipeline.formula.operations import OPERATIONS
+from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, PROPER_SELF, Edges
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.call import Call, Handler, need_operand, need_rows, say
 from pipeline.pyg.layout import elementwise, expand, lane_axis, reshape, transpose, with_value
@@ -46,6 +48,8 @@ def taken(symbol: Any, dim: int, index: Any) -> Symbol:
     if isinstance(index, NodeNumbers) and not index.twice:
         return rows
     if isinstance(index, PartMask):
+        if _is_added(index) and rows.space == index.edges:
+            return with_value(rows, _on_loops(rows.value))
         return with_value(rows, _cut(rows.value, index))
     if isinstance(index, Rows):
         raise Refusal(f"takes some of the {rows.space} by a mask", "multiply by the mask, or use torch.where")
@@ -138,7 +142,7 @@ def _index(call: Call) -> Symbol:
     dim, index = given[0]
     if isinstance(symbol, EdgeIndex):
         return _edges_taken(symbol, dim, index)
-    if isinstance(symbol, End) and isinstance(index, PartMask):
+    if isinstance(symbol, End) and isinstance(index, PartMask) and symbol.mask is None:
         return End(_part(symbol.edges, index), symbol.which)
     by_column = isinstance(symbol, Learned) and isinstance(index, Rows)
     if not by_column and call.tensors["indices"][dim].dim() != 1:
@@ -149,9 +153,31 @@ def _index(call: Call) -> Symbol:
 def _edges_taken(symbol: EdgeIndex, dim: int, index: Any) -> Symbol:
     if dim == 0 and isinstance(index, Learned):
         raise Refusal("reverses edges", "store the reversed edges as rows of the edge table")
-    if isinstance(index, PartMask):
+    if isinstance(index, PartMask) and symbol.mask is None:
         return EdgeIndex(_part(symbol.edges, index))
     raise Refusal("takes some of the edges by a mask", "multiply their messages by the mask instead")
+
+
+def some_edges(call: Call) -> Symbol | None:
+    """edge_index[:, mask], edge_attr[mask], by a column of the edges: all edges, of which some are left out later.
+
+    None for anything else.
+    """
+    if call.operation != "index":
+        return None
+    symbol = call["self"]
+    given = [(dim, index) for dim, index in enumerate(call["indices"]) if index is not None]
+    if len(given) != 1 or not isinstance(given[0][1], Rows):
+        return None
+    dim, mask = given[0]
+    if call.tensors["indices"][dim].dtype is not torch.bool or mask.value.shape != ():
+        return None
+    if isinstance(symbol, EdgeIndex | End) and symbol.edges == mask.space and dim == getattr(symbol, "axis", 1):
+        both = mask.value if symbol.mask is None else apply("mul", symbol.mask, mask.value)
+        return replace(symbol, mask=both)
+    if isinstance(symbol, Rows) and isinstance(mask.space, Edges) and symbol.space == mask.space and dim == symbol.axis:
+        return symbol
+    return None
 
 
 def _part(edges: Edges, mask: PartMask) -> Edges:
@@ -196,11 +222,17 @@ def _reduced(base: Rows, dim: int, index: End, messages: Rows, reduce: str, incl
     places = {(r.axis, r.before, r.after) for r in (base, messages)}
     if places != {(dim % messages.rank, 0, 0)} or base.space != index.edges.target:
         raise Refusal("reduces over another axis than the rows")
-    return with_value(base, _combine(base.value, messages.value, reduce, include_base))
+    return with_value(base, _combine(base.value, messages.value, index.mask, reduce, include_base))
 
 
-def _combine(base: Value, messages: Value, reduce: str, include_base: bool) -> Value:
+def _combine(base: Value, messages: Value, mask: Value | None, reduce: str, include_base: bool) -> Value:
     start = base.attributes["value"] if base.op == "fill" else None
+    space = messages.space
+    assert isinstance(space, Edges)
+    ones = fill(1.0, space) if mask is None else mask
+    if mask is not None:
+        neutral = {"prod": 1.0, "amax": -math.inf, "amin": math.inf}.get(reduce, 0.0)
+        messages = apply("where", reshape(mask, tuple(1 for _ in messages.shape)), messages, neutral)
     if reduce in ("sum", "mean"):
         if start != 0.0 and not include_base:
             raise Refusal(f"({reduce}) replaces rows of a tensor that is not zero")
@@ -208,17 +240,15 @@ def _combine(base: Value, messages: Value, reduce: str, include_base: bool) -> V
         total = total if start == 0.0 else base + total
         if reduce == "sum":
             return total
-        space = messages.space
-        assert isinstance(space, Edges)
-        count = apply("sum", fill(1.0, space)) + float(include_base)
+        count = apply("sum", ones) + float(include_base)
         count = reshape(apply("clamp", count, low=1.0, high=math.inf), tuple(1 for _ in total.shape))
         return total / count
     if reduce == "prod":
-        return _product(base, messages, start, include_base)
+        return _product(base, messages, ones, start, include_base)
     if reduce not in ("amax", "amin"):
         raise Refusal(f"reduces by {reduce!r}; formulas know sum, mean, prod, max, min")
     op, worst = ("max", -math.inf) if reduce == "amax" else ("min", math.inf)
-    if not include_base and start is not None:
+    if not include_base and start is not None and mask is None:
         return apply(op, messages, empty=float(start))
     best = apply(op, messages, empty=worst)
     if include_base:
@@ -226,13 +256,11 @@ def _combine(base: Value, messages: Value, reduce: str, include_base: bool) -> V
     return apply("where", apply("equal", best, worst), base, best)
 
 
-def _product(base: Value, messages: Value, start: Any, include_base: bool) -> Value:
+def _product(base: Value, messages: Value, ones: Value, start: Any, include_base: bool) -> Value:
     product = apply("prod", messages)
     if include_base:
         return product if start == 1.0 else base * product
-    space = messages.space
-    assert isinstance(space, Edges)
-    occupied = reshape(apply("greater", apply("sum", fill(1.0, space)), 0.0), tuple(1 for _ in product.shape))
+    occupied = reshape(apply("greater", apply("sum", ones), 0.0), tuple(1 for _ in product.shape))
     return apply("where", occupied, product, base)
 
 
@@ -292,9 +320,11 @@ def _index_put(call: Call) -> Symbol:
         return _reduced(rows, 0, index, messages, "sum", True)
     if isinstance(index, Rows) and call.tensors["indices"][0].dtype is torch.bool:
         return _masked(call, rows, index)
-    if isinstance(index, End) and index.edges.part == LOOPS:
+    if isinstance(index, End) and index.edges.part == LOOPS and index.mask is None:
         return _own_loops(rows, index, need_rows(call["values"]))
     if isinstance(index, PartMask):
+        if _is_added(index) and rows.space == index.edges and not rows.axis:
+            return _loops_written(rows, index, need_rows(call["values"]))
         raise Refusal("writes to the self-loops only", "compute both values, and choose by torch.where")
     raise Refusal(*LAST_WINS)
 
@@ -308,6 +338,36 @@ def _masked(call: Call, rows: Rows, mask: Rows) -> Symbol:
     condition = Rows(reshape(mask.value, wide), mask.axis, mask.before, mask.after)
     scalar = Learned(number.tensor.reshape(()), lambda: reshape(number.value, ()))
     return elementwise("where", [condition, scalar, rows])
+
+
+def _is_added(mask: PartMask) -> bool:
+    """Whether the self-loops that a mask leaves are the added ones, one per node in the order of the nodes."""
+    return mask.part == LOOPS and mask.edges.part == PROPER_SELF
+
+
+def _on_loops(value: Value) -> Value:
+    """What an edge value is on the added self-loops: a value per node, since both ends are the node."""
+    assert isinstance(value.space, Edges)
+    if value.op in ("src", "dst"):
+        return value.inputs[0]
+    if value.op == "extend":
+        return value.inputs[1]
+    if value.op == "fill":
+        return fill(value.attributes["value"], value.space.target, value.shape)
+    if OPERATIONS[value.op].kind not in ("elementwise", "row"):
+        raise Refusal(f"takes the self-loops of what {value.op} gives")
+    return apply(value.op, *(_on_loops(i) if i.is_edge else i for i in value.inputs), **value.attributes)
+
+
+def _loops_written(rows: Rows, mask: PartMask, values: Rows) -> Symbol:
+    """weight[src == dst] = a value per node."""
+    edges = mask.edges
+    if values.space != edges.target or values.axis:
+        raise Refusal("writes to the self-loops something else than a value per node")
+    stored = Edges(edges.type, BASE_PART[edges.part])
+    is_loop = apply("extend", fill(0.0, stored, rows.value.shape), fill(1.0, edges.target, rows.value.shape))
+    own = apply("extend", fill(0.0, stored, rows.value.shape), values.value)
+    return with_value(rows, apply("where", is_loop, own, rows.value))
 
 
 def _own_loops(rows: Rows, index: End, values: Rows) -> Symbol:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.formula.spaces import BASE_PART, SELF_PART, Edges, Nodes
@@ -33,7 +34,7 @@ def _view(call: Call) -> Symbol:
     if isinstance(symbol, Learned):
         return call.learned(call.outputs[0], lambda: reshape(symbol.value, shape))
     if isinstance(symbol, End):
-        return End(symbol.edges, symbol.which, _row_axis(shape, call.sizes.counts[symbol.edges]))
+        return replace(symbol, axis=_row_axis(shape, call.sizes.counts[symbol.edges]))
     if isinstance(symbol, NodeNumbers) and not symbol.twice:
         return symbol
     if shape == tuple(call.tensors["self"].shape):
@@ -60,7 +61,7 @@ def _permute(call: Call) -> Symbol:
     if isinstance(symbol, Learned):
         return call.learned(call.outputs[0], lambda: transpose(symbol.value, dims))
     if isinstance(symbol, End):
-        return End(symbol.edges, symbol.which, dims.index(symbol.axis))
+        return replace(symbol, axis=dims.index(symbol.axis))
     raise Refusal(f"moves the axes of {say(symbol)}")
 
 
@@ -75,7 +76,7 @@ def _expanded(symbol: Any, call: Call, shape: Sequence[int]) -> Symbol:
         return _spread(symbol, call, shape)
     new = len(shape) - call.tensors["self"].dim()
     if isinstance(symbol, End):
-        return End(symbol.edges, symbol.which, symbol.axis + new)
+        return replace(symbol, axis=symbol.axis + new)
     if isinstance(symbol, NodeNumbers) and tuple(shape[:-1]) == (2,):
         return NodeNumbers(twice=True)
     raise Refusal(f"repeats {say(symbol)}")
@@ -138,7 +139,7 @@ def _select(call: Call) -> Symbol:
 def _selected(call: Call, dim: int, index: int) -> Symbol:
     symbol = call["self"]
     if isinstance(symbol, EdgeIndex) and dim % 2 == 0:
-        return End(symbol.edges, ("src", "dst")[index % 2])
+        return End(symbol.edges, ("src", "dst")[index % 2], mask=symbol.mask)
     if isinstance(symbol, EdgeIndex):
         raise Refusal("takes one edge of edge_index", BY_POSITION)
     if isinstance(symbol, NodeNumbers) and symbol.twice and dim % 2 == 0:
@@ -157,7 +158,7 @@ def _slice(call: Call) -> Symbol:
     if (start, stop, step) == (0, size, 1):
         return _same(call)
     if isinstance(symbol, EdgeIndex) and dim % 2 == 0 and stop - start == 1:
-        return End(symbol.edges, ("src", "dst")[start], axis=1)
+        return End(symbol.edges, ("src", "dst")[start], 1, symbol.mask)
     rows = need_rows(symbol)
     if dim % rows.rank == rows.axis:
         raise Refusal(f"takes some of the {rows.space} by their position", BY_POSITION)
@@ -168,7 +169,7 @@ def _split(call: Call) -> tuple[Symbol, ...]:
     """split, chunk, split_with_sizes: slices of the sizes that came out."""
     dim, symbol = call["dim"], call["self"]
     if isinstance(symbol, EdgeIndex) and dim % 2 == 0 and len(call.outputs) == 2:
-        return (End(symbol.edges, "src", axis=1), End(symbol.edges, "dst", axis=1))
+        return (End(symbol.edges, "src", 1, symbol.mask), End(symbol.edges, "dst", 1, symbol.mask))
     rows = need_rows(symbol)
     parts, start = [], 0
     for output in call.outputs:
@@ -207,6 +208,8 @@ def _with_self_loops(index: EdgeIndex, loops: Any) -> Symbol:
     """edge_index followed by one self-loop per node."""
     if loops != NodeNumbers(twice=True) or index.edges.part not in SELF_PART:
         raise Refusal("adds other edges to edge_index than one self-loop per node", "store these edges in the table")
+    if index.mask is not None:
+        raise Refusal("adds self-loops to some of the edges", "add them before the mask is applied")
     return EdgeIndex(Edges(index.edges.type, SELF_PART[index.edges.part]))
 
 
@@ -225,8 +228,8 @@ def _stack(call: Call) -> Symbol:
     symbols, dim = call["tensors"], call["dim"]
     if all(isinstance(symbol, End) for symbol in symbols) and len(symbols) == 2 and call.shape[0] == 2:
         src, dst = symbols
-        if (src.which, dst.which, src.edges) == ("src", "dst", dst.edges):
-            return EdgeIndex(src.edges)
+        if (src.which, dst.which, src.edges, src.mask) == ("src", "dst", dst.edges, dst.mask):
+            return EdgeIndex(src.edges, src.mask)
         raise Refusal("reverses edges", "store the reversed edges as rows of the edge table")
     if all(symbol == NodeNumbers() for symbol in symbols) and call.shape[:-1] == (2,):
         return NodeNumbers(twice=True)

@@ -9,12 +9,14 @@ them.
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch_geometric.backend
 import torch_geometric.typing
 import torch_geometric.utils
 from torch import Tensor
@@ -22,7 +24,7 @@ from torch import Tensor
 from pipeline.formula.values import apply
 from pipeline.pyg.aggregations import aggregations, need_dst
 from pipeline.pyg.aten_index import one_hot as one_hot_rows
-from pipeline.pyg.layout import with_value
+from pipeline.pyg.layout import reshape, with_value
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.symbols import Refusal, Rows, Symbol
 
@@ -57,9 +59,12 @@ def _softmax(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..
 
 
 def _of(rows: Symbol, index: Symbol, dim: int) -> Rows:
-    need_dst(rows, index, dim)
+    end = need_dst(rows, index, dim)
     assert isinstance(rows, Rows)
-    return with_value(rows, apply("softmax", rows.value))
+    logits = rows.value
+    if end.mask is not None:
+        logits = apply("where", reshape(end.mask, tuple(1 for _ in logits.shape)), logits, -math.inf)
+    return with_value(rows, apply("softmax", logits))
 
 
 def _one_hot(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..., Tensor]:
@@ -109,8 +114,11 @@ def _without_extensions() -> Iterator[None]:
     }
     for name in present:
         setattr(torch_geometric.typing, name, False)
+    by_segments = torch_geometric.backend.use_segment_matmul  # None: decided by the number of edges of a relation
+    torch_geometric.backend.use_segment_matmul = False
     try:
         yield
     finally:
+        torch_geometric.backend.use_segment_matmul = by_segments
         for name, value in present.items():
             setattr(torch_geometric.typing, name, value)

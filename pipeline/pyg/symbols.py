@@ -73,9 +73,14 @@ class Learned:
 
 @dataclass(frozen=True)
 class EdgeIndex:
-    """`edge_index`, (2, edges), or the same for a part of the edges."""
+    """`edge_index`, (2, edges), or the same for a part of the edges.
+
+    `mask`: a value per edge; forward goes on with the edges where it is 1. While recording they are all there, and the
+    others are left out where they are reduced.
+    """
 
     edges: Edges
+    mask: Value | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ class End:
     edges: Edges
     which: str
     axis: int = 0
+    mask: Value | None = None
+    """As in EdgeIndex."""
 
 
 @dataclass(frozen=True)
