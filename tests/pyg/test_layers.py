@@ -111,7 +111,6 @@ LAYERS = {
     "gaussian mixture": (lambda: nn.GMMConv(16, 8, dim=4, kernel_size=3), FEATURES),
     "simple": (lambda: nn.SimpleConv("mean", combine_root="cat"), WEIGHT),
     "cluster": (lambda: nn.ClusterGCNConv(16, 8, diag_lambda=0.3), {}),
-    "cluster without self-loops": (lambda: nn.ClusterGCNConv(16, 8, add_self_loops=False), {}),
     "weisfeiler lehman": (lambda: nn.WLConvContinuous(), WEIGHT),
 }
 
