@@ -62,7 +62,7 @@ def in_process(name: str, graph: Whole, blocks: int, output: str = "embedding") 
 
 @pytest.mark.parametrize(("tier", "read"), WAYS)
 @pytest.mark.parametrize(
-    "name", ["sage", "gcn_weighted", "gat", "edge_attention", "extremes", "graph_norm", "virtual_node"]
+    "name", ["sage", "gcn_weighted", "gat", "edge_attention", "extremes", "ordered", "graph_norm", "virtual_node"]
 )
 def test_the_same_bits_in_every_tier(
     spark: SparkSession, prepared: PreparedGraph, name: str, tier: str, read: str

@@ -2,7 +2,7 @@
 
 In reading order: importer (the page that tells it), arguments and example (what forward is given), recording and
 recorder (one forward, operation by operation), symbols and layout (what a tensor stands for), the tables aten_*.py,
-library, check, load.
+overwritten, library and aggregations, check, load.
 """
 
 from pipeline.pyg.importer import import_module

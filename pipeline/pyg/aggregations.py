@@ -21,17 +21,17 @@ from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.symbols import End, Learned, Refusal, Rows, Symbol
 
 ORDERED = "depends on the order of the edges, which a table does not have"
-MEAN = "use mean, max, std, softmax, median or quantile"
+OTHERS = "use mean, max, std, softmax, median or quantile"
 UNEXPRESSED = {
-    aggr.LSTMAggregation: (f"runs an LSTM over the neighbours: it {ORDERED}", MEAN),
-    aggr.GRUAggregation: (f"runs a GRU over the neighbours: it {ORDERED}", MEAN),
-    aggr.MLPAggregation: (f"gives the n-th neighbour the n-th weights: it {ORDERED}", MEAN),
-    aggr.PatchTransformerAggregation: (f"cuts the neighbours into patches: it {ORDERED}", MEAN),
-    aggr.LCMAggregation: (f"combines the neighbours in pairs, by a GRU: it {ORDERED}", MEAN),
-    aggr.SortAggregation: ("keeps the k neighbours with the largest last number", MEAN),
+    aggr.LSTMAggregation: (f"runs an LSTM over the neighbours: it {ORDERED}", OTHERS),
+    aggr.GRUAggregation: (f"runs a GRU over the neighbours: it {ORDERED}", OTHERS),
+    aggr.MLPAggregation: (f"gives the n-th neighbour the n-th weights: it {ORDERED}", OTHERS),
+    aggr.PatchTransformerAggregation: (f"cuts the neighbours into patches: it {ORDERED}", OTHERS),
+    aggr.LCMAggregation: (f"combines the neighbours in pairs, by a GRU: it {ORDERED}", OTHERS),
+    aggr.SortAggregation: ("keeps the k neighbours with the largest last number", OTHERS),
     aggr.SetTransformerAggregation: ("lets all neighbours of a node attend to each other", "use softmax or GATConv"),
     aggr.GraphMultisetTransformer: ("lets all neighbours of a node attend to each other", "use softmax or GATConv"),
-    aggr.EquilibriumAggregation: ("solves for its output by gradient descent while it runs", MEAN),
+    aggr.EquilibriumAggregation: ("solves for its output by gradient descent while it runs", OTHERS),
 }
 
 
@@ -82,6 +82,8 @@ def _quantile(original: Callable[..., Tensor], recorder: Recorder) -> Callable[.
 
 def _quantile_of(module: Any, recorder: Recorder, rows: Rows, index: Tensor, dim: int, result: Tensor) -> Rows:
     end = need_end(rows, recorder.symbol(index), dim)
+    if end.mask is not None:
+        raise Refusal("sorts the messages of some edges", "use mean, max or sum for a part of the edges")
     if module.interpolation == "nearest":
         raise Refusal(
             "rounds, between two neighbours, by their place among all edges", "use lower, higher, linear or midpoint"

@@ -91,6 +91,8 @@ def _compare(op: str) -> Handler:
 
 def _loops(a: End, b: End, op: str) -> Symbol:
     """src == dst, src != dst: which edges are self-loops."""
+    if a.mask is not None or b.mask is not None:
+        raise Refusal("looks for self-loops among some of the edges", "do that before the mask is applied")
     if a.edges != b.edges or {a.which, b.which} != {"src", "dst"}:
         raise Refusal("compares rows of different edge indices")
     return PartMask(a.edges, "loops" if op == "equal" else "proper")

@@ -160,7 +160,7 @@ def _index(call: Call) -> Symbol:
     dim, index = given[0]
     if isinstance(symbol, EdgeIndex):
         return _edges_taken(symbol, dim, index)
-    if isinstance(symbol, End) and isinstance(index, PartMask):
+    if isinstance(symbol, End) and isinstance(index, PartMask) and symbol.mask is None:
         return End(_part(symbol.edges, index), symbol.which)
     by_column = isinstance(symbol, Learned) and isinstance(index, Rows)
     if not by_column and call.tensors["indices"][dim].dim() != 1:
@@ -174,9 +174,31 @@ def _edges_taken(symbol: EdgeIndex, dim: int, index: Any) -> Symbol:
         if order in ([0, 1], [1, 0]) and index.tensor.dtype is not torch.bool:
             return symbol if order == [0, 1] else symbol.turned()
         raise Refusal("takes the same end of each edge twice")
-    if isinstance(index, PartMask):
+    if isinstance(index, PartMask) and symbol.mask is None:
         return replace(symbol, edges=_part(symbol.edges, index))
     raise Refusal("takes some of the edges by a mask", "multiply their messages by the mask instead")
+
+
+def some_edges(call: Call) -> Symbol | None:
+    """edge_index[:, mask], edge_attr[mask], by a column of the edges: all edges, of which some are left out later.
+
+    None for anything else.
+    """
+    if call.operation != "index":
+        return None
+    symbol = call["self"]
+    given = [(dim, index) for dim, index in enumerate(call["indices"]) if index is not None]
+    if len(given) != 1 or not isinstance(given[0][1], Rows):
+        return None
+    dim, mask = given[0]
+    if call.tensors["indices"][dim].dtype is not torch.bool or mask.value.shape != ():
+        return None
+    if isinstance(symbol, EdgeIndex | End) and symbol.edges == mask.space and dim == getattr(symbol, "axis", 1):
+        both = mask.value if symbol.mask is None else apply("mul", symbol.mask, mask.value)
+        return replace(symbol, mask=both)
+    if isinstance(symbol, Rows) and isinstance(mask.space, Edges) and symbol.space == mask.space and dim == symbol.axis:
+        return symbol
+    return None
 
 
 def _part(edges: Edges, mask: PartMask) -> Edges:
@@ -249,7 +271,8 @@ def _reduced(base: Rows, dim: int, index: End, messages: Rows, reduce: str, incl
     places = {(r.axis, r.before, r.after) for r in (base, messages)}
     if places != {(dim % messages.rank, 0, 0)} or base.space != index.nodes:
         raise Refusal("reduces over another axis than the rows")
-    return with_value(base, _combine(base.value, index.facing(messages.value), reduce, include_base))
+    mask = None if index.mask is None else index.facing(index.mask)
+    return with_value(base, _combine(base.value, index.facing(messages.value), mask, reduce, include_base))
 
 
 def _total(call: Call, index: Rows, rows: Rows, reduce: str, include_base: bool) -> Symbol:
@@ -271,8 +294,14 @@ def _total(call: Call, index: Rows, rows: Rows, reduce: str, include_base: bool)
     return elementwise({"sum": "add", "amax": "maximum", "amin": "minimum"}[reduce], [base, total])
 
 
-def _combine(base: Value, messages: Value, reduce: str, include_base: bool) -> Value:
+def _combine(base: Value, messages: Value, mask: Value | None, reduce: str, include_base: bool) -> Value:
     start = base.attributes["value"] if base.op == "fill" else None
+    space = messages.space
+    assert isinstance(space, Edges)
+    ones = fill(1.0, space) if mask is None else mask
+    if mask is not None:
+        neutral = {"prod": 1.0, "amax": -math.inf, "amin": math.inf}.get(reduce, 0.0)
+        messages = apply("where", reshape(mask, tuple(1 for _ in messages.shape)), messages, neutral)
     if reduce in ("sum", "mean"):
         if start != 0.0 and not include_base:
             raise Refusal(f"({reduce}) replaces rows of a tensor that is not zero")
@@ -280,17 +309,15 @@ def _combine(base: Value, messages: Value, reduce: str, include_base: bool) -> V
         total = total if start == 0.0 else base + total
         if reduce == "sum":
             return total
-        space = messages.space
-        assert isinstance(space, Edges)
-        count = apply("sum", fill(1.0, space)) + float(include_base)
+        count = apply("sum", ones) + float(include_base)
         count = reshape(apply("clamp", count, low=1.0, high=math.inf), tuple(1 for _ in total.shape))
         return total / count
     if reduce == "prod":
-        return _product(base, messages, start, include_base)
+        return _product(base, messages, ones, start, include_base)
     if reduce not in ("amax", "amin"):
         raise Refusal(f"reduces by {reduce!r}; formulas know sum, mean, prod, max, min")
     op, worst = ("max", -math.inf) if reduce == "amax" else ("min", math.inf)
-    if not include_base and start is not None:
+    if not include_base and start is not None and mask is None:
         return apply(op, messages, empty=float(start))
     best = apply(op, messages, empty=worst)
     if include_base:
@@ -298,13 +325,11 @@ def _combine(base: Value, messages: Value, reduce: str, include_base: bool) -> V
     return apply("where", apply("equal", best, worst), base, best)
 
 
-def _product(base: Value, messages: Value, start: Any, include_base: bool) -> Value:
+def _product(base: Value, messages: Value, ones: Value, start: Any, include_base: bool) -> Value:
     product = apply("prod", messages)
     if include_base:
         return product if start == 1.0 else base * product
-    space = messages.space
-    assert isinstance(space, Edges)
-    occupied = reshape(apply("greater", apply("sum", fill(1.0, space)), 0.0), tuple(1 for _ in product.shape))
+    occupied = reshape(apply("greater", apply("sum", ones), 0.0), tuple(1 for _ in product.shape))
     return apply("where", occupied, product, base)
 
 
@@ -366,7 +391,7 @@ def _index_put(call: Call) -> Symbol:
         return _reduced(rows, 0, index, messages, "sum", True)
     if isinstance(index, Rows) and call.tensors["indices"][0].dtype is torch.bool:
         return _masked(call, rows, index)
-    if isinstance(index, End) and index.edges.part == LOOPS:
+    if isinstance(index, End) and index.edges.part == LOOPS and index.mask is None:
         return _own_loops(rows, index, need_rows(call["values"]))
     if isinstance(index, PartMask):
         return loops_written(rows, index, need_operand(call["values"], call.sizes), call["accumulate"])

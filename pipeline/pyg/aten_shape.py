@@ -35,7 +35,7 @@ def _view(call: Call) -> Symbol:
     if isinstance(symbol, Learned):
         return call.learned(call.outputs[0], lambda: reshape(symbol.value, shape))
     if isinstance(symbol, End):
-        return End(symbol.edges, symbol.which, _row_axis(shape, call.sizes.counts[symbol.edges]))
+        return replace(symbol, axis=_row_axis(shape, call.sizes.counts[symbol.edges]))
     if isinstance(symbol, NodeNumbers) and not symbol.twice:
         return symbol
     if shape == tuple(call.tensors["self"].shape):
@@ -62,7 +62,7 @@ def _permute(call: Call) -> Symbol:
     if isinstance(symbol, Learned):
         return call.learned(call.outputs[0], lambda: transpose(symbol.value, dims))
     if isinstance(symbol, End):
-        return End(symbol.edges, symbol.which, dims.index(symbol.axis))
+        return replace(symbol, axis=dims.index(symbol.axis))
     if isinstance(symbol, EdgeIndex):
         return replace(symbol, axis=dims.index(symbol.axis))
     raise Refusal(f"moves the axes of {say(symbol)}")
@@ -79,7 +79,7 @@ def _expanded(symbol: Any, call: Call, shape: Sequence[int]) -> Symbol:
         return expand(symbol, call.count(symbol), shape)
     new = len(shape) - call.tensors["self"].dim()
     if isinstance(symbol, End):
-        return End(symbol.edges, symbol.which, symbol.axis + new)
+        return replace(symbol, axis=symbol.axis + new)
     if isinstance(symbol, NodeNumbers) and tuple(shape[:-1]) == (2,):
         return NodeNumbers(twice=True)
     raise Refusal(f"repeats {say(symbol)}")
@@ -226,14 +226,17 @@ def _with_self_loops(index: EdgeIndex, loops: Any) -> Symbol:
         )
     if loops != NodeNumbers(twice=True) or index.axis or index.edges.part not in SELF_PART:
         raise Refusal("adds other edges to edge_index than one self-loop per node", "store these edges in the table")
+    if index.mask is not None:
+        raise Refusal("adds self-loops to some of the edges", "add them before the mask is applied")
     return EdgeIndex(Edges(index.edges.type, SELF_PART[index.edges.part]), index.reversed)
 
 
 def _of_rows(ends: Sequence[End], axis: int) -> Symbol:
     """An edge index made of rows of one."""
-    if len(ends) != 2 or ends[0].edges != ends[1].edges or ends[0].which == ends[1].which:
+    first, second = ends if len(ends) == 2 else (ends[0], ends[0])
+    if (first.edges, first.mask) != (second.edges, second.mask) or first.which == second.which:
         raise Refusal("makes an edge index of other rows than the src and the dst of the same edges")
-    return EdgeIndex(ends[0].edges, ends[0].which == "dst", axis)
+    return EdgeIndex(first.edges, first.which == "dst", axis, first.mask)
 
 
 def _extended(rows: Sequence[Rows]) -> Symbol:

@@ -9,12 +9,14 @@ them.
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch_geometric.backend
 import torch_geometric.typing
 import torch_geometric.utils
 from torch import Tensor
@@ -22,7 +24,7 @@ from torch import Tensor
 from pipeline.formula.values import apply
 from pipeline.pyg.aggregations import aggregations, need_end
 from pipeline.pyg.aten_index import one_hot as one_hot_rows
-from pipeline.pyg.layout import with_value
+from pipeline.pyg.layout import reshape, with_value
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.symbols import Refusal, Rows, Symbol
 from pipeline.pyg.totals import constant
@@ -62,7 +64,10 @@ def _softmax(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..
 def _of(rows: Symbol, index: Symbol, dim: int) -> Rows:
     end = need_end(rows, index, dim)
     assert isinstance(rows, Rows)
-    return with_value(rows, end.facing(apply("softmax", end.facing(rows.value))))  # there and back
+    logits = rows.value
+    if end.mask is not None:
+        logits = apply("where", reshape(end.mask, tuple(1 for _ in logits.shape)), logits, -math.inf)
+    return with_value(rows, end.facing(apply("softmax", end.facing(logits))))  # there and back
 
 
 def _one_hot(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..., Tensor]:
@@ -112,8 +117,11 @@ def _without_extensions() -> Iterator[None]:
     }
     for name in present:
         setattr(torch_geometric.typing, name, False)
+    by_segments = torch_geometric.backend.use_segment_matmul  # None: decided by the number of edges of a relation
+    torch_geometric.backend.use_segment_matmul = False
     try:
         yield
     finally:
+        torch_geometric.backend.use_segment_matmul = by_segments
         for name, value in present.items():
             setattr(torch_geometric.typing, name, value)

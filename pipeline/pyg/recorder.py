@@ -20,7 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from pipeline.errors import FormulaError, ModelError
 from pipeline.formula.values import Value
-from pipeline.pyg.aten_index import NODE_EMBEDDING
+from pipeline.pyg.aten_index import NODE_EMBEDDING, some_edges
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.definitions import DEFINITIONS
@@ -134,6 +134,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return outputs
         if name in ROW_LOOKUPS and _by_node(symbols):
             raise self._place(name).error(Refusal(*NODE_EMBEDDING))  # torch may not get through: the table has its size
+        some = some_edges(Call(name, arguments, bound, [], self.sizes, self.learned))
+        if some is not None:
+            tensor: Tensor = bound["self"].clone()
+            self.bind(tensor, some)
+            self._log(name, tensor, some)
+            return tensor
         if not weights_only:  # what a weight was before rows are written to it, which the operation may add to
             arguments.update(
                 (key, self.learned(tensor.clone()))

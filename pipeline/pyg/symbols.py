@@ -83,16 +83,19 @@ class EdgeIndex:
     """`edge_index`, (2, edges), or the same for a part of the edges.
 
     Edge values belong to `edges`, whose direction is the table's; `reversed`: row 0 holds the dst, as after flip(0).
-    `axis`: 1 if it is (edges, 2), as after t().
+    `axis`: 1 if it is (edges, 2), as after t(). `mask`: a value per edge; forward goes on with the edges where it is 1.
+    While recording they are all there, and the others are left out where they are reduced.
     """
 
     edges: Edges
     reversed: bool = False
     axis: int = 0
+    mask: Value | None = None
 
     def row(self, position: int, kept: bool = False) -> End:
         """Row 0 or 1; with `kept`, as a slice of one row."""
-        return End(self.edges, ("src", "dst")[(position + self.reversed) % 2], 1 - self.axis if kept else 0)
+        which = ("src", "dst")[(position + self.reversed) % 2]
+        return End(self.edges, which, 1 - self.axis if kept else 0, self.mask)
 
     def turned(self) -> EdgeIndex:
         """With its rows in each other's place."""
@@ -106,6 +109,8 @@ class End:
     edges: Edges
     which: str
     axis: int = 0
+    mask: Value | None = None
+    """As in EdgeIndex."""
 
     @property
     def nodes(self) -> Nodes:

@@ -9,7 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch_geometric import utils
-from torch_geometric.nn import FastRGCNConv, GATConv, GCNConv, GINEConv, MessagePassing, SAGEConv
+from torch_geometric.nn import (
+    FastRGCNConv,
+    FiLMConv,
+    GATConv,
+    GCNConv,
+    GINEConv,
+    MessagePassing,
+    RGATConv,
+    RGCNConv,
+    SAGEConv,
+)
 
 from pipeline.build import blocks_from_tables
 from pipeline.errors import ModelError
@@ -94,6 +104,27 @@ class Scaled(MessagePassing):
         return x_j * self.scale[relation].view(-1, 1) + self.shift.t()[relation] + self.shift[:, relation].t()
 
 
+class Taken(MessagePassing):
+    """Some of the edges, with their weights: attention, a product and a largest over them, a mask of a mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin = nn.Linear(16, 8)
+
+    def forward(self, x, edge_index, relation, amount):
+        x, kept = self.lin(x), relation != 1
+        some, relation, amount = edge_index[:, kept], relation[kept], amount[kept]
+        src, dst = some
+        share = utils.softmax(amount / 10 + x[src, 0], dst, num_nodes=x.size(0))
+        out = torch.zeros_like(x).index_add(0, dst, share[:, None] * x[src])
+        few = some[:, relation == 0]
+        for aggr in ("mul", "max", "min", "mean"):
+            out = out + utils.scatter(
+                x[few[0]] / (amount[relation == 0] + 1)[:, None], few[1], dim_size=len(x), reduce=aggr
+            )
+        return out + utils.degree(few[1], len(x))[:, None]
+
+
 class Arithmetic(nn.Module):
     """One table for pairs of integers, and integers as numbers."""
 
@@ -118,6 +149,13 @@ LAYERS = {  # module, node columns and edge columns: name → (shape of a row, i
     "a matrix for each relation": (lambda: FastRGCNConv(16, 8, 4), {}, {"edge_type": ((), 4)}),
     "bases": (lambda: FastRGCNConv(16, 8, 4, num_bases=2, aggr="sum"), {}, {"edge_type": ((), 4)}),
     "blocks": (lambda: FastRGCNConv(16, 8, 4, num_blocks=2, aggr="sum"), {}, {"edge_type": ((), 4)}),
+    "relations": (lambda: RGCNConv(16, 8, 3), {}, {"edge_type": ((), 3)}),
+    "relations, largest": (lambda: RGCNConv(16, 8, 3, aggr="max", root_weight=False), {}, {"edge_type": ((), 3)}),
+    "relations, product": (lambda: RGCNConv(16, 8, 3, aggr="mul", num_bases=2), {}, {"edge_type": ((), 3)}),
+    "relations, blocks": (lambda: RGCNConv(16, 8, 3, aggr="sum", num_blocks=4), {}, {"edge_type": ((), 3)}),
+    "relations, attended": (lambda: RGATConv(16, 8, 3), {}, {"edge_type": ((), 3)}),
+    "relations, modulated": (lambda: FiLMConv(16, 8, num_relations=3), {}, {"edge_type": ((), 3)}),
+    "some edges": (Taken, {}, {"relation": ((), 3), "amount": ((), 20)}),
     "arithmetic": (Arithmetic, {"kind": ((), 3), "age": ((), 50)}, {}),
 }
 
@@ -234,6 +272,21 @@ REFUSED = {
         {"kind": range(11)},
         "forward of Does failed on an example graph .* IndexError: index out of range",
     ),
+    "self-loops beside some edges": (
+        lambda self, x, e, kind: self.conv(x, utils.add_self_loops(e[:, kind == 1], num_nodes=len(x))[0]),
+        {"kind": range(3)},
+        "cat adds self-loops to some of the edges; add them before the mask is applied",
+    ),
+    "self-loops among some edges": (
+        lambda self, x, e, kind: self.conv(x, utils.remove_self_loops(e[:, kind == 1])[0]),
+        {"kind": range(3)},
+        "ne looks for self-loops among some of the edges; do that before the mask is applied",
+    ),
+    "the median of some edges": (
+        lambda self, x, e, kind: self.median(x, e[:, kind == 1]),
+        {"kind": range(3)},
+        "quantile sorts the messages of some edges; use mean, max or sum",
+    ),
     "not from 0": (
         lambda self, x, e, kind: x,
         {"kind": range(1, 5)},
@@ -247,6 +300,7 @@ class Does(nn.Module):
         super().__init__()
         self.function = function
         self.table = nn.Embedding(10, 16)
+        self.conv, self.median = SAGEConv(16, 8), SAGEConv(16, 8, aggr="median")
 
     def forward(self, x, edge_index, kind):
         return self.function(self, x, edge_index, kind)
@@ -255,8 +309,9 @@ class Does(nn.Module):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused(name):
     function, told, message = REFUSED[name]
+    table = "edges" if "some edges" in name else "nodes"
     with pytest.raises(ModelError, match=message.replace("{", r"\{").replace("(K)", r"\(K\)")):
-        import_module(Does(function).eval(), inputs={"kind": "nodes.kind"}, features={"x": 16, **told})
+        import_module(Does(function).eval(), inputs={"kind": f"{table}.kind"}, features={"x": 16, **told})
 
 
 def test_a_lane_chosen_by_each_row():

@@ -112,6 +112,7 @@ LAYERS = {
     "mixhop": (lambda: nn.MixHopConv(16, 8), WEIGHT),
     "gaussian mixture": (lambda: nn.GMMConv(16, 8, dim=4, kernel_size=3), FEATURES),
     "simple": (lambda: nn.SimpleConv("mean", combine_root="cat"), WEIGHT),
+    "cluster": (lambda: nn.ClusterGCNConv(16, 8, diag_lambda=0.3), {}),
     "weisfeiler lehman": (lambda: nn.WLConvContinuous(), WEIGHT),
     "cluster gcn": (lambda: nn.ClusterGCNConv(16, 8, diag_lambda=0.5), {}),
     # at the source, or over the whole graph
