@@ -193,10 +193,11 @@ def some_edges(call: Call) -> Symbol | None:
     dim, mask = given[0]
     if call.tensors["indices"][dim].dtype is not torch.bool or mask.value.shape != ():
         return None
-    if isinstance(symbol, EdgeIndex | End) and symbol.edges == mask.space and dim == getattr(symbol, "axis", 1):
+    along = 1 - symbol.axis if isinstance(symbol, EdgeIndex) else getattr(symbol, "axis", None)
+    if isinstance(symbol, EdgeIndex | End) and symbol.edges == mask.space and dim == along:
         both = mask.value if symbol.mask is None else apply("mul", symbol.mask, mask.value)
         return replace(symbol, mask=both)
-    if isinstance(symbol, Rows) and isinstance(mask.space, Edges) and symbol.space == mask.space and dim == symbol.axis:
+    if isinstance(symbol, Rows) and isinstance(mask.space, Edges) and symbol.space == mask.space and dim == along:
         return symbol
     return None
 

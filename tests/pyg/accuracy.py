@@ -69,10 +69,10 @@ def accuracy(net: torch.nn.Module, program: Program, weights: dict[str, np.ndarr
     for seed, graph in enumerate(graphs()):
         rng = np.random.default_rng(seed)
         features = column(rng, graph.nodes, x).astype(np.float32)
-        values = {key: column(rng, len(graph.src), shape).astype(np.float32) for key, shape in edges.items()}
-        more = {key: column(rng, graph.nodes, shape).astype(np.float32) for key, shape in (nodes or {}).items()}
+        values = _as({key: column(rng, len(graph.src), shape) for key, shape in edges.items()}, np.float32)
+        more = _as({key: column(rng, graph.nodes, shape) for key, shape in (nodes or {}).items()}, np.float32)
         given = {**values, **more}
-        expected = run(net, features.astype(np.float64), graph.src, graph.dst, _doubles(given))
+        expected = run(net, features.astype(np.float64), graph.src, graph.dst, _as(given, np.float64))
         single = run(net, features, graph.src, graph.dst, given, torch.float32)
         found = {blocks: compiled(plan, graph, {"x": features, **more}, values, blocks) for blocks in BLOCKS}
         for name, wanted in expected.items():
@@ -122,5 +122,6 @@ def _arrow(columns: dict[str, np.ndarray]) -> dict[str, pa.Array]:
     return {name: pa.array(array if array.ndim == 1 else list(array)) for name, array in columns.items()}
 
 
-def _doubles(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: array.astype(np.float64) for name, array in values.items()}
+def _as(values: dict[str, np.ndarray], kind: type[np.floating]) -> dict[str, np.ndarray]:
+    """Numbers in a float type; categories stay integers."""
+    return {name: array if array.dtype.kind == "i" else array.astype(kind) for name, array in values.items()}

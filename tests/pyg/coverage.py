@@ -23,7 +23,7 @@ from tests.pyg.graphs import imported_same
 TABLE = Path(pipeline.__file__).parent / "pyg" / "COVERAGE.md"
 
 NEIGHBOURS = "chooses its neighbours while it runs"
-TYPED = "several node or edge types: follows later"
+TYPED = "several node types, or several tables of edges: follows later"
 GPU = "a GPU's version of the class of the same name"
 ABSENT = {
     "MessagePassing": "the base class: users' own subclasses are imported like any other module",
@@ -38,13 +38,11 @@ ABSENT = {
     "HANConv": TYPED,
     "HEATConv": TYPED,
     "HeteroConv": TYPED,
-    "RGCNConv": TYPED,
-    "FastRGCNConv": TYPED,
-    "RGATConv": TYPED,
     "HypergraphConv": "its edges join more than two nodes",
     "MeshCNNConv": "works on the faces of a mesh, with four neighbours in a fixed order",
     "WLConv": "hashes colours in the order in which they are met",
     "GPSConv": "attends from every node to every other: a dense product over the whole graph",
+    "MFConv": "writes the nodes of each degree, one degree after the other, into memory that holds nothing yet",
     "PANConv": "multiplies sparse matrices in a compiled extension (torch-sparse), which cannot be recorded",
     "SplineConv": "computes in a compiled extension (torch-spline-conv), which cannot be recorded",
 }

@@ -40,7 +40,9 @@ def rows(shape):
 
 
 def column(rng, count, shape):
-    """Values around 0; a single number per row is positive, as an edge weight is."""
+    """Values around 0; a single number per row is positive, as an edge weight is; of a range, categories."""
+    if isinstance(shape, range):
+        return rng.integers(shape.start, shape.stop, count)
     shape = rows(shape)
     return rng.normal(size=(count, *shape)) if shape else rng.uniform(0.1, 2.0, count)
 

@@ -23,6 +23,7 @@ def mlp(width, out):
 
 WEIGHT = {"edge_weight": ()}
 FEATURES = {"edge_attr": 4}
+RELATIONS = {"edge_type": range(4)}
 
 LAYERS = {
     # convolutions of a published name, with the options that change what they compute
@@ -114,7 +115,11 @@ LAYERS = {
     "simple": (lambda: nn.SimpleConv("mean", combine_root="cat"), WEIGHT),
     "cluster": (lambda: nn.ClusterGCNConv(16, 8, diag_lambda=0.3), {}),
     "weisfeiler lehman": (lambda: nn.WLConvContinuous(), WEIGHT),
-    "cluster gcn": (lambda: nn.ClusterGCNConv(16, 8, diag_lambda=0.5), {}),
+    # one edge table with a column of relations
+    "relational": (lambda: nn.RGCNConv(16, 8, 4), RELATIONS),
+    "relational, bases": (lambda: nn.RGCNConv(16, 8, 4, num_bases=2, aggr="sum"), RELATIONS),
+    "relational, fast": (lambda: nn.FastRGCNConv(16, 8, 4), RELATIONS),
+    "relational attention": (lambda: nn.RGATConv(16, 8, 4), RELATIONS),
     # at the source, or over the whole graph
     "chebyshev, largest weight as eigenvalue": (lambda: nn.ChebConv(16, 8, 3), WEIGHT),
     "sage against the edges": (lambda: nn.SAGEConv(16, 8, flow="target_to_source"), {}),
