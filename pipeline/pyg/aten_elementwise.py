@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from pipeline.formula.values import Value, apply
-from pipeline.pyg.aten_index import loops_written
 from pipeline.pyg.call import Call, Handler, need_operand
+from pipeline.pyg.edge_parts import loops_written
 from pipeline.pyg.layout import elementwise, with_value
 from pipeline.pyg.symbols import End, Learned, PartMask, Refusal, Rows, Symbol
 

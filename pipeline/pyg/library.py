@@ -2,7 +2,7 @@
 
 Softmax over neighbours: its parts (maximum, exponential, sum, quotient) would be recorded well enough, but as one
 operation it is computed in one pass over the edges. One-hot rows: torch looks at the numbers themselves. Self-loop
-helpers need nothing here: the tables know what their masks and joins mean (aten_index.py, aten_shape.py), whoever wrote
+helpers need nothing here: the tables know what their masks and joins mean (aten_take.py, aten_shape.py), whoever wrote
 them.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pipeline.formula.values import apply
 from pipeline.pyg.aggregations import aggregations, need_end
-from pipeline.pyg.aten_index import one_hot as one_hot_rows
+from pipeline.pyg.aten_take import one_hot as one_hot_rows
 from pipeline.pyg.layout import reshape, with_value
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.symbols import Refusal, Rows, Symbol

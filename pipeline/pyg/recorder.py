@@ -20,7 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from pipeline.errors import FormulaError, ModelError
 from pipeline.formula.values import Value
-from pipeline.pyg.aten_index import NODE_EMBEDDING, some_edges
+from pipeline.pyg.aten_take import NODE_EMBEDDING, some_edges
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.definitions import DEFINITIONS

@@ -6,12 +6,12 @@ the ones by which torch itself defines it.
 
 from __future__ import annotations
 
-from pipeline.pyg import aten_elementwise, aten_factories, aten_index, aten_lanes, aten_matmul, aten_shape
+from pipeline.pyg import aten_elementwise, aten_factories, aten_lanes, aten_matmul, aten_scatter, aten_shape, aten_take
 from pipeline.pyg.aten_factories import FACTORIES
 from pipeline.pyg.aten_shape import SHAPE_ONLY
 from pipeline.pyg.call import Handler
 
-TABLES = (aten_elementwise, aten_shape, aten_factories, aten_lanes, aten_matmul, aten_index)
+TABLES = (aten_elementwise, aten_shape, aten_factories, aten_lanes, aten_matmul, aten_take, aten_scatter)
 HANDLERS: dict[str, Handler] = {name: handler for table in TABLES for name, handler in table.HANDLERS.items()}
 assert len(HANDLERS) == sum(len(table.HANDLERS) for table in TABLES), "an operation stands in two tables"
 

@@ -1,0 +1,196 @@
+"""aten operations that write rows by an index: by edge_index → reductions; by a batch of zeros → totals.
+
+A formula reduces at dst; a reduction at src is one at the dst of the reversed edges, of the messages flipped.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from pipeline.formula.spaces import LOOPS, Edges
+from pipeline.formula.values import Value, apply, fill
+from pipeline.pyg.aten_take import named_lane
+from pipeline.pyg.call import Call, Handler, need_operand, need_rows, say
+from pipeline.pyg.edge_parts import loops_written
+from pipeline.pyg.layout import elementwise, expand, reshape, with_value
+from pipeline.pyg.symbols import End, Learned, PartMask, Refusal, Rows, Symbol
+from pipeline.pyg.totals import all_rows, constant, number_of, whole
+
+LAST_WINS = ("writes one edge's value over another's: which one stays depends on the order of the edges",)
+ONE_GRAPH = "the nodes are those of one graph: give batch=None, or zeros"
+
+
+def reduced(call: Call, source: str, reduce: str, include_base: bool) -> Symbol:
+    """`self` after a reduction of messages into it, by a row of edge_index."""
+    index, dim = call["index"], call["dim"]
+    if constant(index) is not None:
+        return _total(call, index, call.rows(source), reduce, include_base)
+    if not isinstance(index, End):
+        raise Refusal(f"reduces by {say(index)}, not by a row of edge_index", ONE_GRAPH)
+    base, messages = call.rows("self"), call.rows(source)
+    return _reduced(base, dim, index, messages, reduce, include_base)
+
+
+def _reduced(base: Rows, dim: int, index: End, messages: Rows, reduce: str, include_base: bool) -> Symbol:
+    assert messages.space == index.edges  # torch has compared their sizes, and no two spaces have the same
+    places = {(r.axis, r.before, r.after) for r in (base, messages)}
+    if places != {(dim % messages.rank, 0, 0)} or base.space != index.nodes:
+        raise Refusal("reduces over another axis than the rows")
+    mask = None if index.mask is None else index.facing(index.mask)
+    return with_value(base, _combine(base.value, index.facing(messages.value), mask, reduce, include_base))
+
+
+def _total(call: Call, index: Rows, rows: Rows, reduce: str, include_base: bool) -> Symbol:
+    """A reduction by a batch of zeros: into the one row of a tensor whose axis `dim` is of size 1."""
+    dim, shape = call["dim"] % max(rows.rank, 1), tuple(call.tensors["self"].shape)
+    if (rows.axis, rows.before, rows.after) != (dim, 0, 0) or rows.space != index.space:
+        raise Refusal("reduces over another axis than the rows")
+    if shape[dim] != 1:
+        raise Refusal(f"reduces all {rows.space} into one of {shape[dim]} rows", ONE_GRAPH)
+    op = {"sum": "lane_sum", "mean": "lane_mean", "amax": "lane_max", "amin": "lane_min"}.get(reduce)
+    if op is None or (op == "lane_mean" and include_base):
+        raise Refusal(f"reduces by {reduce!r}; formulas know sum, mean, max, min")
+    total = whole(reshape(all_rows(op, rows.value), shape))
+    if not include_base:
+        return total
+    base = call.operand("self")
+    if reduce == "sum" and isinstance(base, Learned) and not base.tensor.any():
+        return total
+    return elementwise({"sum": "add", "amax": "maximum", "amin": "minimum"}[reduce], [base, total])
+
+
+def _combine(base: Value, messages: Value, mask: Value | None, reduce: str, include_base: bool) -> Value:
+    start = base.attributes["value"] if base.op == "fill" else None
+    space = messages.space
+    assert isinstance(space, Edges)
+    ones = fill(1.0, space) if mask is None else mask
+    if mask is not None:
+        neutral = {"prod": 1.0, "amax": -math.inf, "amin": math.inf}.get(reduce, 0.0)
+        messages = apply("where", reshape(mask, tuple(1 for _ in messages.shape)), messages, neutral)
+    if reduce in ("sum", "mean"):
+        if start != 0.0 and not include_base:
+            raise Refusal(f"({reduce}) replaces rows of a tensor that is not zero")
+        total = apply("sum", messages)
+        total = total if start == 0.0 else base + total
+        if reduce == "sum":
+            return total
+        count = apply("sum", ones) + float(include_base)
+        count = reshape(apply("clamp", count, low=1.0, high=math.inf), tuple(1 for _ in total.shape))
+        return total / count
+    if reduce == "prod":
+        return _product(base, messages, ones, start, include_base)
+    if reduce not in ("amax", "amin"):
+        raise Refusal(f"reduces by {reduce!r}; formulas know sum, mean, prod, max, min")
+    op, worst = ("max", -math.inf) if reduce == "amax" else ("min", math.inf)
+    if not include_base and start is not None and mask is None:
+        return apply(op, messages, empty=float(start))
+    best = apply(op, messages, empty=worst)
+    if include_base:
+        return apply("maximum" if op == "max" else "minimum", base, best)
+    return apply("where", apply("equal", best, worst), base, best)
+
+
+def _product(base: Value, messages: Value, ones: Value, start: Any, include_base: bool) -> Value:
+    product = apply("prod", messages)
+    if include_base:
+        return product if start == 1.0 else base * product
+    occupied = reshape(apply("greater", apply("sum", ones), 0.0), tuple(1 for _ in product.shape))
+    return apply("where", occupied, product, base)
+
+
+def _whole(call: Call, source: str) -> None:
+    """PyTorch allows an index that is smaller than what it scatters; then some messages are left out."""
+    if call.tensors["index"].shape != call.tensors[source].shape:
+        raise Refusal("scatters some of the lanes: index and source have different shapes")
+
+
+def _scatter_add(call: Call) -> Symbol:
+    _whole(call, "src")
+    return reduced(call, "src", "sum", True)
+
+
+def _scatter_reduce(call: Call) -> Symbol:
+    _whole(call, "src")
+    return reduced(call, "src", call["reduce"], call["include_self"])
+
+
+def _scatter(call: Call) -> Symbol:
+    index = call["index"]
+    if isinstance(index, Rows) and call.get("reduce") is None and "value" in call.arguments:
+        rows = call.rows("self")  # zeros.scatter(1, kind[:, None], 1): one-hot
+        return elementwise("where", [named_lane(call, rows, index), float(call["value"]), rows])
+    if call.get("reduce") != "add" or "src" not in call.arguments:
+        raise Refusal(*LAST_WINS)
+    return _scatter_add(call)
+
+
+def _index_add(call: Call) -> Symbol:
+    if call["alpha"] != 1:
+        raise Refusal("scales what it adds", "multiply the messages by alpha")
+    return reduced(call, "source", "sum", True)
+
+
+def _index_reduce(call: Call) -> Symbol:
+    return reduced(call, "source", call["reduce"], call["include_self"])
+
+
+def _bincount(call: Call) -> Symbol:
+    index, weights = call["self"], call["weights"]
+    if constant(index) == 0 and weights is None and call.shape == (1,):
+        return whole(reshape(number_of(index.space), (1,)))
+    if not isinstance(index, End) or call.sizes.space(call["minlength"]) != index.nodes:
+        raise Refusal("counts by something else than a row of edge_index", "give minlength=x.size(0)")
+    messages = Rows(fill(1.0, index.edges)) if weights is None else need_rows(weights)
+    return _reduced(Rows(fill(0.0, index.nodes)), 0, index, messages, "sum", True)
+
+
+def _index_put(call: Call) -> Symbol:
+    """x[index] = values, x[index] += values"""
+    rows = call.rows("self")
+    given = [(dim, index) for dim, index in enumerate(call["indices"]) if index is not None]
+    if len(given) != 1 or given[0][0] != 0:
+        raise Refusal("writes to some of the lanes", "build the row with torch.cat or torch.where")
+    index = given[0][1]
+    if isinstance(index, End) and call["accumulate"]:
+        messages = expand(need_rows(call["values"]), call.sizes.counts[index.edges], call.tensors["values"].shape)
+        return _reduced(rows, 0, index, messages, "sum", True)
+    if isinstance(index, Rows) and call.tensors["indices"][0].dtype is torch.bool:
+        return _masked(call, rows, index)
+    if isinstance(index, End) and index.edges.part == LOOPS and index.mask is None:
+        return _own_loops(rows, index, need_rows(call["values"]))
+    if isinstance(index, PartMask):
+        return loops_written(rows, index, need_operand(call["values"], call.sizes), call["accumulate"])
+    raise Refusal(*LAST_WINS)
+
+
+def _masked(call: Call, rows: Rows, mask: Rows) -> Symbol:
+    """x[mask] = number, e.g. infinite inverse degrees."""
+    number = need_operand(call["values"], call.sizes)
+    if not isinstance(number, Learned) or number.tensor.numel() != 1:
+        raise Refusal("writes to the rows of a mask", "use torch.where")
+    wide = mask.value.shape + (1,) * (len(rows.value.shape) - len(mask.value.shape))
+    condition = Rows(reshape(mask.value, wide), mask.axis, mask.before, mask.after)
+    scalar = Learned(number.tensor.reshape(()), lambda: reshape(number.value, ()))
+    return elementwise("where", [condition, scalar, rows])
+
+
+def _own_loops(rows: Rows, index: End, values: Rows) -> Symbol:
+    """own[src[src == dst]] = edge_attr[src == dst]: the last existing self-loop of a node."""
+    if rows.axis or values.space != index.edges or values.axis:
+        raise Refusal("writes to other rows than those of self-loops")
+    return Rows(apply("last", values.value, rows.value))
+
+
+HANDLERS: dict[str, Handler] = {
+    "scatter_add": _scatter_add,
+    "scatter_reduce": _scatter_reduce,
+    "scatter": _scatter,
+    "index_add": _index_add,
+    "index_reduce": _index_reduce,
+    "bincount": _bincount,
+    "index_put": _index_put,
+    "_index_put_impl": _index_put,
+}
