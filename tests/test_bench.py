@@ -163,3 +163,14 @@ def test_work_done_before_does_not_count() -> None:
 def test_a_failed_process_says_why() -> None:
     with pytest.raises(SystemExit, match="no such thing"):
         run_python("-c", "raise SystemExit('no such thing')")
+
+
+def test_layers_are_timed_and_agree_with_pyg(tmp_path: Path) -> None:
+    """One layer of bench_layers.py, which stops if an output is not PyG's."""
+    options = ["--scale", "8", "--runs", "1", "--only", "GraphSAGE", "--work", str(tmp_path)]
+    command = [sys.executable, "-W", "ignore", "-m", "jobs.bench_layers", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| GraphSAGE")]
+    assert rows[0][:2] == ["| GraphSAGE, mean", "2"]
+    assert float(rows[1][1].rstrip(" |")) > 0  # the generated loop beside the one by hand
