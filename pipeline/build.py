@@ -214,6 +214,7 @@ def _ranges(block: Block) -> dict[str, list[Range]]:
     edges = [
         ranges_of({f"{Edges(type)}.{name}": m for name, m in tile.values.items()})
         for type, here in block.tiles.items()
+        if not type.is_reversed  # the same edges
         for tile in here.values()
     ]
     return merge_ranges([ranges_of(nodes), *edges])

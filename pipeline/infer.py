@@ -102,11 +102,10 @@ def run_frames(
 ) -> Frames:
     """Plans a run and builds its frames; for a prepared graph no job starts."""
     model = Model.load(model) if isinstance(model, str) else model
+    spark = session_of(graph, spark)
     if isinstance(graph, Graph):
-        spark = graph.nodes.sparkSession
         prepared = _prepare(graph, model, settings)
     else:
-        spark = spark or active_session()
         prepared = open_graph(graph) if isinstance(graph, str) else graph
     model.check_against(prepared.schema, prepared.ranges)
     plan = Plan.of(model, prepared.undirected)
@@ -224,10 +223,11 @@ def _prepare(graph: Graph, model: Model, settings: Settings) -> PreparedGraph:
     return prepared
 
 
-def active_session() -> SparkSession:
+def session_of(graph: Graph | PreparedGraph | str, spark: SparkSession | None) -> SparkSession:
+    """The session of raw tables; else the one that is given, or the active one."""
     from pyspark.sql import SparkSession
 
-    found = SparkSession.getActiveSession()
+    found = graph.nodes.sparkSession if isinstance(graph, Graph) else spark or SparkSession.getActiveSession()
     if found is None:
         raise ModelError("there is no active Spark session; make one, or pass spark=")
     return found

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SettingError, StorageError, nearest
 from pipeline.graph import Graph, PreparedGraph
-from pipeline.infer import RESULT, Frames, active_session, run_frames
+from pipeline.infer import RESULT, Frames, run_frames, session_of
 from pipeline.model import Model
 from pipeline.plan.memory import size
 from pipeline.progress import Progress
@@ -86,7 +86,7 @@ def score(
         raise SettingError(f"unknown output format {format!r}; {nearest(format, FORMATS)}")
     started = time.perf_counter()
     model = Model.load(model) if isinstance(model, str) else model
-    session = graph.nodes.sparkSession if isinstance(graph, Graph) else spark or active_session()
+    session = session_of(graph, spark)
     with _placed(output, overwrite, session) as (path, mode):
         marks = progress.directory if progress else None
         frames = run_frames(graph, model, settings or Settings(), classify, session, marks)

@@ -1,7 +1,7 @@
 """The formula language: layers written as mathematics over node, edge and weight values.
 
-In reading order: spaces (what a value has rows for), operations (the closed table), values, weights, functions,
-relation (`g`), trace, program, interpret (NumPy).
+In reading order: spaces (what a value has rows for), rules and operations (the closed table), values, weights,
+functions, relation (`g`), trace, program, interpret (NumPy).
 """
 
 from pipeline.formula.functions import (

@@ -35,6 +35,19 @@ GRAPHS = {  # name → number of nodes, src, dst
 PARALLEL_LOOPS = (3, [1, 1, 0, 1], [1, 1, 1, 1])  # PyG keeps one of their values by order: only without edge values
 
 
+class Does(torch.nn.Module):
+    """A module whose forward is one function."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x, edge_index):
+        return self.function(self, x, edge_index)
+
+
 def rows(shape):
     return (shape,) if isinstance(shape, int) else tuple(shape)
 

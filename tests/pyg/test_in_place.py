@@ -9,7 +9,7 @@ from torch_geometric.nn import SAGEConv
 
 from pipeline.errors import ModelError
 from pipeline.pyg import import_module
-from tests.pyg.graphs import assert_same
+from tests.pyg.graphs import Does, assert_same
 
 
 def lanes(self, x, e):
@@ -61,21 +61,11 @@ def whole_by_parts(self, x, e):
     return self.conv(h, e)
 
 
-class Does(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-        self.conv = SAGEConv(16, 16 if function is view_of_a_view else 8)
-        self.weight = nn.Parameter(torch.randn(16))
-
-    def forward(self, x, edge_index):
-        return self.function(self, x, edge_index)
-
-
 @pytest.mark.parametrize("function", [lanes, another_view, view_of_a_view, transposed, of_edges, whole_by_parts])
 def test_parts_of_rows(function):
     torch.manual_seed(0)
-    assert_same(Does(function))
+    conv = SAGEConv(16, 16 if function is view_of_a_view else 8)
+    assert_same(Does(function, conv=conv, weight=nn.Parameter(torch.randn(16))))
 
 
 def test_parts_of_the_rows_are_refused():

@@ -14,24 +14,12 @@ from torch_geometric.nn import GCNConv, MessagePassing, MFConv, SAGEConv
 
 from pipeline.errors import ModelError
 from pipeline.pyg import import_module
+from tests.pyg.graphs import Does
 
 
 def refused(net, message, **options):
     with pytest.raises(ModelError, match=message):
         import_module(net.eval(), **{"features": 16, **options})
-
-
-class Does(nn.Module):
-    """A module whose forward is one function."""
-
-    def __init__(self, function, **parts):
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x, edge_index):
-        return self.function(self, x, edge_index)
 
 
 def test_names_path_line_operation_and_remedy():

@@ -15,7 +15,7 @@ from pipeline.model import Model
 from pipeline.plan.plan import Plan
 from pipeline.pyg import import_module
 from tests.formulas import WIDTH
-from tests.pyg.graphs import assert_same
+from tests.pyg.graphs import Does, assert_same
 from tests.test_superstep import run
 from tests.whole import whole
 
@@ -89,17 +89,6 @@ BATCHED = {
     "mean subtraction": lambda: norm.MeanSubtractionNorm(),
     "size": lambda: norm.GraphSizeNorm(),
 }
-
-
-class Does(nn.Module):
-    def __init__(self, function, **parts):
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x, edge_index):
-        return self.function(self, x, edge_index)
 
 
 def zeros(x):

@@ -1,0 +1,226 @@
+"""The rules of the operations: of which space the result is, and of what shape its rows are.
+
+Comes in: spaces and shapes of the inputs, and attributes. Goes out: those of the result, or a ValueError, which is
+shown to the user behind the operation and its operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import nearest
+from pipeline.formula.spaces import GRAPH, LOOPS, SELF_PART, WEIGHT, Edges, Nodes, Space, Weight, WholeGraph
+
+Shape = tuple[int, ...]
+Attributes = dict[str, Any]
+
+MOST_ROWS = 1 << 24  # of a table: integers travel as float32
+INTERPOLATIONS = ("linear", "lower", "higher", "midpoint")  # between the two messages around a quantile
+
+
+# ---- spaces
+
+
+def same_space(spaces: Sequence[Space], _: Attributes) -> Space:
+    rows = {space for space in spaces if not isinstance(space, Weight)}
+    if not rows:
+        return WEIGHT
+    if len(rows) == 1:
+        return rows.pop()
+    if any(isinstance(space, Nodes) for space in rows) and any(isinstance(space, Edges) for space in rows):
+        raise ValueError("node and edge values do not mix: take g.src(...) or g.dst(...) of the node value first")
+    if GRAPH in rows:
+        raise ValueError(
+            "a total has one row for the whole graph: take spread(...) of it first (on edges g.dst(spread))"
+        )
+    hint = "; flip(...) turns one round" if any(isinstance(s, Edges) and s.reversed in rows for s in rows) else ""
+    raise ValueError("values of different types do not mix: " + ", ".join(sorted(map(str, rows))) + hint)
+
+
+def to_edges(end: str) -> Callable[[Sequence[Space], Attributes], Space]:
+    def rule(spaces: Sequence[Space], attributes: Attributes) -> Space:
+        edges: Edges = attributes["edges"]
+        wanted = edges.source if end == "src" else edges.target
+        if spaces[0] != wanted:
+            raise ValueError(f"{end} takes a value on {wanted}")
+        return edges
+
+    return rule
+
+
+def to_nodes(spaces: Sequence[Space], _: Attributes) -> Space:
+    rows = {space for space in spaces if isinstance(space, Edges)}
+    if len(rows) != 1:
+        raise ValueError("a reduction takes edge values: g.src(...), g.dst(...) or g.edge(...)")
+    edges = rows.pop()
+    target = edges.target
+    if any(isinstance(space, Nodes) and space != target for space in spaces):
+        raise ValueError("the parts of a reduction belong to different node types")
+    return target
+
+
+def looked_up(spaces: Sequence[Space], _: Attributes) -> Space:
+    table, index = spaces
+    if not isinstance(table, Weight):
+        raise ValueError("a table that is looked up is a weight")
+    if isinstance(index, Weight):
+        raise ValueError("the index is a value per node or per edge, not a weight")
+    return index
+
+
+def restrict(spaces: Sequence[Space], attributes: Attributes) -> Space:
+    if not isinstance(spaces[0], Edges):
+        raise ValueError("only edge values can be restricted to a part of the edges")
+    return Edges(spaces[0].type, attributes["part"])
+
+
+def extend(spaces: Sequence[Space], _: Attributes) -> Space:
+    edges, nodes = spaces
+    if not isinstance(edges, Edges) or edges.part not in SELF_PART or nodes != edges.target:
+        raise ValueError("added self-loops take an edge value without them and a value per node")
+    return Edges(edges.type, SELF_PART[edges.part])
+
+
+def flip(spaces: Sequence[Space], _: Attributes) -> Space:
+    if not isinstance(spaces[0], Edges):
+        raise ValueError("only an edge value can be seen from the other end of its edge")
+    return spaces[0].reversed
+
+
+def edges_only(spaces: Sequence[Space], _: Attributes) -> Space:
+    if not isinstance(spaces[0], Edges):
+        raise ValueError("softmax over neighbours takes an edge value")
+    return spaces[0]
+
+
+def loops_only(spaces: Sequence[Space], attributes: Attributes) -> Space:
+    if not isinstance(spaces[0], Edges) or spaces[0].part != LOOPS:
+        raise ValueError("the last value of a self-loop takes a value on the self-loops")
+    return to_nodes(spaces, attributes)
+
+
+def total(spaces: Sequence[Space], _: Attributes) -> Space:
+    if not all(isinstance(space, Nodes) and space == spaces[0] for space in spaces):
+        raise ValueError("a total takes a node value" if len(spaces) == 1 else "a total takes node values of one type")
+    return GRAPH
+
+
+def spread(spaces: Sequence[Space], attributes: Attributes) -> Space:
+    if not isinstance(spaces[0], WholeGraph):
+        raise ValueError("only a total can be spread over the nodes: total_sum(...), total_mean(...)")
+    nodes: Nodes = attributes["nodes"]
+    return nodes
+
+
+# ---- shapes
+
+
+def broadcast_shapes(shapes: Sequence[Shape], _: Attributes | None = None) -> Shape:
+    """NumPy's broadcasting of row shapes."""
+    try:
+        return tuple(np.broadcast_shapes(*shapes))
+    except ValueError:
+        raise ValueError("row shapes do not broadcast: " + " with ".join(map(str, shapes))) from None
+
+
+def first(shapes: Sequence[Shape], _: Attributes) -> Shape:
+    return shapes[0]
+
+
+def message(shapes: Sequence[Shape], _: Attributes) -> Shape:
+    return broadcast_shapes(shapes[:2])
+
+
+def quantile(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    q, interpolation, shape = attributes["q"], attributes["interpolation"], shapes[0]
+    if shapes[-1] != shape:
+        raise ValueError(f"messages have shape {shape}, but own ones {shapes[-1]}")
+    if not q or not all(0 <= part <= 1 for part in q):
+        raise ValueError(f"quantiles are numbers from 0 to 1, not {tuple(q)}")
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"unknown interpolation {interpolation!r}; {nearest(interpolation, INTERPOLATIONS)}")
+    if len(q) == 1:
+        return shape
+    return (len(q) * shape[0], *shape[1:]) if shape else (len(q),)
+
+
+def matmul(shapes: Sequence[Shape], _: Attributes) -> Shape:
+    left, right = shapes
+    if not left or len(right) < 2:
+        raise ValueError("a matrix product takes a row of at least one axis and a matrix")
+    if left[-1] != right[-2]:
+        raise ValueError(f"widths differ: {left[-1]} lanes against a matrix of {right[-2]} → {right[-1]}")
+    if len(left) == 1:
+        if len(right) != 2:
+            raise ValueError("a vector per row takes one matrix")
+        return (right[-1],)
+    return (*broadcast_shapes([left[:-2], right[:-2]]), left[-2], right[-1])
+
+
+def reshape(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    shape = tuple(attributes["shape"])
+    if np.prod(shapes[0], dtype=int) != np.prod(shape, dtype=int):
+        raise ValueError(f"cannot reshape rows of {shapes[0]} to {shape}")
+    return shape
+
+
+def broadcast_to(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    shape = tuple(attributes["shape"])
+    if broadcast_shapes([shapes[0], shape]) != shape:
+        raise ValueError(f"cannot broadcast rows of {shapes[0]} to {shape}")
+    return shape
+
+
+def outer(shapes: Sequence[Shape], _: Attributes) -> Shape:
+    left, right = shapes
+    if not left or not right or left[:-1] != right[:-1]:
+        raise ValueError(f"rows of {left} and {right} have no outer product: all axes but the last must be the same")
+    return (*left, right[-1])
+
+
+def transpose(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    return tuple(shapes[0][axis] for axis in attributes["axes"])
+
+
+def concat(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    axis = attributes["axis"]
+    rest = {shape[:axis] + shape[axis + 1 :] for shape in shapes}
+    if len(rest) != 1 or any(len(shape) <= axis for shape in shapes):
+        raise ValueError("cannot join rows of shapes " + ", ".join(map(str, shapes)))
+    joined = sum(shape[axis] for shape in shapes)
+    return (*shapes[0][:axis], joined, *shapes[0][axis + 1 :])
+
+
+def slice_lanes(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    axis = attributes["axis"]
+    taken = len(range(attributes["start"], attributes["stop"], attributes["step"]))
+    if attributes["stop"] > shapes[0][axis] or attributes["step"] < 1:
+        raise ValueError(f"lanes {attributes['start']}:{attributes['stop']} are not in rows of {shapes[0]}")
+    return (*shapes[0][:axis], taken, *shapes[0][axis + 1 :])
+
+
+def take(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    axis = attributes["axis"]
+    if any(not 0 <= index < shapes[0][axis] for index in attributes["indices"]):
+        raise ValueError(f"lanes {attributes['indices']} are not in rows of {shapes[0]}")
+    return (*shapes[0][:axis], len(attributes["indices"]), *shapes[0][axis + 1 :])
+
+
+def lookup(shapes: Sequence[Shape], _: Attributes) -> Shape:
+    table, index = shapes
+    if not table or not table[0]:
+        raise ValueError("a table has at least one row")
+    if table[0] > MOST_ROWS:
+        raise ValueError(f"a table of {table[0]:,} rows: float32 tells no more than {MOST_ROWS:,} integers apart")
+    return (*index, *table[1:])
+
+
+def over_lanes(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    axes = attributes["axes"]
+    if any(not 0 <= axis < len(shapes[0]) for axis in axes):
+        raise ValueError(f"rows of {shapes[0]} have no axes {tuple(axes)}")
+    keep = attributes["keepdims"]
+    return tuple(1 if axis in axes else size for axis, size in enumerate(shapes[0]) if keep or axis not in axes)
