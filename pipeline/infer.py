@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline import storage
-from pipeline.columns import DATA, ID, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
+from pipeline.columns import DATA, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
 from pipeline.errors import ModelError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
@@ -89,6 +89,7 @@ class Frames:
     plan: Plan
     choice: Choice
     result: DataFrame
+    """A row for each node; or, where tasks write the output themselves, rows of written.RECEIPT_DDL."""
     observations: Observations
 
 
@@ -99,8 +100,12 @@ def run_frames(
     classify: bool = False,
     spark: SparkSession | None = None,
     marks: str | None = None,
+    output: str | None = None,
 ) -> Frames:
-    """Plans a run and builds its frames; for a prepared graph no job starts."""
+    """Plans a run and builds its frames; for a prepared graph no job starts.
+
+    `output` is a directory that tasks write their results into.
+    """
     model = Model.load(model) if isinstance(model, str) else model
     spark = session_of(graph, spark)
     if isinstance(graph, Graph):
@@ -111,16 +116,15 @@ def run_frames(
     plan = Plan.of(model, prepared.undirected)
     counts = Counts.of(prepared.manifest)
     choice = choose_tier(plan, counts, settings.task_memory or task_memory(spark), settings.tier)
-    table = OutputTable.of(plan.program.outputs, "string" if prepared.id_type == "string" else "int64", classify)
+    table = OutputTable.of(plan.program.outputs, prepared.id_type, classify)
     cores = settings.threads or (task_cores(spark) if choice.tier == "fused" else 1)
     path = prepared.path if _read_in_worker(spark, prepared, settings) else None
-    run = Run(plan, prepared.blocks, table, path, marks, cores)
+    run = Run(plan, prepared.blocks, table, path, output, marks, cores)
     seen: Observations = {}
     rows = _fused(spark, prepared, run) if choice.tier == "fused" else _distributed(spark, prepared, run, seen)
-    rows = _observe_result(rows, len(plan.steps), seen)
-    rows = rows.where(f"{SUPERSTEP} is null").drop(SUPERSTEP, MILLISECONDS)
-    if prepared.id_type not in ("string", "bigint"):
-        rows = rows.withColumn(ID, rows[ID].cast(prepared.id_type))
+    if output is None:
+        rows = _observe_result(rows, len(plan.steps), seen)
+        rows = rows.where(f"{SUPERSTEP} is null").drop(SUPERSTEP, MILLISECONDS)
     return Frames(prepared, plan, choice, rows, seen)
 
 
@@ -131,7 +135,7 @@ def _fused(spark: SparkSession, graph: PreparedGraph, run: Run) -> DataFrame:
     """One task runs all supersteps of all blocks."""
     static = run.path is None
     rows = _static(spark, graph, run.plan.steps).repartition(1) if static else _seeds(spark, graph.blocks)
-    return rows.mapInArrow(fused_worker(run), run.table.ddl)
+    return rows.mapInArrow(fused_worker(run), run.ddl)
 
 
 def _distributed(spark: SparkSession, graph: PreparedGraph, run: Run, seen: Observations) -> DataFrame:
@@ -146,7 +150,7 @@ def _distributed(spark: SparkSession, graph: PreparedGraph, run: Run, seen: Obse
         elif rows is None:
             rows = _seeds(spark, graph.blocks)
         assert rows is not None
-        ddl = run.table.ddl if step is last else ROW_DDL
+        ddl = run.ddl if step is last else ROW_DDL
         made = place(rows, graph.blocks).mapInArrow(superstep_worker(run, step.number), ddl)
         if step is not last:
             made = _observe_superstep(made, step.number, seen).where(f"{KIND} != '{CLOCK}'")

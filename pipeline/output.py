@@ -24,6 +24,14 @@ PROBABILITY = "probability"  # float: its share in the softmax over the lanes
 SUPERSTEP = "__superstep"  # clock rows only
 MILLISECONDS = "__milliseconds"
 
+ID_TYPES = {
+    "string": pa.string(),
+    "bigint": pa.int64(),
+    "int": pa.int32(),
+    "smallint": pa.int16(),
+    "tinyint": pa.int8(),
+}
+
 # 64k rows of 32 lanes are 8 MB: large enough for Arrow, small enough for the JVM's copies of a batch.
 BATCH_LANES = 1 << 21
 
@@ -33,7 +41,7 @@ class OutputTable:
     """What the result looks like: the id's type, the outputs' widths, whether classes are added."""
 
     id_type: str
-    """int64 or string."""
+    """Of the user's ids, in Spark's words: string, bigint, int, smallint or tinyint."""
     outputs: Mapping[str, tuple[int, ...]]
     """Output → shape of a row; () is one number."""
     classify: bool = False
@@ -43,36 +51,47 @@ class OutputTable:
     @staticmethod
     def of(outputs: Mapping[str, Value], id_type: str, classify: bool) -> OutputTable:
         shapes = {name: value.shape for name, value in outputs.items()}
+        id_type = id_type if id_type in ID_TYPES else "string"  # varchar(8)
         return OutputTable(id_type, shapes, classify, is_softmax(next(iter(outputs.values()))))
 
     @property
-    def schema(self) -> pa.Schema:
-        """Of the batches, the clock's columns included."""
-        fields = [pa.field(ID, pa.string() if self.id_type == "string" else pa.int64())]
+    def columns(self) -> pa.Schema:
+        """What the user sees."""
+        fields = [pa.field(ID, ID_TYPES[self.id_type])]
         for name, shape in self.outputs.items():
             fields.append(pa.field(name, pa.float32() if shape == () else pa.list_(pa.float32())))
         if self.classify:
             fields += [pa.field(PREDICTED, pa.int32()), pa.field(PROBABILITY, pa.float32())]
-        return pa.schema([*fields, pa.field(SUPERSTEP, pa.int32()), pa.field(MILLISECONDS, pa.int32())])
+        return pa.schema(fields)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The same with the clock's columns."""
+        return pa.schema([*self.columns, pa.field(SUPERSTEP, pa.int32()), pa.field(MILLISECONDS, pa.int32())])
 
     @property
     def ddl(self) -> str:
         """The same schema in Spark's words."""
-        words = {pa.int64(): "bigint", pa.string(): "string", pa.float32(): "float", pa.int32(): "int"}
+        words = {type: word for word, type in ID_TYPES.items()} | {pa.float32(): "float"}
         return ", ".join(f"`{field.name}` {words.get(field.type, 'array<float>')}" for field in self.schema)
 
-    def batches(self, ids: pa.Array, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
-        """The rows of a block: ids (n,), outputs (n, *shape) float32."""
+    def rows(self, ids: pa.Array, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
+        """Of a block, in the columns that the user sees: ids (n,), outputs (n, *shape) float32."""
         lanes = max(1, sum(int(np.prod(shape)) for shape in self.outputs.values()))
         size = max(1, BATCH_LANES // lanes)
         for start in range(0, len(ids), size):
             rows = slice(start, min(start + size, len(ids)))
-            arrays = [ids[rows].cast(self.schema.field(ID).type)]
+            arrays = [ids[rows].cast(self.columns.field(ID).type)]
             arrays += [_column(outputs[name][rows], shape) for name, shape in self.outputs.items()]
             if self.classify:
                 arrays += classes(next(iter(outputs.values()))[rows], self.probabilities)
-            empty = pa.nulls(len(arrays[0]), pa.int32())
-            yield pa.RecordBatch.from_arrays([*arrays, empty, empty], schema=self.schema)
+            yield pa.RecordBatch.from_arrays(arrays, schema=self.columns)
+
+    def batches(self, ids: pa.Array, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
+        """The same with room for a clock."""
+        for batch in self.rows(ids, outputs):
+            empty = pa.nulls(batch.num_rows, pa.int32())
+            yield pa.RecordBatch.from_arrays([*batch.columns, empty, empty], schema=self.schema)
 
     def clock(self, superstep: int, seconds: float) -> pa.RecordBatch:
         """One row that tells how long a superstep took in this task."""

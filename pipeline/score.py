@@ -6,6 +6,7 @@ DataFrame that infer.py builds. A failed run leaves nothing under the path, and 
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
@@ -24,6 +25,8 @@ from pipeline.plan.memory import size
 from pipeline.progress import Progress
 from pipeline.resources import is_local
 from pipeline.settings import Settings
+from pipeline.workers import ask_workers, readable_errors
+from pipeline.written import Receipt, complete
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -88,17 +91,57 @@ def score(
     model = Model.load(model) if isinstance(model, str) else model
     session = session_of(graph, spark)
     with _placed(output, overwrite, session) as (path, mode):
+        settings = settings or Settings()
+        directory = _written_by_workers(path, format, settings, session)
         marks = progress.directory if progress else None
-        frames = run_frames(graph, model, settings or Settings(), classify, session, marks)
+        frames = run_frames(graph, model, settings, classify, session, marks, directory)
         ready = time.perf_counter()
         if progress:
             progress.expect(len(frames.plan.steps), frames.graph.blocks)
         log.info("%s: %s", frames.choice.tier, frames.choice.reason)
-        table = frames.result if format == "parquet" else flattened(frames)
-        writer = table.write.mode(mode)
-        (writer.option("header", True).csv if format == "csv" else writer.parquet)(path)
+        if directory is not None:
+            facts = _collect(frames, directory)
+        else:
+            table = frames.result if format == "parquet" else flattened(frames)
+            writer = table.write.mode(mode)
+            (writer.option("header", True).csv if format == "csv" else writer.parquet)(path)
+            facts = dict(frames.observations[RESULT].get)
     prepared = ready - started if isinstance(graph, Graph) else 0.0
-    return _report(frames, output, time.perf_counter() - started, prepared)
+    return _report(frames, facts, output, time.perf_counter() - started, prepared)
+
+
+def _written_by_workers(path: str, format: str, settings: Settings, spark: SparkSession) -> str | None:
+    """The directory that workers write a Parquet table into themselves; None: Spark writes it, from their rows.
+
+    `auto` runs a small job to find out whether they see it, unless all is local.
+    """
+    if format != "parquet" or settings.write == "spark":
+        return None
+    directory = path.removeprefix("file://")
+    if directory == path:
+        if settings.write == "worker":
+            raise SettingError(f'write is "worker", but {path} is no path of disks that all machines share: file://…')
+        return None
+    if settings.write == "worker" or is_local(spark):
+        return directory
+    answers = ask_workers(spark, functools.partial(_is_directory, directory))
+    return directory if all(all(answer) for answer in answers) else None
+
+
+def _is_directory(path: str) -> list[bool]:
+    return [os.path.isdir(path)]
+
+
+def _collect(frames: Frames, directory: str) -> dict[str, Any]:
+    """Runs the job of a result that tasks write; its rows, and the milliseconds of supersteps."""
+    with readable_errors():
+        receipts = [Receipt(*row) for row in frames.result.collect()]
+    facts: dict[str, Any] = {"rows": complete(directory, frames.graph.blocks, receipts)}
+    for receipt in receipts:
+        if receipt.milliseconds is not None:
+            name = f"ms_{receipt.superstep}"
+            facts[name] = facts.get(name, 0) + receipt.milliseconds
+    return facts
 
 
 def flattened(frames: Frames) -> DataFrame:
@@ -116,21 +159,20 @@ def flattened(frames: Frames) -> DataFrame:
     return frames.result.select(*columns)
 
 
-def _report(frames: Frames, output: str, seconds: float, prepared: float) -> Report:
-    seen = {name: observation.get for name, observation in frames.observations.items()}
-    result = seen[RESULT]
+def _report(frames: Frames, facts: dict[str, Any], output: str, seconds: float, prepared: float) -> Report:
+    seen = {name: observation.get for name, observation in frames.observations.items() if name != RESULT}
     supersteps = []
     for step in frames.plan.steps:
         found = seen.get(str(step.number), {})
-        milliseconds = found.get("ms") or result[f"ms_{step.number}"] or 0
+        milliseconds = found.get("ms") or facts.get(f"ms_{step.number}") or 0
         report = SuperstepReport(step.number, milliseconds / 1000, found.get("shipped"), found.get("kept"))
         supersteps.append(report)
         moved = ""
         if found:
             moved = f", shipped {size(report.shipped or 0)}, kept {size(report.kept or 0)}"
-        log.info("superstep %d: %d nodes, computed in %.2f s%s", step.number, result["rows"], report.seconds, moved)
+        log.info("superstep %d: %d nodes, computed in %.2f s%s", step.number, facts["rows"], report.seconds, moved)
     choice = frames.choice
-    return Report(output, result["rows"], seconds, prepared, choice.tier, choice.reason, tuple(supersteps))
+    return Report(output, facts["rows"], seconds, prepared, choice.tier, choice.reason, tuple(supersteps))
 
 
 # ---- the path of the result

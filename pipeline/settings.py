@@ -43,6 +43,8 @@ class Settings:
     """Blocks that one task works on at a time. None: the cores of the task."""
     read: str = AUTO
     """Who reads a prepared graph: worker (opens the files itself), spark (through the shuffle), auto (try)."""
+    write: str = AUTO
+    """Who writes results in Parquet: worker (a file for each block, on a disk that all share), spark, auto (try)."""
     scratch: str | None = None
     """Directory that all machines see, for graphs prepared on the fly. None: a temporary one of this machine."""
     wire: str = "float32"
@@ -132,6 +134,7 @@ ACCEPTED: dict[str, Callable[[str, Any], Any]] = {
     "task_memory": _size,
     "threads": _count,
     "read": _one_of(AUTO, "worker", "spark"),
+    "write": _one_of(AUTO, "worker", "spark"),
     "scratch": _directory,
     "wire": _one_of("float32"),
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -43,6 +43,7 @@ from pipeline.schema import EdgeType
 from pipeline.storage import read_block
 from pipeline.superstep import Computed, Parts, Values, compute, payload
 from pipeline.total import TotalArray
+from pipeline.written import RECEIPT_DDL, Receipt, write_block
 
 # kinds of rows that a run makes; those of a block are in rows.py
 SEED = "seed"  # empty: every block takes part in every superstep, whether or not anything is sent to it
@@ -63,9 +64,16 @@ class Run:
     table: OutputTable
     path: str | None
     """Where a task reads its blocks itself; None: they come as rows."""
+    output: str | None = None
+    """Directory that a task writes the results of its blocks into; None: they go out as rows."""
     marks: str | None = None
     """Where finished blocks are marked for the progress bar."""
     threads: int = 1
+
+    @property
+    def ddl(self) -> str:
+        """Of what the last stage gives."""
+        return self.table.ddl if self.output is None else RECEIPT_DDL
 
 
 def static_kinds(steps: Iterable[Superstep]) -> tuple[str, ...]:
@@ -103,11 +111,11 @@ def superstep_worker(run: Run, number: int) -> Worker:
             seconds = time.perf_counter() - started
             if last:
                 outputs = {name: made.values[value.id] for name, value in run.plan.program.outputs.items()}
-                yield from run.table.batches(next(iter(block.ids.values())), outputs)
-                yield run.table.clock(number, seconds)
+                yield from _result(run, block, outputs)
+                yield _clock_batch(run, number, seconds)
             else:
                 yield from to_batches(_next_rows(run, step, block, made))
-                yield from to_batches([_clock(index, number, seconds)])
+                yield from to_batches([_clock_row(index, number, seconds)])
             mark(run.marks, number, index)
 
     return work
@@ -134,11 +142,32 @@ def fused_worker(run: Run) -> Worker:
 
         results = run_fused(run.plan, blocks, run.threads, done)
         for superstep, seconds in clock.items():
-            yield run.table.clock(superstep, seconds)
-        for block, outputs in zip(blocks, results, strict=True):
-            yield from run.table.batches(next(iter(block.ids.values())), outputs)
+            yield _clock_batch(run, superstep, seconds)
+        if run.output is None:
+            for block, outputs in zip(blocks, results, strict=True):
+                yield from _result(run, block, outputs)
+            return
+        with ThreadPoolExecutor(run.threads) as pool:  # pyarrow writes without the interpreter's lock
+            for batches in pool.map(lambda block, outputs: list(_result(run, block, outputs)), blocks, results):
+                yield from batches
 
     return work
+
+
+def _result(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
+    """The rows of a block; or its file written, and a receipt."""
+    ids = next(iter(block.ids.values()))
+    if run.output is None:
+        yield from run.table.batches(ids, outputs)
+    else:
+        rows = write_block(run.output, block.index, run.table.columns, run.table.rows(ids, outputs))
+        yield Receipt(block.index, rows).batch()
+
+
+def _clock_batch(run: Run, superstep: int, seconds: float) -> pa.RecordBatch:
+    if run.output is None:
+        return run.table.clock(superstep, seconds)
+    return Receipt(None, None, superstep, round(1000 * seconds)).batch()
 
 
 def _block(run: Run, index: int, rows: list[Row], steps: Sequence[Superstep]) -> Block:
@@ -215,5 +244,5 @@ def _seed(block: int) -> Row:
     return next(array_rows(block, block, SEED, "", np.empty(0, np.uint8)))
 
 
-def _clock(block: int, superstep: int, seconds: float) -> Row:
+def _clock_row(block: int, superstep: int, seconds: float) -> Row:
     return Row(block, block, CLOCK, str(superstep), "", 0, round(1000 * seconds), np.empty(0, np.uint8))

@@ -13,7 +13,7 @@ X = node_input("x", (3,))
 
 
 def table(classify: bool = False, **outputs: Value) -> OutputTable:
-    return OutputTable.of(outputs, "int64", classify)
+    return OutputTable.of(outputs, "bigint", classify)
 
 
 def test_schema_and_ddl_agree() -> None:

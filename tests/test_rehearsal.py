@@ -40,7 +40,7 @@ for block in whole("mixed").blocks(1, reverse=model.reads_reversed):
     storage.write_rows(path, block.index, "sends", send_rows(block))
 before = compiled()  # what this graph's edge columns took, which the model does not read, is none of the worker's
 plan = Plan.of(model)
-run = Run(plan, 1, OutputTable.of(plan.program.outputs, "int64", False), path)
+run = Run(plan, 1, OutputTable.of(plan.program.outputs, "bigint", False), path)
 seeds = list(to_batches(array_rows(0, 0, SEED, "", np.empty(0, np.uint8))))
 rows = sum(batch.num_rows for batch in fused_worker(run)(iter(seeds)))
 print(rehearsed, sorted(compiled() - before), rows > 0)

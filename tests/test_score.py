@@ -46,6 +46,48 @@ def test_parquet(spark: SparkSession, prepared: PreparedGraph, model: Model, tmp
     assert len(report.supersteps) == 3
 
 
+@pytest.mark.parametrize("tier", ["fused", "distributed"])
+@pytest.mark.parametrize("read", ["worker", "spark"])
+def test_workers_write_what_spark_would(
+    spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, tier: str, read: str
+) -> None:
+    """Spark reads both tables back with the same types and rows; each block is a file."""
+    for write in ("worker", "spark"):
+        settings = Settings(tier=tier, read=read, write=write)
+        report = score(prepared, model, str(tmp_path / write), classify=True, settings=settings, spark=spark)
+        assert report.rows == prepared.nodes
+        assert all(step.seconds >= 0 for step in report.supersteps)
+    ours, sparks = (spark.read.parquet(str(tmp_path / write)) for write in ("worker", "spark"))
+    assert ours.dtypes == sparks.dtypes
+    assert sorted(ours.collect()) == sorted(sparks.collect())
+    names = [name for name in os.listdir(tmp_path / "worker") if name.endswith(".parquet")]
+    assert sorted(names) == ["part-00000.parquet", "part-00001.parquet"]
+    assert (tmp_path / "worker" / "_SUCCESS").exists(), "others wait for it"
+
+
+@pytest.mark.parametrize("id_type", ["tinyint", "smallint", "int", "string"])
+def test_ids_keep_their_type(spark: SparkSession, tmp_path: Path, id_type: str) -> None:
+    nodes = spark.sql(f"select cast(id as {id_type}) id, array(1f, 2, 3, 4, 5, 6) x from range(5)")
+    edges = spark.sql(f"select cast(id as {id_type}) src, cast(0 as {id_type}) dst from range(5)")
+    score(Graph(nodes, edges), build("sage"), str(tmp_path / "out"), settings=Settings(scratch=str(tmp_path / "s")))
+    assert dict(spark.read.parquet(str(tmp_path / "out")).dtypes)["id"] == id_type
+
+
+def test_workers_that_do_not_see_the_path_leave_it_to_spark(
+    spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["pipeline.score"], "is_local", lambda spark: False)
+    monkeypatch.setattr(sys.modules["pipeline.score"], "ask_workers", lambda spark, question: [[True], [False]])
+    score(prepared, model, f"file://{tmp_path}/out", spark=spark)
+    assert not (tmp_path / "out" / "part-00000.parquet").exists()
+    assert spark.read.parquet(str(tmp_path / "out")).count() == prepared.nodes
+
+
+def test_only_shared_disks_are_written_by_workers(spark: SparkSession, prepared: PreparedGraph, model: Model) -> None:
+    with pytest.raises(SettingError, match='write is "worker", but hdfs://there/out is no path of disks'):
+        score(prepared, model, "hdfs://there/out", settings=Settings(write="worker"), spark=spark)
+
+
 def test_csv_has_a_column_for_each_lane(
     spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path
 ) -> None:
