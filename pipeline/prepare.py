@@ -5,6 +5,8 @@ step to the next; what a step does is in pack.py and build.py.
 
     nodes, edges → pack ─ shuffle 1: every node and edge once, packed ─► build: nodes, tiles, requests
                           shuffle 2: 8 bytes for each boundary node   ─► answer: send lists
+
+On one machine that sees the tables itself, the same steps run in this process (prepare_local.py).
 """
 
 from __future__ import annotations
@@ -14,15 +16,13 @@ import functools
 import hashlib
 import json
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
 from pipeline import resources, storage
-from pipeline.blocks import LOOPS
-from pipeline.build import FACTS, SEEDS, Plan, Step, findings_of, steps, texts_of
+from pipeline.build import FACTS, SEEDS, Plan, Step, findings_of, texts_of
 from pipeline.checks import refuse, spell
 from pipeline.columns import ROW_DDL, TARGET
 from pipeline.errors import SettingError
@@ -30,15 +30,16 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layout import Layout, TextHash, text_keys
 from pipeline.pack import pack
 from pipeline.placement import place
+from pipeline.prepare_local import Source, keep, prepare_here, steps_written
 from pipeline.ranges import merge_ranges
-from pipeline.rows import KINDS, SENDS, Row, by_target, from_batches, to_batches
+from pipeline.rows import Row, by_target, from_batches, to_batches
 from pipeline.schema import NODE, GraphSchema
 from pipeline.survey import Pieces, look_around, measure, pieces_of, selected
 from pipeline.tables import Piece, read_pieces
 from pipeline.workers import quoted, readable_errors, session_settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 # 131 072 nodes: what tiles read of 64 float32 features is 32 MB, and mostly stays in cache (0.56 s instead of 1.1 s
 # for one aggregation over 16.8M edges).
@@ -46,8 +47,8 @@ BLOCK_NODES = 1 << 17
 # More blocks than this only if memory asks for them: every block more is another copy of the hubs (1.8 rows
 # shipped per node with 8 blocks, 6.8 with 128).
 MOST_BLOCKS = 256
-# Of records: so much is prepared in the driver, without a job. Spark's fixed costs for it, in a session that has just
-# started, are 5 s.
+# Of records in tables that come through the JVM: so much is prepared in the driver of a local session. Spark's fixed
+# costs for it, in a session that has just started, are 5 s.
 DRIVER_BYTES = 1 << 26
 
 COUNTS = (
@@ -110,12 +111,12 @@ def prepare(
         with session_settings(spark, SETTINGS), readable_errors():
             pieces = {layout.table: pieces_of(graph, layout) for layout in (graph.node_layout, graph.edge_layout)}
             cores, pieces = look_around(spark, staging, pieces)
-            here = False
+            memory = task_memory or resources.task_memory(spark) // (cores if resources.is_local(spark) else 1)
+            found = measure(graph, pieces) if blocks is None or not all(pieces.values()) else None
             if blocks is None:
-                memory = task_memory or resources.task_memory(spark) // (cores if resources.is_local(spark) else 1)
-                nodes, edges, width = measure(graph, pieces)
-                blocks = choose_blocks(nodes, edges, width, memory, cores)
-                here = blocks == 1 and record_bytes(nodes, edges, width) <= DRIVER_BYTES
+                assert found is not None
+                blocks = choose_blocks(*found, memory, cores)
+            here = Here(cores, cores * memory) if _fits_here(spark, pieces, found) else None
             rows = _run(graph, pieces, staging, blocks, text_hash, here)
         storage.publish(staging, path, _manifest(graph, blocks, rows))
     except BaseException:
@@ -144,8 +145,23 @@ def record_bytes(nodes: int, edges: int, width: int) -> int:
 # ---- the job
 
 
-def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: TextHash, here: bool) -> list[Row]:
-    """FACTS of all blocks, whose files are written (by the driver if it is done here); DataError for what is wrong."""
+class Here(NamedTuple):
+    """What this process may use."""
+
+    threads: int
+    memory: int
+    """Bytes, of all threads together."""
+
+
+def _fits_here(spark: SparkSession, pieces: Pieces, found: tuple[int, int, int] | None) -> bool:
+    """Whether this process is as good as the tasks: if they run on this machine, and no table has to come through the
+    JVM, or a small one only. A shuffle in the JVM would take twice the time."""
+    plain = all(found is not None for found in pieces.values())
+    return resources.is_local(spark) and (plain or (found is not None and record_bytes(*found) <= DRIVER_BYTES))
+
+
+def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: TextHash, here: Here | None) -> list[Row]:
+    """FACTS of all blocks, whose files are written; DataError for what is wrong."""
     for seed in SEEDS:
         layouts = [
             dataclasses.replace(layout, seed=seed, text_hash=text_hash)
@@ -153,7 +169,7 @@ def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: Tex
         ]
         plan = Plan(layouts[0], layouts[1], blocks, graph.drop_dangling)
         if here:
-            rows = _in_driver(graph, pieces, plan, staging)
+            rows = prepare_here(_sources(graph, pieces, plan), plan, staging, here.threads, here.memory)
         else:
             rows = list(from_batches(_frame(graph, pieces, plan, staging).toArrow().to_batches()))
         findings = findings_of(rows)
@@ -176,33 +192,27 @@ def _frame(graph: Graph, pieces: Pieces, plan: Plan, staging: str) -> DataFrame:
     )
     rows = every.union(_packed(graph.nodes, plan.nodes, pieces["nodes"], plan.blocks))
     rows = rows.union(_packed(graph.edges, plan.edges, pieces["edges"], plan.blocks))
-    for step, writes in _steps(plan, staging):
+    for step, writes in steps_written(plan, staging):
         work = functools.partial(_work, step=step, plan=plan, writes=writes)
         rows = place(rows, plan.blocks).mapInArrow(work, ROW_DDL)
     return rows
 
 
-def _in_driver(graph: Graph, pieces: Pieces, plan: Plan, staging: str) -> list[Row]:
-    """The same for a graph of one block: its rows stay in this process, and so do its tables if they are Parquet."""
-    rows: list[Row] = []
+def _sources(graph: Graph, pieces: Pieces, plan: Plan) -> dict[str, list[Source]]:
+    """What opens the parts of both tables in this process; a table that is not plain Parquet is one part."""
+    sources: dict[str, list[Source]] = {}
     for table, layout in ((graph.nodes, plan.nodes), (graph.edges, plan.edges)):
         found = pieces[layout.table]
         if found is None:
-            batches = selected(table, layout).toArrow().to_batches()
+            sources[layout.table] = [functools.partial(_collected, table, layout)]
         else:
-            batches = read_pieces(found, layout.columns)
-        rows += pack(batches, layout, plan.blocks)
-    for step, writes in _steps(plan, staging):
-        made = step(0, rows, plan)
-        rows = list(_keep(made, 0, writes) if writes else made)
-    return rows
+            sources[layout.table] = [functools.partial(read_pieces, [piece], layout.columns) for piece in found]
+    return sources
 
 
-def _steps(plan: Plan, staging: str) -> Iterator[tuple[Step, str | None]]:
-    """Each step, and where it writes what blocks keep: nowhere, as long as a later step amends it."""
-    todo = steps(plan)
-    for step in todo:
-        yield step, staging if not plan.drop_dangling or step is todo[-1] else None
+def _collected(table: DataFrame, layout: Layout) -> list[pa.RecordBatch]:
+    batches: list[pa.RecordBatch] = selected(table, layout).toArrow().to_batches()
+    return batches
 
 
 def _packed(table: DataFrame, layout: Layout, pieces: list[Piece] | None, blocks: int) -> DataFrame:
@@ -230,18 +240,7 @@ def _work(batches: Iterable[pa.RecordBatch], step: Step, plan: Plan, writes: str
     arrived = by_target(batches)
     for index in list(arrived):  # each is let go when its turn comes
         rows = step(index, arrived.pop(index), plan)
-        yield from to_batches(_keep(rows, index, writes) if writes else rows)
-
-
-def _keep(rows: Iterable[Row], index: int, path: str) -> Iterator[Row]:
-    files: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.kind in KINDS:
-            files["sends" if row.kind == SENDS and row.source != LOOPS else "static"].append(row)
-        else:
-            yield row
-    for file, kept in files.items():
-        storage.write_rows(path, index, file, kept)
+        yield from to_batches(keep(rows, index, writes) if writes else rows)
 
 
 # ---- what is known after

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline import prepare as public
 from pipeline.blocks import LOOPS
 from pipeline.build import blocks_from_tables
 from pipeline.errors import DataError, SettingError, StorageError
+from pipeline.exchange import Exchange
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layout import text_keys
 from pipeline.prepare import SETTINGS, choose_blocks, prepare
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 MODULE = sys.modules["pipeline.prepare"]  # the package has a function of this name
+FITS_HERE = MODULE._fits_here
 VALUES = ["weight", "attr"]
 OPTIONS = {"edge_features": VALUES}
 
@@ -59,6 +62,13 @@ def assert_same(prepared: PreparedGraph, graph: Tables, **options: Any) -> None:
         assert stored.ids[NODE].to_pylist() == block.ids[NODE].to_pylist()
         assert digest(static_rows(stored)) == digest(static_rows(block))
         assert digest(send_rows(stored)) == digest(send_rows(block))
+
+
+@pytest.fixture(autouse=True, params=["in this process", "by tasks"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tables on one machine are prepared in this process; but tasks are to do the same."""
+    if request.param == "by tasks":
+        monkeypatch.setattr(MODULE, "_fits_here", lambda *_: False)
 
 
 # ---- the same blocks
@@ -151,23 +161,43 @@ def test_other_array_types_become_float32(spark: SparkSession, tmp_path: Path) -
 
 @pytest.mark.parametrize("read", [True, False])
 @pytest.mark.parametrize("name", GRAPHS)
-def test_small_graphs_are_prepared_by_the_driver(
+def test_a_graph_of_one_block(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, read: bool
 ) -> None:
-    monkeypatch.setattr(MODULE, "_frame", lambda *_: pytest.fail("a job"))
+    """In this process and by tasks: the same manifest."""
     graph = GRAPHS[name]()
     source = Graph.read(spark, *write(graph, tmp_path / "tables"), **OPTIONS) if read else frames(spark, graph)
+    monkeypatch.setattr(MODULE, "_fits_here", lambda *_: True)
     prepared = prepare(source, f"{tmp_path}/graph")
     assert prepared.blocks == 1
     assert_same(prepared, graph)
-    monkeypatch.undo()
-    assert prepare(source, f"{tmp_path}/by workers", blocks=1).manifest == prepared.manifest
+    monkeypatch.setattr(MODULE, "_fits_here", lambda *_: False)
+    assert prepare(source, f"{tmp_path}/by tasks", blocks=1).manifest == prepared.manifest
 
 
-def test_large_graphs_are_not(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MODULE, "_in_driver", lambda *_: pytest.fail("too much for the driver"))
-    monkeypatch.setattr(MODULE, "DRIVER_BYTES", 1000)
-    assert prepare(frames(spark, mixed()), f"{tmp_path}/graph").blocks == 1
+def test_more_rows_than_memory_has_room_for_wait_in_files(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spilled = []
+    spill = Exchange._spill
+    monkeypatch.setattr(Exchange, "_spill", lambda self: (spilled.append(1), spill(self)))
+    monkeypatch.setattr(MODULE, "_fits_here", lambda *_: True)
+    graph = mixed()
+    nodes, edges = write(graph, tmp_path / "tables", 3)
+    prepared = prepare(Graph.read(spark, nodes, edges, **OPTIONS), f"{tmp_path}/graph", blocks=3, task_memory=4000)
+    assert len(spilled) > 3
+    assert_same(prepared, graph)
+    assert sorted(os.listdir(tmp_path / "graph")) == ["blocks", "manifest.json"], "the files are gone"
+
+
+def test_what_is_prepared_in_this_process(spark: SparkSession, tmp_path: Path) -> None:
+    """Files of any size; what comes through the JVM only if it is small; nothing where tasks run elsewhere."""
+    seen = {"nodes": [], "edges": []}
+    assert FITS_HERE(spark, seen, None)
+    assert FITS_HERE(spark, seen | {"edges": None}, (1000, 1000, 8))
+    assert not FITS_HERE(spark, seen | {"edges": None}, (1000, 1 << 26, 8))
+    cluster = SimpleNamespace(conf=SimpleNamespace(get=lambda name, default: "yarn"))
+    assert not FITS_HERE(cluster, seen, None)
 
 
 # ---- what is stored
