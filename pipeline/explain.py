@@ -10,7 +10,7 @@ from pipeline.model import Model
 from pipeline.plan.explain import explain_plan
 from pipeline.plan.memory import Counts, choose_tier
 from pipeline.plan.plan import Plan
-from pipeline.resources import task_memory
+from pipeline.resources import task_cores, task_memory
 from pipeline.settings import Settings
 
 
@@ -21,5 +21,6 @@ def explain(graph: PreparedGraph | str, model: Model | str, settings: Settings |
     model = Model.load(model) if isinstance(model, str) else model
     model.check_against(prepared.schema, prepared.ranges)
     plan = Plan.of(model, prepared.undirected)
-    choice = choose_tier(plan, Counts.of(prepared.manifest), settings.task_memory or task_memory(None), settings.tier)
+    memory, threads = settings.task_memory or task_memory(None), settings.threads or task_cores(None)
+    choice = choose_tier(plan, Counts.of(prepared.manifest), memory, settings.tier, alone=True, threads=threads)
     return explain_plan(model, plan, prepared.manifest, choice)

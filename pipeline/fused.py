@@ -1,65 +1,140 @@
 """All supersteps in one process: the fused tier, and the transport of tests. Blocks in threads; an exchange is arrays.
 
-Comes in: a plan and all blocks. Goes out: each block's outputs. Payloads are gathered when a tile asks for them, so
-at no time is more than one payload per thread in memory.
+Comes in: a plan and all blocks. Goes out: each block's outputs. A block is opened when its turn in a superstep comes
+and let go after it; payloads are gathered when a tile asks for them. So at no time is there more than one block and one
+payload for each thread, beside the values that cross to the next superstep, which may wait on disk (spill.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from pipeline.blocks import LOOPS, Block, FloatArray
+from pipeline.blocks import LOOPS, Block, FloatArray, IntArray
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.schema import EdgeType
+from pipeline.spill import Keep
 from pipeline.superstep import Computed, Parts, Receive, compute, payload
 
 Done = Callable[[int, int], None]
 """Called after each block of each superstep: (superstep, block)."""
+Outputs = Mapping[str, FloatArray]
+"""Output name → (n, *shape) float32, in local order."""
+Sends = Mapping[EdgeType, Mapping[int, IntArray]]
+Result = TypeVar("Result")
 
 
-def run_fused(
-    plan: Plan, blocks: Sequence[Block], threads: int = 1, done: Done | None = None
-) -> list[Mapping[str, FloatArray]]:
-    """Runs a plan over a whole graph.
+@dataclass(frozen=True)
+class Source:
+    """Where blocks come from."""
 
-    Returns
-    -------
-    For each block: output name → (n, *shape) float32, in local order.
+    blocks: int
+    open: Callable[[int, Superstep], Block]
+    """The parts of a block that a superstep needs."""
+    sends: Callable[[int], Sends]
+    """The send lists of a block."""
+
+    @staticmethod
+    def of(blocks: Sequence[Block]) -> Source:
+        """Blocks that are in memory anyway."""
+        return Source(len(blocks), lambda index, _: blocks[index], lambda index: blocks[index].sends)
+
+
+def run_fused(plan: Plan, blocks: Sequence[Block], threads: int = 1) -> list[Outputs]:
+    """Runs a plan over a graph in memory: the outputs of each block."""
+    return list(run_stored(plan, Source.of(blocks), lambda block, outputs: outputs, threads))
+
+
+def run_stored(
+    plan: Plan,
+    source: Source,
+    finish: Callable[[Block, Outputs], Result],
+    threads: int = 1,
+    done: Done | None = None,
+    keep: Keep | None = None,
+) -> Iterator[Result]:
+    """Runs a plan over a whole graph, and gives what `finish` makes of each block and its outputs, in turn.
+
+    `keep` puts an array of node values elsewhere until the next superstep reads it, and returns it from there.
     """
     for step in plan.steps:
         plan.compile(step)  # before the threads start
-    held = [Computed({}, {}) for _ in blocks]
     # One BLAS thread per block thread: two pools would fight for the cores, and the bits depend on their number.
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        for step in plan.steps:
-            work = partial(_one, plan, step, blocks, held, done)
-            held = list(pool.map(work, blocks))
-    outputs = plan.program.outputs
-    return [{name: made.values[value.id] for name, value in outputs.items()} for made in held]
+        sends = [_kept(source.sends(index), keep) for index in range(source.blocks)]
+        held = [Computed({}, {})] * source.blocks
+        for step in plan.steps[:-1]:
+            held = list(pool.map(partial(_step, plan, step, source, sends, held, done, keep), range(source.blocks)))
+        work = partial(_last, plan, source, sends, held, done, finish)
+        ahead: deque[Future[Result]] = deque()  # no more than threads can make at a time: whoever takes may be slow
+        for index in range(source.blocks):
+            ahead.append(pool.submit(work, index))
+            if len(ahead) > threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
-def _one(
-    plan: Plan, step: Superstep, blocks: Sequence[Block], held: list[Computed], done: Done | None, block: Block
+def _step(
+    plan: Plan,
+    step: Superstep,
+    source: Source,
+    sends: list[Sends],
+    held: list[Computed],
+    done: Done | None,
+    keep: Keep | None,
+    index: int,
 ) -> Computed:
-    made = compute(plan, step, block, held[block.index].values, _receiver(block, blocks, held), _parts(held))
+    made = _compute(plan, step, source.open(index, step), sends, held)
+    if keep is not None:
+        made = Computed({number: keep(array) for number, array in made.values.items()}, made.parts)
     if done is not None:
-        done(step.number, block.index)
+        done(step.number, index)
     return made
+
+
+def _last(
+    plan: Plan,
+    source: Source,
+    sends: list[Sends],
+    held: list[Computed],
+    done: Done | None,
+    finish: Callable[[Block, Outputs], Result],
+    index: int,
+) -> Result:
+    step = plan.steps[-1]
+    block = source.open(index, step)
+    made = _compute(plan, step, block, sends, held)
+    if done is not None:
+        done(step.number, index)
+    return finish(block, {name: made.values[value.id] for name, value in plan.program.outputs.items()})
+
+
+def _compute(plan: Plan, step: Superstep, block: Block, sends: list[Sends], held: list[Computed]) -> Computed:
+    return compute(plan, step, block, held[block.index].values, _receiver(block, sends, held), _parts(held))
 
 
 def _parts(held: list[Computed]) -> Parts:
     return lambda total: [made.parts[total.id] for made in held]
 
 
-def _receiver(block: Block, blocks: Sequence[Block], held: list[Computed]) -> Receive:
+def _receiver(block: Block, sends: list[Sends], held: list[Computed]) -> Receive:
     def receive(shipment: Shipment, source: int) -> FloatArray:
         sender = block.index if source == LOOPS else source
         target = LOOPS if source == LOOPS else block.index
-        rows = blocks[sender].sends[shipment.edge_type][target]
-        return payload(shipment, rows, held[sender].values)
+        return payload(shipment, sends[sender][shipment.edge_type][target], held[sender].values)
 
     return receive
+
+
+def _kept(sends: Sends, keep: Keep | None) -> Sends:
+    if keep is None:
+        return sends
+    return {kind: {target: keep(rows) for target, rows in lists.items()} for kind, lists in sends.items()}

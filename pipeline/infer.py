@@ -115,11 +115,12 @@ def run_frames(
     model.check_against(prepared.schema, prepared.ranges)
     plan = Plan.of(model, prepared.undirected)
     counts = Counts.of(prepared.manifest)
-    choice = choose_tier(plan, counts, settings.task_memory or task_memory(spark), settings.tier)
-    table = OutputTable.of(plan.program.outputs, prepared.id_type, classify)
-    cores = settings.threads or (task_cores(spark) if choice.tier == "fused" else 1)
+    memory, threads = settings.task_memory or task_memory(spark), settings.threads or task_cores(spark)
     path = prepared.path if _read_in_worker(spark, prepared, settings) else None
-    run = Run(plan, prepared.blocks, table, path, output, marks, cores)
+    choice = choose_tier(plan, counts, memory, settings.tier, is_local(spark), threads, path is not None)
+    table = OutputTable.of(plan.program.outputs, prepared.id_type, classify)
+    spill = _spill_directory(settings) if choice.spills else None
+    run = Run(plan, prepared.blocks, table, path, output, marks, threads, spill)
     seen: Observations = {}
     rows = _fused(spark, prepared, run) if choice.tier == "fused" else _distributed(spark, prepared, run, seen)
     if output is None:
@@ -235,6 +236,12 @@ def session_of(graph: Graph | PreparedGraph | str, spark: SparkSession | None) -
     if found is None:
         raise ModelError("there is no active Spark session; make one, or pass spark=")
     return found
+
+
+def _spill_directory(settings: Settings) -> str:
+    """On the disk of the machine where the task runs."""
+    scratch = settings.scratch
+    return tempfile.gettempdir() if scratch is None or "://" in scratch else scratch
 
 
 def _read_in_worker(spark: SparkSession, graph: PreparedGraph, settings: Settings) -> bool:

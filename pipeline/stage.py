@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.blocks import LOOPS, Block, FloatArray
 from pipeline.formula.values import Value
-from pipeline.fused import run_fused
+from pipeline.fused import Outputs, Source, run_stored
 from pipeline.output import OutputTable
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
@@ -40,6 +39,7 @@ from pipeline.rows import (
     to_batches,
 )  # fmt: skip
 from pipeline.schema import EdgeType
+from pipeline.spill import spill_to
 from pipeline.storage import read_block
 from pipeline.superstep import Computed, Parts, Values, compute, payload
 from pipeline.total import TotalArray
@@ -69,6 +69,8 @@ class Run:
     marks: str | None = None
     """Where finished blocks are marked for the progress bar."""
     threads: int = 1
+    spill: str | None = None
+    """Fused: directory where node values wait from one superstep to the next; None: in memory."""
 
     @property
     def ddl(self) -> str:
@@ -128,9 +130,6 @@ def fused_worker(run: Run) -> Worker:
         arrived = by_target(batches)
         if not arrived:
             return  # one of the empty partitions
-        steps = run.plan.steps
-        with ThreadPoolExecutor(run.threads) as pool:
-            blocks = list(pool.map(lambda index: _block(run, index, arrived.pop(index), steps), sorted(arrived)))
         clock = {step.number: 0.0 for step in run.plan.steps}
         last = [time.perf_counter()]
 
@@ -140,18 +139,29 @@ def fused_worker(run: Run) -> Worker:
             last[0] = now
             mark(run.marks, superstep, block)
 
-        results = run_fused(run.plan, blocks, run.threads, done)
+        def finish(block: Block, outputs: Outputs) -> list[pa.RecordBatch]:
+            return list(_result(run, block, outputs))
+
+        keep = None if run.spill is None else spill_to(run.spill)
+        for made in run_stored(run.plan, _source(run, arrived), finish, run.threads, done, keep):
+            yield from made
         for superstep, seconds in clock.items():
             yield _clock_batch(run, superstep, seconds)
-        if run.output is None:
-            for block, outputs in zip(blocks, results, strict=True):
-                yield from _result(run, block, outputs)
-            return
-        with ThreadPoolExecutor(run.threads) as pool:  # pyarrow writes without the interpreter's lock
-            for batches in pool.map(lambda block, outputs: list(_result(run, block, outputs)), blocks, results):
-                yield from batches
 
     return work
+
+
+def _source(run: Run, arrived: Mapping[int, list[Row]]) -> Source:
+    """All blocks: opened from files each time, or made once of the rows that came."""
+    path = run.path
+    if path is None:
+        return Source.of([block_from_rows(index, rows) for index, rows in sorted(arrived.items())])
+    edges = static_edges(run.plan.steps)
+    return Source(
+        run.blocks,
+        lambda index, step: read_block(path, index, static_kinds([step]), static_edges([step])),
+        lambda index: read_block(path, index, [SENDS], edges).sends,
+    )
 
 
 def _result(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:

@@ -71,6 +71,17 @@ def test_the_same_bits_in_every_tier(
     assert got == in_process(name, whole("mixed"), BLOCKS)
 
 
+@pytest.mark.parametrize("name", ["sage", "gat", "graph_norm"])
+def test_the_same_bits_when_memory_has_no_room_for_the_values(
+    spark: SparkSession, prepared: PreparedGraph, name: str, tmp_path: Path
+) -> None:
+    settings = Settings(tier="fused", task_memory="1m", scratch=str(tmp_path / "spill"), read="worker")
+    run = run_frames(prepared, build(name), settings, spark=spark)
+    assert run.choice.spills
+    assert by_id(run.result) == in_process(name, whole("mixed"), BLOCKS)
+    assert os.listdir(tmp_path / "spill") == []
+
+
 @pytest.mark.parametrize(("tier", "read"), WAYS)
 @pytest.mark.parametrize("name", ["both_ways", "against", "both_ends", "sage"])
 def test_the_same_bits_in_every_tier_against_the_edges(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipeline.formula import Value, interpret
 from pipeline.formula.spaces import GRAPH
-from pipeline.fused import run_fused
+from pipeline.fused import Source, run_fused, run_stored
 from pipeline.plan.plan import Plan
+from pipeline.spill import spill_to
 from pipeline.total import Total, merged
 from tests.formulas import FORMULAS, WIDTH, build
 from tests.whole import GRAPHS, Whole, whole
@@ -71,6 +74,38 @@ def test_the_same_bits_again_whatever_the_threads(name: str) -> None:
     for threads in (1, 2, 5):
         again = run(plan, graph, 8, threads)
         assert {key: array.tobytes() for key, array in first.items()} == {k: a.tobytes() for k, a in again.items()}
+
+
+@pytest.mark.parametrize("name", ["sage", "gat", "jumping", "ordered", "graph_norm", "both_ends"])
+def test_the_same_bits_when_values_wait_on_disk(name: str, tmp_path: Path) -> None:
+    plan, graph = Plan.of(build(name)), whole("mixed")
+    parts = graph.blocks(5, reverse=any(kind.is_reversed for kind in plan.program.edge_types))
+    written: list[int] = []
+
+    def keep(array: np.ndarray) -> np.ndarray:
+        written.append(array.nbytes)
+        return spill_to(str(tmp_path))(array)
+
+    got = list(run_stored(plan, Source.of(parts), lambda _, outputs: outputs, threads=2, keep=keep))
+    assert sum(written) > 0
+    for one, other in zip(got, run_fused(plan, parts), strict=True):
+        assert {key: array.tobytes() for key, array in one.items()} == {k: a.tobytes() for k, a in other.items()}
+
+
+def test_a_block_is_opened_when_its_turn_comes() -> None:
+    """And its results are taken one after the other: no more blocks are worked at than there are threads."""
+    plan = Plan.of(build("sage"))
+    parts = whole("mixed").blocks(8)
+    opened: list[tuple[int, int]] = []
+    source = Source(
+        8, lambda index, step: (opened.append((step.number, index)), parts[index])[1], lambda i: parts[i].sends
+    )
+    results = run_stored(plan, source, lambda block, _: block.index)
+    last = len(plan.steps) - 1
+    assert next(results) == 0
+    assert opened[: 8 * last] == [(step, index) for step in range(last) for index in range(8)]
+    assert len(opened) < 8 * last + 4
+    assert list(results) == [1, 2, 3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("name", ["gated", "both_ends"])

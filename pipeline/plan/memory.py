@@ -19,6 +19,7 @@ from pipeline.plan.schedule import Shipment, Superstep
 from pipeline.schema import EdgeType
 
 FLOAT = 4  # bytes
+INDEX = 4  # of a local index in a send list
 PART = 8  # of a lane of a block's part of a total, which is float64
 # What a Python worker holds before it has seen any data: interpreter, NumPy, pyarrow, Numba, loaded kernels.
 WORKER_BYTES = 250 << 20
@@ -123,12 +124,23 @@ def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
     return counts.static_of(plan)[block] + most
 
 
-def fused_bytes(plan: Plan, counts: Counts) -> int:
-    """What the fused tier needs: every block's static parts, and every node value that is alive at once."""
-    lanes = max(_live_lanes(plan, step) for step in plan.steps)
-    reductions = [entry for step in plan.steps for entry in step.reductions]
-    sorted_ = [gathered_bytes(counts, entry, block) for entry in reductions for block in range(counts.blocks)]
-    return sum(counts.static_of(plan)) + sum(counts.nodes) * lanes * FLOAT + max(sorted_, default=0)
+def fused_bytes(plan: Plan, counts: Counts, threads: int = 1) -> int:
+    """What the fused tier needs: the node values that cross from one superstep to the next, of all blocks; and what
+    each thread is working at."""
+    crossing = 0
+    for step in plan.steps:
+        came = plan.steps[step.number - 1].outlive if step.number else []
+        values = {value.id: value for value in [*came, *step.outlive]}.values()
+        crossing = max(crossing, sum(value.width for value in values if value.is_node))
+    return sum(counts.nodes) * crossing * FLOAT + spilled_bytes(plan, counts, threads)
+
+
+def spilled_bytes(plan: Plan, counts: Counts, threads: int = 1) -> int:
+    """The same where these values wait on disk: send lists (which do too, but are read all the time) and threads."""
+    types = {shipment.edge_type for step in plan.steps for shipment in step.ships}
+    lists = sum(sum(counts.rows_in(edge_type)) for edge_type in types) * INDEX
+    most = sorted((block_bytes(plan, counts, block) for block in range(counts.blocks)), reverse=True)
+    return lists + sum(most[:threads])
 
 
 def gathered_bytes(counts: Counts, reduction: Value, block: int) -> int:
@@ -154,15 +166,40 @@ class Choice:
 
     tier: str
     reason: str
+    spills: bool = False
+    """fused: whether node values wait on disk from one superstep to the next."""
 
 
-def choose_tier(plan: Plan, counts: Counts, task_memory: int, wanted: str = "auto") -> Choice:
-    """fused if the whole run fits one task, else distributed; or what the user wants."""
-    need = WORKER_BYTES + int(SLACK * fused_bytes(plan, counts))
-    fits = f"the whole run needs about {size(need)} in one task, which has {size(task_memory)}"
+def choose_tier(
+    plan: Plan,
+    counts: Counts,
+    task_memory: int,
+    wanted: str = "auto",
+    alone: bool = False,
+    threads: int = 1,
+    opens: bool = True,
+) -> Choice:
+    """fused if the whole run fits one task, else distributed; or what the user wants.
+
+    Parameters
+    ----------
+    alone
+        There are no other machines, so that one task with `threads` has all there is. Then it is fused too if only what
+        the threads are working at fits, since a shuffle would write the same values to the same disk several times.
+    opens
+        Whether the task opens blocks itself, one for each thread at a time; else it is sent all of them.
+    """
+    need, bare = (WORKER_BYTES + int(SLACK * of(plan, counts, threads)) for of in (fused_bytes, spilled_bytes))
+    if not opens:
+        need, bare = (bytes_ + int(SLACK * sum(counts.static_of(plan))) for bytes_ in (need, bare))
+    spills = need > task_memory
+    fused = wanted == "fused" or (wanted == "auto" and (not spills or (alone and bare <= task_memory)))
+    reason = f"the whole run needs about {size(need)} in one task, which has {size(task_memory)}"
+    if fused and spills:
+        reason += f"; node values wait on disk, and {size(bare)} stay in memory"
     if wanted != "auto":
-        return Choice(wanted, f"asked for; {fits}")
-    return Choice("fused" if need <= task_memory else "distributed", fits)
+        reason = f"asked for; {reason}"
+    return Choice("fused" if fused else "distributed", reason, fused and spills)
 
 
 def size(count: float) -> str:

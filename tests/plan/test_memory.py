@@ -11,6 +11,7 @@ from pipeline.plan.memory import (
     kept_bytes,
     shipped_bytes,
     size,
+    spilled_bytes,
     total_bytes,
     total_lanes,
 )
@@ -18,17 +19,40 @@ from pipeline.plan.plan import Plan
 from pipeline.schema import EDGE
 from tests.formulas import build
 
+LARGE = Counts([1 << 20] * 64, [1 << 24] * 64, [1 << 20] * 64, [0] * 64, [1 << 26] * 64)
 COUNTS = Counts([100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500])
 
 
 def test_the_tier_follows_from_the_memory() -> None:
     plan = Plan.of(build("sage"))
     need = fused_bytes(plan, COUNTS)
-    assert need > sum(COUNTS.static_bytes)
+    assert need > COUNTS.static_bytes[0], "a block is in memory while it is worked at"
     assert choose_tier(plan, COUNTS, WORKER_BYTES + 2 * need).tier == "fused"
     small = choose_tier(plan, COUNTS, WORKER_BYTES)
     assert small.tier == "distributed"
     assert "which has 262 MB" in small.reason
+
+
+def test_one_machine_spills_before_it_shuffles() -> None:
+    plan = Plan.of(build("sage"))
+    need, bare = fused_bytes(plan, LARGE), spilled_bytes(plan, LARGE)
+    between = WORKER_BYTES + 2 * bare
+    assert between < need
+    assert choose_tier(plan, LARGE, between).tier == "distributed"
+    assert choose_tier(plan, LARGE, between, alone=True, opens=False).tier == "distributed", "it is sent all blocks"
+    choice = choose_tier(plan, LARGE, between, alone=True)
+    assert (choice.tier, choice.spills) == ("fused", True)
+    assert "node values wait on disk" in choice.reason
+    assert choose_tier(plan, LARGE, WORKER_BYTES, alone=True).tier == "distributed"
+    assert not choose_tier(plan, LARGE, WORKER_BYTES + 2 * need, alone=True).spills
+    assert choose_tier(plan, LARGE, between, "fused").spills, "asked for: on a cluster too"
+
+
+def test_every_thread_has_a_block_in_memory() -> None:
+    plan = Plan.of(build("gat"))
+    blocks = sorted(block_bytes(plan, COUNTS, block) for block in range(2))
+    assert fused_bytes(plan, COUNTS, 2) - fused_bytes(plan, COUNTS, 1) == blocks[0]
+    assert fused_bytes(plan, COUNTS, 9) == fused_bytes(plan, COUNTS, 2)
 
 
 def test_totals_are_one_row_per_block_and_not_per_node() -> None:
@@ -56,10 +80,8 @@ def test_edges_against_their_direction_have_rows_of_their_own() -> None:
     assert {shipment.edge_type for shipment in first.ships} == {EDGE, EDGE.reversed}
     assert shipped_bytes(both, first) == 4 * width * (305 + 1 + 607 + 1)
     assert shipped_bytes(both, one_way) == 4 * width * (305 + 1)
-    plan = Plan.of(build("both_ways"))
-    assert fused_bytes(plan, both) == fused_bytes(plan, COUNTS)
     plan = Plan.of(build("sage"))  # which reads nothing of what is reversed
-    assert fused_bytes(plan, both) == fused_bytes(plan, COUNTS) - 4_200
+    assert fused_bytes(plan, both) == fused_bytes(plan, COUNTS) - 4_000
     assert block_bytes(plan, both, 1) == block_bytes(plan, COUNTS, 1) - 200
 
 
