@@ -11,8 +11,9 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,13 +46,11 @@ from pipeline.options import (
     Verbose,
     option,
 )
+from pipeline.raw import RawTables, column_names, columns_for, feature_columns
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-    from pipeline.graph import Graph, PreparedGraph
-    from pipeline.model import Model
+    from pipeline.graph import PreparedGraph
     from pipeline.score import Report
 
 log = logging.getLogger("graphsweep")
@@ -94,19 +93,22 @@ def prepare_command(
         from pipeline.score import refuse_taken
 
         refuse_taken(output, overwrite)  # the library does too, but only when Spark has been started
-        with _session(verbose, small=_is_small(None, nodes, edges)) as spark:
-            from pipeline.prepare import prepare
+        tables = RawTables(nodes, edges, nodes_format, edges_format)
+        options = {
+            "features": "x" if features is None else feature_columns(features),
+            "edge_features": column_names(edge_features or ""),
+            **_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
+        }
+        from pipeline.prepare import prepare
+        from pipeline.session import starts_here
 
-            graph = _read(
-                spark,
-                (nodes, nodes_format),
-                (edges, edges_format),
-                features="x" if features is None else _features(features),
-                edge_features=_names(edge_features or ""),
-                **_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
-            )
-            memory = _given(task_memory=settings.task_memory)
-            prepared = prepare(graph, output, settings.blocks, overwrite, **memory)
+        graph = tables.read_here(**options) if starts_here() else None
+        if graph is not None:
+            prepared = prepare(graph, output, settings.blocks, overwrite, settings.task_memory)
+        else:
+            with _session(verbose, small=_is_small(None, nodes, edges)) as spark:
+                graph = tables.read(spark, **options)
+                prepared = prepare(graph, output, settings.blocks, overwrite, settings.task_memory)
         typer.echo(f"{_describe(prepared)}; written to {output}")
 
 
@@ -160,19 +162,32 @@ def infer_command(
         if prepared is not None:
             loaded.check_against(prepared.schema, prepared.ranges)
             log.info("%s", _describe(prepared))
+        from pipeline.early import Early
         from pipeline.rehearsal import Rehearsal
+        from pipeline.resources import is_local
+        from pipeline.session import starts_here
 
+        raw = RawTables(str(nodes), str(edges), tables.pop("nodes_format", None), tables.pop("edges_format", None))
+        columns = columns_for(loaded, tables)
         rehearsal = Rehearsal(loaded)
-        options: dict[str, Any] = {"format": format, "overwrite": overwrite, "classify": classify}
-        session = _session(verbose, small=_is_small(prepared, nodes, edges), meanwhile=rehearsal.start)
-        with session as spark, Progress.on_terminal() as progress, _scratch(settings) as scratch:
-            wake_worker(spark)
-            source = prepared or _read_for(spark, loaded, str(nodes), str(edges), tables)
-            rehearsal.wait()
-            report = score(
-                source, loaded, output, **options, settings=scratch, spark=spark, progress=None if quiet else progress
-            )
-        typer.echo(_summary(report, output, format))
+        with _scratch(settings) as scratch:
+            early = Early(partial(raw.read_here, **columns), loaded, scratch)
+
+            def meanwhile() -> None:
+                rehearsal.start()
+                if prepared is None and starts_here():
+                    early.start()
+
+            session = _session(verbose, _is_small(prepared, nodes, edges), meanwhile)
+            with session as spark, Progress.on_terminal() as progress:
+                wake_worker(spark)
+                source = prepared or (early.result() if is_local(spark) else None) or raw.read(spark, **columns)
+                rehearsal.wait()
+                report = score(
+                    source, loaded, output, format=format, overwrite=overwrite, classify=classify, settings=scratch,
+                    spark=spark, progress=None if quiet else progress,
+                )  # fmt: skip
+        typer.echo(_summary(report.with_preparing(early.seconds), output, format))
 
 
 @app.command(name="explain")
@@ -298,61 +313,11 @@ def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _features(text: str) -> list[str] | dict[str, list[str]]:
-    """Columns that are one feature together; with NAME=COLUMN among them, that one is a feature of its own."""
-    together = [name for name in _names(text) if "=" not in name]
-    alone = dict(name.split("=", 1) for name in _names(text) if "=" in name)
-    if not alone:
-        return together
-    first = together[0] if len(together) == 1 else "x"
-    return {**({first: together} if together else {}), **{name: [column] for name, column in alone.items()}}
-
-
 def _assignment(text: str) -> tuple[str, str]:
     name, found, column = text.partition("=")
     if not found or not name or "." not in column:
         raise SettingError(f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight")
     return name, column
-
-
-def _read(spark: SparkSession, nodes: tuple[str, str | None], edges: tuple[str, str | None], **options: Any) -> Graph:
-    from pipeline.graph import Graph
-    from pipeline.tables import read_table
-
-    if nodes[1] == edges[1]:
-        return Graph.read(spark, nodes[0], edges[0], nodes[1], **options)
-    sources = {name: {"path": path, "format": format} for name, (path, format) in (("nodes", nodes), ("edges", edges))}
-    return Graph(read_table(spark, *nodes), read_table(spark, *edges), **options, sources=sources)
-
-
-def _read_for(spark: SparkSession, model: Model, nodes: str, edges: str, options: Mapping[str, Any]) -> Graph:
-    """The columns that the model reads; --features stands for the only node column of a model, whatever its name."""
-    options = dict(options)
-    read: dict[str, list[str]] = {"nodes": [], "edges": []}
-    for column in model.inputs:
-        table, _, name = column.rpartition(".")
-        read[table].append(name)
-    told = options.pop("features", None)
-    if told is None:
-        features: Any = {name: name for name in read["nodes"]}
-    else:
-        features = _features(told)
-        if len(read["nodes"]) == 1 and isinstance(features, list):
-            features = {read["nodes"][0]: features}
-    edge_features = _names(options.pop("edge_features", "")) or read["edges"]
-    formats = options.pop("nodes_format", None), options.pop("edges_format", None)
-    return _read(
-        spark,
-        (nodes, formats[0]),
-        (edges, formats[1]),
-        features=features,
-        edge_features=edge_features,
-        **options,
-    )
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from pipeline.layout import Columned, check_id_types, edge_layout, node_layout
 from pipeline.ranges import Ranges, merge_ranges
 from pipeline.rows import KINDS
 from pipeline.schema import GraphSchema
-from pipeline.tables import find_format, read_table
+from pipeline.tables import ParquetTable, find_format, parquet_pieces, read_table
 from pipeline.workers import quoted
 
 if TYPE_CHECKING:
@@ -74,12 +74,12 @@ class Graph:
             if not (hasattr(nodes, "vertices") and hasattr(nodes, "edges")):
                 raise DataError("a graph needs a node table and an edge table, or one GraphFrame")
             nodes, edges = nodes.vertices, nodes.edges
-        self.nodes: DataFrame = nodes
-        self.edges: DataFrame = edges
+        self.nodes: Any = nodes
+        self.edges: Any = edges
         self.drop_dangling = drop_dangling
         self.sources = dict(sources or {})
         """Where the tables come from, if they were read from paths: `verify` reads them again."""
-        self._read: tuple[DataFrame, DataFrame] | None = None
+        self._read: tuple[Any, Any] | None = None
         node_types, edge_types = _types("nodes", nodes), _types("edges", edges)
         self.node_layout = node_layout(node_types, id, features, partial(_no_number, nodes))
         look = partial(_no_number, edges)
@@ -109,6 +109,30 @@ class Graph:
         graph = Graph(tables["nodes"], tables["edges"], sources=sources, **options)
         graph._read = (graph.nodes, graph.edges)
         return graph
+
+    @staticmethod
+    def of_files(nodes: str, edges: str, **options: Any) -> Graph | None:
+        """A graph of two plain Parquet tables that this process reads itself: `prepare` needs no Spark for it. None if
+        they are not, or if something is wrong with them, which `read` will tell.
+        """
+        found = ParquetTable.open(nodes), ParquetTable.open(edges)
+        if None in found:
+            return None
+        sources = {"nodes": {"path": nodes, "format": "parquet"}, "edges": {"path": edges, "format": "parquet"}}
+        try:
+            graph = Graph(*found, sources=sources, **options)
+        except DataError:
+            return None
+        for layout in (graph.node_layout, graph.edge_layout):
+            if parquet_pieces(sources[layout.table]["path"], layout.columns) is None:
+                return None
+        graph._read = (graph.nodes, graph.edges)
+        return graph
+
+    @property
+    def session(self) -> SparkSession | None:
+        """Of its tables; None if they are files that this process reads itself."""
+        return None if isinstance(self.nodes, ParquetTable) else self.nodes.sparkSession
 
     def with_reverse(self) -> Graph:
         """The same graph, of which the edges against their direction are stored too."""

@@ -109,7 +109,7 @@ def run_frames(
     model = Model.load(model) if isinstance(model, str) else model
     spark = session_of(graph, spark)
     if isinstance(graph, Graph):
-        prepared = _prepare(graph, model, settings)
+        prepared = prepare_for(graph, model, settings)
     else:
         prepared = open_graph(graph) if isinstance(graph, str) else graph
     model.check_against(prepared.schema, prepared.ranges)
@@ -212,9 +212,14 @@ def _observe_result(rows: DataFrame, steps: int, seen: Observations) -> DataFram
 # ---- what a run needs first
 
 
-def _prepare(graph: Graph, model: Model, settings: Settings) -> PreparedGraph:
-    """Prepares raw tables for one run, in the scratch directory, unless one row of each shows that the model cannot
-    read them."""
+def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph:
+    """Prepares raw tables for one run, in the scratch directory, where it stays as long as the process.
+
+    Raises
+    ------
+    ModelError
+        If one row of each table shows that the model cannot read them.
+    """
     with readable_errors():
         model.check_against(first_widths(graph).both_ways())
     if model.reads_reversed:
@@ -232,7 +237,8 @@ def session_of(graph: Graph | PreparedGraph | str, spark: SparkSession | None) -
     """The session of raw tables; else the one that is given, or the active one."""
     from pyspark.sql import SparkSession
 
-    found = graph.nodes.sparkSession if isinstance(graph, Graph) else spark or SparkSession.getActiveSession()
+    of_tables = graph.session if isinstance(graph, Graph) else None
+    found = of_tables or spark or SparkSession.getActiveSession()
     if found is None:
         raise ModelError("there is no active Spark session; make one, or pass spark=")
     return found

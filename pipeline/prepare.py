@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -87,6 +88,8 @@ def prepare(
 ) -> PreparedGraph:
     """Runs jobs: cuts a graph into blocks and stores them at `path`, which all machines must be able to write.
 
+    Where all is on this machine and the tables are Parquet, there are no jobs: this process does the work.
+
     Parameters
     ----------
     blocks : int, optional
@@ -105,10 +108,10 @@ def prepare(
     """
     if blocks is not None and blocks < 1:
         raise SettingError(f"blocks is {blocks}; a graph has at least 1 block")
-    spark = graph.nodes.sparkSession
+    spark = graph.session
     staging = storage.stage(path, overwrite)
     try:
-        with session_settings(spark, SETTINGS), readable_errors():
+        with session_settings(spark, SETTINGS) if spark else nullcontext(), readable_errors():
             pieces = {layout.table: pieces_of(graph, layout) for layout in (graph.node_layout, graph.edge_layout)}
             cores, pieces = look_around(spark, staging, pieces)
             memory = task_memory or resources.task_memory(spark) // (cores if resources.is_local(spark) else 1)
@@ -153,7 +156,7 @@ class Here(NamedTuple):
     """Bytes, of all threads together."""
 
 
-def _fits_here(spark: SparkSession, pieces: Pieces, found: tuple[int, int, int] | None) -> bool:
+def _fits_here(spark: SparkSession | None, pieces: Pieces, found: tuple[int, int, int] | None) -> bool:
     """Whether this process is as good as the tasks: if they run on this machine, and no table has to come through the
     JVM, or a small one only. A shuffle in the JVM would take twice the time."""
     plain = all(found is not None for found in pieces.values())
@@ -176,7 +179,8 @@ def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: Tex
         if not any(finding.what == "collision" for finding in findings):
             break
     if plan.edges.text:
-        findings = spell(findings, lambda column, keys: _texts(graph.edges, column, keys, plan.edges))
+        find = functools.partial(_texts, graph.edges, pieces["edges"] if here else None, plan.edges)
+        findings = spell(findings, find)
     refuse(findings)
     return [row for row in rows if row.kind == FACTS]
 
@@ -246,8 +250,15 @@ def _work(batches: Iterable[pa.RecordBatch], step: Step, plan: Plan, writes: str
 # ---- what is known after
 
 
-def _texts(edges: DataFrame, column: str, keys: list[int], layout: Layout) -> dict[int, str]:
-    """Runs a job, but only to say what is wrong: edge ends by their keys."""
+def _texts(
+    edges: DataFrame, pieces: list[Piece] | None, layout: Layout, column: str, keys: list[int]
+) -> dict[int, str]:
+    """Runs a job, or reads pieces of the table here, but only to say what is wrong: edge ends by their keys."""
+    if pieces is not None:
+        named: dict[int, str] = {}
+        for batch in read_pieces(pieces, [column]):
+            named |= texts_of(batch.column(0), keys, layout)
+        return named
     find = functools.partial(_find_texts, keys=keys, layout=layout)
     found = edges.select(quoted(column)).mapInArrow(find, "key bigint, text string").distinct().collect()
     return {row.key: row.text for row in found}

@@ -26,8 +26,10 @@ def is_local(spark: SparkSession | None) -> bool:
     return spark is None or _local_master(spark) is not None
 
 
-def local_tasks(spark: SparkSession) -> int:
-    """How many tasks run at once in a local session."""
+def local_tasks(spark: SparkSession | None) -> int:
+    """How many tasks run at once in a local session; without any, as many as there are cores."""
+    if spark is None:
+        return task_cores(None)
     found = _local_master(spark)
     threads = (found and found[1]) or "1"
     return (os.cpu_count() or 1) if threads == "*" else int(threads)

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SettingError, StorageError, nearest
@@ -60,6 +60,10 @@ class Report:
     tier: str
     reason: str
     supersteps: tuple[SuperstepReport, ...]
+
+    def with_preparing(self, seconds: float) -> Report:
+        """The same, if the graph had been prepared for this run before."""
+        return replace(self, seconds=self.seconds + seconds, prepare_seconds=self.prepare_seconds + seconds)
 
     def __str__(self) -> str:
         prepared = f", of which preparing the graph {self.prepare_seconds:.1f} s" if self.prepare_seconds else ""

@@ -88,6 +88,23 @@ def spark_session(
         spark.stop()
 
 
+def starts_here() -> bool:
+    """Whether `spark_session` would start a session of our own on this machine, as far as can be told before."""
+    from pyspark.sql import SparkSession
+
+    return SparkSession.getActiveSession() is None and not _configured() and not _has_master()
+
+
+def _has_master() -> bool:
+    """Whether spark-defaults.conf names a cluster, which a session of our own would take."""
+    directory = os.environ.get("SPARK_CONF_DIR") or os.path.join(os.environ.get("SPARK_HOME", ""), "conf")
+    try:
+        with open(os.path.join(directory, "spark-defaults.conf")) as file:
+            return any(re.match(r"\s*spark\.master[\s=]+(?!local\b)", line) for line in file)
+    except OSError:
+        return False
+
+
 def _configured() -> bool:
     """Whether somebody else has decided what the session is: its settings are not to be touched."""
     return any(name in os.environ for name in ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION"))

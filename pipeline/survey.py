@@ -34,13 +34,13 @@ def pieces_of(graph: Graph, layout: Layout) -> list[Piece] | None:
     return parquet_pieces(source["path"], layout.columns)
 
 
-def look_around(spark: SparkSession, staging: str, pieces: Pieces) -> tuple[int, Pieces]:
+def look_around(spark: SparkSession | None, staging: str, pieces: Pieces) -> tuple[int, Pieces]:
     """Whether workers see the directory to write into, which they must, and the tables. Runs a job, unless they are on
     this machine.
 
     Returns how many tasks run at once, and the pieces of tables that all workers see.
     """
-    if resources.is_local(spark):
+    if spark is None or resources.is_local(spark):
         return resources.local_tasks(spark), pieces
     token = staging.rpartition("-")[2]
     storage.write_text(staging, _PROBE, token)

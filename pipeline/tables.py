@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.errors import StorageError, nearest
+from pipeline.layout import arrow_types
 from pipeline.workers import first_line
 
 if TYPE_CHECKING:
@@ -188,6 +189,32 @@ def _cut(table: str, file: str, footer: pq.FileMetaData) -> Iterator[Piece]:
         if size >= PIECE_BYTES or group == footer.num_row_groups - 1:
             yield Piece(table, file, start, group + 1, rows)
             start, rows, size = group + 1, 0, 0
+
+
+class ParquetTable(NamedTuple):
+    """A Parquet table of which names and types are known; it stands for a DataFrame where there is no Spark."""
+
+    path: str
+    dtypes: list[tuple[str, str]]
+    """Column, and Spark's word for its type."""
+
+    @property
+    def columns(self) -> list[str]:
+        return [name for name, _ in self.dtypes]
+
+    @staticmethod
+    def open(path: str) -> ParquetTable | None:
+        """None if it cannot be read from here, or is in another format. StorageError for a damaged file."""
+        files = _look(path)
+        if not files or find_format(path) != "parquet":
+            return None
+        _check_content(path, files, "parquet")
+        filesystem, _ = storage.locate(path)
+        try:
+            schema = pq.read_schema(files[0].path, filesystem=filesystem)
+        except (OSError, pa.ArrowException):
+            return None
+        return ParquetTable(path, list(arrow_types(schema).items()))
 
 
 def read_pieces(pieces: Iterable[Piece], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -1,0 +1,76 @@
+"""Raw tables as the command line names them: paths, formats, which columns are features.
+
+Comes in: texts of options. Goes out: a `Graph`, read by Spark or, where it can be, without. Knows nothing of what is
+done with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from pipeline.graph import Graph
+    from pipeline.model import Model
+
+
+@dataclass(frozen=True)
+class RawTables:
+    """Paths of both tables, and their formats if they were given."""
+
+    nodes: str
+    edges: str
+    nodes_format: str | None = None
+    edges_format: str | None = None
+
+    def read_here(self, **options: Any) -> Graph | None:
+        """Without Spark, if they are Parquet on this machine."""
+        from pipeline.graph import Graph
+
+        if {self.nodes_format, self.edges_format} - {None, "parquet"}:
+            return None
+        return Graph.of_files(self.nodes, self.edges, **options)
+
+    def read(self, spark: SparkSession, **options: Any) -> Graph:
+        """By Spark; `options` are those of `Graph`."""
+        from pipeline.graph import Graph
+        from pipeline.tables import find_format
+
+        formats = self.nodes_format or find_format(self.nodes), self.edges_format or find_format(self.edges)
+        return Graph.read(spark, self.nodes, self.edges, *formats, **options)
+
+
+def columns_for(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that a model reads, as options of a `Graph`; --features stands for the only node column of a model,
+    whatever its name."""
+    options = dict(options)
+    read: dict[str, list[str]] = {"nodes": [], "edges": []}
+    for column in model.inputs:
+        table, _, name = column.rpartition(".")
+        read[table].append(name)
+    told = options.pop("features", None)
+    if told is None:
+        features: Any = {name: name for name in read["nodes"]}
+    else:
+        features = feature_columns(told)
+        if len(read["nodes"]) == 1 and isinstance(features, list):
+            features = {read["nodes"][0]: features}
+    edge_features = column_names(options.pop("edge_features", "")) or read["edges"]
+    return {"features": features, "edge_features": edge_features, **options}
+
+
+def column_names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def feature_columns(text: str) -> list[str] | dict[str, list[str]]:
+    """Columns that are one feature together; with NAME=COLUMN among them, that one is a feature of its own."""
+    together = [name for name in column_names(text) if "=" not in name]
+    alone = dict(name.split("=", 1) for name in column_names(text) if "=" in name)
+    if not alone:
+        return together
+    first = together[0] if len(together) == 1 else "x"
+    return {**({first: together} if together else {}), **{name: [column] for name, column in alone.items()}}
