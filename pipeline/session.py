@@ -100,7 +100,7 @@ def _has_master() -> bool:
     directory = os.environ.get("SPARK_CONF_DIR") or os.path.join(os.environ.get("SPARK_HOME", ""), "conf")
     try:
         with open(os.path.join(directory, "spark-defaults.conf")) as file:
-            return any(re.match(r"\s*spark\.master[\s=]+(?!local\b)", line) for line in file)
+            return any(re.match(r"\s*spark\.master[\s=]+(?![\s=]|local\b)", line) for line in file)
     except OSError:
         return False
 

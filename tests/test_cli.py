@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +20,9 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import cli
+from pipeline import Graph, cli
 from pipeline.formula import interpret
+from pipeline.raw import RawTables
 from tests.formulas import build
 from tests.whole import whole
 
@@ -130,6 +132,56 @@ def test_infer_from_raw_tables_leaves_nothing_behind(spark, tables, model, tmp_p
     table = pa.concat_tables(parts).to_pandas()
     assert_scores(table["id"].tolist(), table[[f"embedding_{lane}" for lane in range(4)]].to_numpy())
     assert {"predicted", "probability"} < set(table.columns)
+
+
+def test_tables_of_this_machine_are_prepared_without_spark(prepared, tables, tmp_path):
+    """In a process of its own, that could not: there is no Java. The same graph, to the bit."""
+    process = subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", "prepare", "--nodes", tables / "nodes.parquet",
+         "--edges", tables / "edges.parquet", "--edge-features", "weight", "--blocks", "3", "--output", tmp_path / "g"],
+        capture_output=True, text=True, check=False, env={**os.environ, "JAVA_HOME": "/nowhere"},
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    from pipeline import open_graph
+
+    assert open_graph(str(tmp_path / "g")).fingerprint == open_graph(str(prepared)).fingerprint
+
+
+def test_raw_tables_are_prepared_while_spark_starts(spark, tables, model, tmp_path, monkeypatch):
+    """With the tests' session in the place of one that starts."""
+
+    @contextmanager
+    def start(verbose, small, meanwhile):
+        meanwhile()
+        yield spark
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(cli, "_session", start)
+    monkeypatch.setattr("pipeline.session.starts_here", lambda: True)
+    monkeypatch.setattr(RawTables, "read", lambda *_: pytest.fail("read by Spark"))
+    result = done("infer", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--model", model,
+                  "--output", tmp_path / "o")  # fmt: skip
+    assert re.search(r"in [\d.]+ s: preparing [\d.]+ s, supersteps", result.stdout)
+    table = pa.parquet.read_table(tmp_path / "o")
+    assert_scores(table["id"].to_pylist(), table["embedding"].to_pylist())
+    assert os.listdir(tmp_path) == ["o"], "the prepared graph has gone"
+
+
+def test_a_graph_prepared_early_is_of_no_use_to_a_cluster(spark, tables, model, tmp_path, monkeypatch):
+    @contextmanager
+    def start(verbose, small, meanwhile):
+        meanwhile()
+        yield spark
+
+    monkeypatch.setattr(cli, "_session", start)
+    monkeypatch.setattr("pipeline.session.starts_here", lambda: True)
+    monkeypatch.setattr("pipeline.resources.is_local", lambda _: False)
+    read = []
+    monkeypatch.setattr(RawTables, "read", lambda self, spark, **options: read.append(1) or Graph.read(
+        spark, self.nodes, self.edges, **options))  # fmt: skip
+    done("infer", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--model", model,
+         "--output", tmp_path / "o")  # fmt: skip
+    assert read == [1]
 
 
 def test_edges_against_their_direction(spark, tables, prepared, tmp_path):

@@ -78,6 +78,16 @@ def no_spark(monkeypatch):
     monkeypatch.setattr(cli, "_session", lambda verbose: pytest.fail("Spark was started"))
 
 
+@pytest.fixture(params=["no Spark", "this process", "tasks"])
+def by(request, monkeypatch):
+    """Who prepares raw tables: this process, where no session is there or one is; or tasks of Spark."""
+    if request.param == "no Spark":
+        monkeypatch.setattr("pipeline.session.starts_here", lambda: True)
+        monkeypatch.setattr(cli, "_session", lambda *_, **__: pytest.fail("Spark was started"))
+    elif request.param == "tasks":
+        monkeypatch.setattr(sys.modules["pipeline.prepare"], "_fits_here", lambda *_: False)
+
+
 # ---- what is wrong with the rows of the tables: all of it in one message
 
 
@@ -122,12 +132,11 @@ BAD_ROWS = {
 }
 
 
-@pytest.mark.parametrize("by", ["driver", "workers"])
 @pytest.mark.parametrize("what", BAD_ROWS)
 def test_bad_rows_from_the_command_line(spark, tmp_path, what, by):
     node_table, edge_table, messages = BAD_ROWS[what]
     tables = written(tmp_path, node_table, edge_table)
-    said = refused("prepare", *tables, "--output", tmp_path / "g", *(["--blocks", 2] if by == "workers" else []))
+    said = refused("prepare", *tables, "--output", tmp_path / "g", "--blocks", 2)
     for message in messages:
         assert re.search(message, said), said
     assert said.startswith("graphsweep: ")
@@ -152,7 +161,7 @@ def test_bad_rows_when_prepared_on_the_fly(spark, tmp_path, net):
     assert not (tmp_path / "o").exists()
 
 
-def test_dangling_edges_can_be_dropped(spark, tmp_path):
+def test_dangling_edges_can_be_dropped(spark, tmp_path, by):
     tables = written(tmp_path, nodes(), edges([(1, 2), (8, 2), (1, 9)]))
     arguments = ["prepare", *tables, "--output", tmp_path / "g", "--drop-dangling"]
     result = CliRunner().invoke(cli.app, list(map(str, arguments)))

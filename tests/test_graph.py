@@ -232,3 +232,42 @@ def test_only_spark_reads_what_is_not_plain(tmp_path: Path) -> None:
     (tmp_path / "dirs" / "day=1").mkdir(parents=True)
     pq.write_table(edges, tmp_path / "dirs" / "day=1" / "plain.parquet")
     assert parquet_pieces(str(tmp_path / "dirs"), ["src"]) is None
+
+
+# ---- without Spark
+
+
+def test_parquet_files_are_a_graph_without_spark(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["a"], "x": [[1.0, 2.0]], "n": pa.array([1], pa.int16())}), tmp_path / "n.parquet")
+    pq.write_table(pa.table({"src": ["a"], "dst": ["a"]}), tmp_path / "e.parquet")
+    paths = f"{tmp_path}/n.parquet", f"{tmp_path}/e.parquet"
+    graph = Graph.of_files(*paths, features={"x": "x", "n": "n"})
+    assert graph is not None
+    assert graph.session is None
+    assert graph.as_read
+    assert graph.id_type == "string"
+    assert [value.array for value in graph.node_layout.values] == [True, False]
+    assert Graph.of_files(*paths, features="y") is None, "`read` tells what is wrong"
+
+
+@pytest.mark.parametrize("what", ["csv", "not there", "partitioned", "unsigned", "date"])
+def test_what_only_spark_should_read(tmp_path: Path, what: str) -> None:
+    x = pa.array([1], {"unsigned": pa.uint32(), "date": pa.date32()}.get(what, pa.int32()))
+    nodes = tmp_path / ("n.csv" if what == "csv" else "n.parquet")
+    if what == "csv":
+        nodes.write_text("id,x\n1,1\n")
+    elif what == "partitioned":
+        (tmp_path / "n" / "x=1").mkdir(parents=True)
+        pq.write_table(pa.table({"id": [1]}), tmp_path / "n" / "x=1" / "0.parquet")
+        nodes = tmp_path / "n"
+    elif what != "not there":
+        pq.write_table(pa.table({"id": [1], "x": x}), nodes)
+    pq.write_table(pa.table({"src": [1], "dst": [1]}), tmp_path / "e.parquet")
+    assert Graph.of_files(str(nodes), f"{tmp_path}/e.parquet") is None
+
+
+def test_a_damaged_file_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "n.parquet").write_bytes(b"PAR1 but no more")
+    pq.write_table(pa.table({"src": [1], "dst": [1]}), tmp_path / "e.parquet")
+    with pytest.raises(StorageError, match="whose end is missing"):
+        Graph.of_files(f"{tmp_path}/n.parquet", f"{tmp_path}/e.parquet")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pipeline import session
 from pipeline.errors import GraphsweepError
-from pipeline.session import check_java, spark_session
+from pipeline.session import check_java, spark_session, starts_here
 
 
 @pytest.fixture
@@ -94,3 +95,22 @@ def test_a_session_of_our_own_is_quiet_and_runs_this_python():
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("4.")
+
+
+@pytest.mark.parametrize(
+    ("line", "here"),
+    [("spark.master yarn", False), ("  spark.master=spark://a:1", False), ("spark.master  local[4]", True),
+     ("spark.masters.x yarn", True), ("# spark.master yarn", True)],
+)  # fmt: skip
+def test_where_a_session_would_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, here: bool) -> None:
+    from pyspark.sql import SparkSession
+
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    for name in ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION", "SPARK_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
+    assert starts_here()
+    (tmp_path / "spark-defaults.conf").write_text(f"spark.app.name x\n{line}\n")
+    assert starts_here() is here
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    assert not starts_here(), "spark-submit decides"
