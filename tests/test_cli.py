@@ -138,7 +138,8 @@ def test_tables_of_this_machine_are_prepared_without_spark(prepared, tables, tmp
     """In a process of its own, that could not: there is no Java. The same graph, to the bit."""
     process = subprocess.run(
         [sys.executable, "-c", "from pipeline.cli import main; main()", "prepare", "--nodes", tables / "nodes.parquet",
-         "--edges", tables / "edges.parquet", "--edge-features", "weight, attr", "--blocks", "3", "--output", tmp_path / "g"],
+         "--edges", tables / "edges.parquet", "--edge-features", "weight, attr", "--blocks", "3",
+         "--output", tmp_path / "g"],
         capture_output=True, text=True, check=False, env={**os.environ, "JAVA_HOME": "/nowhere"},
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
