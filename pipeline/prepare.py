@@ -173,6 +173,7 @@ def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: Tex
         plan = Plan(layouts[0], layouts[1], blocks, graph.drop_dangling)
         if here:
             rows = prepare_here(_sources(graph, pieces, plan), plan, staging, here.threads, here.memory)
+            resources.give_back()
         else:
             rows = list(from_batches(_frame(graph, pieces, plan, staging).toArrow().to_batches()))
         findings = findings_of(rows)

@@ -6,11 +6,14 @@ Spark: on a cluster it is the executor's overhead, on one machine what is free.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import psutil
+import pyarrow as pa
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -56,6 +59,16 @@ def task_cores(spark: SparkSession | None) -> int:
     if spark is None or is_local(spark):
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return int(spark.conf.get("spark.task.cpus", "1") or 1)
+
+
+def give_back() -> None:
+    """Returns freed memory to the system, which allocators keep for threads that may want it again: of 640 MB after
+    16.8M edges were prepared 360 MB, while others are going to need them."""
+    pa.default_memory_pool().release_unused()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+        if trim is not None:
+            trim(0)
 
 
 def _bytes(text: str) -> int:

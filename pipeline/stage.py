@@ -25,6 +25,7 @@ from pipeline.output import OutputTable
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
 from pipeline.progress import mark
+from pipeline.resources import give_back
 from pipeline.rows import (
     FEATURES,
     ID_OFFSETS,
@@ -147,6 +148,7 @@ def fused_worker(run: Run) -> Worker:
             yield from made
         for superstep, seconds in clock.items():
             yield _clock_batch(run, superstep, seconds)
+        give_back()  # the worker waits for other work, for a minute
 
     return work
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -36,3 +38,18 @@ def test_a_task_of_a_cluster_has_its_share_of_the_overhead() -> None:
     assert task_cores(spark) == 2
     overhead = session(master="yarn", executor_memoryOverhead="3g", executor_cores="3")
     assert task_memory(overhead) == 1 << 30
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory of Linux")
+def test_freed_memory_is_given_back() -> None:
+    """Ten thousand arrays of 50 KB, of which every hundredth stays, hold all their pages until somebody asks."""
+    code = (
+        "import numpy as np, psutil; from pipeline.resources import give_back;"
+        "rss = lambda: psutil.Process().memory_info().rss; before = rss();"
+        "many = [np.ones(6400) for _ in range(10000)]; few = many[::100]; del many; held = rss() - before;"
+        "give_back(); print(held >> 20, (rss() - before) >> 20)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    held, left = map(int, said.split())
+    assert held > 200
+    assert left < held / 4
