@@ -218,6 +218,9 @@ def verify_command(
     limit: Annotated[
         int | None, option("--limit", "E", "Edges to hold at a time; else what 2 GB are enough for.")
     ] = None,
+    tolerance: Annotated[
+        float | None, option("--tolerance", "T", "Error that passes, in parts of the largest value (1e-4).")
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -230,7 +233,8 @@ def verify_command(
         prepared, loaded = open_graph(graph), Model.load(model)
         check_local(loaded.program)  # the library does too, but only when Spark has been started
         with _session(verbose) as spark:
-            found = verify(prepared, loaded, output, nodes, edges, sample, seed, limit, spark)
+            given = _given(tolerance=tolerance)
+            found = verify(prepared, loaded, output, nodes, edges, sample, seed, limit, spark, **given)
         typer.echo(str(found))
         if not found.passed:
             raise typer.Exit(FAILED)

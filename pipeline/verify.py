@@ -53,18 +53,22 @@ class OutputError:
     worst: int | str | None
     """The user's id of the node with the largest difference."""
 
+    tolerance: float = TOLERANCE
+    """Of the scale."""
+
     @property
-    def tolerance(self) -> float:
-        return TOLERANCE * max(self.scale, SMALLEST_SCALE)
+    def accepted(self) -> float:
+        """The largest error that passes."""
+        return self.tolerance * max(self.scale, SMALLEST_SCALE)
 
     @property
     def passed(self) -> bool:
-        return self.error <= self.tolerance
+        return self.error <= self.accepted
 
     def __str__(self) -> str:
         return (
-            f"{self.name}: largest error {self.error:.3g} (id {self.worst}); tolerance {self.tolerance:.3g}, "
-            f"which is {TOLERANCE:g} of the largest value {self.scale:.4g}"
+            f"{self.name}: largest error {self.error:.3g} (id {self.worst}); tolerance {self.accepted:.3g}, "
+            f"which is {self.tolerance:g} of the largest value {self.scale:.4g}"
         )
 
 
@@ -123,6 +127,7 @@ def verify(
     seed: int = 0,
     limit: int | None = None,
     spark: SparkSession | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Verification:
     """Runs jobs: recomputes `sample` nodes, chosen by `seed` alone, and compares them with their scores.
 
@@ -138,11 +143,15 @@ def verify(
         The raw tables, where they are not those of the manifest.
     limit
         Edges that are held at a time. None: as many as the interpreter needs 2 GB for.
+    tolerance
+        Error that passes, in parts of the largest value; of scores whose run had a wire of two bytes it shows more.
     """
     started = time.perf_counter()
     for name, number in (("sample", sample), ("limit", limit)):
         if number is not None and number < 1:
             raise SettingError(f"{name} is {number}; accepted: a whole number from 1")
+    if not 0 <= tolerance <= 1:
+        raise SettingError(f"tolerance is {tolerance}; accepted: a number from 0 to 1")
     model = Model.load(model) if isinstance(model, str) else model
     check_local(model.program)
     graph = open_graph(graph) if isinstance(graph, str) else graph
@@ -158,7 +167,7 @@ def verify(
     limit = limit or max(1, GROUP_BYTES // _bytes_per_edge(model.program))
     neighbourhoods = Neighbourhoods(graph, hops, limit)
     recomputed = touched_nodes = touched_edges = 0
-    worst = {name: OutputError(name, 0.0, 0.0, None) for name in model.outputs}
+    worst = {name: OutputError(name, 0.0, 0.0, None, tolerance) for name in model.outputs}
     for group, features in neighbourhoods.groups(ids):
         expected = _recompute(model, graph, group, features)
         for name, values in expected.items():
@@ -319,4 +328,4 @@ def _compare(name: str, ids: pa.Array, expected: FloatArray, sampled: pa.Table) 
 
 def _worse(one: OutputError, other: OutputError) -> OutputError:
     worst = other if one.worst is None or other.error > one.error else one
-    return OutputError(one.name, worst.error, max(one.scale, other.scale), worst.worst)
+    return OutputError(one.name, worst.error, max(one.scale, other.scale), worst.worst, one.tolerance)

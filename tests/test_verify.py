@@ -261,6 +261,19 @@ def test_a_wrong_score_fails_and_is_named(spark, change):
     assert str(found).endswith("FAIL")
 
 
+def test_the_tolerance_is_the_users(spark):
+    """For scores of a run whose wire rounds: what passes is in parts of the largest value, and is said."""
+    net = model("sage")
+    graph, found = Graph(*tables(spark)), scores(spark, net, change=wrong_number)
+    scale = verify(graph, net, found, sample=NODES).outputs[0].scale
+    assert verify(graph, net, found, sample=NODES, tolerance=0.0101 / scale).passed
+    strict = verify(graph, net, found, sample=NODES, tolerance=0.0099 / scale)
+    assert not strict.passed
+    assert f"which is {0.0099 / scale:g} of the largest value" in str(strict)
+    with pytest.raises(SettingError, match="tolerance is 2; accepted: a number from 0 to 1"):
+        verify(graph, net, found, tolerance=2)
+
+
 @pytest.mark.parametrize("name", ["sage", "both"])
 def test_a_lost_edge_fails(spark, name):
     net = model(name)
