@@ -23,7 +23,7 @@ TABLES = {"x": "nodes", "edge_weight": "edges", "edge_attr": "edges"}  # what Py
 TRIALS = 2000  # forwards on a graph of a few edges
 ANY = 8  # integers of an argument that is only compared with numbers: any would do
 
-Told = int | range | Sequence[int | range]
+Told = int | range | type[bool] | Sequence[int | range]
 Features = int | range | Mapping[str, Told] | None
 
 
@@ -38,6 +38,8 @@ class Argument:
     """of a row"""
     below: int | None = None
     """Integers from 0 to below this; None: floats."""
+    mask: bool = False
+    """Truth values."""
 
     @property
     def table(self) -> str:
@@ -66,6 +68,7 @@ class Form(NamedTuple):
     shape: tuple[int, ...]
     below: int | None = None
     """As in Argument; 1 stands for as many as will be found."""
+    mask: bool = False
 
 
 def signature(net: torch.nn.Module, inputs: Mapping[str, str] | None) -> Signature:
@@ -146,6 +149,8 @@ def _choices(net: torch.nn.Module, argument: Argument, given: Any) -> list[Form]
         return _told(argument.name, given)
     if argument.name == "edge_weight":
         return [Form(0, ())]
+    if argument.name.endswith("mask"):
+        return [Form(0, ()), Form(1, (), mask=True)]
     known = {"x": "in_channels", "edge_attr": "edge_dim"}.get(argument.name)
     width = getattr(net, known, None) if known else None
     if isinstance(width, tuple | list) and len(set(width)) == 1:
@@ -164,7 +169,9 @@ def _choices(net: torch.nn.Module, argument: Argument, given: Any) -> list[Form]
 
 
 def _told(name: str, given: Any) -> list[Form]:
-    """What `features` says: a width, a shape; range(10) for integers, at the end of a shape if there are several."""
+    """What `features` says: bool, a width, a shape; range(10) for integers, at the end of a shape if there are several."""
+    if given is bool:
+        return [Form(0, (), mask=True)]
     parts = (given,) if isinstance(given, int | range) else tuple(given)
     if parts and isinstance(parts[-1], range):
         numbers = parts[-1]
@@ -188,8 +195,10 @@ def _fitting(found: Signature, choices: Sequence[Sequence[Form]], run: Forward) 
         failed = _failure(candidate, run)
         if failed is not None:
             failure = failed
-        elif all(  # integers are guessed only where floats do not do
-            form.below is None or form.rank == 0 or _failure(_with(candidate, place, None), run) is not None
+        elif all(  # integers and masks are guessed only where floats do not do
+            (form.below is None and not form.mask)
+            or form.rank == 0
+            or _failure(_with(candidate, place, None), run) is not None
             for place, form in enumerate(forms)
         ):
             fitting.append(candidate)
@@ -229,13 +238,13 @@ def _most(found: Signature, place: int, run: Forward) -> int:
 
 def _with(found: Signature, place: int, below: int | None) -> Signature:
     arguments = list(found.arguments)
-    arguments[place] = replace(arguments[place], below=below)
+    arguments[place] = replace(arguments[place], below=below, mask=False)
     return replace(found, arguments=tuple(arguments))
 
 
 def _formed(found: Signature, forms: Sequence[Form]) -> Signature:
     arguments = (
-        replace(argument, shape=form.shape, below=form.below)
+        replace(argument, shape=form.shape, below=form.below, mask=form.mask)
         for argument, form in zip(found.arguments, forms, strict=True)
     )
     return replace(found, arguments=tuple(arguments))
