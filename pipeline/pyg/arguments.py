@@ -169,7 +169,7 @@ def _choices(net: torch.nn.Module, argument: Argument, given: Any) -> list[Form]
 
 
 def _told(name: str, given: Any) -> list[Form]:
-    """What `features` says: bool, a width, a shape; range(10) for integers, at the end of a shape if there are several."""
+    """What `features` says: a width, a shape; range(10) for integers, at the end of several; bool for a mask."""
     if given is bool:
         return [Form(0, (), mask=True)]
     parts = (given,) if isinstance(given, int | range) else tuple(given)

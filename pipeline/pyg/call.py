@@ -33,7 +33,7 @@ class Sizes:
         return replace(self, counts=dict(self.counts))
 
     def choose(self, mask: Value, line: str) -> Chosen:
-        """The nodes of a mask. The first time they are given a number of rows, which has nothing to do with the mask."""
+        """The nodes of a mask; they are given a number of rows of their own, which says nothing about the mask."""
         for space in self.counts:
             if isinstance(space, Chosen) and same_formula(space.mask, mask):
                 return space

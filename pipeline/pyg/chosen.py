@@ -1,9 +1,9 @@
 """Some of the nodes, by a mask that is known only from the data: x[mask], mask.nonzero(), out[mask] = rows.
 
 Comes in: values of all nodes and a mask over them. Goes out: the same as rows of the chosen nodes, and back. A program
-has no such rows. It computes all of them, and a `where` at the write, or in front of a total, says which count: what the
-others hold, NaN and infinity too, reaches nothing. While recording, the chosen nodes are a space of their own, with a
-number of rows that nothing else has: they meet only themselves, weights and totals.
+has no such rows. It computes all of them, and a `where` at the write, or in front of a total, says which of them count:
+what the others hold, NaN and infinity too, reaches nothing. While recording, the chosen nodes are a space of their own,
+with a number of rows that nothing else has: they meet only themselves, weights and totals.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def is_mask(value: Value) -> bool:
 
 
 def same_formula(a: Value, b: Value) -> bool:
-    """Whether two values are computed in the same way from the same inputs: a mask that is written twice is one mask."""
+    """Whether two values are computed in the same way from the same inputs: a mask spelled twice is one mask."""
     numbers: dict[object, int] = {}
     known: dict[int, int] = {}
     for value in topological([a, b]):

@@ -23,8 +23,8 @@ from pipeline.formula.values import Value
 from pipeline.pyg.aten_take import NODE_EMBEDDING, some_edges
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
-from pipeline.pyg.definitions import DEFINITIONS
 from pipeline.pyg.chosen import Chosen
+from pipeline.pyg.definitions import DEFINITIONS
 from pipeline.pyg.layout import tensor_shape, view
 from pipeline.pyg.node_masks import chosen_by, count_read, mixed, numbers
 from pipeline.pyg.overwritten import LEFT_BEHIND, overlap, overwritten
@@ -163,9 +163,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             result = func(*args, **kwargs)
         except (RuntimeError, IndexError) as error:
-            if (refusal := mixed(symbols)) is not None:
-                raise self._place(name).error(refusal) from error
-            raise
+            raise self._own_error(name, symbols) or error from error
         outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
         call = Call(name, arguments, bound, outputs, self.sizes, self.learned)
         if random:
@@ -190,6 +188,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found = numbers(nodes, self.sizes)
         self.bind(found, NodeNumbers(nodes=nodes))
         return found
+
+    def _own_error(self, operation: str, symbols: Sequence[Symbol]) -> ModelError | None:
+        """What is behind an error of torch, if rows of chosen nodes are; they have not the size that torch expects."""
+        if (refusal := mixed(symbols)) is not None:
+            return self._place(operation).error(refusal)
+        if any(isinstance(space, Chosen) for space in self.sizes.counts):
+            return next((symbol.error for symbol in symbols if isinstance(symbol, Opaque)), None)
+        return None
 
     def _unmasked(self, index: Tensor | None, operation: str) -> Tensor | None:
         """The index of x[index]; for a mask over the nodes, their numbers."""

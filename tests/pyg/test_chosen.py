@@ -10,9 +10,11 @@ from torch_geometric.nn import CorrectAndSmooth, GCNConv, LabelPropagation, SAGE
 
 from pipeline.errors import ModelError
 from pipeline.formula import GraphArrays, interpret
+from pipeline.plan.lower import lower
+from pipeline.plan.plan import Plan
 from pipeline.pyg import import_module
 from pipeline.schema import EDGE, NODE
-from tests.pyg.accuracy import accuracy
+from tests.pyg.accuracy import BLOCKS, accuracy, compiled, graphs
 from tests.pyg.graphs import GRAPHS, Does, assert_close, imported_same, run
 
 ONE_NODE = ("one node with a self-loop",)
@@ -187,6 +189,22 @@ def test_correct_and_smooth(net, y_true, weighted):
             {EDGE: {"edge_weight": weight}},
         )
         assert_close(interpret(program, weights, arrays)["embedding"], expected, name)
+
+
+@pytest.mark.parametrize("net", [Corrected(True), Corrected(False)], ids=["scaled", "fixed"])
+def test_correct_and_smooth_compiled(net):
+    """From the tables, where the labels of most nodes are a number that is none, through the compiler, in float32."""
+    program, weights, _ = corrected(net, 4, False)
+    plan = Plan(*lower(program, weights))
+    for seed, graph in enumerate(graphs()):
+        rng = np.random.default_rng(seed)
+        soft, mask = rng.normal(size=(graph.nodes, 4)), rng.random(graph.nodes) < 0.3
+        labels = np.where(mask[:, None], rng.random((graph.nodes, 4)), -1e30)
+        expected = run(net, soft, graph.src, graph.dst, {"y_true": labels, "mask": mask})["embedding"]
+        columns = {"y_soft": soft.astype(np.float32), "y_true": labels.astype(np.float32), "mask": mask}
+        for blocks in BLOCKS:
+            found = compiled(plan, graph, columns, {}, blocks)["embedding"]
+            assert_close(found, expected, f"graph {seed}, {blocks} blocks", 1e-5)
 
 
 class Trained(nn.Module):
