@@ -44,6 +44,10 @@ class Sizes:
         )
         return space
 
+    @property
+    def any_chosen(self) -> bool:
+        return any(isinstance(space, Chosen) for space in self.counts)
+
     def count(self, space: Nodes | Edges | WholeGraph) -> int:
         """How many rows a space has."""
         return 1 if isinstance(space, WholeGraph) else self.counts[space]

@@ -125,10 +125,12 @@ def _column(rng: np.random.Generator, argument: Argument, rows: int) -> npt.NDAr
     """
     shape = (rows, *argument.shape)
     if argument.mask:
-        return rng.random(shape) < 0.4
+        chosen = rng.random(shape) < 0.4
+        chosen[:2] = True, False
+        return chosen
     if argument.below is not None:
         numbers = rng.integers(0, argument.below, shape)
-        numbers[:1] = argument.below - 1  # what is too large for the module is there
+        numbers[:2] = argument.below - 1  # what is too large for the module is there, whichever nodes a mask chooses
         return numbers
     if len(shape) > 1:
         return rng.normal(size=shape)

@@ -46,6 +46,7 @@ class Step:
     place: Place
     symbol: Rows
     tensor: Tensor | None
+    """None: not kept, or behind a choice of nodes, of which there are as many as in no graph."""
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -193,7 +194,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """What is behind an error of torch, if rows of chosen nodes are; they have not the size that torch expects."""
         if (refusal := mixed(symbols)) is not None:
             return self._place(operation).error(refusal)
-        if any(isinstance(space, Chosen) for space in self.sizes.counts):
+        if self.sizes.any_chosen:
             return next((symbol.error for symbol in symbols if isinstance(symbol, Opaque)), None)
         return None
 
@@ -269,7 +270,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _log(self, name: str, tensor: Tensor, symbol: Symbol) -> None:
         if isinstance(symbol, Rows) and not isinstance(symbol.space, Chosen):  # those are no rows of the graph
-            self.steps.append(Step(self._place(name), symbol, tensor.clone() if self._keep else None))
+            known = self._keep and not self.sizes.any_chosen
+            self.steps.append(Step(self._place(name), symbol, tensor.clone() if known else None))
 
     # ---- what cannot be said
 
