@@ -149,8 +149,6 @@ def _choices(net: torch.nn.Module, argument: Argument, given: Any) -> list[Form]
         return _told(argument.name, given)
     if argument.name == "edge_weight":
         return [Form(0, ())]
-    if argument.name.endswith("mask"):
-        return [Form(0, ()), Form(1, (), mask=True)]
     known = {"x": "in_channels", "edge_attr": "edge_dim"}.get(argument.name)
     width = getattr(net, known, None) if known else None
     if isinstance(width, tuple | list) and len(set(width)) == 1:
@@ -165,7 +163,10 @@ def _choices(net: torch.nn.Module, argument: Argument, given: Any) -> list[Form]
     forms += [Form(3, shape, 1) for shape in dict.fromkeys([(1,), *wide])]
     # what is joined with an embedding is narrower than the map behind it
     left = {a - b for a, b in itertools.combinations(reversed(sizes), 2)} - set(sizes)
-    return [*forms, *(Form(row + 1, (size,)) for size in sorted(left))]
+    forms += [Form(row + 1, (size,)) for size in sorted(left)]
+    if argument.name.endswith("mask"):  # integers would pass too: as the numbers of rows
+        return [Form(0, ()), Form(1, (), mask=True), *(form._replace(rank=form.rank + 2) for form in forms)]
+    return forms
 
 
 def _told(name: str, given: Any) -> list[Form]:
@@ -195,10 +196,8 @@ def _fitting(found: Signature, choices: Sequence[Sequence[Form]], run: Forward) 
         failed = _failure(candidate, run)
         if failed is not None:
             failure = failed
-        elif all(  # integers and masks are guessed only where floats do not do
-            (form.below is None and not form.mask)
-            or form.rank == 0
-            or _failure(_with(candidate, place, None), run) is not None
+        elif all(  # integers are guessed only where floats do not do
+            form.below is None or form.rank == 0 or _failure(_with(candidate, place, None), run) is not None
             for place, form in enumerate(forms)
         ):
             fitting.append(candidate)
@@ -238,7 +237,7 @@ def _most(found: Signature, place: int, run: Forward) -> int:
 
 def _with(found: Signature, place: int, below: int | None) -> Signature:
     arguments = list(found.arguments)
-    arguments[place] = replace(arguments[place], below=below, mask=False)
+    arguments[place] = replace(arguments[place], below=below)
     return replace(found, arguments=tuple(arguments))
 
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,18 @@ NODE_EMBEDDING = (
 )
 A_MASK = "choose nodes by a mask over all of them; a column that is one is told so: features={'mask': bool}"
 MOST_CLASSES = 4096  # of a one-hot row: the unit matrix is 64 MB
+
+
+def table_of_nodes(symbols: Sequence[Any], tables: Collection[int]) -> Refusal | None:
+    """Why torch did not go on: the rows of a learned table beside those of the graph, `embedding.weight + x`.
+
+    `tables`: how many rows the model's own have.
+    """
+    sizes = [symbol.tensor.shape[:1] for symbol in symbols if isinstance(symbol, Learned)]
+    table = next((size[0] for size in sizes if size and size[0] in tables), None)
+    if table is None or not any(isinstance(symbol, Rows | End) for symbol in symbols):
+        return None
+    return Refusal(f"takes the {table:,} rows of a learned table for the nodes", NODE_EMBEDDING[1])
 
 
 def taken(symbol: Any, dim: int, index: Any) -> Symbol:

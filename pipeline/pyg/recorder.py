@@ -20,7 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from pipeline.errors import FormulaError, ModelError
 from pipeline.formula.values import Value
-from pipeline.pyg.aten_take import NODE_EMBEDDING, some_edges
+from pipeline.pyg.aten_take import NODE_EMBEDDING, some_edges, table_of_nodes
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import Chosen
@@ -164,7 +164,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             result = func(*args, **kwargs)
         except (RuntimeError, IndexError) as error:
-            raise self._own_error(name, symbols) or error from error
+            raise self._own_error(name, symbols, error) or error from error
         outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
         call = Call(name, arguments, bound, outputs, self.sizes, self.learned)
         if random:
@@ -190,9 +190,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.bind(found, NodeNumbers(nodes=nodes))
         return found
 
-    def _own_error(self, operation: str, symbols: Sequence[Symbol]) -> ModelError | None:
-        """What is behind an error of torch, if rows of chosen nodes are; they have not the size that torch expects."""
-        if (refusal := mixed(symbols)) is not None:
+    def _own_error(self, operation: str, symbols: Sequence[Symbol], error: Exception) -> ModelError | None:
+        """What is behind an error of torch: sizes that are not those of the graph that the model was trained on."""
+        refusal = mixed(symbols)
+        if refusal is None and isinstance(error, RuntimeError):  # an IndexError: an integer that is no row of a table
+            refusal = table_of_nodes(symbols, self.captured.tables)
+        if refusal is not None:
             return self._place(operation).error(refusal)
         if self.sizes.any_chosen:
             return next((symbol.error for symbol in symbols if isinstance(symbol, Opaque)), None)

@@ -96,7 +96,7 @@ def rows_that_would_not_be_finite(self, x, e):
     some = x[:, 0] > 0
     first = x[some][:, :1]
     out = x.clone()
-    out[some] = first.log() + first.sqrt() + first.log().sum() + first.log().mean()
+    out[some] = first.log() + first.sqrt() + first.log().sum() + first.log().mean() + first.t() @ first.log()
     rest = x[~some, :]
     out[~some] = (rest[:, :1] * -800).exp().rsqrt() + (rest[:, :1] / rest[:, :1].clamp(max=0)).mean(0)
     return out
@@ -375,6 +375,22 @@ def test_rows_that_nothing_is_written_to():
 
     with pytest.raises(ModelError, match="does not compute what the module computes"):
         import_module(Does(forward).eval(), features=16)
+
+
+def test_rows_that_only_other_data_leave_out():
+    """Nothing is written to nodes that no example has: NaN, not somebody else's numbers."""
+
+    def forward(self, x, e):
+        out = torch.empty_like(x)
+        some = x[:, 0] > -1000
+        out[some] = x[some]
+        return out
+
+    program, weights, _ = import_module(Does(forward).eval(), features=16)
+    x = np.ones((3, 16))
+    x[1, 0] = -2000
+    found = interpret(program, weights, GraphArrays.single([0], [1], x))["embedding"]
+    np.testing.assert_array_equal(np.isnan(found), [[False] * 16, [True] * 16, [False] * 16])
 
 
 def test_a_column_of_integers_is_no_mask():

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch_geometric import utils
-from torch_geometric.nn import GCNConv, GPSConv, MessagePassing, SAGEConv
+from torch_geometric.nn import GCNConv, GPSConv, LightGCN, MessagePassing, SAGEConv
 
 from pipeline.errors import ModelError
 from pipeline.pyg import import_module
@@ -198,6 +198,25 @@ def test_node_embeddings_inside_the_model():
             return x[:, :8] + self.table.weight[edge_index[0]].sum()
 
     refused(Table(), r"Table, .*index looks up a learned table by the number of a node; store these embeddings")
+
+
+TABLE = {
+    "add": lambda self, x, e: self.conv(self.table.weight + x, e),
+    "cat": lambda self, x, e: torch.cat([self.table.weight, x], dim=1),
+    "mul": lambda self, x, e: x * self.table.weight.sigmoid(),
+}
+
+
+@pytest.mark.parametrize("operation", TABLE)
+def test_a_table_of_the_nodes(operation):
+    net = Does(TABLE[operation], table=nn.Embedding(50, 16), conv=SAGEConv(16, 8))
+    message = "takes the 50 rows of a learned table for the nodes; store these embeddings as a column"
+    refused(net, rf"Does, test_refusals.py:\d+, {operation} {message}")
+
+
+def test_light_gcn_itself():
+    message = r"convs.0 \(LGConv\), .*scatter_add takes the 50 rows of a learned table for the nodes; store these emb"
+    refused(LightGCN(50, 8, 2), message, features=None)
 
 
 def test_a_constant_of_as_many_rows():
