@@ -149,7 +149,9 @@ def test_lanes_of_a_computed_index() -> None:
     held = {"nodes.kind": [Range(0, 9, True), Range(0, 11, True)], "nodes.age": [Range(0, 9, True)]}
     of_pairs(chosen, **{"nodes.kind": 2}).check_against(schema, held)
     differences = of_pairs(lambda kind, age, w: lookup(w.pairs, kind[0] - kind[1] + age), **{"nodes.kind": 2})
-    differences.check_against(schema, held | {"nodes.age": [Range(0, 20, True)]})  # 20 of 0 - 9
+    differences.check_against(schema, held | {"nodes.age": [Range(0, 20, True)]})  # 0 - 9 + 20
+    sums = of_pairs(lambda kind, w: lookup(w.pairs, kind[0] + kind[1]), **{"nodes.kind": 2})
+    sums.check_against(schema, {"nodes.kind": [Range(0, 20, True), Range(-20, 0, True)]})
     with pytest.raises(ModelError, match=r"nodes.kind\[1\] holds 20, .* is at most -9; the model's table"):
         of_pairs(lambda kind, w: lookup(w.pairs, 11 - kind), **{"nodes.kind": 2}).check_against(
             schema, held | {"nodes.kind": [Range(0, 9, True), Range(0, 20, True)]}
