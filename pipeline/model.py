@@ -25,7 +25,8 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from pipeline.errors import FormulaError, ModelError, StorageError
-from pipeline.formula.categories import Category, categories
+from pipeline.formula.bounds import misfit
+from pipeline.formula.categories import Category, Computed, categories, computed
 from pipeline.formula.program import Input, Program
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.trace import Formula, trace
@@ -166,7 +167,27 @@ class Model:
         for category in categories(self.program):
             name = self.columns[input_name(category.column)]
             for lane, held in _some_lanes(category, (ranges or {}).get(name, ())):
-                _check_category(category, name if _lanes(category.column.shape) == 1 else f"{name}[{lane}]", held)
+                _check_category(category, _lane_of(name, category.column, lane), held)
+        for lookup in computed(self.program):
+            self._check_computed(lookup, ranges or {})
+
+    def _check_computed(self, lookup: Computed, ranges: Ranges) -> None:
+        """ModelError if some row's index is certainly no row of the table that it is looked up in."""
+        held = {}
+        for column in lookup.columns:
+            lanes = ranges.get(self.columns[input_name(column)], ())
+            if len(lanes) == _lanes(column.shape):
+                low, high = (np.reshape(ends, (1, *column.shape)) for ends in list(zip(*lanes, strict=True))[:2])
+                held[column.name] = low, high
+        found = misfit(lookup.index, lookup.rows, held)
+        if found is not None:
+            column = next(column for column in lookup.columns if column.name == found.column)
+            name = _lane_of(self.columns[input_name(column)], column, found.lane)
+            least = f"at most {found.high:.10g}" if found.high < 0 else f"at least {found.low:.10g}"
+            raise ModelError(
+                f"{name} holds {found.number:.10g}, with which the number of a row that the model computes is {least}; "
+                f"{_rows_of(lookup)}: number the categories as in training"
+            )
 
     # ---- on disk
 
@@ -249,12 +270,17 @@ def _check_category(category: Category, name: str, held: Range) -> None:
     wrong = held.low if held.low < 0 else held.high if held.high >= category.rows else None
     if wrong is None and held.whole:
         return
-    which = f" {category.table}" if category.table else ""
     found = "numbers that are not whole" if wrong is None else f"{wrong:.10g}"
-    raise ModelError(
-        f"{name} holds {found}; the model's table{which} has {category.rows:,} rows (0 to {category.rows - 1:,}): "
-        "number the categories as in training"
-    )
+    raise ModelError(f"{name} holds {found}; {_rows_of(category)}: number the categories as in training")
+
+
+def _rows_of(category: Category | Computed) -> str:
+    which = f" {category.table}" if category.table else ""
+    return f"the model's table{which} has {category.rows:,} rows (0 to {category.rows - 1:,})"
+
+
+def _lane_of(name: str, column: Input, lane: int) -> str:
+    return name if _lanes(column.shape) == 1 else f"{name}[{lane}]"
 
 
 def _checked_weights(program: Program, weights: Mapping[str, npt.ArrayLike]) -> dict[str, WeightArray]:

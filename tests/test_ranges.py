@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import Graph, Model, infer, open_graph, prepare
 from pipeline.errors import ModelError
-from pipeline.formula import clamp, concat, lookup
+from pipeline.formula import clamp, concat, lookup, where
 from pipeline.formula.categories import categories
 from pipeline.ranges import SOME, Range, merge_ranges, ranges_of
 from pipeline.schema import EDGE, NODE, GraphSchema
@@ -88,6 +88,85 @@ def test_categories_that_fit() -> None:
 def test_categories_that_the_model_has_no_row_for(held: dict[str, list[Range]], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         model().check_against(SCHEMA, FITS | held)
+
+
+# ---- an index that is computed
+
+
+def pairs(kind, age, w):
+    return lookup(w.pairs, kind * 4 + clamp(age, 0.0, 99.0))
+
+
+def of_pairs(function=pairs, **shapes) -> Model:
+    shapes = {"nodes.kind": (), "nodes.age": (), **shapes}
+    return Model.from_formula(function, {"pairs": np.ones((12, 2))}, shapes)
+
+
+PAIRS = GraphSchema({NODE: {"kind": 1, "age": 1}}, {EDGE: {}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "age", "message"),
+    [
+        (
+            (0, 2),
+            (0, 99),
+            r"nodes.age holds 99, with which the number of a row .* is at least 99; the model's table pairs",
+        ),
+        ((0, 7), (0, 3), r"nodes.kind holds 7, .* is at least 28; .*pairs has 12 rows \(0 to 11\): number the categor"),
+        ((-2, 2), (1, 3), r"nodes.kind holds -2, .* is at most -5; the model's table"),
+        ((3, 5), (0, 3), r"nodes.kind holds 5, .* is at least 20; the model's table"),
+    ],
+)
+def test_a_computed_index_that_is_no_row(kind: tuple[int, int], age: tuple[int, int], message: str) -> None:
+    held = {"nodes.kind": [Range(*kind, True)], "nodes.age": [Range(*age, True)]}
+    with pytest.raises(ModelError, match=message):
+        of_pairs().check_against(PAIRS, held)
+
+
+@pytest.mark.parametrize(
+    ("kind", "age"),
+    [
+        ((0, 2), (0, 3)),
+        ((0, 2), (0, 11)),  # 2 * 4 + 11 is none, but no row need be both
+        ((-1, 2), (0, 9)),  # as -4 + 9 is one
+        ((0, 2), (-5, 3)),  # as the clamp makes it 0
+    ],
+)
+def test_a_computed_index_that_may_be_a_row(kind: tuple[int, int], age: tuple[int, int]) -> None:
+    held = {"nodes.kind": [Range(*kind, True)], "nodes.age": [Range(*age, True)]}
+    of_pairs().check_against(PAIRS, held)
+    of_pairs().check_against(PAIRS, {"nodes.kind": held["nodes.kind"]})
+
+
+def test_lanes_of_a_computed_index() -> None:
+    """Several integers a row, negated, and a choice between two of them."""
+
+    def chosen(kind, age, w):
+        return lookup(w.pairs, where(age - 3, 11 - kind, kind + 2.0))
+
+    schema = GraphSchema({NODE: {"kind": 2, "age": 1}}, {EDGE: {}})
+    held = {"nodes.kind": [Range(0, 9, True), Range(0, 11, True)], "nodes.age": [Range(0, 9, True)]}
+    of_pairs(chosen, **{"nodes.kind": 2}).check_against(schema, held)
+    differences = of_pairs(lambda kind, age, w: lookup(w.pairs, kind[0] - kind[1] + age), **{"nodes.kind": 2})
+    differences.check_against(schema, held | {"nodes.age": [Range(0, 20, True)]})  # 0 - 9 + 20
+    sums = of_pairs(lambda kind, w: lookup(w.pairs, kind[0] + kind[1]), **{"nodes.kind": 2})
+    sums.check_against(schema, {"nodes.kind": [Range(0, 20, True), Range(-20, 0, True)]})
+    with pytest.raises(ModelError, match=r"nodes.kind\[1\] holds 20, .* is at most -9; the model's table"):
+        of_pairs(lambda kind, w: lookup(w.pairs, 11 - kind), **{"nodes.kind": 2}).check_against(
+            schema, held | {"nodes.kind": [Range(0, 9, True), Range(0, 20, True)]}
+        )
+
+
+def test_ends_of_edges_are_not_judged() -> None:
+    """No edge need lead from a node to another."""
+
+    def formula(g, kind, age, w):
+        return g.sum(lookup(w.pairs, g.src(kind) * 4 + g.dst(age)))
+
+    made = of_pairs(formula)
+    held = {"nodes.kind": [Range(0, 99, True)], "nodes.age": [Range(0, 3, True)]}
+    made.check_against(PAIRS, held)
 
 
 # ---- through Spark

@@ -1,6 +1,7 @@
 """Which columns a program looks tables up by: what these columns may hold.
 
-Comes in: a program. Goes out: for each lookup by a column itself, the column, its lanes, and the rows of the table.
+Comes in: a program. Goes out: for each lookup by a column itself, the column, its lanes, and the rows of the table; for
+the others, the index that is computed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from pipeline.formula.interpret import Array, execute_rows
 from pipeline.formula.program import Input, Program
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.formula.values import Value
+from pipeline.formula.values import Value, topological
 
 VIEWS = frozenset(["reshape", "broadcast_to", "transpose", "slice", "take"])
 MOVES = frozenset(["src", "dst", "restrict"])
@@ -37,17 +38,46 @@ def categories(program: Program) -> list[Category]:
     for value in program.values:
         if value.op == "lookup":
             table, index = value.inputs
-            name = table.attributes["name"] if table.op == "weight" else None
             for column, lanes in _columns(index):
-                found.append(Category(column, tuple(sorted(set(lanes.ravel().tolist()))), table.shape[0], name))
+                rows = tuple(sorted(set(lanes.ravel().tolist())))
+                found.append(Category(column, rows, table.shape[0], _name(table)))
     return found
+
+
+@dataclass(frozen=True)
+class Computed:
+    """An index that is computed from columns, and the table that it is for, as in Category."""
+
+    index: Value
+    columns: tuple[Input, ...]
+    rows: int
+    table: str | None
+
+
+def computed(program: Program) -> list[Computed]:
+    """The lookups that `categories` leaves out, in the order of the program."""
+    found = []
+    for value in program.values:
+        if value.op == "lookup" and not list(_columns(value.inputs[1])):
+            table, index = value.inputs
+            inputs = (below for below in topological([index]) if below.op == "input")
+            found.append(Computed(index, tuple(map(_input, inputs)), table.shape[0], _name(table)))
+    return found
+
+
+def _name(table: Value) -> str | None:
+    return table.attributes["name"] if table.op == "weight" else None
+
+
+def _input(value: Value) -> Input:
+    assert isinstance(value.space, Nodes | Edges)
+    return Input(value.space, value.attributes["name"], value.shape)
 
 
 def _columns(value: Value) -> Iterator[tuple[Input, Array]]:
     """The columns that a value only arranges, and of which lane each of its numbers is."""
     if value.op == "input":
-        assert isinstance(value.space, Nodes | Edges)
-        yield Input(value.space, value.attributes["name"], value.shape), np.arange(value.width).reshape(1, *value.shape)
+        yield _input(value), np.arange(value.width).reshape(1, *value.shape)
     elif value.op in MOVES or value.op == "extend":  # `extend`: a column, and what it is on added self-loops
         for operand in value.inputs:
             yield from _columns(operand)

@@ -23,7 +23,7 @@ TABLES = {"x": "nodes", "edge_weight": "edges", "edge_attr": "edges"}  # what Py
 TRIALS = 2000  # forwards on a graph of a few edges
 ANY = 8  # integers of an argument that is only compared with numbers: any would do
 
-Told = int | range | Sequence[int | range]
+Told = int | range | type[bool] | Sequence[int | range]
 Features = int | range | Mapping[str, Told] | None
 
 
@@ -38,6 +38,8 @@ class Argument:
     """of a row"""
     below: int | None = None
     """Integers from 0 to below this; None: floats."""
+    mask: bool = False
+    """Truth values."""
 
     @property
     def table(self) -> str:
@@ -66,6 +68,7 @@ class Form(NamedTuple):
     shape: tuple[int, ...]
     below: int | None = None
     """As in Argument; 1 stands for as many as will be found."""
+    mask: bool = False
 
 
 def signature(net: torch.nn.Module, inputs: Mapping[str, str] | None) -> Signature:
@@ -160,11 +163,16 @@ def _choices(net: torch.nn.Module, argument: Argument, given: Any) -> list[Form]
     forms += [Form(3, shape, 1) for shape in dict.fromkeys([(1,), *wide])]
     # what is joined with an embedding is narrower than the map behind it
     left = {a - b for a, b in itertools.combinations(reversed(sizes), 2)} - set(sizes)
-    return [*forms, *(Form(row + 1, (size,)) for size in sorted(left))]
+    forms += [Form(row + 1, (size,)) for size in sorted(left)]
+    if argument.name.endswith("mask"):  # integers would pass too: as the numbers of rows
+        return [Form(0, ()), Form(1, (), mask=True), *(form._replace(rank=form.rank + 2) for form in forms)]
+    return forms
 
 
 def _told(name: str, given: Any) -> list[Form]:
-    """What `features` says: a width, a shape; range(10) for integers, at the end of a shape if there are several."""
+    """What `features` says: a width, a shape; range(10) for integers, at the end of several; bool for a mask."""
+    if given is bool:
+        return [Form(0, (), mask=True)]
     parts = (given,) if isinstance(given, int | range) else tuple(given)
     if parts and isinstance(parts[-1], range):
         numbers = parts[-1]
@@ -235,7 +243,7 @@ def _with(found: Signature, place: int, below: int | None) -> Signature:
 
 def _formed(found: Signature, forms: Sequence[Form]) -> Signature:
     arguments = (
-        replace(argument, shape=form.shape, below=form.below)
+        replace(argument, shape=form.shape, below=form.below, mask=form.mask)
         for argument, form in zip(found.arguments, forms, strict=True)
     )
     return replace(found, arguments=tuple(arguments))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.values import fill
-from pipeline.pyg.call import Call, Handler, need_operand
+from pipeline.pyg.call import Call, Handler, need_operand, need_rows
 from pipeline.pyg.layout import with_value
 from pipeline.pyg.symbols import Learned, NodeNumbers, Refusal, Rows, Symbol
 
@@ -49,16 +50,17 @@ def _fill(call: Call) -> Symbol:
 
 
 def _empty(call: Call) -> Symbol:
-    if all(call.sizes.space(size) is None for size in call.shape):
-        return call.learned(call.outputs[0], None)
-    raise Refusal("leaves memory as it was, and that is read later")
+    filled = _filled(call, math.nan)
+    if isinstance(filled, Learned):
+        return filled
+    raise Refusal("leaves memory as it was, and that is read later", unwritten=need_rows(filled))
 
 
 def _arange(call: Call) -> Symbol:
     space = call.sizes.space(call.shape[0])
     if space is None:
         return call.learned(call.outputs[0], None)
-    if call.get("start", 0) not in (0, None) or call.get("step", 1) not in (1, None) or not isinstance(space, Nodes):
+    if call.get("start", 0) not in (0, None) or call.get("step", 1) not in (1, None) or space != Nodes():
         raise Refusal(f"numbers the {space}", "a program may not depend on the order of nodes or edges")
     return NodeNumbers()
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from pipeline.formula.spaces import LOOPS, Edges
+from pipeline.formula.spaces import LOOPS, Edges, Nodes
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.aten_take import named_lane
 from pipeline.pyg.call import Call, Handler, need_operand, need_rows, say
+from pipeline.pyg.chosen import ONE_MASK, Chosen, of_all
 from pipeline.pyg.edge_parts import loops_written
 from pipeline.pyg.layout import elementwise, expand, reshape, with_value
-from pipeline.pyg.symbols import End, Learned, PartMask, Refusal, Rows, Symbol
+from pipeline.pyg.symbols import End, Learned, NodeNumbers, Opaque, PartMask, Refusal, Rows, Symbol
 from pipeline.pyg.totals import all_rows, constant, number_of, whole
 
 LAST_WINS = ("writes one edge's value over another's: which one stays depends on the order of the edges",)
@@ -26,6 +27,8 @@ ONE_GRAPH = "the nodes are those of one graph: give batch=None, or zeros"
 def reduced(call: Call, source: str, reduce: str, include_base: bool) -> Symbol:
     """`self` after a reduction of messages into it, by a row of edge_index."""
     index, dim = call["index"], call["dim"]
+    if isinstance(index, NodeNumbers) and (reduce, include_base) == ("sum", True):
+        return _written(call, dim, index, call.operand(source), accumulate=True)
     if constant(index) is not None:
         return _total(call, index, call.rows(source), reduce, include_base)
     if not isinstance(index, End):
@@ -147,13 +150,45 @@ def _bincount(call: Call) -> Symbol:
     return _reduced(Rows(fill(0.0, index.nodes)), 0, index, messages, "sum", True)
 
 
+def _index_copy(call: Call) -> Symbol:
+    if not isinstance(call["index"], NodeNumbers):
+        raise Refusal(*LAST_WINS)
+    return _written(call, call["dim"], call["index"], call.operand("source"))
+
+
+def _index_fill(call: Call) -> Symbol:
+    if not isinstance(call["index"], NodeNumbers):
+        raise Refusal(*LAST_WINS)
+    return _written(call, call["dim"], call["index"], call.operand("value"))
+
+
+def _written(call: Call, dim: int, index: NodeNumbers, new: Rows | Learned | float, accumulate: bool = False) -> Symbol:
+    """x[mask] = rows: those of the same mask, or the same for each of them."""
+    symbol, nodes = call["self"], index.nodes
+    unwritten = symbol.unwritten if isinstance(symbol, Opaque) and not accumulate else None
+    rows = unwritten or call.rows("self")
+    if not isinstance(nodes, Chosen):
+        raise Refusal(f"writes to the {rows.space} by the numbers of the {nodes}")
+    if rows.space != Nodes() or (rows.axis, rows.before, rows.after) != (dim % rows.rank, 0, 0):
+        raise Refusal(f"writes rows of {nodes} to {rows.space}", ONE_MASK)
+    if isinstance(new, Rows) and not new.is_whole:
+        assert new.space == nodes  # torch has compared their sizes, and no two spaces have the same
+        new = with_value(new, of_all(new.value))
+    if accumulate:
+        new = elementwise("add", [rows, new])
+    mask = Rows(reshape(nodes.mask, tuple(1 for _ in rows.value.shape)), rows.axis)
+    return elementwise("where", [mask, new, rows])
+
+
 def _index_put(call: Call) -> Symbol:
     """x[index] = values, x[index] += values"""
-    rows = call.rows("self")
     given = [(dim, index) for dim, index in enumerate(call["indices"]) if index is not None]
     if len(given) != 1 or given[0][0] != 0:
         raise Refusal("writes to some of the lanes", "build the row with torch.cat or torch.where")
     index = given[0][1]
+    if isinstance(index, NodeNumbers):
+        return _written(call, 0, index, need_operand(call["values"], call.sizes), call["accumulate"])
+    rows = call.rows("self")
     if isinstance(index, End) and call["accumulate"]:
         messages = expand(need_rows(call["values"]), call.sizes.counts[index.edges], call.tensors["values"].shape)
         return _reduced(rows, 0, index, messages, "sum", True)
@@ -191,6 +226,8 @@ HANDLERS: dict[str, Handler] = {
     "index_add": _index_add,
     "index_reduce": _index_reduce,
     "bincount": _bincount,
+    "index_copy": _index_copy,
+    "index_fill": _index_fill,
     "index_put": _index_put,
     "_index_put_impl": _index_put,
 }

@@ -153,6 +153,8 @@ def _selected(call: Call, dim: int, index: int) -> Symbol:
         raise Refusal("takes one edge of edge_index", BY_POSITION)
     if isinstance(symbol, NodeNumbers) and symbol.twice and dim % 2 == 0:
         return NodeNumbers()
+    if isinstance(symbol, NodeNumbers) and call.tensors["self"].shape[dim] == 1:  # nonzero()[:, 0]
+        return symbol
     rows = need_rows(symbol)
     if dim % rows.rank == rows.axis and constant(rows) is not None:
         return call.learned(call.outputs[0], None)

@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipeline.formula.spaces import Edges
+from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import apply, fill
 from pipeline.pyg.call import Call, Handler, need_rows, say
+from pipeline.pyg.chosen import ONE_MASK, Chosen, chosen
 from pipeline.pyg.edge_parts import cut, is_added_loops, on_added_loops, part_of
 from pipeline.pyg.layout import elementwise, lane_axis, reshape, transpose, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
@@ -23,7 +24,20 @@ NODE_EMBEDDING = (
     "looks up a learned table by the number of a node",
     "store these embeddings as a column of the nodes and pass it to forward",
 )
+A_MASK = "choose nodes by a mask over all of them; a column that is one is told so: features={'mask': bool}"
 MOST_CLASSES = 4096  # of a one-hot row: the unit matrix is 64 MB
+
+
+def table_of_nodes(symbols: Sequence[Any], tables: Collection[int]) -> Refusal | None:
+    """Why torch did not go on: the rows of a learned table beside those of the graph, `embedding.weight + x`.
+
+    `tables`: how many rows the model's own have.
+    """
+    sizes = [symbol.tensor.shape[:1] for symbol in symbols if isinstance(symbol, Learned)]
+    table = next((size[0] for size in sizes if size and size[0] in tables), None)
+    if table is None or not any(isinstance(symbol, Rows | End) for symbol in symbols):
+        return None
+    return Refusal(f"takes the {table:,} rows of a learned table for the nodes", NODE_EMBEDDING[1])
 
 
 def taken(symbol: Any, dim: int, index: Any) -> Symbol:
@@ -41,18 +55,29 @@ def taken(symbol: Any, dim: int, index: Any) -> Symbol:
     if dim % rows.rank != rows.axis or rows.before or rows.after:
         raise Refusal(f"takes lanes by {say(index)}")
     if isinstance(index, NodeNumbers) and not index.twice:
-        return rows
+        return rows if index.nodes == rows.space == Nodes() else _chosen(rows, index.nodes)
     if isinstance(index, PartMask):
         if is_added_loops(rows, index):
             return with_value(rows, on_added_loops(rows.value))
         return with_value(rows, cut(rows.value, index))
     if isinstance(index, Rows):
-        raise Refusal(f"takes some of the {rows.space} by a mask", "multiply by the mask, or use torch.where")
+        raise Refusal(f"takes some of the {rows.space} by {say(index)}", A_MASK)
     if not isinstance(index, End):
         raise Refusal(f"takes rows by {say(index)}", "take them by edge_index[0] and by edge_index[1]")
     if isinstance(rows.space, Edges):
         raise Refusal("takes edge values by the number of a node")
     return with_value(rows, apply(index.which, rows.value, edges=index.edges))
+
+
+def _chosen(rows: Rows, nodes: Nodes) -> Rows:
+    """x[mask], x.index_select(0, mask.nonzero().flatten())"""
+    if not isinstance(nodes, Chosen):
+        raise Refusal(f"takes {rows.space} by the numbers of the {nodes}")
+    if isinstance(rows.space, Edges):
+        raise Refusal("takes edge values by the number of a node")
+    if rows.space != Nodes():
+        raise Refusal(f"takes, of the {rows.space}, the {nodes}", ONE_MASK)
+    return with_value(rows, chosen(rows.value, nodes))
 
 
 def _the_same(symbol: Learned | Rows, dim: int, index: Rows, position: int) -> Symbol:

@@ -6,14 +6,17 @@ of operations read like aten's documentation.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.formula.spaces import Edges, Nodes, WholeGraph
+from pipeline.formula.values import Value
+from pipeline.pyg.chosen import Chosen, same_formula
 from pipeline.pyg.symbols import Learned, Opaque, Operand, Refusal, Rows, Symbol
 from pipeline.pyg.totals import number_of, whole
 
@@ -22,7 +25,28 @@ from pipeline.pyg.totals import number_of, whole
 class Sizes:
     """How many rows each space of the example has; all of them different, and unlike any width in the model."""
 
-    counts: Mapping[Nodes | Edges, int]
+    counts: dict[Nodes | Edges, int]
+    widths: frozenset[int] = frozenset()
+
+    def copy(self) -> Sizes:
+        """For one recording, which adds the nodes that it chooses."""
+        return replace(self, counts=dict(self.counts))
+
+    def choose(self, mask: Value, line: str) -> Chosen:
+        """The nodes of a mask; they are given a number of rows of their own, which says nothing about the mask."""
+        for space in self.counts:
+            if isinstance(space, Chosen) and same_formula(space.mask, mask):
+                return space
+        space = Chosen(mask=mask, line=line)
+        # in steps of 10, so that no number is another one and a little more
+        self.counts[space] = next(
+            n for n in itertools.count(max(self.counts.values()) + 10, 10) if n not in self.widths
+        )
+        return space
+
+    @property
+    def any_chosen(self) -> bool:
+        return any(isinstance(space, Chosen) for space in self.counts)
 
     def count(self, space: Nodes | Edges | WholeGraph) -> int:
         """How many rows a space has."""
@@ -100,7 +124,7 @@ def say(symbol: Operand) -> str:
         "Learned": "a weight",
         "EdgeIndex": "edge_index",
         "End": "a row of edge_index",
-        "NodeNumbers": "the numbers of the nodes",
+        "NodeNumbers": f"the numbers of the {getattr(symbol, 'nodes', '')}",
         "PartMask": "a mask over the edges",
     }.get(kind, repr(symbol))
 

@@ -23,6 +23,8 @@ class Captured:
 
     def __init__(self, net: torch.nn.Module):
         self.arrays: dict[str, npt.NDArray[np.float64]] = {}
+        self.tables = {each.num_embeddings for each in net.modules() if isinstance(each, torch.nn.Embedding)}
+        """How many rows the model's own tables have."""
         self._names: dict[int, str] = {}
         self._made: list[str] = []
         self._kept = []  # ids stay unique as long as their tensors live

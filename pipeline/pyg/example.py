@@ -31,7 +31,7 @@ class Example:
     edge_index: Tensor
     """(2, edges) int64"""
     columns: Mapping[str, Tensor]
-    """Argument → (rows, *shape), float64 or int64"""
+    """Argument → (rows, *shape), float64, int64 or bool"""
     tables: Mapping[str, str]
     """Argument → its table, "nodes" or "edges"."""
     sizes: Sizes
@@ -52,7 +52,8 @@ class Example:
 
     def positive(self) -> Example:
         """The same without negative numbers, for models that take logarithms or roots of their inputs."""
-        return replace(self, columns={name: tensor.abs() for name, tensor in self.columns.items()})
+        signs = {name: tensor for name, tensor in self.columns.items() if tensor.dtype is not torch.bool}
+        return replace(self, columns={**self.columns, **{name: tensor.abs() for name, tensor in signs.items()}})
 
 
 def examples(arguments: Sequence[Argument], widths: Iterable[int], seed: int = 0) -> Iterator[Example]:
@@ -61,7 +62,7 @@ def examples(arguments: Sequence[Argument], widths: Iterable[int], seed: int = 0
     rng = np.random.default_rng(seed)
     for nodes, proper, loops in ((1009, 1301, 211), (317, 1103, 103), (613, 401, 59), (211, 797, 37)):
         while True:
-            sizes = _sizes(nodes, proper, loops)
+            sizes = _sizes(nodes, proper, loops, frozenset(taken))
             if len(set(sizes.counts.values())) == len(sizes.counts) and taken.isdisjoint(sizes.counts.values()):
                 break
             nodes, proper, loops = nodes + 2, proper + 6, loops + 4
@@ -75,7 +76,7 @@ def tiny_example(arguments: Sequence[Argument], widths: Iterable[int]) -> Exampl
     return _example(arguments, np.random.default_rng(1), _sizes(nodes, 11, 3), nodes, 11, 3)
 
 
-def _sizes(nodes: int, proper: int, loops: int) -> Sizes:
+def _sizes(nodes: int, proper: int, loops: int, widths: frozenset[int] = frozenset()) -> Sizes:
     return Sizes(
         {
             Nodes(): nodes,
@@ -84,7 +85,8 @@ def _sizes(nodes: int, proper: int, loops: int) -> Sizes:
             Edges(part=LOOPS): loops,
             Edges(part=ALL_SELF): proper + loops + nodes,
             Edges(part=PROPER_SELF): proper + nodes,
-        }
+        },
+        widths,
     )
 
 
@@ -122,9 +124,13 @@ def _column(rng: np.random.Generator, argument: Argument, rows: int) -> npt.NDAr
     Of other single numbers than a weight each third is 0, 1, 2 or 3: they may be kinds that forward compares.
     """
     shape = (rows, *argument.shape)
+    if argument.mask:
+        chosen = rng.random(shape) < 0.4
+        chosen[:2] = True, False
+        return chosen
     if argument.below is not None:
         numbers = rng.integers(0, argument.below, shape)
-        numbers[:1] = argument.below - 1  # what is too large for the module is there
+        numbers[:2] = argument.below - 1  # what is too large for the module is there, whichever nodes a mask chooses
         return numbers
     if len(shape) > 1:
         return rng.normal(size=shape)

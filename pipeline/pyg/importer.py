@@ -38,8 +38,8 @@ def import_module(
         no mention. A forward that takes `data` gets its attributes the same way.
     features
         The width of x, or argument → width, or shape of a row, or range(K) for one integer from 0 to K - 1 in each
-        row, such as a category: `{"x": 64, "kind": range(10)}`; several in a row are `(9, range(10))`. What is left
-        out is found by trying.
+        row, such as a category: `{"x": 64, "kind": range(10)}`; several in a row are `(9, range(10))`; bool for a mask,
+        which is true where the column is not 0. What is left out is found by trying.
     seed
         Of the random graphs.
 

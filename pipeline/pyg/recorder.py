@@ -20,18 +20,22 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from pipeline.errors import FormulaError, ModelError
 from pipeline.formula.values import Value
-from pipeline.pyg.aten_take import NODE_EMBEDDING, some_edges
+from pipeline.pyg.aten_take import NODE_EMBEDDING, some_edges, table_of_nodes
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
+from pipeline.pyg.chosen import Chosen
 from pipeline.pyg.definitions import DEFINITIONS
 from pipeline.pyg.layout import tensor_shape, view
+from pipeline.pyg.node_masks import chosen_by, count_read, mixed, numbers
 from pipeline.pyg.overwritten import LEFT_BEHIND, overlap, overwritten
 from pipeline.pyg.precision import widened
-from pipeline.pyg.symbols import End, Learned, Opaque, Refusal, Rows, Symbol
+from pipeline.pyg.symbols import End, Learned, NodeNumbers, Opaque, Refusal, Rows, Symbol
 from pipeline.pyg.tables import FACTORIES, HANDLERS, PRIMS, SHAPE_ONLY
 from pipeline.pyg.where import CANNOT, ModuleStack, Place
 
+WRITES_ROWS = {"index_copy", "index_put", "_index_put_impl", "index_fill"}
 ROW_LOOKUPS = {"index", "index_select", "embedding"}
+BY_MASK = {"index", "_unsafe_index", "index_put", "index_put_", "_index_put_impl_"}
 READ_BY_PYTHON = {"_local_scalar_dense", "equal", "is_nonzero", "item"}
 
 
@@ -42,6 +46,7 @@ class Step:
     place: Place
     symbol: Rows
     tensor: Tensor | None
+    """None: not kept, or behind a choice of nodes, of which there are as many as in no graph."""
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -49,7 +54,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, sizes: Sizes, captured: Captured, stack: ModuleStack, keep: bool = False):
         super().__init__()  # type: ignore[no-untyped-call]
-        self.sizes = sizes
+        self.sizes = sizes.copy()
         self.captured = captured
         self.stack = stack
         self.steps: list[Step] = []
@@ -111,6 +116,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         namespace, _, name = func._schema.name.partition("::")
         bound = bind(func, args, kwargs)
+        if name in BY_MASK:
+            indices = bound["indices"] = [self._unmasked(index, name) for index in bound["indices"]]
+            args = (args[0], indices, *args[2:])
         written = [
             tensor
             for argument in func._schema.arguments
@@ -124,7 +132,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         symbols = [item for item in tree_leaves(arguments) if isinstance(item, Symbol)]
         weights_only = all(isinstance(symbol, Learned) for symbol in symbols)
         if name in READ_BY_PYTHON:
+            count = count_read(symbols, self.sizes, self._place(name).line)
+            if count is not None:
+                return count
             self.refuse_reading(name, symbols)
+        if name == "nonzero" and (chosen := self._chosen(bound["self"], name)) is not None:
+            result = chosen[:, None]
+            self.bind(result, self.symbol(chosen))
+            return result
 
         handler = HANDLERS.get(name) if namespace == "aten" else PRIMS.get(name)
         random = torch.Tag.nondeterministic_seeded in func.tags
@@ -146,7 +161,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 for key, tensor in bound.items()
                 if any(tensor is each for each in written) and isinstance(arguments[key], Learned)
             )
-        result = func(*args, **kwargs)
+        try:
+            result = func(*args, **kwargs)
+        except (RuntimeError, IndexError) as error:
+            raise self._own_error(name, symbols, error) or error from error
         outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
         call = Call(name, arguments, bound, outputs, self.sizes, self.learned)
         if random:
@@ -162,6 +180,31 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.bind(tensor, symbol)
             self._log(name, tensor, symbol)
         return result
+
+    def _chosen(self, mask: Tensor, operation: str) -> Tensor | None:
+        """Numbers of the nodes that a mask chooses; None if it is no mask over the nodes."""
+        nodes = chosen_by(mask, self.symbol(mask), self.sizes, self._place(operation).line)
+        if nodes is None:
+            return None
+        found = numbers(nodes, self.sizes)
+        self.bind(found, NodeNumbers(nodes=nodes))
+        return found
+
+    def _own_error(self, operation: str, symbols: Sequence[Symbol], error: Exception) -> ModelError | None:
+        """What is behind an error of torch: sizes that are not those of the graph that the model was trained on."""
+        refusal = mixed(symbols)
+        if refusal is None and isinstance(error, RuntimeError):  # an IndexError: an integer that is no row of a table
+            refusal = table_of_nodes(symbols, self.captured.tables)
+        if refusal is not None:
+            return self._place(operation).error(refusal)
+        if self.sizes.any_chosen:
+            return next((symbol.error for symbol in symbols if isinstance(symbol, Opaque)), None)
+        return None
+
+    def _unmasked(self, index: Tensor | None, operation: str) -> Tensor | None:
+        """The index of x[index]; for a mask over the nodes, their numbers."""
+        found = self._chosen(index, operation) if index is not None and index.dtype is torch.bool else None
+        return index if found is None else found
 
     def _say(self, call: Call, handler: Handler | None) -> Sequence[Symbol]:
         """The symbols of the outputs, Opaque where the tables have none."""
@@ -229,8 +272,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._opaque(operation, LEFT_BEHIND)
 
     def _log(self, name: str, tensor: Tensor, symbol: Symbol) -> None:
-        if isinstance(symbol, Rows):
-            self.steps.append(Step(self._place(name), symbol, tensor.clone() if self._keep else None))
+        if isinstance(symbol, Rows) and not isinstance(symbol.space, Chosen):  # those are no rows of the graph
+            known = self._keep and not self.sizes.any_chosen
+            self.steps.append(Step(self._place(name), symbol, tensor.clone() if known else None))
 
     # ---- what cannot be said
 
@@ -243,7 +287,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _opaque(self, operation: str, refusal: Refusal) -> Opaque:
         if self._within:
             refusal = Refusal(f"is not supported on values of nodes or edges: it {refusal.problem}")
-        return Opaque(self._place(operation).error(refusal))
+        return Opaque(self._place(operation).error(refusal), refusal.unwritten)
 
     def _place(self, operation: str) -> Place:
         return self.stack.place(self._within[0] if self._within else operation)
@@ -270,12 +314,15 @@ def _raise_opaque(call: Call) -> None:
     for name, argument in call.arguments.items():
         overwritten = name == "out" or (call.operation == "copy" and name == "self")
         for symbol in tree_leaves(argument):
-            if isinstance(symbol, Opaque) and not overwritten:
+            written = (
+                call.operation in WRITES_ROWS and name == "self" and isinstance(symbol, Opaque) and symbol.unwritten
+            )
+            if isinstance(symbol, Opaque) and not overwritten and not written:
                 raise symbol.error
 
 
 def _by_node(symbols: Sequence[Symbol]) -> bool:
-    return isinstance(symbols[0], Learned) and any(isinstance(symbol, End) for symbol in symbols)
+    return isinstance(symbols[0], Learned) and any(isinstance(symbol, End | NodeNumbers) for symbol in symbols)
 
 
 class ReadsByPython(TorchFunctionMode):

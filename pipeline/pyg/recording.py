@@ -11,9 +11,10 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.formula.values import Value, edge_input, node_input
-from pipeline.pyg.arguments import Signature
+from pipeline.formula.values import Value, apply, edge_input, node_input
+from pipeline.pyg.arguments import Argument, Signature
 from pipeline.pyg.captured import Captured
+from pipeline.pyg.chosen import ONE_MASK, Chosen
 from pipeline.pyg.example import Example
 from pipeline.pyg.forward import copy_of, run_forward
 from pipeline.pyg.library import recorded_whole
@@ -38,12 +39,17 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
     recorder = Recorder(example.sizes, captured, stack, keep)
     recorder.bind(example.edge_index, EdgeIndex(Edges()))
     for argument in signature.arguments:
-        make = node_input if argument.table == "nodes" else edge_input
-        recorder.bind(example.columns[argument.name], Rows(make(argument.name, argument.shape)))
+        recorder.bind(example.columns[argument.name], Rows(_input(argument)))
     with float64_factories(), recorded_whole(recorder), stack.watching(), ReadsByPython(recorder), recorder:
         outputs = run_forward(net, signature, example)
     values = {name: _output(name, recorder.symbol(tensor)) for name, tensor in outputs.items()}
     return Recording(Program(values), captured.arrays, recorder.steps)
+
+
+def _input(argument: Argument) -> Value:
+    make = node_input if argument.table == "nodes" else edge_input
+    column = make(argument.name, argument.shape)
+    return apply("not_equal", column, 0.0) if argument.mask else column
 
 
 def _output(name: str, symbol: Symbol) -> Value:
@@ -58,6 +64,8 @@ def _output(name: str, symbol: Symbol) -> Value:
             f"output {name!r} of the module has one row for the whole graph (graph-level output); "
             "graphsweep gives one row per node"
         )
+    if isinstance(symbol.space, Chosen):
+        raise ModelError(f"output {name!r} of the module has one row for each of the {symbol.space}; {ONE_MASK}")
     if not isinstance(symbol.space, Nodes):
         raise ModelError(f"output {name!r} of the module has one row per edge; one row per node is expected")
     if symbol.axis or symbol.before or symbol.after:

@@ -15,14 +15,22 @@ from pipeline.errors import ModelError
 from pipeline.formula.spaces import Edges, Nodes, WholeGraph
 from pipeline.formula.values import Value, apply
 
+NODES = Nodes()
+
 
 class Refusal(Exception):
     """An operation that no formula expresses. The recorder adds where it happened and makes the result Opaque."""
 
-    def __init__(self, problem: str, remedy: str = "write this layer as a formula (Model.from_formula)"):
+    def __init__(
+        self,
+        problem: str,
+        remedy: str = "write this layer as a formula (Model.from_formula)",
+        unwritten: Rows | None = None,
+    ):
         super().__init__(problem)
         self.problem = problem
         self.remedy = remedy
+        self.unwritten = unwritten
 
 
 @dataclass(frozen=True)
@@ -124,9 +132,10 @@ class End:
 
 @dataclass(frozen=True)
 class NodeNumbers:
-    """0, 1, … n - 1; with `twice`, (2, n): the index of one self-loop per node."""
+    """0, 1, … n - 1, or those of chosen nodes; with `twice`, (2, n): the index of one self-loop per node."""
 
     twice: bool = False
+    nodes: Nodes = NODES
 
 
 @dataclass(frozen=True)
@@ -142,6 +151,8 @@ class Opaque:
     """Cannot be said in a formula; `error` is raised when an output, or Python, needs it."""
 
     error: ModelError
+    unwritten: Rows | None = None
+    """New memory, for an operation that writes rows of it: NaN in those that are never written."""
 
 
 Symbol = Rows | Learned | EdgeIndex | End | NodeNumbers | PartMask | Opaque

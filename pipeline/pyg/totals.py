@@ -10,11 +10,12 @@ import math
 
 from pipeline.formula.spaces import Edges, Nodes, WholeGraph
 from pipeline.formula.values import Value, apply, fill
+from pipeline.pyg.chosen import Chosen, only
 from pipeline.pyg.symbols import Operand, Refusal, Rows
 
 # what a reduction over lanes is over rows
 _KINDS = {"lane_sum": "sum", "lane_max": "max", "lane_min": "min"}
-_WORST = {"max": -math.inf, "min": math.inf}  # of a node without edges
+_WORST = {"sum": 0.0, "max": -math.inf, "min": math.inf}  # of a node without edges, and of one that was not chosen
 _ELSE = {
     "lane_prod": "multiplies all {space}",
     "lane_argmax": "asks which of the {space} is the largest: rows have no numbers",
@@ -36,19 +37,21 @@ def all_rows(op: str, value: Value) -> Value:
         raise Refusal(_ELSE[op].format(space=space), "use sum, mean, max or min over the nodes")
     if isinstance(space, Edges):  # first into the nodes, which is no exchange
         value = apply("sum", value) if kind == "sum" else apply(kind, value, empty=_WORST[kind])
-    return apply(f"total_{kind}", value)
+    return apply(f"total_{kind}", only(value, _WORST[kind]))
 
 
 def over_products(a: Value, b: Value) -> Value:
     """aᵀ b over all rows: the sum of their outer products."""
     if not a.is_node:
         raise Refusal(f"sums over all {a.space} in a matrix product", "reduce into the nodes first")
-    return apply("total_product", a, b)
+    return apply("total_product", only(a, 0.0), only(b, 0.0))
 
 
 def number_of(space: object) -> Value:
     """How many nodes, or edges, there are: a value for the whole graph."""
     assert isinstance(space, Nodes | Edges)
+    if isinstance(space, Chosen):
+        return apply("total_sum", space.mask)
     return all_rows("lane_sum", fill(1.0, space))
 
 

@@ -123,5 +123,5 @@ def _arrow(columns: dict[str, np.ndarray]) -> dict[str, pa.Array]:
 
 
 def _as(values: dict[str, np.ndarray], kind: type[np.floating]) -> dict[str, np.ndarray]:
-    """Numbers in a float type; categories stay integers."""
-    return {name: array if array.dtype.kind == "i" else array.astype(kind) for name, array in values.items()}
+    """Numbers in a float type; categories stay integers, masks truth values."""
+    return {name: array if array.dtype.kind in "ib" else array.astype(kind) for name, array in values.items()}

@@ -42,7 +42,6 @@ ABSENT = {
     "MeshCNNConv": "works on the faces of a mesh, with four neighbours in a fixed order",
     "WLConv": "hashes colours in the order in which they are met",
     "GPSConv": "attends from every node to every other: a dense product over the whole graph",
-    "MFConv": "writes the nodes of each degree, one degree after the other, into memory that holds nothing yet",
     "PANConv": "multiplies sparse matrices in a compiled extension (torch-sparse), which cannot be recorded",
     "SplineConv": "computes in a compiled extension (torch-spline-conv), which cannot be recorded",
 }

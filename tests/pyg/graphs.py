@@ -53,7 +53,9 @@ def rows(shape):
 
 
 def column(rng, count, shape):
-    """Values around 0; a single number per row is positive, as an edge weight is; of a range, categories."""
+    """Values around 0; a single number per row is positive, as an edge weight is; categories of a range; a mask."""
+    if shape is bool:
+        return rng.random(count) < 0.4
     if isinstance(shape, range):
         return rng.integers(shape.start, shape.stop, count)
     shape = rows(shape)

@@ -115,6 +115,10 @@ LAYERS = {
     "simple": (lambda: nn.SimpleConv("mean", combine_root="cat"), WEIGHT),
     "cluster": (lambda: nn.ClusterGCNConv(16, 8, diag_lambda=0.3), {}),
     "weisfeiler lehman": (lambda: nn.WLConvContinuous(), WEIGHT),
+    "molecular fingerprint": (lambda: nn.MFConv(16, 8), {}),
+    "molecular fingerprint, few degrees": (lambda: nn.MFConv(16, 8, max_degree=3, bias=False), {}),
+    "molecular fingerprint, one degree": (lambda: nn.MFConv(16, 8, max_degree=0, aggr="max"), {}),
+    "molecular fingerprint against the edges": (lambda: nn.MFConv(16, 8, 5, flow="target_to_source"), {}),
     # one edge table with a column of relations
     "relational": (lambda: nn.RGCNConv(16, 8, 4), RELATIONS),
     "relational, bases": (lambda: nn.RGCNConv(16, 8, 4, num_bases=2, aggr="sum"), RELATIONS),

@@ -45,6 +45,10 @@ def pair(self, x, pos, normal, edge_index):
     return self.conv((x, self.lin(x)), edge_index)
 
 
+def without_root(self, x, pos, normal, edge_index):
+    return self.conv((x, None), edge_index, size=(len(x), len(x)))
+
+
 def stacked(self, x, pos, normal, edge_index):
     return self.conv(torch.stack([x, self.lin(x), x * 2], 1), edge_index)
 
@@ -78,6 +82,8 @@ LAYERS = {
     "gatv2 of a pair": (lambda: nn.GATv2Conv((16, 16), 8, add_self_loops=False), pair),
     "graphconv of a pair": (lambda: nn.GraphConv((16, 16), 8), pair),
     "gin of a pair": (lambda: nn.GINConv(mlp(16, 8)), pair),
+    "molecular fingerprint of a pair": (lambda: nn.MFConv((16, 16), 8, max_degree=4), pair),
+    "molecular fingerprint without root": (lambda: nn.MFConv(16, 8, max_degree=4), without_root),
     "transformer of a pair": (lambda: nn.TransformerConv((16, 16), 8), pair),
 }
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch_geometric import utils
-from torch_geometric.nn import GCNConv, MessagePassing, MFConv, SAGEConv
+from torch_geometric.nn import GCNConv, GPSConv, LightGCN, MessagePassing, SAGEConv
 
 from pipeline.errors import ModelError
 from pipeline.pyg import import_module
@@ -37,19 +37,13 @@ def test_names_path_line_operation_and_remedy():
 
 
 def test_names_the_line_of_pyg_where_there_is_no_other():
-    refused(MFConv(16, 8), r"MFConv, mf_conv.py:\d+, ")
+    refused(GPSConv(16, None), r"attn \(MultiheadAttention\), gps_conv.py:\d+, ")
 
 
 def test_what_no_output_needs_is_not_refused():
     net = Does(lambda self, x, e: (x.sort(dim=0), x.mean(), torch.rand(3), e.max(), x * 2)[-1])
     program, _, _ = import_module(net.eval(), features=16)
     assert [value.op for value in program.values if value.op not in ("input", "constant")] == ["mul"]
-
-
-def _masked_rows(self, x, e):
-    x = x.clone()
-    x[x[:, 0] > 0] = self.other
-    return x
 
 
 def _loops_written(self, x, e):
@@ -99,8 +93,6 @@ OPERATIONS = {
     ),
     "broadcast": (lambda self, x, e: x[:, 0] + x[:, :1], "broadcasts nodes in axis 0 of 1 against axis 0 of 2"),
     "some rows": (lambda self, x, e: F.pad(x[:-1], (0, 0, 1, 0)), "slice takes some of the nodes by their position"),
-    "rows of a mask": (lambda self, x, e: x[x[:, 0] > 0], "index takes some of the nodes by a mask; multiply by"),
-    "rows of a mask written": (_masked_rows, "index_put writes to the rows of a mask; use torch.where"),
     "order of rows": (
         lambda self, x, e: x.flip(0),
         "flip changes the order of the nodes; the rows of a table have no order",
@@ -160,7 +152,7 @@ OPERATIONS = {
     ),
     "by a column": (
         lambda self, x, e: torch.zeros(7, 16).index_add(0, (x.sum(1) != 0).nonzero()[:, 0] % 7, x),
-        "nonzero is not supported",
+        "remainder is not supported on values of nodes or edges",
     ),
 }
 
@@ -206,6 +198,25 @@ def test_node_embeddings_inside_the_model():
             return x[:, :8] + self.table.weight[edge_index[0]].sum()
 
     refused(Table(), r"Table, .*index looks up a learned table by the number of a node; store these embeddings")
+
+
+TABLE = {
+    "add": lambda self, x, e: self.conv(self.table.weight + x, e),
+    "cat": lambda self, x, e: torch.cat([self.table.weight, x], dim=1),
+    "mul": lambda self, x, e: x * self.table.weight.sigmoid(),
+}
+
+
+@pytest.mark.parametrize("operation", TABLE)
+def test_a_table_of_the_nodes(operation):
+    net = Does(TABLE[operation], table=nn.Embedding(50, 16), conv=SAGEConv(16, 8))
+    message = "takes the 50 rows of a learned table for the nodes; store these embeddings as a column"
+    refused(net, rf"Does, test_refusals.py:\d+, {operation} {message}")
+
+
+def test_light_gcn_itself():
+    message = r"convs.0 \(LGConv\), .*scatter_add takes the 50 rows of a learned table for the nodes; store these emb"
+    refused(LightGCN(50, 8, 2), message, features=None)
 
 
 def test_a_constant_of_as_many_rows():
