@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 1024)  # seeds that share a neighbourhood; one is the published form
 LOOK_SECONDS = 0.5
-DISK_LEFT = 5 << 30  # a contender that leaves less than this is stopped
+DISK_LEFT, MEMORY_LEFT = 5 << 30, 1 << 30  # who leaves less to the machine is stopped, before the system chooses whom
 EDGES_PER_TASK = 1 << 21  # of a rival's shuffle
 
 
@@ -132,6 +132,8 @@ def wait(process: subprocess.Popen[bytes], limit: float, scratch: Path) -> str |
             return f"gave up after {limit:.0f} s"
         if shutil.disk_usage(scratch).free < DISK_LEFT:
             return f"gave up after {time.monotonic() - started:.0f} s: the disk is full"
+        if psutil.virtual_memory().available < MEMORY_LEFT:
+            return f"gave up after {time.monotonic() - started:.0f} s: the memory is full"
         time.sleep(LOOK_SECONDS)
     return None
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 # probabilities of the four quadrants, as in Graph500; d is the rest
 A, B, C = 0.57, 0.19, 0.19
-EDGE_ROWS, NODE_ROWS = 1 << 20, 1 << 17  # of a chunk, which is a row group
 PART_CHUNKS = 16  # of a file: 16.8M edges, 268 MB
 
 SCHEMAS = {
@@ -59,6 +59,10 @@ class Parameters:
     """Which end: src or dst."""
     plain_ids: bool = False
     """Ids are the nodes' numbers, which take less of the disk: at scale 26 an edge has 6.9 bytes instead of 16."""
+
+    edge_rows: int = 1 << 20
+    """Of a chunk: drawn from one seed, held in memory, written as one row group."""
+    node_rows: int = 1 << 17
 
     def __post_init__(self) -> None:
         if not 0 <= self.hub <= 1:
@@ -111,8 +115,12 @@ Part = tuple[str, str, int, int]
 
 
 def parts(parameters: Parameters, directory: Path, table: str) -> list[Part]:
-    rows, step = (parameters.nodes, NODE_ROWS) if table == "nodes" else (parameters.edges, EDGE_ROWS)
+    """The files of a table that is to be written anew."""
+    rows, step = parameters.nodes, parameters.node_rows
+    if table == "edges":
+        rows, step = parameters.edges, parameters.edge_rows
     chunks, path = -(-rows // step), directory / f"{table}.parquet"
+    remove(path)  # of other parameters, or of a run that was interrupted
     if chunks <= PART_CHUNKS:
         return [(table, str(path), 0, chunks)]
     path.mkdir(exist_ok=True)
@@ -120,6 +128,13 @@ def parts(parameters: Parameters, directory: Path, table: str) -> list[Part]:
         (table, str(path / f"part-{number:05d}.parquet"), start, min(start + PART_CHUNKS, chunks))
         for number, start in enumerate(range(0, chunks, PART_CHUNKS))
     ]
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write(parameters: Parameters, table: str, path: str, start: int, stop: int) -> None:
@@ -149,8 +164,8 @@ def write_in_tasks(spark: SparkSession, parameters: Parameters, files: list[Part
 
 
 def node_chunk(parameters: Parameters, chunk: int) -> list[pa.Array]:
-    start = chunk * NODE_ROWS
-    numbers = np.arange(start, min(start + NODE_ROWS, parameters.nodes))
+    start = chunk * parameters.node_rows
+    numbers = np.arange(start, min(start + parameters.node_rows, parameters.nodes))
     random = np.random.default_rng([parameters.seed, 0, chunk])
     x = random.standard_normal((len(numbers), parameters.features), np.float32)
     offsets = np.arange(len(x) + 1, dtype=np.int32) * parameters.features
@@ -158,20 +173,15 @@ def node_chunk(parameters: Parameters, chunk: int) -> list[pa.Array]:
 
 
 def edge_chunk(parameters: Parameters, chunk: int) -> list[pa.Array]:
-    start = chunk * EDGE_ROWS
+    start = chunk * parameters.edge_rows
+    count = min(parameters.edge_rows, parameters.edges - start)
     random = np.random.default_rng([parameters.seed, 1, chunk])
-    ends = dict(
-        zip(
-            ("src", "dst"),
-            draw_edges(random, min(EDGE_ROWS, parameters.edges - start), parameters.scale),
-            strict=True,
-        )
-    )
+    src, dst = draw_edges(random, count, parameters.scale)
     if parameters.hub:
         # evenly among all edges: of the first n, hub * n
-        before = np.floor(np.arange(start, start + len(ends["src"]) + 1) * parameters.hub)
-        ends[parameters.hub_end][np.diff(before) > 0] = parameters.nodes - 1
-    return [pa.array(parameters.ids(end)) for end in ends.values()]
+        before = np.floor(np.arange(start, start + count + 1) * parameters.hub)
+        (src if parameters.hub_end == "src" else dst)[np.diff(before) > 0] = parameters.nodes - 1
+    return [pa.array(parameters.ids(end)) for end in (src, dst)]
 
 
 def draw_edges(random: np.random.Generator, count: int, scale: int) -> tuple[Ids, Ids]:

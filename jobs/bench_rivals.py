@@ -46,7 +46,7 @@ def run_round(task: Task, names: Sequence[str], round: int, limit: float) -> lis
     outcomes: list[Outcome] = []
     witness: Path | None = None
     for name in names:
-        if name == "graphframes" and "GRAPHFRAMES_JAR" not in os.environ:
+        if name == "graphframes" and not os.environ.get("GRAPHFRAMES_JAR"):
             outcomes.append(Outcome(name, failed=NO_JAR))
             continue
         outcome = contend(name, task, round, limit)
