@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 
 from jobs.bench import TOLERANCE, read_output
-from jobs.bench_contender import CONTENDERS, Outcome, Task, contend
+from jobs.bench_contender import Outcome, Task, contend
 from jobs.bench_graph import Parameters, add_arguments, generate, parameters_of
 from jobs.bench_measure import ROOT, machine, run_python, say
 from jobs.bench_rivals_table import render
 from jobs.bench_spark import FASTEST, FORMS
+from jobs.bench_work import CONTENDERS
 
 NO_JAR = "left out: GRAPHFRAMES_JAR is not set"
 NO_OUTPUT = ("prepare",)

@@ -5,9 +5,9 @@ nothing of graphsweep.
 
 It is what a skilled user would write: matrix products in NumPy, a batch of nodes at a time; a layer that narrows is
 projected before its neighbours are summed; what two branches need is kept; adaptive execution is on. How neighbours
-are summed is FORMS. FASTEST is a sum per feature, in slices of 64 features where there are more: for 256 features (two
-layers 256→256→32, 2^15 nodes, 2 cores) it took 10–12 s, vectors 39–52 s, lists 20–30 s; and lists send each edge's row
-through the shuffle, of which partial sums leave little in large graphs.
+are summed is FORMS. FASTEST is a sum per feature, in slices of 64 features where there are more: on a busy
+machine of 2 cores the layers 256→256→32 over 2^15 nodes took 10–12 s (18–21 core-seconds), vectors 39–52 s (23), lists
+20–30 s (15–18). Lists work least there, but their shuffle carries a row for every edge, and one row holds all of a hub.
 """
 
 from __future__ import annotations

@@ -63,14 +63,14 @@ def test_a_hub_has_its_share_at_one_end_and_changes_nothing_else(tmp_path: Path,
     plain = dict(
         zip(("src", "dst"), read(generate(Parameters(**SMALL, plain_ids=True), tmp_path), "edges"), strict=True)
     )
-    parameters = Parameters(**SMALL, hub=0.1, hub_end=end, plain_ids=True)
+    parameters = Parameters(**SMALL, hub=0.13, hub_end=end, plain_ids=True)
     found = dict(zip(("src", "dst"), read(generate(parameters, tmp_path), "edges"), strict=True))
     other = "src" if end == "dst" else "dst"
     np.testing.assert_array_equal(found[other], plain[other])
     moved = found[end] != plain[end]
     assert (found[end][moved] == 127).all()
-    assert (found[end] == 127).sum() == 51 + (plain[end][~moved] == 127).sum()  # a tenth of 512
-    assert abs(moved[:256].sum() - 26) <= 1  # all over the table, not in one chunk
+    assert (found[end] == 127).sum() == 66 + (plain[end][~moved] == 127).sum()  # 0.13 of 512
+    assert abs(moved[:256].sum() - 33) <= 1  # all over the table, not in one chunk
 
 
 def test_plain_ids_are_the_numbers_of_the_same_graph(tmp_path: Path) -> None:

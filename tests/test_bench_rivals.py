@@ -18,7 +18,7 @@ import pytest
 
 from jobs import bench_contender, bench_khop, bench_rivals, bench_spark
 from jobs.bench import read_output
-from jobs.bench_contender import Outcome, Task, contend, sampled
+from jobs.bench_contender import Outcome, Task, contend
 from jobs.bench_graph import Parameters
 from jobs.bench_growth import Point
 from jobs.bench_growth import render as render_growth
@@ -26,6 +26,7 @@ from jobs.bench_growth_plot import plot
 from jobs.bench_measure import Run, run_python
 from jobs.bench_rivals import NO_JAR, difference, make_task, run_round
 from jobs.bench_rivals_table import HEAD, render
+from jobs.bench_work import sampled
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
