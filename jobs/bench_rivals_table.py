@@ -51,7 +51,7 @@ def headline(outcomes: Sequence[Outcome], about: Mapping[str, Any]) -> str:
 
 
 def row(name: str, by_name: Mapping[str, list[Outcome]], about: Mapping[str, Any]) -> list[str]:
-    """What is reckoned rather than measured has a ~ before it, and its row ends with how."""
+    """What is reckoned rather than measured has ~ or ≥ before it, and its row ends with how."""
     done = [outcome for outcome in by_name[name] if outcome.run]
     note = "; ".join(dict.fromkeys(outcome.failed for outcome in by_name[name] if outcome.failed))
     if not done:
@@ -62,7 +62,8 @@ def row(name: str, by_name: Mapping[str, list[Outcome]], about: Mapping[str, Any
     if part:
         measured = f"measured: {median(run.seconds for run in runs):.1f} s for {done[0].seeds:,} nodes, the other "
         note = "; ".join(filter(None, [measured + "figures but seconds are of these; all nodes: reckoned", note]))
-    mark = "~" if part else ""
+    # a sample too small to tell from a quarter of it gives a bound only
+    mark = "" if not part else "~" if any(whole(one) > one.run.seconds for one in done if one.run) else "≥"
     shuffled = [outcome.shuffled for outcome in done if outcome.shuffled is not None]
     differences = [run.max_difference for run in runs if run.max_difference is not None]
     return [

@@ -181,6 +181,9 @@ def test_what_is_reckoned_says_so_and_a_ratio_is_of_one_round() -> None:
     assert khop[1:4] == ["~1000.0", "~250.00", "~125.00"]
     assert khop[7] == "~10,000"
     assert "measured: 10.0 s for 64 nodes" in khop[-1]
+    for outcome in outcomes:
+        outcome.whole = outcome.run.seconds if outcome.run else None
+    assert "| ≥10.0 | ≥2.50 |" in render(outcomes, about)
     assert rows["graphsweep, distributed"][1:4] == ["8.0", "2.00", "1.00"]
     assert rows["plain Spark, join + groupBy"][1:] == [*["—"] * (len(HEAD) - 2), "gave up after 9 s"]
 
