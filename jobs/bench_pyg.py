@@ -32,6 +32,7 @@ def build(name: str, features: int) -> Any:
     torch.manual_seed(0)
     net = {
         "sage": lambda: GraphSAGE(features, HIDDEN, num_layers=2, out_channels=OUT),
+        "wide": lambda: GraphSAGE(features, features, num_layers=2, out_channels=OUT),
         "gat": lambda: GATConv(features, HEAD_LANES, HEADS),
     }[name]()
     return net.eval()
