@@ -7,6 +7,7 @@ payload for each thread, beside the values that cross to the next superstep, whi
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.blocks import LOOPS, Block, FloatArray, IntArray
@@ -135,6 +137,13 @@ def _receiver(block: Block, sends: list[Sends], held: list[Computed]) -> Receive
 
 
 def _kept(sends: Sends, keep: Keep | None) -> Sends:
-    if keep is None:
+    """All lists of a block as one array: with 256 blocks there are 65,536 lists, more than a process may map files."""
+    lists = [(kind, target, rows) for kind, by_target in sends.items() for target, rows in by_target.items()]
+    if keep is None or not lists:
         return sends
-    return {kind: {target: keep(rows) for target, rows in lists.items()} for kind, lists in sends.items()}
+    ends = list(itertools.accumulate(len(rows) for _, _, rows in lists))
+    whole = keep(np.concatenate([rows for _, _, rows in lists]))
+    kept: dict[EdgeType, dict[int, IntArray]] = {kind: {} for kind in sends}
+    for (kind, target, rows), end in zip(lists, ends, strict=True):
+        kept[kind][target] = whole[end - len(rows) : end]
+    return kept
