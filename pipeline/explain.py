@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pipeline.graph import PreparedGraph, open_graph
 from pipeline.model import Model
+from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.explain import explain_plan
 from pipeline.plan.memory import Counts, choose_tier
 from pipeline.plan.plan import Plan
@@ -20,6 +21,7 @@ def explain(graph: PreparedGraph | str, model: Model | str, settings: Settings |
     prepared = open_graph(graph) if isinstance(graph, str) else graph
     model = Model.load(model) if isinstance(model, str) else model
     model.check_against(prepared.schema, prepared.ranges)
-    plan = Plan.of(model, prepared.undirected)
-    choice = choose_tier(plan, Counts.of(prepared.manifest), settings.task_memory or task_memory(None), settings.tier)
+    counts = Counts.of(prepared.manifest)
+    plan = choose_exchange(Plan.of(model, prepared.undirected), counts, settings.exchange)
+    choice = choose_tier(plan, counts, settings.task_memory or task_memory(None), settings.tier)
     return explain_plan(model, plan, prepared.manifest, choice)

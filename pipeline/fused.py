@@ -1,7 +1,7 @@
 """All supersteps in one process: the fused tier, and the transport of tests. Blocks in threads; an exchange is arrays.
 
-Comes in: a plan and all blocks. Goes out: each block's outputs. Payloads are gathered when a tile asks for them, so
-at no time is more than one payload per thread in memory.
+Comes in: a plan and all blocks. Goes out: each block's outputs. Payloads are gathered when a tile asks for them, and
+partial results computed when they are merged, so at no time is more than one of these per thread in memory.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from functools import partial
 from threadpoolctl import threadpool_limits
 
 from pipeline.blocks import LOOPS, Block, FloatArray
+from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
-from pipeline.superstep import Computed, Parts, Receive, compute, payload
+from pipeline.superstep import Computed, Partial, Parts, Receive, compute, partial_result, payload, sent_rows
 
 Done = Callable[[int, int], None]
 """Called after each block of each superstep: (superstep, block)."""
@@ -45,7 +46,8 @@ def run_fused(
 def _one(
     plan: Plan, step: Superstep, blocks: Sequence[Block], held: list[Computed], done: Done | None, block: Block
 ) -> Computed:
-    made = compute(plan, step, block, held[block.index].values, _receiver(block, blocks, held), _parts(held))
+    receive, partial = _receiver(block, blocks, held), _partial(plan, step, block, blocks, held)
+    made = compute(plan, step, block, held[block.index].values, receive, partial, _parts(held))
     if done is not None:
         done(step.number, block.index)
     return made
@@ -59,7 +61,14 @@ def _receiver(block: Block, blocks: Sequence[Block], held: list[Computed]) -> Re
     def receive(shipment: Shipment, source: int) -> FloatArray:
         sender = block.index if source == LOOPS else source
         target = LOOPS if source == LOOPS else block.index
-        rows = blocks[sender].sends[shipment.edge_type][target]
-        return payload(shipment, rows, held[sender].values)
+        return payload(shipment, sent_rows(shipment, blocks[sender], target), held[sender].values)
 
     return receive
+
+
+def _partial(plan: Plan, step: Superstep, block: Block, blocks: Sequence[Block], held: list[Computed]) -> Partial:
+    def partial(shipment: Shipment, source: int, reduction: Value) -> FloatArray:
+        tile = blocks[source].pushes[shipment.edge_type][block.index]
+        return partial_result(plan, plan.steps[step.number - 1], reduction, tile, held[source])
+
+    return partial

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pipeline import resources, storage
 from pipeline.blocks import LOOPS
-from pipeline.build import FACTS, SEEDS, Plan, Step, findings_of, steps, texts_of
+from pipeline.build import FACTS, SEEDS, Plan, Step, collect, findings_of, seek, steps, texts_of
 from pipeline.checks import refuse, spell
 from pipeline.columns import ROW_DDL, TARGET
 from pipeline.errors import SettingError
@@ -31,7 +31,7 @@ from pipeline.layout import Layout, TextHash, text_keys
 from pipeline.pack import pack
 from pipeline.placement import place
 from pipeline.ranges import merge_ranges
-from pipeline.rows import KINDS, SENDS, Row, by_target, from_batches, to_batches
+from pipeline.rows import KINDS, PULLED, PUSHES, SENDS, Row, by_target, from_batches, to_batches
 from pipeline.schema import NODE, GraphSchema
 from pipeline.survey import Pieces, look_around, measure, pieces_of, selected
 from pipeline.tables import Piece, read_pieces
@@ -60,11 +60,17 @@ COUNTS = (
     "payload_rows_in",  # rows that all tiles of the block need for one exchange, but those of the self-loops
     "payload_rows_in_reversed",  # the same for the edges against their direction
     "payload_rows_own",  # of payload_rows_in, rows of the block itself
+    "payload_rows_pulled",  # rows for pulled edges, if the others are pushed ...
+    "payload_rows_pushed",  # ... and partial results of those
+    "payload_rows_pulled_reversed",
+    "payload_rows_pushed_reversed",
     "payload_rows_out",
     "static_bytes",
     "static_bytes_reversed",  # of these, of tiles against the edges' direction
     "sends_bytes",
     "sends_bytes_reversed",
+    "push_bytes",  # of sends_bytes, edges that may be pushed; in their direction, and against it
+    "push_bytes_reversed",
 )
 
 # what prepare sets in the session while it runs
@@ -83,6 +89,7 @@ def prepare(
     overwrite: bool = False,
     task_memory: int | None = None,
     text_hash: TextHash = text_keys,
+    push: bool = True,
 ) -> PreparedGraph:
     """Runs jobs: cuts a graph into blocks and stores them at `path`, which all machines must be able to write.
 
@@ -94,6 +101,8 @@ def prepare(
         Replace the prepared graph that is at `path`. Anything else there is not touched.
     task_memory : int, optional
         Bytes that a task may use, for the choice of blocks.
+    push : bool
+        Store the edges that an exchange may push at both ends (see blocks.py), if there is more than one block.
 
     Raises
     ------
@@ -116,7 +125,7 @@ def prepare(
                 nodes, edges, width = measure(graph, pieces)
                 blocks = choose_blocks(nodes, edges, width, memory, cores)
                 here = blocks == 1 and record_bytes(nodes, edges, width) <= DRIVER_BYTES
-            rows = _run(graph, pieces, staging, blocks, text_hash, here)
+            rows = _run(graph, pieces, staging, blocks, text_hash, here, push and blocks > 1)
         storage.publish(staging, path, _manifest(graph, blocks, rows))
     except BaseException:
         storage.discard(staging)
@@ -144,14 +153,16 @@ def record_bytes(nodes: int, edges: int, width: int) -> int:
 # ---- the job
 
 
-def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: TextHash, here: bool) -> list[Row]:
+def _run(
+    graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: TextHash, here: bool, push: bool
+) -> list[Row]:
     """FACTS of all blocks, whose files are written (by the driver if it is done here); DataError for what is wrong."""
     for seed in SEEDS:
         layouts = [
             dataclasses.replace(layout, seed=seed, text_hash=text_hash)
             for layout in (graph.node_layout, graph.edge_layout)
         ]
-        plan = Plan(layouts[0], layouts[1], blocks, graph.drop_dangling)
+        plan = Plan(layouts[0], layouts[1], blocks, graph.drop_dangling, push)
         if here:
             rows = _in_driver(graph, pieces, plan, staging)
         else:
@@ -200,9 +211,8 @@ def _in_driver(graph: Graph, pieces: Pieces, plan: Plan, staging: str) -> list[R
 
 def _steps(plan: Plan, staging: str) -> Iterator[tuple[Step, str | None]]:
     """Each step, and where it writes what blocks keep: nowhere, as long as a later step amends it."""
-    todo = steps(plan)
-    for step in todo:
-        yield step, staging if not plan.drop_dangling or step is todo[-1] else None
+    for step in steps(plan):
+        yield step, None if step in (collect, seek) else staging
 
 
 def _packed(table: DataFrame, layout: Layout, pieces: list[Piece] | None, blocks: int) -> DataFrame:
@@ -237,7 +247,8 @@ def _keep(rows: Iterable[Row], index: int, path: str) -> Iterator[Row]:
     files: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.kind in KINDS:
-            files["sends" if row.kind == SENDS and row.source != LOOPS else "static"].append(row)
+            sent = row.kind in (SENDS, PULLED, *PUSHES) and row.source != LOOPS
+            files["sends" if sent else "static"].append(row)
         else:
             yield row
     for file, kept in files.items():

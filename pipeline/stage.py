@@ -20,6 +20,7 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from pipeline.blocks import LOOPS, Block, FloatArray
+from pipeline.formula.spaces import LOOPS as LOOPS_PART
 from pipeline.formula.values import Value
 from pipeline.fused import run_fused
 from pipeline.output import OutputTable
@@ -30,6 +31,10 @@ from pipeline.rows import (
     FEATURES,
     ID_OFFSETS,
     IDS,
+    MERGES,
+    PULLED,
+    PUSHES,
+    REST,
     SENDS,
     TILES,
     Row,
@@ -41,13 +46,14 @@ from pipeline.rows import (
 )  # fmt: skip
 from pipeline.schema import EdgeType
 from pipeline.storage import read_block
-from pipeline.superstep import Computed, Parts, Values, compute, payload
+from pipeline.superstep import Computed, Partial, Parts, Values, compute, partial_result, payload, sent_rows
 from pipeline.total import TotalArray
 
 # kinds of rows that a run makes; those of a block are in rows.py
 SEED = "seed"  # empty: every block takes part in every superstep, whether or not anything is sent to it
 STATE = "state"  # NAME is the value's number in the program; from the block to itself
 PAYLOAD = "payload"  # NAME is the edge type
+PARTIAL = "partial"  # NAME is the number of the reduction in the program
 TOTAL = "total"  # a block's parts of all totals side by side, one row; to every block
 CLOCK = "clock"  # PART is milliseconds, NAME the superstep; taken out before the shuffle
 
@@ -76,8 +82,15 @@ def static_kinds(steps: Iterable[Superstep]) -> tuple[str, ...]:
         kinds.append(FEATURES)
     if any(step.reductions for step in needs):
         kinds += TILES
+    # of the self-loops, which are never pushed, there is no rest
+    if any(edges_of(r).part != LOOPS_PART and r.id not in step.pushed for step in needs for r in step.reductions):
+        kinds += REST
+    elif any(step.pushed for step in needs):
+        kinds.append(MERGES)
     if any(step.ships for step in needs):
-        kinds.append(SENDS)
+        kinds += [SENDS, PULLED]
+    if any(shipment.push for step in needs for shipment in step.ships):
+        kinds += PUSHES
     return tuple(kinds)
 
 
@@ -99,7 +112,8 @@ def superstep_worker(run: Run, number: int) -> Worker:
             rows = arrived.pop(index)
             block = _block(run, index, rows, [step])
             with threadpool_limits(1):
-                made = compute(run.plan, step, block, _state(run.plan, rows), _receiver(rows), _parts(run, step, rows))
+                state, parts = _state(run.plan, rows), _parts(run, step, rows)
+                made = compute(run.plan, step, block, state, _receiver(rows), _partial(run.plan, rows), parts)
             seconds = time.perf_counter() - started
             if last:
                 outputs = {name: made.values[value.id] for name, value in run.plan.program.outputs.items()}
@@ -173,6 +187,19 @@ def _receiver(rows: list[Row]) -> Callable[[Shipment, int], FloatArray]:
     return receive
 
 
+def _partial(plan: Plan, rows: list[Row]) -> Partial:
+    chunks: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.kind == PARTIAL:
+            chunks[row.name, row.source].append(row)
+
+    def partial(shipment: Shipment, source: int, reduction: Value) -> FloatArray:
+        received: FloatArray = join(chunks[str(plan.program.numbers[reduction.id]), source])
+        return received
+
+    return partial
+
+
 def _parts(run: Run, step: Superstep, rows: list[Row]) -> Parts:
     chunks: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
@@ -199,11 +226,17 @@ def _next_rows(run: Run, step: Superstep, block: Block, made: Computed) -> Itera
         array = np.ascontiguousarray(values[value.id]).reshape(len(values[value.id]), value.width)
         yield from array_rows(here, here, STATE, str(numbers[value.id]), array)
     for shipment in step.ships:
-        for target, rows in sorted(block.sends.get(shipment.edge_type, {}).items()):
-            if target == LOOPS and not shipment.loops:
+        for target in sorted(block.sends.get(shipment.edge_type, {})):
+            rows = sent_rows(shipment, block, target)
+            if (target == LOOPS and not shipment.loops) or not len(rows):
                 continue
             to, source = (here, LOOPS) if target == LOOPS else (target, here)
             yield from array_rows(to, source, PAYLOAD, str(shipment.edge_type), payload(shipment, rows, values))
+        pushes = block.pushes.get(shipment.edge_type, {}) if shipment.push else {}
+        for target, tile in sorted(pushes.items()):
+            for reduction in shipment.pushed:
+                result = partial_result(run.plan, step, reduction, tile, made)
+                yield from array_rows(target, here, PARTIAL, str(numbers[reduction.id]), result)
     if step.totals:
         order = run.plan.steps[step.number + 1].merges
         lanes = np.concatenate([made.parts[total.id].reshape(1, total.width) for total in order], axis=1)

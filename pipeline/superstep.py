@@ -3,13 +3,14 @@
 Comes in: a plan, a superstep of it, a block, the block's state, and functions that give what other blocks sent. Goes
 out: the values that somebody still needs. Knows nothing of Spark: the same function runs in one process (fused.py) and
 behind a shuffle (stage.py), with the same bits, because the order of every sum is fixed here: tiles by source block,
-edges in tile order, node rows in chunks of ROW_CHUNK, the parts of a total by block (total.py).
+edges in tile order, partial results by source block, node rows in chunks of ROW_CHUNK, the parts of a total by block
+(total.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from pipeline.kernels.jit import read_only
 from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Phase, Shipment, Superstep, edges_of
+from pipeline.schema import EdgeType
 from pipeline.total import Total, TotalArray, merged
 
 # Node values pass through the cache in chunks: 4096 rows of 64 lanes are 1 MB. A constant, because BLAS may sum another
@@ -36,6 +38,8 @@ ROW_CHUNK = 4096
 
 Receive = Callable[[Shipment, int], FloatArray]
 """(shipment, source block or LOOPS) → the payload, (send list's length, shipment.width) float32."""
+Partial = Callable[[Shipment, int, Value], FloatArray]
+"""(shipment, source block, reduction) → its partial results there, (rows of block.merges, reduction.width) float32."""
 Parts = Callable[[Value], Sequence[TotalArray]]
 """total → its parts, one from each block, in the order of the blocks."""
 Values = dict[int, FloatArray]
@@ -50,6 +54,8 @@ class Computed:
     """Those that the step keeps, those it ships, and in the last step the outputs."""
     parts: dict[int, TotalArray]
     """Value.id of each total of the step → the block's part of it."""
+    joined: dict[EdgeType, FloatArray] = field(default_factory=dict)
+    """Edge type of a shipment that pushes → its values side by side, (n, shipment.width): what partials are made of."""
 
 
 @dataclass
@@ -59,6 +65,7 @@ class _Work:
     block: Block
     values: Values
     receive: Receive
+    partial: Partial
     totals: dict[int, Total]
 
     def read(self, value: Value) -> FloatArray:
@@ -71,10 +78,16 @@ class _Work:
 
 
 def compute(
-    plan: Plan, step: Superstep, block: Block, state: Mapping[int, FloatArray], receive: Receive, parts: Parts
+    plan: Plan,
+    step: Superstep,
+    block: Block,
+    state: Mapping[int, FloatArray],
+    receive: Receive,
+    partial: Partial,
+    parts: Parts,
 ) -> Computed:
     """Runs a superstep on a block."""
-    work = _Work(plan, step, block, dict(state), receive, {value.id: Total(value) for value in step.totals})
+    work = _Work(plan, step, block, dict(state), receive, partial, {value.id: Total(value) for value in step.totals})
     compiled = plan.compile(step)
     with np.errstate(all="ignore"):
         for value in step.merges:
@@ -88,7 +101,26 @@ def compute(
     return Computed(
         {value.id: work.values[value.id] for value in step.outlive},
         {number: total.part for number, total in work.totals.items()},
+        {shipment.edge_type: _joined(shipment, work.values) for shipment in step.ships if shipment.push},
     )
+
+
+def _joined(shipment: Shipment, values: Values) -> FloatArray:
+    """A view if it is one value: partial results are made of it without a copy."""
+    arrays = [_flat(values[value.id], value) for value in shipment.values]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+
+
+def sent_rows(shipment: Shipment, block: Block, target: int) -> IntArray:
+    """Local indices of the nodes whose rows a block sends to another one, or by target LOOPS to itself."""
+    rows = block.sends[shipment.edge_type][target]
+    return rows[: block.pulled.get(shipment.edge_type, {}).get(target)] if shipment.push else rows
+
+
+def partial_result(plan: Plan, step: Superstep, reduction: Value, tile: Tile, made: Computed) -> FloatArray:
+    """What the edges of a tile of block.pushes come to: a reduction of the superstep that follows `step`."""
+    edge_type = edges_of(reduction).type
+    return plan.compile(plan.steps[step.number + 1])[reduction.id].partial(tile, made.joined[edge_type])
 
 
 def payload(shipment: Shipment, rows: IntArray, values: Mapping[int, FloatArray]) -> FloatArray:
@@ -99,20 +131,23 @@ def payload(shipment: Shipment, rows: IntArray, values: Mapping[int, FloatArray]
     return out
 
 
-def tiles_for(reduction: CompiledReduction, block: Block) -> list[tuple[int, Tile]]:
-    """The tiles that a reduction runs over, in the order that fixes its sums: self-loops, then source blocks 0, 1, …"""
-    part = reduction.edges.part
-    tiles = block.tiles.get(reduction.edges.type, {})
-    return [
-        (source, tiles[source]) for source in sorted(tiles) if part == ALL or (source == LOOPS) == (part == LOOPS_PART)
-    ]
+def tiles_for(reduction: CompiledReduction, block: Block, pushed: bool = False) -> list[tuple[int, Tile]]:
+    """The tiles that a reduction runs over, in the order that fixes its sums: self-loops, then source blocks 0, 1, …,
+    the pulled edges of each and then the rest, which are left out if they are pushed."""
+    part, edge_type = reduction.edges.part, reduction.edges.type
+    every = [(source, 0, tile) for source, tile in block.tiles.get(edge_type, {}).items()]
+    if not pushed:
+        every += [(source, 1, tile) for source, tile in block.rest.get(edge_type, {}).items()]
+    ordered = sorted(every, key=lambda entry: entry[:2])
+    return [(source, tile) for source, _, tile in ordered if part == ALL or (source == LOOPS) == (part == LOOPS_PART)]
 
 
 def _reduce(work: _Work, reduction: CompiledReduction) -> FloatArray:
     accumulator = reduction.start(work.nodes(reduction.value), work.read)
     shipment = _shipment(work.step, reduction.value)
     nothing = np.zeros((1, 1), np.float32)
-    tiles = tiles_for(reduction, work.block)
+    pushed = reduction.value.id in work.step.pushed
+    tiles = tiles_for(reduction, work.block, pushed)
     for low, high in reduction.ranges([tile for _, tile in tiles], work.nodes(reduction.value)):
         for source, tile in tiles:
             part = rows_between(tile, low, high)
@@ -120,6 +155,9 @@ def _reduce(work: _Work, reduction: CompiledReduction) -> FloatArray:
                 received = work.receive(shipment, source) if shipment and reduction.sent else nothing
                 reduction.add(accumulator, part, received, work.read)
         reduction.settle(accumulator, low, high)
+    if shipment and pushed:
+        for source, rows in sorted(work.block.merges.get(reduction.edges.type, {}).items()):
+            reduction.merge(accumulator, rows, work.partial(shipment, source, reduction.value))
     return reduction.finish(accumulator)
 
 

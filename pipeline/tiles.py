@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.blocks import LOOPS, FloatArray, IntArray, LongArray, Tile
+from pipeline.kernels.exchange import mark_pulled
 from pipeline.kernels.hash import blocks_of, positions
 from pipeline.kernels.jit import read_only
 from pipeline.kernels.sort import group, merge, order_ties
@@ -116,17 +117,51 @@ def without_columns(tile: Tile, missing: LongArray) -> Tile | None:
     """The tile without the edges from some rows of its payload, which have gone from the payload too."""
     kept = np.ones(tile.senders, bool)
     kept[missing] = False
-    edges = kept[tile.columns]
-    degree = np.diff(tile.offsets)
-    row = np.repeat(np.arange(len(tile.rows)), degree)[edges]
-    degree = np.bincount(row, minlength=len(tile.rows))
-    rows = degree > 0
-    if not rows.any():
+    place = (np.cumsum(kept) - 1).astype(np.int32)
+    return _some_edges(tile, kept[tile.columns], place, int(kept.sum()))
+
+
+class Split(NamedTuple):
+    """A tile as two: see Block."""
+
+    pulled: Tile | None
+    rest: Tile | None
+    first: LongArray
+    """The src keys of pulled edges, ascending: the first rows of the payload."""
+    then: LongArray
+    """Those that only the rest needs, ascending."""
+
+
+def split(tile: Tile, wanted: LongArray) -> Split:
+    """Edges whose src has at least as many edges in the tile as their dst, and the rest; `wanted`: keys of the columns.
+
+    Both keep the order of the edges, which is that of the keys.
+    """
+    pulled = np.empty(tile.edges, np.bool_)
+    first = np.zeros(tile.senders, np.bool_)
+    mark_pulled(read_only(tile.offsets), read_only(tile.columns), first, pulled)
+    count = int(np.count_nonzero(first))
+    place = np.empty(tile.senders, np.int32)
+    place[first] = np.arange(count, dtype=np.int32)
+    place[~first] = np.arange(count, tile.senders, dtype=np.int32)
+    return Split(
+        _some_edges(tile, pulled, place, count),
+        _some_edges(tile, ~pulled, place, tile.senders),
+        wanted[first],
+        wanted[~first],
+    )
+
+
+def _some_edges(tile: Tile, chosen: npt.NDArray[np.bool_], place: IntArray, senders: int) -> Tile | None:
+    """The tile's chosen edges, if there are any; column c becomes place[c]."""
+    if not chosen.any():
         return None
+    degree = np.add.reduceat(chosen, tile.offsets[:-1], dtype=np.int32)  # no row of a tile is empty
+    rows = degree > 0
     return Tile(
         tile.rows[rows],
         np.concatenate([[0], np.cumsum(degree[rows])]).astype(np.int32),
-        (np.cumsum(kept) - 1).astype(np.int32)[tile.columns[edges]],
-        {name: values[edges] for name, values in tile.values.items()},
-        int(kept.sum()),
+        place[tile.columns[chosen]],
+        {name: values[chosen] for name, values in tile.values.items()},
+        senders,
     )

@@ -14,6 +14,7 @@ from pipeline.blocks import Block
 from pipeline.build import blocks_from_tables
 from pipeline.formula import GraphArrays
 from pipeline.graph import Graph
+from pipeline.plan.plan import Plan
 from tests.formulas import WIDTH
 
 if TYPE_CHECKING:
@@ -105,3 +106,8 @@ def whole(kind: str) -> Whole:
 
 
 GRAPHS = ("no edges", "one node", "loops only", "hub", "mixed")
+
+
+def pushing(plan: Plan) -> Plan:
+    """The plan, all shipments pushing that can."""
+    return plan.pushing([(step.number, shipment.edge_type) for step in plan.steps for shipment in step.ships])

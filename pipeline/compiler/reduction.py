@@ -23,11 +23,13 @@ from pipeline.compiler.sorting import ranges, write_quantiles
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, topological
+from pipeline.kernels.exchange import add_rows, lower_rows, multiply_rows, raise_rows
 from pipeline.kernels.jit import read_only
 
 Read = Callable[[Value], FloatArray]
 EMPTY = np.empty((0, 0), np.float32)
 START = {"max": -np.inf, "min": np.inf, "prod": 1.0}
+MERGE = {"sum": add_rows, "max": raise_rows, "min": lower_rows, "prod": multiply_rows}  # of those in MERGED
 
 
 @dataclass
@@ -110,6 +112,19 @@ class CompiledReduction:
             else:
                 self._run(accumulator, chunk, payload, read, dense)
 
+    def partial(self, tile: Tile, payload: FloatArray) -> FloatArray:
+        """(len(tile.rows), width) float32: what the edges of a tile come to, for `merge` in another block. Only of
+        operations in MERGED that read nothing at the dst. tile.rows is 0, 1, 2, …"""
+        accumulator = self.start(len(tile.rows), _nothing)
+        self.add(accumulator, tile, payload, _nothing)
+        return accumulator.out
+
+    def merge(self, accumulator: Accumulator, rows: IntArray, partial: FloatArray) -> None:
+        """Adds what another block has made of edges into some nodes: rows (r,), partial (r, width)."""
+        MERGE[self.value.op](read_only(rows), read_only(partial), accumulator.out)
+        if accumulator.seen is not None:
+            accumulator.seen[rows] = True
+
     def settle(self, accumulator: Accumulator, low: int, high: int) -> None:
         """The nodes low … high - 1 have all their edges: what was kept of these is used up."""
         if not self._gathers or not self.value.width:
@@ -187,6 +202,10 @@ def compile_reduction(
         Name → float32 array.
     """
     return CompiledReduction(edge_program(value), offsets, weights)
+
+
+def _nothing(value: Value) -> FloatArray:
+    raise AssertionError(f"{value.op} is read at the dst: partial results are made at the src")
 
 
 def fold_weights(values: list[Value], weights: Mapping[str, npt.NDArray[Any]]) -> dict[int, FloatArray]:
