@@ -220,29 +220,30 @@ def amend(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
 
 
 def _cut(block: Block, wanted: Mapping[EdgeType, Mapping[int, LongArray]], dropped: int, plan: Plan) -> Iterator[Row]:
-    """The block's static rows, its tiles cut into pulled edges and the rest; REQUESTs and PUSHED to others."""
+    """The block's static rows, its tiles cut; REQUESTs and PUSHED to others."""
     here: dict[EdgeType, dict[int, Tile]] = {}
-    rest: dict[EdgeType, dict[int, Tile]] = {}
+    pulled: dict[EdgeType, int] = defaultdict(int)
+    pushed: dict[EdgeType, int] = defaultdict(int)
     for edge_type, whole in block.tiles.items():
-        here[edge_type], rest[edge_type] = {}, {}
-        for source, tile in whole.items():
-            if source == LOOPS:
-                here[edge_type][source] = tile
-                continue
-            keys = wanted[edge_type][source]
-            cut = tiles.split(tile, keys) if plan.push else tiles.Split(tile, None, keys, NO_KEYS)
-            if cut.pulled:
-                here[edge_type][source] = cut.pulled
-            if cut.rest:
-                rest[edge_type][source] = cut.rest
+        here[edge_type] = dict(whole)
+        for source, keys in wanted[edge_type].items():
+            cut = tiles.cut(whole[source], keys) if plan.push else tiles.Cut(whole[source], None, keys, NO_KEYS)
+            here[edge_type][source] = cut.tile
+            pulled[edge_type] += len(cut.first)
+            if cut.pushed:
+                pushed[edge_type] += len(cut.pushed.rows)
                 # the other end needs no rows: partial result j is of row j
-                numbered = dataclasses.replace(cut.rest, rows=np.arange(len(cut.rest.rows), dtype=np.int32))
+                numbered = dataclasses.replace(cut.pushed, rows=np.arange(len(cut.pushed.rows), dtype=np.int32))
                 yield from tile_rows(source, block.index, edge_type, numbered, PUSHED)
             for kind, part in ((REQUEST, cut.first), (THEN, cut.then)):
                 if len(part):
                     yield from array_rows(source, block.index, kind, str(edge_type), part)
-    merges = {edge_type: {source: tile.rows for source, tile in some.items()} for edge_type, some in rest.items()}
-    yield from _static(dataclasses.replace(block, tiles=here, rest=rest, merges=merges), dropped)
+    counts = {
+        f"payload_rows_{what}{suffix}": rows[edge_type]
+        for what, rows in (("pulled", pulled), ("pushed", pushed))
+        for edge_type, suffix in ((EDGE, ""), (EDGE.reversed, "_reversed"))
+    }
+    yield from _static(dataclasses.replace(block, tiles=here), dropped=dropped, **counts)
 
 
 def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
@@ -295,11 +296,10 @@ def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
 # ---- what is kept of a block, and what the manifest says of it
 
 
-def _static(block: Block, dropped: int) -> Iterator[Row]:
+def _static(block: Block, **counts: int) -> Iterator[Row]:
     here = block.tiles[EDGE]
-    both = [*here.values(), *block.rest.get(EDGE, {}).values()]
     degrees = np.zeros(block.nodes(NODE), np.int64)
-    for tile in both:
+    for tile in here.values():
         degrees[tile.rows] += np.diff(tile.offsets)
     rows = list(static_rows(block))
     yield from rows
@@ -308,42 +308,28 @@ def _static(block: Block, dropped: int) -> Iterator[Row]:
         rows,
         "static",
         nodes=block.nodes(NODE),
-        edges=sum(tile.edges for tile in both),
+        edges=sum(tile.edges for tile in here.values()),
         self_loops=here[LOOPS].edges if LOOPS in here else 0,
         payload_rows_loops=here[LOOPS].senders if LOOPS in here else 0,
         max_in_degree=int(degrees.max(initial=0)),
-        **_rows_in(block, EDGE, ""),
-        **_rows_in(block, EDGE.reversed, "_reversed"),
-        payload_rows_own=_senders(block, EDGE).get(block.index, 0),
+        payload_rows_in=sum(tile.senders for source, tile in here.items() if source != LOOPS),
+        payload_rows_own=here[block.index].senders if block.index in here else 0,
         widths={name: matrix.shape[1] for name, matrix in block.features[NODE].items()},
-        edge_widths={name: matrix.shape[1] for tile in both for name, matrix in tile.values.items()},
+        edge_widths={name: matrix.shape[1] for tile in here.values() for name, matrix in tile.values.items()},
         ranges=_ranges(block),
+        payload_rows_in_reversed=sum(
+            tile.senders for source, tile in block.tiles.get(EDGE.reversed, {}).items() if source != LOOPS
+        ),
         static_bytes_reversed=sum(len(row.data) for row in rows if _is_reversed(row)),
-        dropped=dropped,
+        **counts,
     )
-
-
-def _senders(block: Block, edge_type: EdgeType) -> dict[int, int]:
-    """Source block → the rows that it sends if all edges are pulled."""
-    every = {**block.tiles.get(edge_type, {}), **block.rest.get(edge_type, {})}
-    return {source: tile.senders for source, tile in every.items() if source != LOOPS}
-
-
-def _rows_in(block: Block, edge_type: EdgeType, suffix: str) -> dict[str, int]:
-    pulled = {source: tile for source, tile in block.tiles.get(edge_type, {}).items() if source != LOOPS}
-    return {
-        f"payload_rows_in{suffix}": sum(_senders(block, edge_type).values()),
-        f"payload_rows_pulled{suffix}": sum(tile.senders for tile in pulled.values()),
-        f"payload_rows_pushed{suffix}": sum(map(len, block.merges.get(edge_type, {}).values())),
-    }
 
 
 def _ranges(block: Block) -> dict[str, list[Range]]:
     nodes = {f"{Nodes(type)}.{name}": m for type, columns in block.features.items() for name, m in columns.items()}
     edges = [
         ranges_of({f"{Edges(type)}.{name}": m for name, m in tile.values.items()})
-        for tiles_of in (block.tiles, block.rest)
-        for type, here in tiles_of.items()
+        for type, here in block.tiles.items()
         if not type.is_reversed  # the same edges
         for tile in here.values()
     ]
@@ -426,17 +412,22 @@ def blocks_from_tables(
         rows = [*pack(_batches(nodes, plan.nodes), plan.nodes, blocks)]
         rows += pack(_batches(edges, plan.edges), plan.edges, blocks)
         for step in steps(plan):
-            targets: dict[int, list[Row]] = {index: [] for index in range(blocks)}
-            for row in rows:
-                targets[row.target].append(row)
-            rows = [row for index in range(blocks) for row in step(index, targets.pop(index), plan)]
+            arrived = _by_target(rows, blocks)
+            rows = [row for index in range(blocks) for row in step(index, arrived.pop(index), plan)]
         findings = findings_of(rows)
         if not any(finding.what == "collision" for finding in findings):
             break
     if plan.edges.text:
         findings = spell(findings, lambda column, keys: texts_of(edges[column].combine_chunks(), keys, plan.edges))
     refuse(findings)
-    return [block_from_rows(index, rows) for index in range(blocks)]
+    return [block_from_rows(index, kept) for index, kept in _by_target(rows, blocks).items()]
+
+
+def _by_target(rows: Iterable[Row], blocks: int) -> dict[int, list[Row]]:
+    targets: dict[int, list[Row]] = {index: [] for index in range(blocks)}
+    for row in rows:
+        targets[row.target].append(row)
+    return targets
 
 
 def _batches(table: pa.Table, layout: Layout) -> list[pa.RecordBatch]:
@@ -450,7 +441,7 @@ def schema_of(blocks: Sequence[Block]) -> GraphSchema:
     """Columns and widths of a graph. Of edge values nothing is known if there is no edge."""
     edges: dict[EdgeType, dict[str, int]] = {EDGE: {}}
     for block in blocks:
-        for edge_type, here in [*block.tiles.items(), *block.rest.items()]:
+        for edge_type, here in block.tiles.items():
             for tile in here.values():
                 edges.setdefault(edge_type, {}).update({name: v.shape[1] for name, v in tile.values.items()})
     return GraphSchema({NODE: {name: m.shape[1] for name, m in blocks[0].features[NODE].items()}}, edges)

@@ -27,24 +27,22 @@ FEATURES = "features"  # (n, width) float32
 ROWS, OFFSETS, COLUMNS = "rows", "offsets", "columns"  # of the tile from block SOURCE, int32
 SENDERS = "senders"  # (1,) int32
 VALUES = "values"  # (e, width) float32
+MIDDLES = "middles"  # (r,) int32
 SENDS = "sends"  # (k,) int32: local indices for block SOURCE, the other end
 PULLED = "pulled"  # (1,) int32: how many of these a hybrid exchange sends
 
-TILES = (ROWS, OFFSETS, COLUMNS, SENDERS, VALUES)
-REST = tuple(f"rest {kind}" for kind in TILES)  # of the edges from block SOURCE that may be pushed
-PUSHES = tuple(f"push {kind}" for kind in TILES)  # the same edges at the other end, for block SOURCE
-MERGES = REST[0]  # all that a block needs of its rest if it is pushed
-KINDS = (IDS, ID_OFFSETS, FEATURES, *TILES, *REST, *PUSHES, SENDS, PULLED)
+TILES = (ROWS, OFFSETS, COLUMNS, SENDERS, VALUES, MIDDLES)
+PUSHES = tuple(f"push {kind}" for kind in TILES)  # of the edges that may be pushed to block SOURCE
+KINDS = (IDS, ID_OFFSETS, FEATURES, *TILES, *PUSHES, SENDS, PULLED)
 
 # What is read together, apart from anything else.
 _PARTS = {
     **{kind: kind for kind in KINDS},
     **dict.fromkeys(TILES, "tiles"),
-    **dict.fromkeys(REST[1:], "rest"),
     **dict.fromkeys(PUSHES, "pushes"),
     PULLED: SENDS,
 }
-EDGE_KINDS = (*TILES, *REST, *PUSHES, SENDS, PULLED)  # of one type of edges each
+EDGE_KINDS = (*TILES, *PUSHES, SENDS, PULLED)  # of one type of edges each
 
 # Spark's vectorized reader takes up to 4096 rows of a row group at once: 4 GB if groups were not kept small.
 GROUP_BYTES = 16 * CHUNK_BYTES
@@ -199,12 +197,6 @@ def static_rows(block: Block) -> Iterator[Row]:
     for edge_type, tiles in sorted(block.tiles.items()):
         for source, tile in sorted(tiles.items()):
             yield from tile_rows(here, source, edge_type, tile, TILES)
-    for edge_type, merges in sorted(block.merges.items()):
-        for source, rows in sorted(merges.items()):
-            yield from array_rows(here, source, MERGES, str(edge_type), rows)
-    for edge_type, tiles in sorted(block.rest.items()):
-        for source, tile in sorted(tiles.items()):
-            yield from (row for row in tile_rows(here, source, edge_type, tile, REST) if row.kind != MERGES)
     for edge_type, sends in sorted(block.sends.items()):
         if LOOPS in sends:
             yield from array_rows(here, LOOPS, SENDS, str(edge_type), sends[LOOPS])
@@ -226,15 +218,17 @@ def send_rows(block: Block) -> Iterator[Row]:
 
 
 def tile_rows(target: int, source: int, edge_type: EdgeType, tile: Tile, kinds: Sequence[str]) -> Iterator[Row]:
-    """A tile under the five kinds that say which of a block's it is: TILES, REST or PUSHES."""
+    """A tile under the six kinds that say which of a block's it is: TILES or PUSHES."""
     name = str(edge_type)
-    rows, offsets, columns, senders, values = kinds
+    rows, offsets, columns, senders, values, middles = kinds
     yield from array_rows(target, source, rows, name, tile.rows)
     yield from array_rows(target, source, offsets, name, tile.offsets)
     yield from array_rows(target, source, columns, name, tile.columns)
     yield from array_rows(target, source, senders, name, np.array([tile.senders], np.int32))
     for column, matrix in sorted(tile.values.items()):
         yield from array_rows(target, source, values, f"{name}/{column}", matrix)
+    if tile.middles is not None:
+        yield from array_rows(target, source, middles, name, tile.middles)
 
 
 def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
@@ -257,15 +251,13 @@ def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
         features,
         {EDGE: {}, **_tiles(arrays, TILES)},
         {EDGE: {}, **_by_type(arrays[SENDS])},
-        _tiles(arrays, REST),
-        _by_type(arrays[MERGES]),
         pulled,
         _tiles(arrays, PUSHES),
     )
 
 
 def tiles_from_rows(rows: Iterable[Row], kinds: Sequence[str]) -> dict[EdgeType, dict[int, Tile]]:
-    """The tiles under five kinds of rows, by edge type and source; other rows are passed over."""
+    """The tiles under six kinds of rows, by edge type and source; other rows are passed over."""
     return _tiles(_arrays(rows, kinds), kinds)
 
 
@@ -292,15 +284,21 @@ def _by_type(arrays: Mapping[tuple[int, str], npt.NDArray[Any]]) -> dict[EdgeTyp
 
 
 def _tiles(arrays: _Arrays, kinds: Sequence[str]) -> dict[EdgeType, dict[int, Tile]]:
-    rows, offsets, columns, senders, values = (arrays[kind] for kind in kinds)
+    rows, offsets, columns, senders, values, middles = (arrays[kind] for kind in kinds)
     by_column: dict[tuple[int, str], dict[str, npt.NDArray[np.float32]]] = defaultdict(dict)
     for (source, name), array in values.items():
         edge_type, _, column = name.partition("/")
         by_column[source, edge_type][column] = _matrix(array, len(columns[source, edge_type]))
     found: dict[EdgeType, dict[int, Tile]] = defaultdict(dict)
     for (at, name), array in columns.items():
-        given = rows[at, name], offsets[at, name], array, by_column.get((at, name), {}), int(senders[at, name][0])
-        found[EdgeType.parse(name)][at] = Tile(*given)
+        found[EdgeType.parse(name)][at] = Tile(
+            rows[at, name],
+            offsets[at, name],
+            array,
+            by_column.get((at, name), {}),
+            int(senders[at, name][0]),
+            middles.get((at, name)),
+        )
     return dict(found)
 
 

@@ -20,7 +20,6 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from pipeline.blocks import LOOPS, Block, FloatArray
-from pipeline.formula.spaces import LOOPS as LOOPS_PART
 from pipeline.formula.values import Value
 from pipeline.fused import run_fused
 from pipeline.output import OutputTable
@@ -31,10 +30,8 @@ from pipeline.rows import (
     FEATURES,
     ID_OFFSETS,
     IDS,
-    MERGES,
     PULLED,
     PUSHES,
-    REST,
     SENDS,
     TILES,
     Row,
@@ -82,11 +79,6 @@ def static_kinds(steps: Iterable[Superstep]) -> tuple[str, ...]:
         kinds.append(FEATURES)
     if any(step.reductions for step in needs):
         kinds += TILES
-    # of the self-loops, which are never pushed, there is no rest
-    if any(edges_of(r).part != LOOPS_PART and r.id not in step.pushed for step in needs for r in step.reductions):
-        kinds += REST
-    elif any(step.pushed for step in needs):
-        kinds.append(MERGES)
     if any(step.ships for step in needs):
         kinds += [SENDS, PULLED]
     if any(shipment.push for step in needs for shipment in step.ships):

@@ -137,8 +137,8 @@ def _is_wanted(edge_type: str, edge_types: Collection[str] | None) -> bool:
 def read_block(
     path: str, index: int, kinds: Collection[str] = KINDS, edge_types: Collection[str] | None = None
 ) -> Block:
-    """A block of a prepared graph, or of it what the kinds say: IDS (with ID_OFFSETS), FEATURES, TILES, REST (or of it
-    MERGES), PUSHES, SENDS (with PULLED)."""
+    """A block of a prepared graph, or of it what the kinds say: IDS (with ID_OFFSETS), FEATURES, TILES, SENDS (with
+    PULLED), PUSHES."""
     return block_from_rows(index, read_rows(path, index, kinds, edge_types))
 
 

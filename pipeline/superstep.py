@@ -3,8 +3,8 @@
 Comes in: a plan, a superstep of it, a block, the block's state, and functions that give what other blocks sent. Goes
 out: the values that somebody still needs. Knows nothing of Spark: the same function runs in one process (fused.py) and
 behind a shuffle (stage.py), with the same bits, because the order of every sum is fixed here: tiles by source block,
-edges in tile order, partial results by source block, node rows in chunks of ROW_CHUNK, the parts of a total by block
-(total.py).
+edges in tile order and then a partial result of those that are pushed, node rows in chunks of ROW_CHUNK, the parts of a
+total by block (total.py).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Phase, Shipment, Superstep, edges_of
 from pipeline.schema import EdgeType
+from pipeline.tiles import pulled_edges, pushed_rows
 from pipeline.total import Total, TotalArray, merged
 
 # Node values pass through the cache in chunks: 4096 rows of 64 lanes are 1 MB. A constant, because BLAS may sum another
@@ -39,7 +40,7 @@ ROW_CHUNK = 4096
 Receive = Callable[[Shipment, int], FloatArray]
 """(shipment, source block or LOOPS) → the payload, (send list's length, shipment.width) float32."""
 Partial = Callable[[Shipment, int, Value], FloatArray]
-"""(shipment, source block, reduction) → its partial results there, (rows of block.merges, reduction.width) float32."""
+"""(shipment, source block, reduction) → its partial results, (pushed rows of the tile, reduction.width) float32."""
 Parts = Callable[[Value], Sequence[TotalArray]]
 """total → its parts, one from each block, in the order of the blocks."""
 Values = dict[int, FloatArray]
@@ -131,15 +132,13 @@ def payload(shipment: Shipment, rows: IntArray, values: Mapping[int, FloatArray]
     return out
 
 
-def tiles_for(reduction: CompiledReduction, block: Block, pushed: bool = False) -> list[tuple[int, Tile]]:
-    """The tiles that a reduction runs over, in the order that fixes its sums: self-loops, then source blocks 0, 1, …,
-    the pulled edges of each and then the rest, which are left out if they are pushed."""
-    part, edge_type = reduction.edges.part, reduction.edges.type
-    every = [(source, 0, tile) for source, tile in block.tiles.get(edge_type, {}).items()]
-    if not pushed:
-        every += [(source, 1, tile) for source, tile in block.rest.get(edge_type, {}).items()]
-    ordered = sorted(every, key=lambda entry: entry[:2])
-    return [(source, tile) for source, _, tile in ordered if part == ALL or (source == LOOPS) == (part == LOOPS_PART)]
+def tiles_for(reduction: CompiledReduction, block: Block) -> list[tuple[int, Tile]]:
+    """The tiles that a reduction runs over, in the order that fixes its sums: self-loops, then source blocks 0, 1, …"""
+    part = reduction.edges.part
+    tiles = block.tiles.get(reduction.edges.type, {})
+    return [
+        (source, tiles[source]) for source in sorted(tiles) if part == ALL or (source == LOOPS) == (part == LOOPS_PART)
+    ]
 
 
 def _reduce(work: _Work, reduction: CompiledReduction) -> FloatArray:
@@ -147,17 +146,18 @@ def _reduce(work: _Work, reduction: CompiledReduction) -> FloatArray:
     shipment = _shipment(work.step, reduction.value)
     nothing = np.zeros((1, 1), np.float32)
     pushed = reduction.value.id in work.step.pushed
-    tiles = tiles_for(reduction, work.block, pushed)
+    tiles = tiles_for(reduction, work.block)
     for low, high in reduction.ranges([tile for _, tile in tiles], work.nodes(reduction.value)):
         for source, tile in tiles:
-            part = rows_between(tile, low, high)
-            if part.edges:
+            # a compact copy of the pulled edges takes 2 ns an edge; a second tile for the others would take a third
+            # more time whenever all are pulled, because most rows are in both
+            part = pulled_edges(tile, reduction.edge_columns) if pushed else rows_between(tile, low, high)
+            if part and part.edges:
                 received = work.receive(shipment, source) if shipment and reduction.sent else nothing
                 reduction.add(accumulator, part, received, work.read)
+            if shipment and pushed and len(rows := pushed_rows(tile)):
+                reduction.merge(accumulator, rows, work.partial(shipment, source, reduction.value))
         reduction.settle(accumulator, low, high)
-    if shipment and pushed:
-        for source, rows in sorted(work.block.merges.get(reduction.edges.type, {}).items()):
-            reduction.merge(accumulator, rows, work.partial(shipment, source, reduction.value))
     return reduction.finish(accumulator)
 
 

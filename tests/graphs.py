@@ -121,9 +121,10 @@ def edges_of(blocks: Sequence[Block], edge_type: EdgeType = EDGE) -> list[tuple[
     edges = []
     for block in blocks:
         ids = block.ids[NODE].to_pylist()
-        for source, tile in [*block.tiles.get(edge_type, {}).items(), *block.rest.get(edge_type, {}).items()]:
+        for source, tile in block.tiles.get(edge_type, {}).items():
             other = block if source == LOOPS else blocks[source]
             sent = other.sends[edge_type][LOOPS if source == LOOPS else block.index]
+            assert len(sent) == tile.senders
             names = [other.ids[NODE][at].as_py() for at in sent.tolist()]
             edges += _edges_of(tile, names, [ids[at] for at in tile.rows.tolist()])
     return edges
@@ -136,8 +137,9 @@ def pushes_of(blocks: Sequence[Block], edge_type: EdgeType = EDGE) -> list[tuple
         names = block.ids[NODE].to_pylist()
         for target, tile in block.pushes.get(edge_type, {}).items():
             assert tile.rows.tolist() == list(range(len(tile.rows)))
-            ids = blocks[target].ids[NODE].to_pylist()
-            edges += _edges_of(tile, names, [ids[at] for at in blocks[target].merges[edge_type][block.index].tolist()])
+            ids, there = blocks[target].ids[NODE].to_pylist(), blocks[target].tiles[edge_type][block.index]
+            last = zip(there.rows.tolist(), there.middles.tolist(), there.offsets[1:].tolist(), strict=True)
+            edges += _edges_of(tile, names, [ids[row] for row, middle, end in last if middle < end])
     return edges
 
 

@@ -78,7 +78,7 @@ def test_edges_against_their_direction_beside_the_others(name: str, blocks: int)
     expected = rows_of(graph.edges)
     assert Counter(edges_of(built)) == Counter(expected)
     assert Counter(edges_of(built, EDGE.reversed)) == Counter((dst, src, *values) for src, dst, *values in expected)
-    parts = ("tiles", "rest", "merges", "sends", "pulled", "pushes")
+    parts = ("tiles", "sends", "pulled", "pushes")
     only = [replace(b, **{part: {EDGE: getattr(b, part).get(EDGE, {})} for part in parts}) for b in built]
     assert digests(only) == digests(build(graph, blocks))
 
@@ -102,9 +102,7 @@ def test_blocks_keep_what_their_records_promise(name: str, blocks: int, reverse:
         blocks_of(keys, blocks, home)
         assert (home == block.index).all()
         assert block.features[NODE]["x"].shape == (len(ids), built[0].features[NODE]["x"].shape[1])
-        tiles, rest = block.tiles.get(kind, {}), block.rest.get(kind, {})
-        assert block.merges.get(kind, {}).keys() == rest.keys()
-        for source, tile in [*tiles.items(), *rest.items()]:
+        for source, tile in block.tiles.get(kind, {}).items():
             other = block if source == LOOPS else built[source]
             sent = other.sends[kind][LOOPS if source == LOOPS else block.index]
             assert tile.edges > 0
@@ -113,26 +111,23 @@ def test_blocks_keep_what_their_records_promise(name: str, blocks: int, reverse:
             assert tile.offsets[0] == 0
             assert tile.offsets[-1] == tile.edges
             assert (np.diff(tile.offsets) > 0).all()
-            if tile is rest.get(source):
-                assert tile.senders == len(sent)
-                assert (block.merges[kind][source] == tile.rows).all()
-            else:
-                assert np.unique(tile.columns).tolist() == list(range(tile.senders))
+            assert np.unique(tile.columns).tolist() == list(range(tile.senders))
             bits = np.concatenate([tile.values[name].view(np.uint32) for name in VALUES], axis=1)
             row = np.repeat(tile.rows, np.diff(tile.offsets))
-            order = [*zip(row.tolist(), sent[tile.columns].tolist(), bits.tolist(), strict=True)]
+            middles = tile.offsets[1:] if tile.middles is None else tile.middles
+            pushed = np.arange(tile.edges) >= np.repeat(middles, np.diff(tile.offsets))
+            order = [*zip(row.tolist(), pushed.tolist(), sent[tile.columns].tolist(), bits.tolist(), strict=True)]
             assert order == sorted(order)
+            first = len(sent) if source == LOOPS else other.pulled.get(kind, {}).get(block.index, len(sent))
+            assert np.unique(tile.columns[~pushed]).tolist() == list(range(first))
             if source == LOOPS:
                 assert (block.sends[kind][LOOPS] == tile.rows).all()
         for other, sent in block.sends.get(kind, {}).items():
             first = block.pulled.get(kind, {}).get(other, len(sent))
             assert (np.diff(sent[:first]) > 0).all()
             assert (np.diff(sent[first:]) > 0).all()
-            here = built[other].tiles.get(kind, {}).get(block.index) if other != LOOPS else block.tiles[kind][LOOPS]
-            assert (here.senders if here else 0) == first
-            rest = built[other].rest.get(kind, {}).get(block.index) if other != LOOPS else None
-            used = [tile.columns for tile in (here, rest) if tile]
-            assert np.unique(np.concatenate(used)).tolist() == list(range(len(sent)))
+            where = block if other == LOOPS else built[other]
+            assert where.tiles[kind][LOOPS if other == LOOPS else block.index].senders == len(sent)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -149,7 +144,6 @@ def test_an_edge_is_pulled_if_its_src_has_as_many_edges_in_the_tile_as_its_dst(
     out = Counter((src, home[dst]) for src, dst, *_ in edges)
     into = Counter((home[src], dst) for src, dst, *_ in edges)
     rest = Counter(edge for edge in edges if out[edge[0], home[edge[1]]] < into[home[edge[0]], edge[1]])
-    assert Counter(edges_of([replace(block, tiles={}) for block in built], kind)) == rest
     assert Counter(pushes_of(built, kind)) == rest
 
 
@@ -158,8 +152,10 @@ def test_without_pushes_tiles_are_whole(name: str) -> None:
     graph = GRAPHS[name]()
     built = build(graph, 3, push=False)
     assert Counter(edges_of(built)) == Counter(rows_of(graph.edges))
-    assert not any(here for block in built for part in (block.rest, block.pushes) for here in part.values())
     for block in built:
+        assert not any(block.pulled.values())
+        assert not any(block.pushes.values())
+        assert all(tile.middles is None for tile in block.tiles[EDGE].values())
         for sent in block.sends[EDGE].values():
             assert (np.diff(sent) > 0).all()
 
@@ -175,10 +171,9 @@ def test_self_loops_are_a_tile_of_their_own() -> None:
 
 def test_parallel_edges_stay_apart() -> None:
     (block,) = build(parallel(), 1)
-    tile, rest = block.tiles[EDGE].get(0), block.rest[EDGE][0]  # 200 edges of each src, 300 of each dst
-    assert tile is None
-    assert (rest.edges, len(rest.rows), rest.senders) == (600, 2, 3)
-    assert block.pushes[EDGE][0].edges == 600
+    tile, pushed = block.tiles[EDGE][0], block.pushes[EDGE][0]  # 200 edges of each src, 300 of each dst
+    assert (tile.edges, len(tile.rows), tile.senders) == (600, 2, 3)
+    assert (pushed.edges, len(pushed.rows)) == (600, 2)
 
 
 # ---- what the answer does not depend on

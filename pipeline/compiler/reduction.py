@@ -67,6 +67,8 @@ class CompiledReduction:
         self._loop_weights = [read_only(self._weights[value.id].reshape(-1)) for value in program.weights]
         self._loop_local = [value.inputs[0] for value in program.leaves("dst")]
         self._columns = [(value.attributes["name"], value.width) for value in program.leaves("input")]
+        read = (value for value in [*program.inner, *program.below] if value.op == "input")
+        self.edge_columns = sorted({value.attributes["name"] for value in read})
         self._chunk = chunk_size(program) if program.dense else 0
         self._gathers = program.value.op in GATHERED
         self._tile = load(write_loop(program, self._offsets)) if self.value.width and not self._gathers else None
