@@ -76,8 +76,6 @@ class Plan:
     edges: Layout
     blocks: int
     drop_dangling: bool = False
-    push: bool = True
-    """Whether the edges that may be pushed are stored at both ends."""
 
 
 Step = Callable[[int, Iterable[Row], Plan], Iterator[Row]]
@@ -227,7 +225,8 @@ def _cut(block: Block, wanted: Mapping[EdgeType, Mapping[int, LongArray]], dropp
     for edge_type, whole in block.tiles.items():
         here[edge_type] = dict(whole)
         for source, keys in wanted[edge_type].items():
-            cut = tiles.cut(whole[source], keys) if plan.push else tiles.Cut(whole[source], None, keys, NO_KEYS)
+            # a block alone has nobody to push to
+            cut = tiles.cut(whole[source], keys) if plan.blocks > 1 else tiles.Cut(whole[source], None, keys, NO_KEYS)
             here[edge_type][source] = cut.tile
             pulled[edge_type] += len(cut.first)
             if cut.pushed:
@@ -399,7 +398,6 @@ def blocks_from_tables(
     drop_dangling: bool = False,
     text_hash: TextHash = text_keys,
     reverse: bool = False,
-    push: bool = True,
 ) -> list[Block]:
     """The blocks of a graph that fits in memory: the same functions, the same bits, as through Spark."""
     node_types, edge_types = arrow_types(nodes.schema), arrow_types(edges.schema)
@@ -408,7 +406,7 @@ def blocks_from_tables(
     check_id_types(node, edge, node_types, edge_types)
     for seed in SEEDS:
         hashed = [dataclasses.replace(layout, seed=seed, text_hash=text_hash) for layout in (node, edge)]
-        plan = Plan(hashed[0], hashed[1], blocks, drop_dangling, push)
+        plan = Plan(hashed[0], hashed[1], blocks, drop_dangling)
         rows = [*pack(_batches(nodes, plan.nodes), plan.nodes, blocks)]
         rows += pack(_batches(edges, plan.edges), plan.edges, blocks)
         for step in steps(plan):

@@ -89,7 +89,6 @@ def prepare(
     overwrite: bool = False,
     task_memory: int | None = None,
     text_hash: TextHash = text_keys,
-    push: bool = True,
 ) -> PreparedGraph:
     """Runs jobs: cuts a graph into blocks and stores them at `path`, which all machines must be able to write.
 
@@ -101,8 +100,6 @@ def prepare(
         Replace the prepared graph that is at `path`. Anything else there is not touched.
     task_memory : int, optional
         Bytes that a task may use, for the choice of blocks.
-    push : bool
-        Store the edges that an exchange may push at both ends (see blocks.py), if there is more than one block.
 
     Raises
     ------
@@ -125,7 +122,7 @@ def prepare(
                 nodes, edges, width = measure(graph, pieces)
                 blocks = choose_blocks(nodes, edges, width, memory, cores)
                 here = blocks == 1 and record_bytes(nodes, edges, width) <= DRIVER_BYTES
-            rows = _run(graph, pieces, staging, blocks, text_hash, here, push and blocks > 1)
+            rows = _run(graph, pieces, staging, blocks, text_hash, here)
         storage.publish(staging, path, _manifest(graph, blocks, rows))
     except BaseException:
         storage.discard(staging)
@@ -153,16 +150,14 @@ def record_bytes(nodes: int, edges: int, width: int) -> int:
 # ---- the job
 
 
-def _run(
-    graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: TextHash, here: bool, push: bool
-) -> list[Row]:
+def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: TextHash, here: bool) -> list[Row]:
     """FACTS of all blocks, whose files are written (by the driver if it is done here); DataError for what is wrong."""
     for seed in SEEDS:
         layouts = [
             dataclasses.replace(layout, seed=seed, text_hash=text_hash)
             for layout in (graph.node_layout, graph.edge_layout)
         ]
-        plan = Plan(layouts[0], layouts[1], blocks, graph.drop_dangling, push)
+        plan = Plan(layouts[0], layouts[1], blocks, graph.drop_dangling)
         if here:
             rows = _in_driver(graph, pieces, plan, staging)
         else:

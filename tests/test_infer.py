@@ -20,7 +20,7 @@ from pipeline.plan.plan import Plan
 from pipeline.schema import EDGE
 from pipeline.settings import Settings
 from tests.formulas import build
-from tests.whole import Whole, whole
+from tests.whole import Whole, pushing, whole
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -49,10 +49,13 @@ def by_id(result: DataFrame, output: str = "embedding") -> dict[object, bytes]:
     }
 
 
-def in_process(name: str, graph: Whole, blocks: int, output: str = "embedding") -> dict[object, bytes]:
+def in_process(
+    name: str, graph: Whole, blocks: int, output: str = "embedding", exchange: str = "auto"
+) -> dict[object, bytes]:
     model = build(name)
     parts = graph.blocks(blocks, reverse=model.reads_reversed)
-    results = run_fused(Plan.of(model), parts)
+    # of these graphs all shipments that can push are smaller
+    results = run_fused(Plan.of(model) if exchange == "pull" else pushing(Plan.of(model)), parts)
     return {
         node: row.tobytes()
         for block, outputs in zip(parts, results, strict=True)
@@ -62,13 +65,24 @@ def in_process(name: str, graph: Whole, blocks: int, output: str = "embedding") 
 
 @pytest.mark.parametrize(("tier", "read"), WAYS)
 @pytest.mark.parametrize(
-    "name", ["sage", "gcn_weighted", "gat", "edge_attention", "extremes", "ordered", "graph_norm", "virtual_node"]
+    "name",
+    ["sage", "gcn_weighted", "gat", "edge_attention", "extremes", "merging", "ordered", "graph_norm", "virtual_node"],
 )
 def test_the_same_bits_in_every_tier(
     spark: SparkSession, prepared: PreparedGraph, name: str, tier: str, read: str
 ) -> None:
     got = by_id(infer(prepared, build(name), settings=Settings(tier=tier, read=read), spark=spark))
     assert got == in_process(name, whole("mixed"), BLOCKS)
+
+
+@pytest.mark.parametrize(("tier", "read"), WAYS)
+@pytest.mark.parametrize("name", ["sage", "merging"])
+def test_the_same_bits_in_every_tier_if_all_is_pulled(
+    spark: SparkSession, prepared: PreparedGraph, name: str, tier: str, read: str
+) -> None:
+    got = by_id(infer(prepared, build(name), settings=Settings(tier=tier, read=read, exchange="pull"), spark=spark))
+    assert got == in_process(name, whole("mixed"), BLOCKS, exchange="pull")
+    assert got != in_process(name, whole("mixed"), BLOCKS)  # other sums, other bits
 
 
 @pytest.mark.parametrize(("tier", "read"), WAYS)
@@ -160,16 +174,20 @@ def test_ids_keep_their_type(spark: SparkSession, tmp_path: Path) -> None:
     assert sorted(row.id for row in result.collect()) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("exchange", ["auto", "pull"])
 @pytest.mark.parametrize("read", ["worker", "spark"])
 @pytest.mark.parametrize(
-    "name", ["sage", "gcn_weighted", "appnp", "graph_norm", "virtual_node", "both_ways", "both_ends"]
+    "name", ["sage", "gcn_weighted", "appnp", "merging", "graph_norm", "virtual_node", "both_ways", "both_ends"]
 )
 def test_predicted_bytes_are_the_bytes_that_are_moved(
-    spark: SparkSession, prepared: PreparedGraph, reversible: PreparedGraph, name: str, read: str
+    spark: SparkSession, prepared: PreparedGraph, reversible: PreparedGraph, name: str, read: str, exchange: str
 ) -> None:
     model = build(name)
     graph = reversible if model.reads_reversed else prepared
-    run = run_frames(graph, model, Settings(tier="distributed", read=read), spark=spark)
+    run = run_frames(graph, model, Settings(tier="distributed", read=read, exchange=exchange), spark=spark)
+    can = [shipment for step in run.plan.steps for shipment in step.ships if shipment.mergeable]
+    assert can
+    assert all(shipment.push == (exchange == "auto") for shipment in can)
     run.result.collect()
     counts = Counts.of(graph.manifest)
     seen = {name: observation.get for name, observation in run.observations.items()}
