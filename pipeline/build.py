@@ -21,7 +21,6 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,23 +28,18 @@ import pyarrow as pa
 from pipeline import tiles
 from pipeline.blocks import LOOPS, Block, IntArray, LongArray, Tile
 from pipeline.checks import EXAMPLES, Finding, merge, refuse, spell
-from pipeline.formula.spaces import Edges, Nodes
+from pipeline.facts import FACTS, facts_row, sends_with_facts, static_with_facts
 from pipeline.kernels.hash import positions
 from pipeline.layout import Columned, Layout, TextHash, arrow_types, check_id_types, edge_layout, node_layout, text_keys
 from pipeline.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack
-from pipeline.ranges import Range, merge_ranges, ranges_of
 from pipeline.records import edges_of, nodes_of, split_values
 from pipeline.rows import (
     KINDS,
-    PUSHES,
     TILES,
     Row,
     array_rows,
     block_from_rows,
-    digest,
-    edge_type_of,
     join,
-    send_rows,
     static_rows,
     tile_rows,
     tiles_from_rows,
@@ -61,7 +55,6 @@ WANTED = "wanted"  # the same, kept by the block itself
 MISSING = "missing"  # (m,) int64 positions in the question of block TARGET to block SOURCE that are no nodes
 NO_KEYS: LongArray = np.empty(0, np.int64)
 PUSHED = tuple(f"pushed {kind}" for kind in TILES)  # a tile for block TARGET; columns are rows of what SOURCE requests
-FACTS = "facts"  # JSON: counts and a digest of what block TARGET has, for the manifest
 
 
 # Two texts with the same hash (0.7 % likely among 5e8 nodes) get other hashes with another seed.
@@ -108,7 +101,7 @@ def collect(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     keys, block, edges = yield from _unpacked(index, rows, plan, findings)
     yield from array_rows(index, index, KEYS, plan.nodes.type, keys)
     yield from static_rows(block)
-    yield _facts(index, [], "collected", dropped=edges[0].dropped)
+    yield facts_row(index, [], "collected", dropped=edges[0].dropped)
     for part in edges:
         for source, wanted in part.wanted.items():
             yield from array_rows(index, source, WANTED, str(part.type), wanted)
@@ -242,7 +235,7 @@ def _cut(block: Block, wanted: Mapping[EdgeType, Mapping[int, LongArray]], dropp
         for what, rows in (("pulled", pulled), ("pushed", pushed))
         for edge_type, suffix in ((EDGE, ""), (EDGE.reversed, "_reversed"))
     }
-    yield from _static(dataclasses.replace(block, tiles=here), dropped=dropped, **counts)
+    yield from static_with_facts(dataclasses.replace(block, tiles=here), dropped=dropped, **counts)
 
 
 def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
@@ -289,76 +282,7 @@ def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
             asker: dataclasses.replace(tile, columns=sends[edge_type][asker][tile.columns], senders=len(keys))
             for asker, tile in some.items()
         }
-    yield from _sent(Block(index, {}, {}, {}, sends, pulled=pulled, pushes=pushes))
-
-
-# ---- what is kept of a block, and what the manifest says of it
-
-
-def _static(block: Block, **counts: int) -> Iterator[Row]:
-    here = block.tiles[EDGE]
-    degrees = np.zeros(block.nodes(NODE), np.int64)
-    for tile in here.values():
-        degrees[tile.rows] += np.diff(tile.offsets)
-    rows = list(static_rows(block))
-    yield from rows
-    yield _facts(
-        block.index,
-        rows,
-        "static",
-        nodes=block.nodes(NODE),
-        edges=sum(tile.edges for tile in here.values()),
-        self_loops=here[LOOPS].edges if LOOPS in here else 0,
-        payload_rows_loops=here[LOOPS].senders if LOOPS in here else 0,
-        max_in_degree=int(degrees.max(initial=0)),
-        payload_rows_in=sum(tile.senders for source, tile in here.items() if source != LOOPS),
-        payload_rows_own=here[block.index].senders if block.index in here else 0,
-        widths={name: matrix.shape[1] for name, matrix in block.features[NODE].items()},
-        edge_widths={name: matrix.shape[1] for tile in here.values() for name, matrix in tile.values.items()},
-        ranges=_ranges(block),
-        payload_rows_in_reversed=sum(
-            tile.senders for source, tile in block.tiles.get(EDGE.reversed, {}).items() if source != LOOPS
-        ),
-        static_bytes_reversed=sum(len(row.data) for row in rows if _is_reversed(row)),
-        **counts,
-    )
-
-
-def _ranges(block: Block) -> dict[str, list[Range]]:
-    nodes = {f"{Nodes(type)}.{name}": m for type, columns in block.features.items() for name, m in columns.items()}
-    edges = [
-        ranges_of({f"{Edges(type)}.{name}": m for name, m in tile.values.items()})
-        for type, here in block.tiles.items()
-        if not type.is_reversed  # the same edges
-        for tile in here.values()
-    ]
-    return merge_ranges([ranges_of(nodes), *edges])
-
-
-def _sent(block: Block) -> Iterator[Row]:
-    rows = list(send_rows(block))
-    yield from rows
-    sends = block.sends.get(EDGE, {})
-    yield _facts(
-        block.index,
-        rows,
-        "sends",
-        payload_rows_out=sum(len(to) for other, to in sends.items() if other != LOOPS),
-        sends_bytes_reversed=sum(len(row.data) for row in rows if _is_reversed(row)),
-        push_bytes=sum(len(row.data) for row in rows if row.kind in PUSHES and not _is_reversed(row)),
-        push_bytes_reversed=sum(len(row.data) for row in rows if row.kind in PUSHES and _is_reversed(row)),
-    )
-
-
-def _is_reversed(row: Row) -> bool:
-    name = edge_type_of(row.kind, row.name)
-    return bool(name) and EdgeType.parse(name).is_reversed
-
-
-def _facts(index: int, rows: Sequence[Row], file: str, **facts: Any) -> Row:
-    facts |= {f"{file}_bytes": sum(len(row.data) for row in rows), f"{file}_digest": digest(rows)}
-    data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    return Row(index, index, FACTS, file, "|u1", 0, 0, data)
+    yield from sends_with_facts(Block(index, {}, {}, {}, sends, pulled=pulled, pushes=pushes))
 
 
 # ---- what is wrong

@@ -22,10 +22,11 @@ import pyarrow as pa
 
 from pipeline import resources, storage
 from pipeline.blocks import LOOPS
-from pipeline.build import FACTS, SEEDS, Plan, Step, collect, findings_of, seek, steps, texts_of
+from pipeline.build import SEEDS, Plan, Step, collect, findings_of, seek, steps, texts_of
 from pipeline.checks import refuse, spell
 from pipeline.columns import ROW_DDL, TARGET
 from pipeline.errors import SettingError
+from pipeline.facts import FACTS
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layout import Layout, TextHash, text_keys
 from pipeline.pack import pack

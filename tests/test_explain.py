@@ -56,7 +56,8 @@ def test_it_says_what_goes_against_the_edges(spark: SparkSession, tmp_path: Path
     assert "over edges[node__rev_to__node]" in said
 
 
-def test_it_says_what_the_other_exchange_would_ship(prepared: PreparedGraph) -> None:
+def test_it_says_what_the_other_exchange_would_ship(spark: SparkSession, tmp_path: Path) -> None:
+    prepared = prepare(whole("skewed").graph(spark, edge_features=()), f"{tmp_path}/graph", blocks=3)
     counts = prepared.manifest["totals"]
     rows = counts["payload_rows_in"] + counts["payload_rows_loops"]
     pulled, pushed = counts["payload_rows_pulled"] + counts["payload_rows_loops"], counts["payload_rows_pushed"]
