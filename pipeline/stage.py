@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -106,13 +107,14 @@ def superstep_worker(run: Run, number: int) -> Worker:
             with threadpool_limits(1):
                 state, parts = _state(run.plan, rows), _parts(run, step, rows)
                 made = compute(run.plan, step, block, state, _receiver(rows), _partial(run.plan, rows), parts)
+                pushed = list(_pushed_rows(run.plan, step, block, made))  # here, for BLAS's threads and the clock
             seconds = time.perf_counter() - started
             if last:
                 outputs = {name: made.values[value.id] for name, value in run.plan.program.outputs.items()}
                 yield from run.table.batches(next(iter(block.ids.values())), outputs)
                 yield run.table.clock(number, seconds)
             else:
-                yield from to_batches(_next_rows(run, step, block, made))
+                yield from to_batches(chain(_next_rows(run, step, block, made), pushed))
                 yield from to_batches([_clock(index, number, seconds)])
             mark(run.marks, number, index)
 
@@ -224,16 +226,20 @@ def _next_rows(run: Run, step: Superstep, block: Block, made: Computed) -> Itera
                 continue
             to, source = (here, LOOPS) if target == LOOPS else (target, here)
             yield from array_rows(to, source, PAYLOAD, str(shipment.edge_type), payload(shipment, rows, values))
-        pushes = block.pushes.get(shipment.edge_type, {}) if shipment.push else {}
-        for target, tile in sorted(pushes.items()):
-            for reduction in shipment.pushed:
-                result = partial_result(run.plan, step, reduction, tile, made)
-                yield from array_rows(target, here, PARTIAL, str(numbers[reduction.id]), result)
     if step.totals:
         order = run.plan.steps[step.number + 1].merges
         lanes = np.concatenate([made.parts[total.id].reshape(1, total.width) for total in order], axis=1)
         for to in range(run.blocks):
             yield from array_rows(to, here, TOTAL, "", lanes)
+
+
+def _pushed_rows(plan: Plan, step: Superstep, block: Block, made: Computed) -> Iterator[Row]:
+    """Partial results for the reductions of the next superstep."""
+    for shipment in step.ships:
+        for target, tile in sorted(block.pushes.get(shipment.edge_type, {}).items()):
+            for reduction in shipment.pushed:
+                result = partial_result(plan, step, reduction, tile, made)
+                yield from array_rows(target, block.index, PARTIAL, str(plan.program.numbers[reduction.id]), result)
 
 
 def _seed(block: int) -> Row:
