@@ -40,6 +40,8 @@ class Tile:
     """Edge column → (e, width) float32."""
     senders: int = 0
     """Rows that the payload for this tile has: the length of the send list at the other end."""
+    middles: IntArray | None = None
+    """(r,) int32: edges offsets[j] .. middles[j] of a row are pulled, others may be pushed. None: all are pulled."""
 
     @property
     def edges(self) -> int:
@@ -52,6 +54,11 @@ class Block:
 
     The self-loops of an edge type are the tile with source LOOPS; its payload comes from the block itself, by the send
     list with target LOOPS.
+
+    An exchange may *pull* or *push* an edge: of a pulled one its src's row is sent; pushed ones are reduced by the
+    block of their src, which sends one partial result per dst. An edge is pulled if its src has at least as many edges
+    in the tile as its dst: of a hub a single row travels, whichever end it is. The others are stored at both ends,
+    because some reductions need all rows pulled; in a send list the nodes that only they need come last.
     """
 
     index: int
@@ -63,6 +70,11 @@ class Block:
     """Edge type → source block (or LOOPS) → tile. Tiles without edges are absent."""
     sends: Mapping[EdgeType, Mapping[int, IntArray]]
     """Edge type → target block (or LOOPS) → (k,) int32 local indices of src nodes, in payload order."""
+    pulled: Mapping[EdgeType, Mapping[int, int]] = field(default_factory=dict)
+    """Edge type → target block → how many rows of its send list the pulled edges need; all, if it is not here."""
+    pushes: Mapping[EdgeType, Mapping[int, Tile]] = field(default_factory=dict)
+    """Edge type → target block → the edges that may be pushed there: columns are local indices, row j is the j-th of
+    the rows there that have such an edge."""
 
     def nodes(self, node_type: str) -> int:
         """Number of nodes of a type in this block."""

@@ -3,9 +3,15 @@
 Comes in: rows of one block. Goes out: rows for the same and for other blocks; what one step gives, the next one takes.
 Knows nothing of Spark: prepare.py moves the rows through shuffles, `blocks_from_tables` through memory.
 
-    build    packed nodes and edges of block t → nodes, tiles, and for each source block the src keys that t needs
-    answer   those keys, in block s            → send lists: local indices, in the order of the keys
-    amend    keys that s does not have, in t   → tiles without these edges (only if dangling edges are to be dropped)
+    build    packed nodes and edges of block t → nodes, tiles, and for each source block the src keys that t needs, and
+                                                 the edges that s may push to t
+    answer   those keys and edges, in block s  → send lists: local indices, in the order of the keys; the edges by them
+
+If dangling edges are to be dropped, `build` goes in three steps: which edges are pulled depends on all that is kept.
+
+    collect  as build, but tiles are whole still, and t asks only which keys there are
+    seek     those keys, in block s            → the keys that s does not have
+    amend    these, in block t                 → the rest of build, of the tiles without their edges
 """
 
 from __future__ import annotations
@@ -13,9 +19,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,20 +28,33 @@ import pyarrow as pa
 from pipeline import tiles
 from pipeline.blocks import LOOPS, Block, IntArray, LongArray, Tile
 from pipeline.checks import EXAMPLES, Finding, merge, refuse, spell
-from pipeline.formula.spaces import Edges, Nodes
+from pipeline.facts import FACTS, facts_row, sends_with_facts, static_with_facts
 from pipeline.kernels.hash import positions
 from pipeline.layout import Columned, Layout, TextHash, arrow_types, check_id_types, edge_layout, node_layout, text_keys
 from pipeline.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack
-from pipeline.ranges import Range, merge_ranges, ranges_of
 from pipeline.records import edges_of, nodes_of, split_values
-from pipeline.rows import KINDS, Row, array_rows, block_from_rows, digest, edge_type_of, join, send_rows, static_rows
+from pipeline.rows import (
+    KINDS,
+    TILES,
+    Row,
+    array_rows,
+    block_from_rows,
+    join,
+    static_rows,
+    tile_rows,
+    tiles_from_rows,
+)
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 
 # kinds of rows between the steps; arrays of a block have the kinds of rows.py
 KEYS = "keys"  # (n,) int64 keys of the nodes of block TARGET, ascending
-REQUEST = "request"  # (k,) int64 keys of nodes of block TARGET that block SOURCE needs, ascending
-MISSING = "missing"  # (m,) int64 positions in the request of block TARGET to block SOURCE that are no nodes
-FACTS = "facts"  # JSON: counts and a digest of what block TARGET has, for the manifest
+REQUEST = "request"  # (k,) int64 keys of nodes of block TARGET that block SOURCE needs for pulled edges, ascending
+THEN = "then"  # (k,) int64 those that it needs beside them if no edge is pushed, ascending
+QUESTION = "question"  # (k,) int64 keys that block SOURCE will request if they are there, ascending
+WANTED = "wanted"  # the same, kept by the block itself
+MISSING = "missing"  # (m,) int64 positions in the question of block TARGET to block SOURCE that are no nodes
+NO_KEYS: LongArray = np.empty(0, np.int64)
+PUSHED = tuple(f"pushed {kind}" for kind in TILES)  # a tile for block TARGET; columns are rows of what SOURCE requests
 
 
 # Two texts with the same hash (0.7 % likely among 5e8 nodes) get other hashes with another seed.
@@ -58,31 +76,36 @@ Step = Callable[[int, Iterable[Row], Plan], Iterator[Row]]
 
 def steps(plan: Plan) -> list[Step]:
     """What each block does in turn; between two steps, rows go to their targets."""
-    return [build, answer, amend] if plan.drop_dangling else [build, answer]
+    return [collect, seek, amend, answer] if plan.drop_dangling else [build, answer]
 
 
 # ---- the steps
 
 
 def build(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
-    """From rows of kind PACKED, in any order: the block's static rows, KEYS, DROPPED; REQUESTs to others; FINDINGs."""
-    packed: dict[str, list[Packed]] = defaultdict(list)
-    for row in rows:
-        if row.kind == PACKED:
-            packed[row.name].append(unpack(row, plan.nodes if row.name == plan.nodes.type else plan.edges))
-        elif row.kind == FINDING:
-            yield row
+    """From rows of kind PACKED, in any order: the block's static rows, KEYS; REQUESTs to others; FINDINGs."""
     findings: list[Finding] = []
-    keys, block = nodes_of(index, packed.pop(plan.nodes.type, []), plan.nodes, findings)
-    edges = [_edges(index, keys, kind, packed.pop(str(kind), []), plan, findings) for kind in plan.edges.edge_types]
-    block = dataclasses.replace(
-        block, tiles={part.type: part.tiles for part in edges}, sends={part.type: part.sends for part in edges}
-    )
-    yield from _static(block, edges[0].dropped)
+    keys, block, edges = yield from _unpacked(index, rows, plan, findings)
     yield from array_rows(index, index, KEYS, plan.nodes.type, keys)
+    yield from _cut(block, {part.type: part.wanted for part in edges}, edges[0].dropped, plan)
     for part in edges:
-        for source, wanted in sorted(part.requests.items()):
-            yield from array_rows(source, index, REQUEST, str(part.type), wanted)
+        # prepare is going to fail: the other ends are asked for all the same, so that it tells all there is to tell
+        for source, wanted in part.dangling.items():
+            yield from array_rows(source, index, QUESTION, str(part.type), wanted)
+    yield from (finding_row(index, finding) for finding in findings)
+
+
+def collect(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+    """From rows of kind PACKED, in any order: the block with its tiles whole, KEYS, WANTED; QUESTIONs; FINDINGs."""
+    findings: list[Finding] = []
+    keys, block, edges = yield from _unpacked(index, rows, plan, findings)
+    yield from array_rows(index, index, KEYS, plan.nodes.type, keys)
+    yield from static_rows(block)
+    yield facts_row(index, [], "collected", dropped=edges[0].dropped)
+    for part in edges:
+        for source, wanted in part.wanted.items():
+            yield from array_rows(index, source, WANTED, str(part.type), wanted)
+            yield from array_rows(source, index, QUESTION, str(part.type), wanted)
     yield from (finding_row(index, finding) for finding in findings)
 
 
@@ -92,9 +115,28 @@ class _EdgesHere:
 
     type: EdgeType
     tiles: dict[int, Tile]
-    sends: dict[int, IntArray]
-    requests: dict[int, LongArray]
+    wanted: dict[int, LongArray]
+    """Source block → the keys of its tile's columns."""
+    dangling: dict[int, LongArray]
+    """Source block → the src keys of edges whose dst is no node."""
     dropped: int
+
+
+def _unpacked(
+    index: int, rows: Iterable[Row], plan: Plan, findings: list[Finding]
+) -> Generator[Row, None, tuple[LongArray, Block, list[_EdgesHere]]]:
+    """The keys of the block's nodes, the block with its tiles whole, and what is known of its edges of each type.
+    FINDINGs of others pass."""
+    packed: dict[str, list[Packed]] = defaultdict(list)
+    for row in rows:
+        if row.kind == PACKED:
+            packed[row.name].append(unpack(row, plan.nodes if row.name == plan.nodes.type else plan.edges))
+        elif row.kind == FINDING:
+            yield row
+    keys, block = nodes_of(index, packed.pop(plan.nodes.type, []), plan.nodes, findings)
+    edges = [_edges(index, keys, kind, packed.pop(str(kind), []), plan, findings) for kind in plan.edges.edge_types]
+    sends = {part.type: {LOOPS: part.tiles[LOOPS].rows} if LOOPS in part.tiles else {} for part in edges}
+    return keys, dataclasses.replace(block, tiles={part.type: part.tiles for part in edges}, sends=sends), edges
 
 
 def _edges(
@@ -108,140 +150,139 @@ def _edges(
     dropped = len(dst) - int(np.count_nonzero(known))
     here: dict[int, Tile] = {}
     requests: dict[int, LongArray] = {}
-    sends = {}
+    dangling: dict[int, LongArray] = {}
     for source, tile, wanted in tiles.make_tiles(dst[known], edges.where(known), len(keys), plan.blocks):
         here[source] = dataclasses.replace(tile, values=split_values(tile.values[""], plan.edges, widths))
-        if source == LOOPS:
-            sends[LOOPS] = tile.rows
-        else:
+        if source != LOOPS:
             requests[source] = wanted.astype(np.int64, copy=False)
     if dropped and not plan.drop_dangling and not edge_type.is_reversed:
         findings.append(_dangling(plan, 1, edges.dst[~known]))
-        # prepare is going to fail: the other ends are asked for all the same, so that it tells all there is to tell
-        for source, wanted in tiles.by_block(edges.src[~known], plan.blocks):
-            requests[source] = np.union1d(requests.get(source, wanted), wanted)
-    return _EdgesHere(edge_type, here, sends, requests, dropped)
+        dangling = dict(tiles.by_block(edges.src[~known], plan.blocks))
+    return _EdgesHere(edge_type, here, requests, dangling, dropped)
 
 
-def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
-    """From KEYS and REQUESTs to this block: its send lists, MISSING or FINDINGs. The rest passes."""
-    chunks: dict[tuple[str, int], list[Row]] = defaultdict(list)
+def seek(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+    """From KEYS and QUESTIONs to this block: MISSING. The rest passes, KEYS too."""
+    keys: list[Row] = []
+    questions: dict[tuple[str, int], list[Row]] = defaultdict(list)
     for row in rows:
-        if row.kind in (KEYS, REQUEST):
-            chunks[row.name, row.source].append(row)
-        else:
-            yield row
-    keys = join(chunks.pop((plan.nodes.type, index)))
-    sends: dict[EdgeType, dict[int, IntArray]] = {edge_type: {} for edge_type in plan.edges.edge_types}
-    unknown: list[LongArray] = []
-    for (name, asker), parts in sorted(chunks.items()):
-        wanted, edge_type = join(parts), EdgeType.parse(name)
-        found, missing = tiles.answer(keys, wanted)
-        if len(found):
-            sends[edge_type][asker] = found
-        if len(missing) and plan.drop_dangling:
+        if row.kind == QUESTION:
+            questions[row.name, row.source].append(row)
+            continue
+        if row.kind == KEYS:
+            keys.append(row)
+        yield row
+    here = join(keys)
+    for (name, asker), parts in sorted(questions.items()):
+        _, missing = tiles.answer(here, join(parts))
+        if len(missing):
             yield from array_rows(asker, index, MISSING, name, missing)
-        elif len(missing) and not edge_type.is_reversed:
-            unknown.append(wanted[missing])
-    if unknown:
-        yield finding_row(index, _dangling(plan, 0, np.concatenate(unknown)))
-    yield from _sent(Block(index, {}, {}, {}, sends))
 
 
 def amend(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
-    """From all rows of the block and MISSING: the block without the edges from what is missing."""
+    """From all rows of the block, WANTED and MISSING: the block without the edges from what is missing."""
     own: list[Row] = []
-    missing: dict[tuple[EdgeType, int], list[Row]] = defaultdict(list)
+    asked: dict[str, dict[tuple[EdgeType, int], list[Row]]] = {WANTED: defaultdict(list), MISSING: defaultdict(list)}
     dropped = 0
     for row in rows:
         if row.kind in KINDS:
             own.append(row)
-        elif row.kind == MISSING:
-            missing[EdgeType.parse(row.name), row.source].append(row)
+        elif row.kind in asked:
+            asked[row.kind][EdgeType.parse(row.name), row.source].append(row)
         elif row.kind == FACTS:
-            dropped += json.loads(row.data.tobytes()).get("dropped", 0)
+            dropped += json.loads(row.data.tobytes())["dropped"]
         else:
             yield row
     block = block_from_rows(index, own)
     kept: dict[EdgeType, dict[int, Tile]] = {edge_type: {} for edge_type in plan.edges.edge_types}
+    wanted: dict[EdgeType, dict[int, LongArray]] = {edge_type: {} for edge_type in plan.edges.edge_types}
     for edge_type, here in kept.items():
         for source, tile in block.tiles.get(edge_type, {}).items():
-            gone = missing.get((edge_type, source))
+            gone = asked[MISSING].get((edge_type, source))
             amended = tiles.without_columns(tile, join(gone)) if gone else tile
             if not edge_type.is_reversed:
                 dropped += tile.edges - (amended.edges if amended else 0)
             if amended:
                 here[source] = amended
-    block = dataclasses.replace(block, tiles=kept)
-    yield from _static(block, dropped)
-    yield from _sent(block)
+            if amended and source != LOOPS:
+                keys = join(asked[WANTED][edge_type, source])
+                wanted[edge_type][source] = np.delete(keys, join(gone)) if gone else keys
+    yield from _cut(dataclasses.replace(block, tiles=kept), wanted, dropped, plan)
 
 
-# ---- what is kept of a block, and what the manifest says of it
+def _cut(block: Block, wanted: Mapping[EdgeType, Mapping[int, LongArray]], dropped: int, plan: Plan) -> Iterator[Row]:
+    """The block's static rows, its tiles cut; REQUESTs and PUSHED to others."""
+    here: dict[EdgeType, dict[int, Tile]] = {}
+    pulled: dict[EdgeType, int] = defaultdict(int)
+    pushed: dict[EdgeType, int] = defaultdict(int)
+    for edge_type, whole in block.tiles.items():
+        here[edge_type] = dict(whole)
+        for source, keys in wanted[edge_type].items():
+            # a block alone has nobody to push to
+            cut = tiles.cut(whole[source], keys) if plan.blocks > 1 else tiles.Cut(whole[source], None, keys, NO_KEYS)
+            here[edge_type][source] = cut.tile
+            pulled[edge_type] += len(cut.first)
+            if cut.pushed:
+                pushed[edge_type] += len(cut.pushed.rows)
+                # the other end needs no rows: partial result j is of row j
+                numbered = dataclasses.replace(cut.pushed, rows=np.arange(len(cut.pushed.rows), dtype=np.int32))
+                yield from tile_rows(source, block.index, edge_type, numbered, PUSHED)
+            for kind, part in ((REQUEST, cut.first), (THEN, cut.then)):
+                if len(part):
+                    yield from array_rows(source, block.index, kind, str(edge_type), part)
+    counts = {
+        f"payload_rows_{what}{suffix}": rows[edge_type]
+        for what, rows in (("pulled", pulled), ("pushed", pushed))
+        for edge_type, suffix in ((EDGE, ""), (EDGE.reversed, "_reversed"))
+    }
+    yield from static_with_facts(dataclasses.replace(block, tiles=here), dropped=dropped, **counts)
 
 
-def _static(block: Block, dropped: int) -> Iterator[Row]:
-    here = block.tiles[EDGE]
-    degrees = np.zeros(block.nodes(NODE), np.int64)
-    for tile in here.values():
-        degrees[tile.rows] += np.diff(tile.offsets)
-    rows = list(static_rows(block))
-    yield from rows
-    yield _facts(
-        block.index,
-        rows,
-        "static",
-        nodes=block.nodes(NODE),
-        edges=sum(tile.edges for tile in here.values()),
-        self_loops=here[LOOPS].edges if LOOPS in here else 0,
-        payload_rows_loops=here[LOOPS].senders if LOOPS in here else 0,
-        max_in_degree=int(degrees.max(initial=0)),
-        payload_rows_in=sum(tile.senders for source, tile in here.items() if source != LOOPS),
-        payload_rows_own=here[block.index].senders if block.index in here else 0,
-        widths={name: matrix.shape[1] for name, matrix in block.features[NODE].items()},
-        edge_widths={name: matrix.shape[1] for tile in here.values() for name, matrix in tile.values.items()},
-        ranges=_ranges(block),
-        payload_rows_in_reversed=sum(
-            tile.senders for source, tile in block.tiles.get(EDGE.reversed, {}).items() if source != LOOPS
-        ),
-        static_bytes_reversed=sum(len(row.data) for row in rows if _is_reversed(row)),
-        dropped=dropped,
-    )
-
-
-def _ranges(block: Block) -> dict[str, list[Range]]:
-    nodes = {f"{Nodes(type)}.{name}": m for type, columns in block.features.items() for name, m in columns.items()}
-    edges = [
-        ranges_of({f"{Edges(type)}.{name}": m for name, m in tile.values.items()})
-        for type, here in block.tiles.items()
-        if not type.is_reversed  # the same edges
-        for tile in here.values()
-    ]
-    return merge_ranges([ranges_of(nodes), *edges])
-
-
-def _sent(block: Block) -> Iterator[Row]:
-    rows = list(send_rows(block))
-    yield from rows
-    sends = block.sends.get(EDGE, {})
-    yield _facts(
-        block.index,
-        rows,
-        "sends",
-        payload_rows_out=sum(len(to) for other, to in sends.items() if other != LOOPS),
-        sends_bytes_reversed=sum(len(row.data) for row in rows if _is_reversed(row)),
-    )
-
-
-def _is_reversed(row: Row) -> bool:
-    name = edge_type_of(row.kind, row.name)
-    return bool(name) and EdgeType.parse(name).is_reversed
-
-
-def _facts(index: int, rows: Sequence[Row], file: str, **facts: Any) -> Row:
-    facts |= {f"{file}_bytes": sum(len(row.data) for row in rows), f"{file}_digest": digest(rows)}
-    data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    return Row(index, index, FACTS, file, "|u1", 0, 0, data)
+def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+    """From KEYS, REQUESTs and PUSHED to this block: its send lists and what it pushes; FINDINGs. The rest passes."""
+    chunks: dict[tuple[EdgeType, int], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    pushed: list[Row] = []
+    own: list[Row] = []
+    for row in rows:
+        if row.kind == KEYS:
+            own.append(row)
+        elif row.kind in (REQUEST, THEN, QUESTION):
+            chunks[EdgeType.parse(row.name), row.source][row.kind].append(row)
+        elif row.kind in PUSHED:
+            pushed.append(row)
+        else:
+            yield row
+    keys = join(own)
+    sends: dict[EdgeType, dict[int, IntArray]] = {edge_type: {} for edge_type in plan.edges.edge_types}
+    pulled: dict[EdgeType, dict[int, int]] = {edge_type: {} for edge_type in plan.edges.edge_types}
+    unknown: list[LongArray] = []
+    complete = True
+    for (edge_type, asker), kinds in sorted(chunks.items()):
+        found: list[IntArray] = []
+        for kind in (REQUEST, THEN, QUESTION):
+            wanted = join(kinds[kind]) if kind in kinds else NO_KEYS
+            places, missing = tiles.answer(keys, wanted)
+            if kind != QUESTION:
+                found.append(places)
+            complete &= not len(missing)
+            if len(missing) and not edge_type.is_reversed:
+                unknown.append(wanted[missing])
+        first, then = found
+        if len(first) or len(then):
+            sends[edge_type][asker] = np.concatenate(found)
+        if len(then):
+            pulled[edge_type][asker] = len(first)
+    if unknown:
+        yield finding_row(index, _dangling(plan, 0, np.concatenate(unknown)))
+    if not complete:
+        return  # prepare is going to fail
+    pushes: dict[EdgeType, dict[int, Tile]] = {}
+    for edge_type, some in tiles_from_rows(pushed, PUSHED).items():
+        pushes[edge_type] = {
+            asker: dataclasses.replace(tile, columns=sends[edge_type][asker][tile.columns], senders=len(keys))
+            for asker, tile in some.items()
+        }
+    yield from sends_with_facts(Block(index, {}, {}, {}, sends, pulled=pulled, pushes=pushes))
 
 
 # ---- what is wrong
@@ -293,17 +334,22 @@ def blocks_from_tables(
         rows = [*pack(_batches(nodes, plan.nodes), plan.nodes, blocks)]
         rows += pack(_batches(edges, plan.edges), plan.edges, blocks)
         for step in steps(plan):
-            targets: dict[int, list[Row]] = {index: [] for index in range(blocks)}
-            for row in rows:
-                targets[row.target].append(row)
-            rows = [row for index in range(blocks) for row in step(index, targets.pop(index), plan)]
+            arrived = _by_target(rows, blocks)
+            rows = [row for index in range(blocks) for row in step(index, arrived.pop(index), plan)]
         findings = findings_of(rows)
         if not any(finding.what == "collision" for finding in findings):
             break
     if plan.edges.text:
         findings = spell(findings, lambda column, keys: texts_of(edges[column].combine_chunks(), keys, plan.edges))
     refuse(findings)
-    return [block_from_rows(index, rows) for index in range(blocks)]
+    return [block_from_rows(index, kept) for index, kept in _by_target(rows, blocks).items()]
+
+
+def _by_target(rows: Iterable[Row], blocks: int) -> dict[int, list[Row]]:
+    targets: dict[int, list[Row]] = {index: [] for index in range(blocks)}
+    for row in rows:
+        targets[row.target].append(row)
+    return targets
 
 
 def _batches(table: pa.Table, layout: Layout) -> list[pa.RecordBatch]:

@@ -28,6 +28,7 @@ from pipeline.options import (
     EdgeFeatures,
     Edges,
     EdgesFormat,
+    Exchange,
     Features,
     GraphPath,
     Id,
@@ -123,6 +124,7 @@ def infer_command(
     classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
     overwrite: Overwrite = False,
     tier: Tier = None,
+    exchange: Exchange = None,
     blocks: Blocks = None,
     features: Features = None,
     edge_features: EdgeFeatures = None,
@@ -139,7 +141,7 @@ def infer_command(
 ) -> None:
     """Run a model over a whole graph: the exact output of every node, keyed by your ids."""
     with messages(quiet, verbose):
-        settings = _settings(conf, tier=tier, blocks=blocks)
+        settings = _settings(conf, tier=tier, blocks=blocks, exchange=exchange)
         tables = _given(
             features=features, edge_features=edge_features, undirected=undirected, drop_dangling=drop_dangling,
             nodes_format=nodes_format, edges_format=edges_format, id=id, src=src, dst=dst,
@@ -195,6 +197,7 @@ def explain_command(
     graph: GraphPath,
     model: ModelPath,
     tier: Tier = None,
+    exchange: Exchange = None,
     conf: Conf = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -203,7 +206,7 @@ def explain_command(
     with messages(quiet, verbose):
         from pipeline.explain import explain
 
-        typer.echo(explain(graph, model, _settings(conf, tier=tier)))
+        typer.echo(explain(graph, model, _settings(conf, tier=tier, exchange=exchange)))
 
 
 @app.command(name="verify")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pipeline.graph import PreparedGraph, open_graph
 from pipeline.model import Model
+from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.explain import explain_plan
 from pipeline.plan.memory import Counts, choose_tier
 from pipeline.plan.plan import Plan
@@ -20,7 +21,8 @@ def explain(graph: PreparedGraph | str, model: Model | str, settings: Settings |
     prepared = open_graph(graph) if isinstance(graph, str) else graph
     model = Model.load(model) if isinstance(model, str) else model
     model.check_against(prepared.schema, prepared.ranges)
-    plan = Plan.of(model, prepared.undirected)
+    counts = Counts.of(prepared.manifest)
+    plan = choose_exchange(Plan.of(model, prepared.undirected), counts, settings.exchange)
     memory, threads = settings.task_memory or task_memory(None), settings.threads or task_cores(None)
-    choice = choose_tier(plan, Counts.of(prepared.manifest), memory, settings.tier, alone=True, threads=threads)
+    choice = choose_tier(plan, counts, memory, settings.tier, alone=True, threads=threads)
     return explain_plan(model, plan, prepared.manifest, choice)

@@ -1,8 +1,9 @@
 """All supersteps in one process: the fused tier, and the transport of tests. Blocks in threads; an exchange is arrays.
 
 Comes in: a plan and all blocks. Goes out: each block's outputs. A block is opened when its turn in a superstep comes
-and let go after it; payloads are gathered when a tile asks for them. So at no time is there more than one block and one
-payload for each thread, beside the values that cross to the next superstep, which may wait on disk (spill.py).
+and let go after it; payloads are gathered when a tile asks for them, and partial results computed when they are merged.
+So at no time is there more than one block and one payload for each thread, beside the values that cross to the next
+superstep, which may wait on disk (spill.py).
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.blocks import LOOPS, Block, FloatArray, IntArray
+from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
 from pipeline.schema import EdgeType
 from pipeline.spill import Keep
-from pipeline.superstep import Computed, Parts, Receive, compute, payload
+from pipeline.superstep import Computed, Partial, Parts, Receive, compute, payload
+from pipeline.tiles import pushed_edges
 
 Done = Callable[[int, int], None]
 """Called after each block of each superstep: (superstep, block)."""
@@ -120,7 +123,9 @@ def _last(
 
 
 def _compute(plan: Plan, step: Superstep, block: Block, sends: list[Sends], held: list[Computed]) -> Computed:
-    return compute(plan, step, block, held[block.index].values, _receiver(block, sends, held), _parts(held))
+    receive = _receiver(block, sends, held)
+    partial = _partial(plan, step, block, receive)
+    return compute(plan, step, block, held[block.index].values, receive, partial, _parts(held))
 
 
 def _parts(held: list[Computed]) -> Parts:
@@ -128,12 +133,29 @@ def _parts(held: list[Computed]) -> Parts:
 
 
 def _receiver(block: Block, sends: list[Sends], held: list[Computed]) -> Receive:
+    last: dict[tuple[EdgeType, int], FloatArray] = {}  # a tile may be asked for twice, for both parts of its edges
+
     def receive(shipment: Shipment, source: int) -> FloatArray:
-        sender = block.index if source == LOOPS else source
-        target = LOOPS if source == LOOPS else block.index
-        return payload(shipment, sends[sender][shipment.edge_type][target], held[sender].values)
+        key = shipment.edge_type, source
+        if key not in last:
+            last.clear()
+            sender = block.index if source == LOOPS else source
+            target = LOOPS if source == LOOPS else block.index
+            last[key] = payload(shipment, sends[sender][shipment.edge_type][target], held[sender].values)
+        return last[key]
 
     return receive
+
+
+def _partial(plan: Plan, step: Superstep, block: Block, receive: Receive) -> Partial:
+    """Partial results of edges that another block would push, made here: of the same rows, in the same order."""
+
+    def partial(shipment: Shipment, source: int, reduction: Value) -> FloatArray:
+        compiled = plan.compile(step)[reduction.id]
+        tile = pushed_edges(block.tiles[shipment.edge_type][source], compiled.edge_columns)
+        return compiled.partial(tile, receive(shipment, source))
+
+    return partial
 
 
 def _kept(sends: Sends, keep: Keep | None) -> Sends:

@@ -22,15 +22,17 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
 from pipeline.output import MILLISECONDS, SUPERSTEP, OutputTable
 from pipeline.placement import place
+from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import Choice, Counts, choose_tier
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
 from pipeline.prepare import prepare
 from pipeline.resources import is_local, task_cores, task_memory
-from pipeline.rows import SENDS, TILES
+from pipeline.rows import EDGE_KINDS
 from pipeline.settings import Settings
 from pipeline.stage import (
     CLOCK,
+    PARTIAL,
     PAYLOAD,
     SEED,
     STATE,
@@ -113,8 +115,8 @@ def run_frames(
     else:
         prepared = open_graph(graph) if isinstance(graph, str) else graph
     model.check_against(prepared.schema, prepared.ranges)
-    plan = Plan.of(model, prepared.undirected)
     counts = Counts.of(prepared.manifest)
+    plan = choose_exchange(Plan.of(model, prepared.undirected), counts, settings.exchange)
     memory, threads = settings.task_memory or task_memory(spark), settings.threads or task_cores(spark)
     path = prepared.path if _read_in_worker(spark, prepared, settings) else None
     choice = choose_tier(plan, counts, memory, settings.tier, is_local(spark), threads, path is not None)
@@ -175,7 +177,7 @@ def _static(spark: SparkSession, graph: PreparedGraph, steps: Sequence[Superstep
     from pyspark.sql import functions as F
 
     rows = spark.read.parquet(f"{graph.path.rstrip('/')}/blocks")
-    of_edges = rows[KIND].isin([*TILES, SENDS])
+    of_edges = rows[KIND].isin(list(EDGE_KINDS))
     here = F.substring_index(rows[NAME], "/", 1).isin(list(static_edges(steps)))
     return rows.where(rows[KIND].isin(list(static_kinds(steps))) & (~of_edges | here)).select(*ROW_COLUMNS)
 
@@ -191,7 +193,7 @@ def _observe_superstep(rows: DataFrame, number: int, seen: Observations) -> Data
     seen[str(number)] = Observation(f"superstep {number}")
     return rows.observe(
         seen[str(number)],
-        total((PAYLOAD, TOTAL), F.length(DATA)).alias("shipped"),
+        total((PAYLOAD, PARTIAL, TOTAL), F.length(DATA)).alias("shipped"),
         total((STATE,), F.length(DATA)).alias("kept"),
         total((CLOCK,), F.col(PART)).alias("ms"),
     )

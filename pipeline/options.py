@@ -46,6 +46,10 @@ SomeGraph = Annotated[str | None, option("--graph", "PATH", "Prepared graph, ins
 ModelPath = Annotated[str, option("--model", "PATH", "Saved model.")]
 Overwrite = Annotated[bool, option("--overwrite", None, "Replace what is there.")]
 Tier = Annotated[str | None, option("--tier", "TIER", "auto, fused or distributed.")]
+Exchange = Annotated[
+    str | None,
+    option("--exchange", "KIND", "pull: send rows only; auto: partial results for some edges, if fewer bytes."),
+]
 Conf = Annotated[str | None, option("--conf", "FILE", "Settings, as conf/local.toml.")]
 Quiet = Annotated[bool, option("--quiet", None, "No log lines.")]
 Verbose = Annotated[bool, option("--verbose", None, "All log lines, Spark's too, and tracebacks.")]

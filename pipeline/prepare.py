@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from pipeline import resources, storage
-from pipeline.build import FACTS, SEEDS, Plan, Step, findings_of, texts_of
+from pipeline.build import SEEDS, Plan, Step, findings_of, texts_of
 from pipeline.checks import refuse, spell
 from pipeline.columns import ROW_DDL, TARGET
 from pipeline.errors import SettingError
+from pipeline.facts import FACTS
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layout import Layout, TextHash, text_keys
 from pipeline.pack import pack
@@ -62,11 +63,17 @@ COUNTS = (
     "payload_rows_in",  # rows that all tiles of the block need for one exchange, but those of the self-loops
     "payload_rows_in_reversed",  # the same for the edges against their direction
     "payload_rows_own",  # of payload_rows_in, rows of the block itself
+    "payload_rows_pulled",  # rows for pulled edges, if the others are pushed ...
+    "payload_rows_pushed",  # ... and partial results of those
+    "payload_rows_pulled_reversed",
+    "payload_rows_pushed_reversed",
     "payload_rows_out",
     "static_bytes",
     "static_bytes_reversed",  # of these, of tiles against the edges' direction
     "sends_bytes",
     "sends_bytes_reversed",
+    "push_bytes",  # of sends_bytes, edges that may be pushed; in their direction, and against it
+    "push_bytes_reversed",
 )
 
 # what prepare sets in the session while it runs

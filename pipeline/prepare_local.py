@@ -20,10 +20,10 @@ import pyarrow.fs as fs
 
 from pipeline import storage
 from pipeline.blocks import LOOPS
-from pipeline.build import Plan, Step, steps
+from pipeline.build import Plan, Step, collect, seek, steps
 from pipeline.exchange import Exchange
 from pipeline.pack import pack
-from pipeline.rows import KINDS, SENDS, Row
+from pipeline.rows import KINDS, PULLED, PUSHES, SENDS, Row
 
 Source = Callable[[], Iterable[pa.RecordBatch]]
 """Opens a part of a table: batches of its layout's columns."""
@@ -85,9 +85,8 @@ def _directory(staging: str) -> str:
 
 def steps_written(plan: Plan, staging: str) -> Iterator[tuple[Step, str | None]]:
     """Each step, and where it writes what blocks keep: nowhere, as long as a later step amends it."""
-    todo = steps(plan)
-    for step in todo:
-        yield step, staging if not plan.drop_dangling or step is todo[-1] else None
+    for step in steps(plan):
+        yield step, None if step in (collect, seek) else staging
 
 
 def keep(rows: Iterable[Row], index: int, path: str) -> Iterator[Row]:
@@ -95,7 +94,8 @@ def keep(rows: Iterable[Row], index: int, path: str) -> Iterator[Row]:
     files: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.kind in KINDS:
-            files["sends" if row.kind == SENDS and row.source != LOOPS else "static"].append(row)
+            sent = row.kind in (SENDS, PULLED, *PUSHES) and row.source != LOOPS
+            files["sends" if sent else "static"].append(row)
         else:
             yield row
     for file, kept in files.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,10 +27,22 @@ FEATURES = "features"  # (n, width) float32
 ROWS, OFFSETS, COLUMNS = "rows", "offsets", "columns"  # of the tile from block SOURCE, int32
 SENDERS = "senders"  # (1,) int32
 VALUES = "values"  # (e, width) float32
+MIDDLES = "middles"  # (r,) int32
 SENDS = "sends"  # (k,) int32: local indices for block SOURCE, the other end
+PULLED = "pulled"  # (1,) int32: how many of these a hybrid exchange sends
 
-TILES = (ROWS, OFFSETS, COLUMNS, SENDERS, VALUES)
-KINDS = (IDS, ID_OFFSETS, FEATURES, *TILES, SENDS)
+TILES = (ROWS, OFFSETS, COLUMNS, SENDERS, VALUES, MIDDLES)
+PUSHES = tuple(f"push {kind}" for kind in TILES)  # of the edges that may be pushed to block SOURCE
+KINDS = (IDS, ID_OFFSETS, FEATURES, *TILES, *PUSHES, SENDS, PULLED)
+
+# What is read together, apart from anything else.
+_PARTS = {
+    **{kind: kind for kind in KINDS},
+    **dict.fromkeys(TILES, "tiles"),
+    **dict.fromkeys(PUSHES, "pushes"),
+    PULLED: SENDS,
+}
+EDGE_KINDS = (*TILES, *PUSHES, SENDS, PULLED)  # of one type of edges each
 
 # Spark's vectorized reader takes up to 4096 rows of a row group at once: 4 GB if groups were not kept small.
 GROUP_BYTES = 16 * CHUNK_BYTES
@@ -107,7 +119,7 @@ def _adjacent(pieces: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8] | No
 
 
 def to_batches(rows: Iterable[Row], limit: int = GROUP_BYTES) -> Iterator[pa.RecordBatch]:
-    """Rows as Arrow batches of about `limit` bytes; a batch holds ids, features, or tiles or send lists of one type."""
+    """Rows as Arrow batches of about `limit` bytes; a batch holds rows of one part, and of one type of edges."""
     pending: list[Row] = []
     size = 0
     for row in rows:
@@ -121,12 +133,17 @@ def to_batches(rows: Iterable[Row], limit: int = GROUP_BYTES) -> Iterator[pa.Rec
 
 
 def _part_of(row: Row) -> tuple[str, str]:
-    return (TILES[0] if row.kind in TILES else row.kind), edge_type_of(row.kind, row.name)
+    return part_of(row.kind), edge_type_of(row.kind, row.name)
+
+
+def part_of(kind: str) -> str:
+    """What a kind of rows is written and read with."""
+    return _PARTS.get(kind, kind)
 
 
 def edge_type_of(kind: str, name: str) -> str:
     """The type of edges that a row of a tile or a send list belongs to; "" for other rows."""
-    return name.partition("/")[0] if kind in (*TILES, SENDS) else ""
+    return name.partition("/")[0] if kind in EDGE_KINDS else ""
 
 
 def _to_batch(rows: list[Row]) -> pa.RecordBatch:
@@ -179,24 +196,39 @@ def static_rows(block: Block) -> Iterator[Row]:
             yield from array_rows(here, here, FEATURES, f"{node_type}/{name}", matrix)
     for edge_type, tiles in sorted(block.tiles.items()):
         for source, tile in sorted(tiles.items()):
-            name = str(edge_type)
-            yield from array_rows(here, source, ROWS, name, tile.rows)
-            yield from array_rows(here, source, OFFSETS, name, tile.offsets)
-            yield from array_rows(here, source, COLUMNS, name, tile.columns)
-            yield from array_rows(here, source, SENDERS, name, np.array([tile.senders], np.int32))
-            for column, values in sorted(tile.values.items()):
-                yield from array_rows(here, source, VALUES, f"{name}/{column}", values)
+            yield from tile_rows(here, source, edge_type, tile, TILES)
     for edge_type, sends in sorted(block.sends.items()):
         if LOOPS in sends:
             yield from array_rows(here, LOOPS, SENDS, str(edge_type), sends[LOOPS])
 
 
 def send_rows(block: Block) -> Iterator[Row]:
-    """The send lists to other blocks (and to the block itself as one of the P)."""
+    """What a block has for others (and for itself as one of the P): send lists, and the edges that it may push."""
     for edge_type, sends in sorted(block.sends.items()):
+        pulled = block.pulled.get(edge_type, {})
         for other, nodes in sorted(sends.items()):
             if other != LOOPS:
                 yield from array_rows(block.index, other, SENDS, str(edge_type), nodes)
+            if other in pulled:
+                count = np.array([pulled[other]], np.int32)
+                yield from array_rows(block.index, other, PULLED, str(edge_type), count)
+    for edge_type, tiles in sorted(block.pushes.items()):
+        for other, tile in sorted(tiles.items()):
+            yield from tile_rows(block.index, other, edge_type, tile, PUSHES)
+
+
+def tile_rows(target: int, source: int, edge_type: EdgeType, tile: Tile, kinds: Sequence[str]) -> Iterator[Row]:
+    """A tile under the six kinds that say which of a block's it is: TILES or PUSHES."""
+    name = str(edge_type)
+    rows, offsets, columns, senders, values, middles = kinds
+    yield from array_rows(target, source, rows, name, tile.rows)
+    yield from array_rows(target, source, offsets, name, tile.offsets)
+    yield from array_rows(target, source, columns, name, tile.columns)
+    yield from array_rows(target, source, senders, name, np.array([tile.senders], np.int32))
+    for column, matrix in sorted(tile.values.items()):
+        yield from array_rows(target, source, values, f"{name}/{column}", matrix)
+    if tile.middles is not None:
+        yield from array_rows(target, source, middles, name, tile.middles)
 
 
 def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
@@ -204,36 +236,70 @@ def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
 
     What a kind would have filled is empty if the rows were read without it.
     """
-    chunks: dict[tuple[str, int, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.target == index and row.kind in KINDS:
-            chunks[row.kind, row.source, row.name].append(row)
-    arrays: dict[str, dict[tuple[int, str], npt.NDArray[Any]]] = {kind: {} for kind in KINDS}
-    for (kind, source, name), parts in sorted(chunks.items()):
-        arrays[kind][source, name] = join(parts)
-
+    arrays = _arrays((row for row in rows if row.target == index), KINDS)
     ids = {name: _ids(array, arrays[ID_OFFSETS].get((at, name))) for (at, name), array in arrays[IDS].items()}
     features: dict[str, dict[str, npt.NDArray[np.float32]]] = {node_type: {} for node_type in ids}
     for (_, name), array in arrays[FEATURES].items():
         node_type, _, column = name.partition("/")
         features.setdefault(node_type, {})[column] = _matrix(array, len(ids.get(node_type, ())))
-    values: dict[tuple[int, str], dict[str, npt.NDArray[np.float32]]] = defaultdict(dict)
-    for (source, name), array in arrays[VALUES].items():
+    pulled = {
+        type: {other: int(k[0]) for other, k in lists.items()} for type, lists in _by_type(arrays[PULLED]).items()
+    }
+    return Block(
+        index,
+        ids,
+        features,
+        {EDGE: {}, **_tiles(arrays, TILES)},
+        {EDGE: {}, **_by_type(arrays[SENDS])},
+        pulled,
+        _tiles(arrays, PUSHES),
+    )
+
+
+def tiles_from_rows(rows: Iterable[Row], kinds: Sequence[str]) -> dict[EdgeType, dict[int, Tile]]:
+    """The tiles under six kinds of rows, by edge type and source; other rows are passed over."""
+    return _tiles(_arrays(rows, kinds), kinds)
+
+
+_Arrays = dict[str, dict[tuple[int, str], npt.NDArray[Any]]]
+
+
+def _arrays(rows: Iterable[Row], kinds: Sequence[str]) -> _Arrays:
+    """Kind → source and name → array."""
+    chunks: dict[tuple[str, int, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.kind in kinds:
+            chunks[row.kind, row.source, row.name].append(row)
+    arrays: _Arrays = {kind: {} for kind in kinds}
+    for (kind, source, name), parts in sorted(chunks.items()):
+        arrays[kind][source, name] = join(parts)
+    return arrays
+
+
+def _by_type(arrays: Mapping[tuple[int, str], npt.NDArray[Any]]) -> dict[EdgeType, dict[int, npt.NDArray[Any]]]:
+    found: dict[EdgeType, dict[int, npt.NDArray[Any]]] = defaultdict(dict)
+    for (other, name), array in arrays.items():
+        found[EdgeType.parse(name)][other] = array
+    return dict(found)
+
+
+def _tiles(arrays: _Arrays, kinds: Sequence[str]) -> dict[EdgeType, dict[int, Tile]]:
+    rows, offsets, columns, senders, values, middles = (arrays[kind] for kind in kinds)
+    by_column: dict[tuple[int, str], dict[str, npt.NDArray[np.float32]]] = defaultdict(dict)
+    for (source, name), array in values.items():
         edge_type, _, column = name.partition("/")
-        values[source, edge_type][column] = _matrix(array, len(arrays[COLUMNS][source, edge_type]))
-    tiles: dict[EdgeType, dict[int, Tile]] = defaultdict(dict, {EDGE: {}})
-    for (at, name), array in arrays[COLUMNS].items():
-        tiles[EdgeType.parse(name)][at] = Tile(
-            arrays[ROWS][at, name],
-            arrays[OFFSETS][at, name],
+        by_column[source, edge_type][column] = _matrix(array, len(columns[source, edge_type]))
+    found: dict[EdgeType, dict[int, Tile]] = defaultdict(dict)
+    for (at, name), array in columns.items():
+        found[EdgeType.parse(name)][at] = Tile(
+            rows[at, name],
+            offsets[at, name],
             array,
-            values.get((at, name), {}),
-            int(arrays[SENDERS][at, name][0]),
+            by_column.get((at, name), {}),
+            int(senders[at, name][0]),
+            middles.get((at, name)),
         )
-    sends: dict[EdgeType, dict[int, npt.NDArray[np.int32]]] = defaultdict(dict, {EDGE: {}})
-    for (other, name), array in arrays[SENDS].items():
-        sends[EdgeType.parse(name)][other] = array
-    return Block(index, ids, features, dict(tiles), dict(sends))
+    return dict(found)
 
 
 def _matrix(array: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:

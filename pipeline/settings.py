@@ -25,7 +25,8 @@ AUTO = "auto"  # in a file, where there is no None: let the planner choose
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is carried out. None changes what is computed; `blocks` alone changes the order of sums, and so bits.
+    """How a run is carried out. None changes what is computed; `blocks` and `exchange` alone change the order of sums,
+    and so bits.
 
     Raises
     ------
@@ -47,6 +48,9 @@ class Settings:
     """Who writes results in Parquet: worker (a file for each block, on a disk that all share), spark, auto (try)."""
     scratch: str | None = None
     """Directory that all machines see, for graphs prepared on the fly. None: a temporary one of this machine."""
+    exchange: str = AUTO
+    """What blocks send each other: pull (the row of every node at whose edges something is read) or auto (partial
+    results instead for some edges, where these are fewer bytes)."""
     wire: str = "float32"
     """Number format of what blocks send to each other. There is only float32 now."""
 
@@ -136,5 +140,6 @@ ACCEPTED: dict[str, Callable[[str, Any], Any]] = {
     "read": _one_of(AUTO, "worker", "spark"),
     "write": _one_of(AUTO, "worker", "spark"),
     "scratch": _directory,
+    "exchange": _one_of(AUTO, "pull"),
     "wire": _one_of("float32"),
 }

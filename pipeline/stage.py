@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,8 @@ from pipeline.rows import (
     FEATURES,
     ID_OFFSETS,
     IDS,
+    PULLED,
+    PUSHES,
     SENDS,
     TILES,
     Row,
@@ -42,7 +45,7 @@ from pipeline.rows import (
 from pipeline.schema import EdgeType
 from pipeline.spill import spill_to
 from pipeline.storage import read_block
-from pipeline.superstep import Computed, Parts, Values, compute, payload
+from pipeline.superstep import Computed, Partial, Parts, Values, compute, payload, sent_rows, side_by_side
 from pipeline.total import TotalArray
 from pipeline.written import RECEIPT_DDL, Receipt, write_block
 
@@ -50,6 +53,7 @@ from pipeline.written import RECEIPT_DDL, Receipt, write_block
 SEED = "seed"  # empty: every block takes part in every superstep, whether or not anything is sent to it
 STATE = "state"  # NAME is the value's number in the program; from the block to itself
 PAYLOAD = "payload"  # NAME is the edge type
+PARTIAL = "partial"  # NAME is the number of the reduction in the program
 TOTAL = "total"  # a block's parts of all totals side by side, one row; to every block
 CLOCK = "clock"  # PART is milliseconds, NAME the superstep; taken out before the shuffle
 
@@ -88,7 +92,9 @@ def static_kinds(steps: Iterable[Superstep]) -> tuple[str, ...]:
     if any(step.reductions for step in needs):
         kinds += TILES
     if any(step.ships for step in needs):
-        kinds.append(SENDS)
+        kinds += [SENDS, PULLED]
+    if any(shipment.push for step in needs for shipment in step.ships):
+        kinds += PUSHES
     return tuple(kinds)
 
 
@@ -110,14 +116,16 @@ def superstep_worker(run: Run, number: int) -> Worker:
             rows = arrived.pop(index)
             block = _block(run, index, rows, [step])
             with threadpool_limits(1):
-                made = compute(run.plan, step, block, _state(run.plan, rows), _receiver(rows), _parts(run, step, rows))
+                state, parts = _state(run.plan, rows), _parts(run, step, rows)
+                made = compute(run.plan, step, block, state, _receiver(rows), _partial(run.plan, rows), parts)
+                pushed = list(_pushed_rows(run.plan, step, block, made))  # here, for BLAS's threads and the clock
             seconds = time.perf_counter() - started
             if last:
                 outputs = {name: made.values[value.id] for name, value in run.plan.program.outputs.items()}
                 yield from _result(run, block, outputs)
                 yield _clock_batch(run, number, seconds)
             else:
-                yield from to_batches(_next_rows(run, step, block, made))
+                yield from to_batches(chain(_next_rows(run, step, block, made), pushed))
                 yield from to_batches([_clock_row(index, number, seconds)])
             mark(run.marks, number, index)
 
@@ -214,6 +222,19 @@ def _receiver(rows: list[Row]) -> Callable[[Shipment, int], FloatArray]:
     return receive
 
 
+def _partial(plan: Plan, rows: list[Row]) -> Partial:
+    chunks: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.kind == PARTIAL:
+            chunks[row.name, row.source].append(row)
+
+    def partial(shipment: Shipment, source: int, reduction: Value) -> FloatArray:
+        received: FloatArray = join(chunks[str(plan.program.numbers[reduction.id]), source])
+        return received
+
+    return partial
+
+
 def _parts(run: Run, step: Superstep, rows: list[Row]) -> Parts:
     chunks: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
@@ -240,8 +261,9 @@ def _next_rows(run: Run, step: Superstep, block: Block, made: Computed) -> Itera
         array = np.ascontiguousarray(values[value.id]).reshape(len(values[value.id]), value.width)
         yield from array_rows(here, here, STATE, str(numbers[value.id]), array)
     for shipment in step.ships:
-        for target, rows in sorted(block.sends.get(shipment.edge_type, {}).items()):
-            if target == LOOPS and not shipment.loops:
+        for target in sorted(block.sends.get(shipment.edge_type, {})):
+            rows = sent_rows(shipment, block, target)
+            if (target == LOOPS and not shipment.loops) or not len(rows):
                 continue
             to, source = (here, LOOPS) if target == LOOPS else (target, here)
             yield from array_rows(to, source, PAYLOAD, str(shipment.edge_type), payload(shipment, rows, values))
@@ -250,6 +272,19 @@ def _next_rows(run: Run, step: Superstep, block: Block, made: Computed) -> Itera
         lanes = np.concatenate([made.parts[total.id].reshape(1, total.width) for total in order], axis=1)
         for to in range(run.blocks):
             yield from array_rows(to, here, TOTAL, "", lanes)
+
+
+def _pushed_rows(plan: Plan, step: Superstep, block: Block, made: Computed) -> Iterator[Row]:
+    """Partial results for the reductions of the next superstep."""
+    for shipment in step.ships:
+        if not shipment.push:
+            continue
+        compiled = plan.compile(plan.steps[step.number + 1])
+        values = side_by_side(shipment, made.values)
+        for target, tile in sorted(block.pushes.get(shipment.edge_type, {}).items()):
+            for reduction in shipment.pushed:
+                result = compiled[reduction.id].partial(tile, values)
+                yield from array_rows(target, block.index, PARTIAL, str(plan.program.numbers[reduction.id]), result)
 
 
 def _seed(block: int) -> Row:

@@ -5,7 +5,7 @@ a worker opens its block without the JVM; but Spark can read them too, as a tabl
 
     manifest.json                      written last: a directory without it is not a prepared graph
     blocks/target=7/static.parquet     ids, features, tiles and the send list of the self-loops
-    blocks/target=7/sends.parquet      send lists to the other blocks
+    blocks/target=7/sends.parquet      send lists to the other blocks, and edges that may be pushed to them
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pipeline.blocks import Block
 from pipeline.columns import KIND, NAME, ROW_COLUMNS
 from pipeline.errors import StorageError
-from pipeline.rows import KINDS, SCHEMA, Row, block_from_rows, edge_type_of, from_batches, to_batches
+from pipeline.rows import KINDS, SCHEMA, Row, block_from_rows, edge_type_of, from_batches, part_of, to_batches
 
 
 def locate(path: str) -> tuple[fs.FileSystem, str]:
@@ -112,22 +112,21 @@ def read_rows(
 
 
 def _holds(group: Any, kinds: Collection[str], edge_types: Collection[str] | None) -> bool:
-    """Whether a row group may have wanted rows: of one kind, or of tiles, and these of one type of edges."""
-    of_kind, of_name = _span(group, KIND), _span(group, NAME)
-    if of_kind is None or of_name is None:
+    """Whether a row group may have wanted rows: it has those of one part, and these of one type of edges."""
+    kind, name = _least(group, KIND), _least(group, NAME)
+    if kind is None or name is None:
         return True
-    least, most = of_kind
-    wanted = _is_wanted(edge_type_of(least, of_name[0]), edge_types)
-    return wanted and any(least <= kind <= most for kind in kinds)
+    return part_of(kind) in map(part_of, kinds) and _is_wanted(edge_type_of(kind, name), edge_types)
 
 
-def _span(group: Any, name: str) -> tuple[str, str] | None:
-    """The least and the greatest text in a column of a row group."""
+def _least(group: Any, name: str) -> str | None:
+    """The least text in a column of a row group."""
     for column in range(group.num_columns):
         if group.column(column).path_in_schema == name:
             statistics = group.column(column).statistics
             if statistics is not None and statistics.has_min_max:
-                return statistics.min, statistics.max
+                least: str = statistics.min
+                return least
     return None
 
 
@@ -138,14 +137,15 @@ def _is_wanted(edge_type: str, edge_types: Collection[str] | None) -> bool:
 def read_block(
     path: str, index: int, kinds: Collection[str] = KINDS, edge_types: Collection[str] | None = None
 ) -> Block:
-    """A block of a prepared graph, or of it what the kinds say: IDS (with ID_OFFSETS), FEATURES, TILES, SENDS."""
+    """A block of a prepared graph, or of it what the kinds say: IDS (with ID_OFFSETS), FEATURES, TILES, SENDS (with
+    PULLED), PUSHES."""
     return block_from_rows(index, read_rows(path, index, kinds, edge_types))
 
 
 # ---- a directory that appears whole or not at all
 
 FORMAT = "graphsweep prepared graph"
-VERSION = 2
+VERSION = 3
 MANIFEST = "manifest.json"
 
 

@@ -3,7 +3,8 @@
 Comes in: a plan, a superstep of it, a block, the block's state, and functions that give what other blocks sent. Goes
 out: the values that somebody still needs. Knows nothing of Spark: the same function runs in one process (fused.py) and
 behind a shuffle (stage.py), with the same bits, because the order of every sum is fixed here: tiles by source block,
-edges in tile order, node rows in chunks of ROW_CHUNK, the parts of a total by block (total.py).
+edges in tile order and then a partial result of those that are pushed, node rows in chunks of ROW_CHUNK, the parts of a
+total by block (total.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pipeline.kernels.jit import read_only
 from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Phase, Shipment, Superstep, edges_of
+from pipeline.tiles import pulled_edges, pushed_rows
 from pipeline.total import Total, TotalArray, merged
 
 # Node values pass through the cache in chunks: 4096 rows of 64 lanes are 1 MB. A constant, because BLAS may sum another
@@ -36,6 +38,8 @@ ROW_CHUNK = 4096
 
 Receive = Callable[[Shipment, int], FloatArray]
 """(shipment, source block or LOOPS) → the payload, (send list's length, shipment.width) float32."""
+Partial = Callable[[Shipment, int, Value], FloatArray]
+"""(shipment, source block, reduction) → its partial results, (pushed rows of the tile, reduction.width) float32."""
 Parts = Callable[[Value], Sequence[TotalArray]]
 """total → its parts, one from each block, in the order of the blocks."""
 Values = dict[int, FloatArray]
@@ -59,6 +63,7 @@ class _Work:
     block: Block
     values: Values
     receive: Receive
+    partial: Partial
     totals: dict[int, Total]
 
     def read(self, value: Value) -> FloatArray:
@@ -71,10 +76,16 @@ class _Work:
 
 
 def compute(
-    plan: Plan, step: Superstep, block: Block, state: Mapping[int, FloatArray], receive: Receive, parts: Parts
+    plan: Plan,
+    step: Superstep,
+    block: Block,
+    state: Mapping[int, FloatArray],
+    receive: Receive,
+    partial: Partial,
+    parts: Parts,
 ) -> Computed:
     """Runs a superstep on a block."""
-    work = _Work(plan, step, block, dict(state), receive, {value.id: Total(value) for value in step.totals})
+    work = _Work(plan, step, block, dict(state), receive, partial, {value.id: Total(value) for value in step.totals})
     compiled = plan.compile(step)
     with np.errstate(all="ignore"):
         for value in step.merges:
@@ -89,6 +100,18 @@ def compute(
         {value.id: work.values[value.id] for value in step.outlive},
         {number: total.part for number, total in work.totals.items()},
     )
+
+
+def side_by_side(shipment: Shipment, values: Mapping[int, FloatArray]) -> FloatArray:
+    """All values of a shipment, (n, shipment.width): what partial results are made of. A view if it is one value."""
+    arrays = [_flat(values[value.id], value) for value in shipment.values]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+
+
+def sent_rows(shipment: Shipment, block: Block, target: int) -> IntArray:
+    """Local indices of the nodes whose rows a block sends to another one, or by target LOOPS to itself."""
+    rows = block.sends[shipment.edge_type][target]
+    return rows[: block.pulled.get(shipment.edge_type, {}).get(target)] if shipment.push else rows
 
 
 def payload(shipment: Shipment, rows: IntArray, values: Mapping[int, FloatArray]) -> FloatArray:
@@ -112,13 +135,18 @@ def _reduce(work: _Work, reduction: CompiledReduction) -> FloatArray:
     accumulator = reduction.start(work.nodes(reduction.value), work.read)
     shipment = _shipment(work.step, reduction.value)
     nothing = np.zeros((1, 1), np.float32)
+    pushed = reduction.value.id in work.step.pushed
     tiles = tiles_for(reduction, work.block)
     for low, high in reduction.ranges([tile for _, tile in tiles], work.nodes(reduction.value)):
         for source, tile in tiles:
-            part = rows_between(tile, low, high)
-            if part.edges:
+            # a compact copy of the pulled edges takes 2 ns an edge; a second tile for the others would take a third
+            # more time whenever all are pulled, because most rows are in both
+            part = pulled_edges(tile, reduction.edge_columns) if pushed else rows_between(tile, low, high)
+            if part and part.edges:
                 received = work.receive(shipment, source) if shipment and reduction.sent else nothing
                 reduction.add(accumulator, part, received, work.read)
+            if shipment and pushed and len(rows := pushed_rows(tile)):
+                reduction.merge(accumulator, rows, work.partial(shipment, source, reduction.value))
         reduction.settle(accumulator, low, high)
     return reduction.finish(accumulator)
 

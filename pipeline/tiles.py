@@ -6,13 +6,15 @@ nothing but them. Knows nothing of rows, files, Spark, or of the other blocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.blocks import LOOPS, FloatArray, IntArray, LongArray, Tile
+from pipeline.kernels.exchange import list_ranges, pulled_first
 from pipeline.kernels.hash import blocks_of, positions
 from pipeline.kernels.jit import read_only
 from pipeline.kernels.sort import group, merge, order_ties
@@ -117,16 +119,83 @@ def without_columns(tile: Tile, missing: LongArray) -> Tile | None:
     kept = np.ones(tile.senders, bool)
     kept[missing] = False
     edges = kept[tile.columns]
-    degree = np.diff(tile.offsets)
-    row = np.repeat(np.arange(len(tile.rows)), degree)[edges]
-    degree = np.bincount(row, minlength=len(tile.rows))
-    rows = degree > 0
-    if not rows.any():
+    if not edges.any():
         return None
+    degree = np.add.reduceat(edges, tile.offsets[:-1], dtype=np.int32)  # no row of a tile is empty
+    place = (np.cumsum(kept) - 1).astype(np.int32)
+    return _some_edges(tile, np.flatnonzero(edges).astype(np.int32), degree, place, int(kept.sum()))
+
+
+class Cut(NamedTuple):
+    """A tile whose edges are sorted by what an exchange may do with them, see Block."""
+
+    tile: Tile
+    """All edges, with `middles` if some may be pushed."""
+    pushed: Tile | None
+    """Those that may be pushed; the columns are those of `tile`."""
+    first: LongArray
+    """The src keys of pulled edges, ascending: the first rows of the payload."""
+    then: LongArray
+    """The others', ascending."""
+
+
+def cut(tile: Tile, wanted: LongArray) -> Cut:
+    """Pulled edges first in each row, and first in the payload; `wanted`: the keys of the columns, ascending.
+
+    Pulled edges, and the others, stay in the order of the keys.
+    """
+    first = np.zeros(tile.senders, np.bool_)
+    middles, order = np.empty(len(tile.rows), np.int32), np.empty(tile.edges, np.int32)
+    pulled_first(read_only(tile.offsets), read_only(tile.columns), first, middles, order)
+    if (middles == tile.offsets[1:]).all():
+        return Cut(tile, None, wanted, wanted[:0])
+    count = int(np.count_nonzero(first))
+    place = np.empty(tile.senders, np.int32)
+    place[first] = np.arange(count, dtype=np.int32)
+    place[~first] = np.arange(count, tile.senders, dtype=np.int32)
+    values = {name: matrix[order] for name, matrix in tile.values.items()}
+    whole = Tile(tile.rows, tile.offsets, place[tile.columns[order]], values, tile.senders, middles)
+    return Cut(whole, _between(whole, middles, tile.offsets[1:]), wanted[first], wanted[~first])
+
+
+def pulled_edges(tile: Tile, names: Iterable[str] = ()) -> Tile | None:
+    """The pulled edges of a tile, with some of their values; None if there are none."""
+    if tile.middles is None:
+        return tile
+    some = dataclasses.replace(tile, values={name: tile.values[name] for name in names})
+    return _between(some, tile.offsets[:-1], tile.middles)
+
+
+def pushed_edges(tile: Tile, names: Iterable[str] = ()) -> Tile:
+    """The edges of a tile that are not, with some of their values; row j is that of pushed_rows(tile)[j]."""
+    assert tile.middles is not None, "some edges may be pushed"
+    some = dataclasses.replace(tile, values={name: tile.values[name] for name in names})
+    rest = _between(some, tile.middles, tile.offsets[1:])
+    assert rest is not None
+    return dataclasses.replace(rest, rows=np.arange(len(rest.rows), dtype=np.int32))
+
+
+def pushed_rows(tile: Tile) -> IntArray:
+    """The rows that have edges that are not: row j of the partial results is of pushed_rows(tile)[j]."""
+    return tile.rows[:0] if tile.middles is None else tile.rows[tile.middles < tile.offsets[1:]]
+
+
+def _between(tile: Tile, starts: IntArray, ends: IntArray) -> Tile | None:
+    """The edges starts[j] .. ends[j] of each row."""
+    degree = ends - starts
+    edges = np.empty(int(degree.sum()), np.int32)
+    list_ranges(read_only(starts), read_only(ends), edges)
+    return _some_edges(tile, edges, degree, None, tile.senders) if len(edges) else None
+
+
+def _some_edges(tile: Tile, edges: IntArray, degree: IntArray, place: IntArray | None, senders: int) -> Tile:
+    """Some edges of a tile, of which its rows have `degree`; column c becomes place[c]."""
+    rows = degree > 0
+    columns = tile.columns[edges]
     return Tile(
         tile.rows[rows],
         np.concatenate([[0], np.cumsum(degree[rows])]).astype(np.int32),
-        (np.cumsum(kept) - 1).astype(np.int32)[tile.columns[edges]],
+        columns if place is None else place[columns],
         {name: values[edges] for name, values in tile.values.items()},
-        int(kept.sum()),
+        senders,
     )

@@ -112,6 +112,13 @@ def extremes(g: Relation, x: Value, w: Any) -> Value:
     return concat([g.max(g.src(x)), g.min(g.src(x) - g.dst(x)), bare.max(bare.src(x)), own.max(own.src(x) * 2.0)])
 
 
+def merging(g: Relation, x: Value, w: Any) -> Value:
+    """All reductions that another block may begin, over several values, over all edges and over some, twice."""
+    bare, y = g.without_self_loops(), tanh(x)
+    first = concat([g.max(g.src(x)), g.mean(g.src(y) * g.edge("weight")), bare.min(bare.src(x) - bare.src(y))])
+    return concat([g.prod(g.src(tanh(first)) + 1.0), bare.max(linear(concat([bare.src(y), bare.edge("attr")]), w.two))])
+
+
 def ordered(g: Relation, x: Value, w: Any) -> Value:
     """Products and quantiles, with added self-loops and without, one behind the other."""
     own = g.without_self_loops().with_self_loops()
@@ -239,6 +246,7 @@ FORMULAS: dict[str, tuple[Callable[..., Any], Shapes, tuple[str, ...]]] = {
     "softmax_twice": (softmax_twice, ONE, ()),
     "appnp": (appnp, ONE, ()),
     "extremes": (extremes, {}, ()),
+    "merging": (merging, {"two.weight": (5, WIDTH + 3)}, ("weight", "attr")),
     "ordered": (ordered, {}, ("weight",)),
     "gin": (gin, {**ONE, "one.bias": (4,), "two.weight": (4, 4), **NORM}, ()),
     "jumping": (jumping, {**SAME, "head.weight": (1, WIDTH)}, ()),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.blocks import LOOPS, Block
+from pipeline.blocks import LOOPS, Block, Tile
 from pipeline.schema import EDGE, NODE, EdgeType
 
 BLOCKS = (1, 3, 8, 17)
@@ -126,8 +126,28 @@ def edges_of(blocks: Sequence[Block], edge_type: EdgeType = EDGE) -> list[tuple[
             sent = other.sends[edge_type][LOOPS if source == LOOPS else block.index]
             assert len(sent) == tile.senders
             names = [other.ids[NODE][at].as_py() for at in sent.tolist()]
-            for row, at in enumerate(tile.rows.tolist()):
-                for e in range(tile.offsets[row], tile.offsets[row + 1]):
-                    values = [tuple(matrix[e].tolist()) for _, matrix in sorted(tile.values.items())]
-                    edges.append((names[tile.columns[e]], ids[at], *values))
+            edges += _edges_of(tile, names, [ids[at] for at in tile.rows.tolist()])
+    return edges
+
+
+def pushes_of(blocks: Sequence[Block], edge_type: EdgeType = EDGE) -> list[tuple[Any, ...]]:
+    """The same of the edges that may be pushed only, as the blocks of their src know them."""
+    edges = []
+    for block in blocks:
+        names = block.ids[NODE].to_pylist()
+        for target, tile in block.pushes.get(edge_type, {}).items():
+            assert tile.rows.tolist() == list(range(len(tile.rows)))
+            ids, there = blocks[target].ids[NODE].to_pylist(), blocks[target].tiles[edge_type][block.index]
+            last = zip(there.rows.tolist(), there.middles.tolist(), there.offsets[1:].tolist(), strict=True)
+            edges += _edges_of(tile, names, [ids[row] for row, middle, end in last if middle < end])
+    return edges
+
+
+def _edges_of(tile: Tile, src: Sequence[Any], dst: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """`src`: id of each row of the payload; `dst`: of each row of the tile."""
+    edges = []
+    for row, name in enumerate(dst):
+        for e in range(tile.offsets[row], tile.offsets[row + 1]):
+            values = [tuple(matrix[e].tolist()) for _, matrix in sorted(tile.values.items())]
+            edges.append((src[tile.columns[e]], name, *values))
     return edges

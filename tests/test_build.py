@@ -18,7 +18,19 @@ from pipeline.kernels.hash import blocks_of
 from pipeline.layout import text_keys
 from pipeline.rows import digest, send_rows, static_rows
 from pipeline.schema import EDGE, NODE, GraphSchema
-from tests.graphs import BLOCKS, GRAPHS, Tables, edges_of, mixed, nodes_of, parallel, self_loops, tables, text
+from tests.graphs import (
+    BLOCKS,
+    GRAPHS,
+    Tables,
+    edges_of,
+    mixed,
+    nodes_of,
+    parallel,
+    pushes_of,
+    self_loops,
+    tables,
+    text,
+)
 
 VALUES = ["attr", "weight"]
 
@@ -66,7 +78,8 @@ def test_edges_against_their_direction_beside_the_others(name: str, blocks: int)
     expected = rows_of(graph.edges)
     assert Counter(edges_of(built)) == Counter(expected)
     assert Counter(edges_of(built, EDGE.reversed)) == Counter((dst, src, *values) for src, dst, *values in expected)
-    only = [replace(block, tiles={EDGE: block.tiles[EDGE]}, sends={EDGE: block.sends[EDGE]}) for block in built]
+    parts = ("tiles", "sends", "pulled", "pushes")
+    only = [replace(b, **{part: {EDGE: getattr(b, part).get(EDGE, {})} for part in parts}) for b in built]
     assert digests(only) == digests(build(graph, blocks))
 
 
@@ -90,6 +103,8 @@ def test_blocks_keep_what_their_records_promise(name: str, blocks: int, reverse:
         assert (home == block.index).all()
         assert block.features[NODE]["x"].shape == (len(ids), built[0].features[NODE]["x"].shape[1])
         for source, tile in block.tiles.get(kind, {}).items():
+            other = block if source == LOOPS else built[source]
+            sent = other.sends[kind][LOOPS if source == LOOPS else block.index]
             assert tile.edges > 0
             assert (np.diff(tile.rows) > 0).all()
             assert tile.rows[-1] < len(ids)
@@ -99,14 +114,45 @@ def test_blocks_keep_what_their_records_promise(name: str, blocks: int, reverse:
             assert np.unique(tile.columns).tolist() == list(range(tile.senders))
             bits = np.concatenate([tile.values[name].view(np.uint32) for name in VALUES], axis=1)
             row = np.repeat(tile.rows, np.diff(tile.offsets))
-            order = [*zip(row.tolist(), tile.columns.tolist(), bits.tolist(), strict=True)]
+            middles = tile.offsets[1:] if tile.middles is None else tile.middles
+            pushed = np.arange(tile.edges) >= np.repeat(middles, np.diff(tile.offsets))
+            order = [*zip(row.tolist(), pushed.tolist(), sent[tile.columns].tolist(), bits.tolist(), strict=True)]
             assert order == sorted(order)
+            first = len(sent) if source == LOOPS else other.pulled.get(kind, {}).get(block.index, len(sent))
+            assert np.unique(tile.columns[~pushed]).tolist() == list(range(first))
             if source == LOOPS:
                 assert (block.sends[kind][LOOPS] == tile.rows).all()
         for other, sent in block.sends.get(kind, {}).items():
-            assert (np.diff(sent) > 0).all()
+            first = block.pulled.get(kind, {}).get(other, len(sent))
+            assert (np.diff(sent[:first]) > 0).all()
+            assert (np.diff(sent[first:]) > 0).all()
             where = block if other == LOOPS else built[other]
             assert where.tiles[kind][LOOPS if other == LOOPS else block.index].senders == len(sent)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("blocks", BLOCKS[1:])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_an_edge_is_pulled_if_its_src_has_as_many_edges_in_the_tile_as_its_dst(
+    name: str, blocks: int, reverse: bool
+) -> None:
+    graph = GRAPHS[name]()
+    kind = EDGE.reversed if reverse else EDGE
+    built = build(graph, blocks, reverse=reverse)
+    home = {name: block.index for block in built for name in block.ids[NODE].to_pylist()}
+    edges = [edge for edge in edges_of(built, kind) if edge[0] != edge[1]]
+    out = Counter((src, home[dst]) for src, dst, *_ in edges)
+    into = Counter((home[src], dst) for src, dst, *_ in edges)
+    rest = Counter(edge for edge in edges if out[edge[0], home[edge[1]]] < into[home[edge[0]], edge[1]])
+    assert Counter(pushes_of(built, kind)) == rest
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_block_alone_pulls_all(name: str) -> None:
+    (block,) = build(GRAPHS[name](), 1)
+    assert not any(block.pulled.values())
+    assert not any(block.pushes.values())
+    assert all(tile.middles is None for tile in block.tiles[EDGE].values())
 
 
 def test_self_loops_are_a_tile_of_their_own() -> None:

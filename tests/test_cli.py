@@ -208,6 +208,11 @@ def test_explain_says_what_would_be_done(prepared, model, monkeypatch):
     result = done("explain", "--graph", prepared, "--model", model, "--tier", "fused")
     assert "superstep 2" in result.stdout
     assert "fused: asked for" in result.stdout
+    pulled = done("explain", "--graph", prepared, "--model", model, "--exchange", "pull")
+    assert "rows +" not in pulled.stdout
+    wrong = run("explain", "--graph", prepared, "--model", model, "--exchange", "pul")
+    assert wrong.exit_code == 2
+    assert "exchange is 'pul'; accepted: auto, pull; did you mean 'pull'?" in wrong.output
 
 
 def test_explain_starts_no_jvm(prepared, model):

@@ -13,6 +13,7 @@ import pytest
 from pipeline import explain, prepare
 from pipeline.errors import ModelError
 from pipeline.graph import PreparedGraph
+from pipeline.plan.memory import size
 from pipeline.settings import Settings
 from tests.formulas import build
 from tests.whole import whole
@@ -29,7 +30,7 @@ def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def test_it_says_what_a_run_would_do(prepared: PreparedGraph) -> None:
-    said = explain(prepared, build("sage"), Settings(tier="distributed"))
+    said = explain(prepared, build("sage"), Settings(tier="distributed", exchange="pull"))
     rows = sum(prepared.manifest["per_block"]["payload_rows_in"])
     loops = sum(prepared.manifest["per_block"]["payload_rows_loops"])
     assert "200 nodes, 1,500 edges" in said
@@ -46,13 +47,26 @@ def test_it_says_what_a_run_would_do(prepared: PreparedGraph) -> None:
 
 def test_it_says_what_goes_against_the_edges(spark: SparkSession, tmp_path: Path) -> None:
     graph = prepare(whole("mixed").graph(spark, edge_features=(), reverse=True), f"{tmp_path}/graph", blocks=3)
-    said = explain(graph, build("both_ways"), Settings(tier="distributed"))
+    said = explain(graph, build("both_ways"), Settings(tier="distributed", exchange="pull"))
     counts = graph.manifest["totals"]
     loops = counts["payload_rows_loops"]
     assert f"6 lanes × {counts['payload_rows_in'] + loops:,} rows" in said
-    back = next(line for line in said.splitlines() if line.endswith("against the edges"))
+    back = next(line for line in said.splitlines() if ", against the edges" in line)
     assert f"6 lanes × {counts['payload_rows_in_reversed'] + loops:,} rows" in back
     assert "over edges[node__rev_to__node]" in said
+
+
+def test_it_says_what_the_other_exchange_would_ship(spark: SparkSession, tmp_path: Path) -> None:
+    prepared = prepare(whole("skewed").graph(spark, edge_features=()), f"{tmp_path}/graph", blocks=3)
+    counts = prepared.manifest["totals"]
+    rows = counts["payload_rows_in"] + counts["payload_rows_loops"]
+    pulled, pushed = counts["payload_rows_pulled"] + counts["payload_rows_loops"], counts["payload_rows_pushed"]
+    said = explain(prepared, build("sage"))
+    hybrid, pull = size(4 * 6 * (pulled + pushed)), size(4 * 6 * rows)
+    assert f"6 lanes × {pulled:,} rows + 6 × {pushed:,} partial results = {hybrid}; {pull} without partial res" in said
+    said = explain(prepared, build("sage"), Settings(exchange="pull"))
+    assert f"6 lanes × {rows:,} rows = {pull}; {hybrid} with partial results" in said
+    assert "partial" not in explain(prepared, build("gat"))  # which reads both ends of an edge
 
 
 def test_totals_are_shown(prepared: PreparedGraph) -> None:

@@ -15,6 +15,7 @@ from pipeline.formula import GraphArrays, interpret
 from pipeline.fused import run_fused
 from pipeline.graph import PreparedGraph
 from pipeline.infer import run_frames
+from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
 from pipeline.schema import EDGE
@@ -41,6 +42,13 @@ def reversible(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) ->
     return prepare(whole("mixed").graph(spark, reverse=True), str(path), blocks=BLOCKS)
 
 
+@pytest.fixture(scope="module")
+def skewed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
+    """In which pushing is fewer bytes, if partial results are no wider than rows."""
+    path = tmp_path_factory.mktemp("graphs") / "skewed"
+    return prepare(whole("skewed").graph(spark, reverse=True), str(path), blocks=BLOCKS)
+
+
 def by_id(result: DataFrame, output: str = "embedding") -> dict[object, bytes]:
     table = result.toArrow()
     return {
@@ -49,10 +57,12 @@ def by_id(result: DataFrame, output: str = "embedding") -> dict[object, bytes]:
     }
 
 
-def in_process(name: str, graph: Whole, blocks: int, output: str = "embedding") -> dict[object, bytes]:
+def in_process(
+    name: str, graph: Whole, blocks: int, output: str = "embedding", plan: Plan | None = None
+) -> dict[object, bytes]:
     model = build(name)
     parts = graph.blocks(blocks, reverse=model.reads_reversed)
-    results = run_fused(Plan.of(model), parts)
+    results = run_fused(plan or Plan.of(model), parts)
     return {
         node: row.tobytes()
         for block, outputs in zip(parts, results, strict=True)
@@ -62,7 +72,8 @@ def in_process(name: str, graph: Whole, blocks: int, output: str = "embedding") 
 
 @pytest.mark.parametrize(("tier", "read"), WAYS)
 @pytest.mark.parametrize(
-    "name", ["sage", "gcn_weighted", "gat", "edge_attention", "extremes", "ordered", "graph_norm", "virtual_node"]
+    "name",
+    ["sage", "gcn_weighted", "gat", "edge_attention", "extremes", "ordered", "graph_norm", "virtual_node"],
 )
 def test_the_same_bits_in_every_tier(
     spark: SparkSession, prepared: PreparedGraph, name: str, tier: str, read: str
@@ -80,6 +91,22 @@ def test_the_same_bits_when_memory_has_no_room_for_the_values(
     assert run.choice.spills
     assert by_id(run.result) == in_process(name, whole("mixed"), BLOCKS)
     assert os.listdir(tmp_path / "spill") == []
+
+
+@pytest.mark.parametrize("exchange", ["auto", "pull"])
+@pytest.mark.parametrize(("tier", "read"), WAYS)
+@pytest.mark.parametrize("name", ["sage", "merging", "both_ways"])
+def test_the_same_bits_in_every_tier_with_each_exchange(
+    spark: SparkSession, skewed: PreparedGraph, name: str, tier: str, read: str, exchange: str
+) -> None:
+    settings = Settings(tier=tier, read=read, exchange=exchange)
+    got = by_id(infer(skewed, build(name), settings=settings, spark=spark))
+    pulling = Plan.of(build(name))
+    pushing = choose_exchange(pulling, Counts.of(skewed.manifest))
+    assert pushing.pushes
+    plan, other = (pushing, pulling) if exchange == "auto" else (pulling, pushing)
+    assert got == in_process(name, whole("skewed"), BLOCKS, plan=plan)
+    assert got != in_process(name, whole("skewed"), BLOCKS, plan=other)  # other sums, other bits
 
 
 @pytest.mark.parametrize(("tier", "read"), WAYS)
@@ -171,24 +198,24 @@ def test_ids_keep_their_type(spark: SparkSession, tmp_path: Path) -> None:
     assert sorted(row.id for row in result.collect()) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("exchange", ["auto", "pull"])
 @pytest.mark.parametrize("read", ["worker", "spark"])
 @pytest.mark.parametrize(
-    "name", ["sage", "gcn_weighted", "appnp", "graph_norm", "virtual_node", "both_ways", "both_ends"]
+    "name", ["sage", "gcn_weighted", "appnp", "merging", "graph_norm", "virtual_node", "both_ways", "both_ends"]
 )
 def test_predicted_bytes_are_the_bytes_that_are_moved(
-    spark: SparkSession, prepared: PreparedGraph, reversible: PreparedGraph, name: str, read: str
+    spark: SparkSession, skewed: PreparedGraph, name: str, read: str, exchange: str
 ) -> None:
-    model = build(name)
-    graph = reversible if model.reads_reversed else prepared
-    run = run_frames(graph, model, Settings(tier="distributed", read=read), spark=spark)
+    run = run_frames(skewed, build(name), Settings(tier="distributed", read=read, exchange=exchange), spark=spark)
+    assert bool(run.plan.pushes) == (exchange == "auto")
     run.result.collect()
-    counts = Counts.of(graph.manifest)
+    counts = Counts.of(skewed.manifest)
     seen = {name: observation.get for name, observation in run.observations.items()}
     for step in run.plan.steps[:-1]:
         found = seen[str(step.number)]
         assert found["shipped"] == shipped_bytes(counts, step)
         assert (found["kept"] or 0) == kept_bytes(counts, step)
-    assert seen["result"]["rows"] == prepared.nodes
+    assert seen["result"]["rows"] == skewed.nodes
 
 
 def test_a_model_that_does_not_fit_is_refused_before_any_job(spark: SparkSession, prepared: PreparedGraph) -> None:

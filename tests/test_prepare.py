@@ -24,7 +24,7 @@ from pipeline.exchange import Exchange
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layout import text_keys
 from pipeline.prepare import SETTINGS, choose_blocks, prepare
-from pipeline.rows import digest, send_rows, static_rows
+from pipeline.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.tables import parquet_pieces
 from tests.graphs import GRAPHS, Tables, mixed, tables, text
@@ -227,6 +227,26 @@ def test_the_manifest(spark: SparkSession, tmp_path: Path) -> None:
     assert prepared.manifest["sources"]["nodes"] == {"path": nodes, "format": "parquet"}
 
 
+def test_the_manifest_counts_what_may_be_pushed(spark: SparkSession, tmp_path: Path) -> None:
+    prepared = prepare(frames(spark, mixed(), reverse=True), f"{tmp_path}/graph", 3)
+    blocks = [prepared.block(index) for index in range(3)]
+    counts = prepared.manifest["per_block"]
+    for kind, suffix in ((EDGE, ""), (EDGE.reversed, "_reversed")):
+        pulled = [
+            sum(len(b.sends[kind][at][: b.pulled[kind].get(at)]) for b in blocks if at in b.sends[kind])
+            for at in range(3)
+        ]
+        pushed = [sum(len(b.pushes[kind][at].rows) for b in blocks if at in b.pushes[kind]) for at in range(3)]
+        assert counts[f"payload_rows_pulled{suffix}"] == pulled
+        assert counts[f"payload_rows_pushed{suffix}"] == pushed
+        assert 0 < sum(pulled) < sum(counts[f"payload_rows_in{suffix}"])
+        assert sum(pushed) > 0
+        stored = [[row for row in send_rows(block) if row.kind in PUSHES] for block in blocks]
+        assert counts[f"push_bytes{suffix}"] == [
+            sum(len(row.data) for row in rows if row.name.startswith(str(kind))) for rows in stored
+        ]
+
+
 @pytest.mark.parametrize("blocks", [3, None])
 def test_the_manifest_of_edges_in_both_directions(spark: SparkSession, tmp_path: Path, blocks: int | None) -> None:
     graph = GRAPHS["self_loops"]()
@@ -279,7 +299,7 @@ def test_another_version_is_refused(spark: SparkSession, tmp_path: Path) -> None
     prepare(frames(spark, tables([1], [])), f"{tmp_path}/graph", blocks=1)
     manifest = json.loads((tmp_path / "graph" / "manifest.json").read_text())
     (tmp_path / "graph" / "manifest.json").write_text(json.dumps({**manifest, "version": 0}))
-    with pytest.raises(StorageError, match="version 0 of the format, but this is version 2; prepare it again"):
+    with pytest.raises(StorageError, match="version 0 of the format, but this is version 3; prepare it again"):
         open_graph(f"{tmp_path}/graph")
 
 

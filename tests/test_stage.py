@@ -14,10 +14,10 @@ from pipeline.fused import run_fused
 from pipeline.model import Model
 from pipeline.output import SUPERSTEP, OutputTable
 from pipeline.plan.plan import Plan
-from pipeline.rows import ID_OFFSETS, IDS, TILES, send_rows, static_rows, to_batches
+from pipeline.rows import ID_OFFSETS, IDS, PUSHES, TILES, send_rows, static_rows, to_batches
 from pipeline.stage import Run, static_kinds, superstep_worker
 from tests.formulas import WIDTH, build
-from tests.whole import Whole, whole
+from tests.whole import Whole, pushing, whole
 
 
 def by_rows(plan: Plan, graph: Whole, blocks: int, seed: int) -> dict[int, bytes]:
@@ -46,9 +46,11 @@ def in_process(plan: Plan, graph: Whole, blocks: int) -> dict[int, bytes]:
     }
 
 
-@pytest.mark.parametrize("name", ["sage", "gat", "graph_norm", "virtual_node", "linear_attention"])
-def test_the_order_of_rows_does_not_show(name: str) -> None:
+@pytest.mark.parametrize("push", [False, True])
+@pytest.mark.parametrize("name", ["sage", "gat", "merging", "graph_norm", "virtual_node", "linear_attention"])
+def test_the_order_of_rows_does_not_show(name: str, push: bool) -> None:
     plan, graph = Plan.of(build(name)), whole("mixed")
+    plan = pushing(plan) if push else plan
     want = in_process(plan, graph, 5)
     for seed in (1, 2):
         assert by_rows(plan, graph, 5, seed) == want
@@ -58,6 +60,12 @@ def test_a_superstep_that_only_merges_totals_reads_nothing_of_its_block() -> Non
     steps = Plan.of(build("graph_norm")).steps
     assert [TILES[0] in static_kinds([step]) for step in steps] == [False, True, False, False, True]
     assert static_kinds([steps[2]]) == (IDS, ID_OFFSETS)
+
+
+def test_edges_that_may_be_pushed_are_read_by_who_pushes_them() -> None:
+    plan = Plan.of(build("sage"))
+    assert not any(PUSHES[0] in static_kinds([step]) for step in plan.steps)
+    assert [PUSHES[0] in static_kinds([step]) for step in pushing(plan).steps] == [True, True, False]
 
 
 def test_parts_of_a_total_are_added_in_the_order_of_the_blocks() -> None:

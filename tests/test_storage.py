@@ -29,6 +29,8 @@ from pipeline.rows import (
     ID_OFFSETS,
     IDS,
     KINDS,
+    PULLED,
+    PUSHES,
     SENDS,
     TILES,
     Row,
@@ -47,6 +49,9 @@ from tests.graphs import GRAPHS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+SENT = (SENDS, PULLED, *PUSHES)
 
 
 def built(name: str, blocks: int = 3) -> list[Block]:
@@ -146,12 +151,12 @@ def test_features_of_no_width_keep_their_rows() -> None:
     assert block_from_rows(0, all_rows(block)).features[NODE]["x"].shape == (2, 0)
 
 
-@pytest.mark.parametrize("part", ["ids", "features", "tiles", "sends"])
+@pytest.mark.parametrize("part", ["ids", "features", "tiles", "sends", "pushes"])
 def test_a_digest_sees_every_part(part: str) -> None:
     """One bit changed anywhere is another graph."""
     block = built("mixed")[0]
     before = digest(all_rows(block))
-    kind = {"ids": IDS, "features": FEATURES, "tiles": COLUMNS, "sends": SENDS}[part]
+    kind = {"ids": IDS, "features": FEATURES, "tiles": COLUMNS, "sends": SENDS, "pushes": PUSHES[2]}[part]
     changed = list(all_rows(block))
     at = next(i for i, row in enumerate(changed) if row.kind == kind)
     data = changed[at].data.copy()
@@ -190,23 +195,43 @@ def test_only_some_types_of_edges_are_read(
         some = read_block(str(tmp_path), block.index, edge_types=[str(edge_type)])
         wanted = replace(
             block,
-            tiles={edge_type: block.tiles.get(edge_type, {})},
-            sends={edge_type: block.sends.get(edge_type, {})},
+            **{
+                part: {edge_type: getattr(block, part).get(edge_type, {})}
+                for part in ("tiles", "sends", "pulled", "pushes")
+            },
         )
         assert digest(all_rows(some)) == digest(all_rows(wanted))
     assert taken <= {"", str(edge_type)}  # the others are not even taken from the file
 
 
-@pytest.mark.parametrize("kinds", [(IDS, ID_OFFSETS), (FEATURES,), TILES, (SENDS,)])
+def test_parts_that_nobody_asks_for_stay_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = set()
+
+    def spy(batches: list[pa.RecordBatch]) -> Iterator[Row]:
+        for row in from_batches(batches):
+            taken.add(row.kind)
+            yield row
+
+    write(tmp_path, built("mixed")[0])
+    monkeypatch.setattr(storage, "from_batches", spy)
+    for kinds in ((IDS,), (FEATURES, IDS), (SENDS, PULLED), TILES):
+        taken.clear()
+        list(read_rows(str(tmp_path), 0, kinds))
+        assert taken == set(kinds) | ({PULLED} if SENDS in kinds else set())
+
+
+@pytest.mark.parametrize("kinds", [(IDS, ID_OFFSETS), (FEATURES,), TILES, (SENDS, PULLED), (SENDS,), SENT])
 def test_only_some_kinds_are_read(kinds: tuple[str, ...], tmp_path: Path) -> None:
     block = built("text")[0]
     write(tmp_path, block)
-    assert {row.kind for row in read_rows(str(tmp_path), 0, kinds)} == set(kinds)
+    assert {row.kind for row in read_rows(str(tmp_path), 0, kinds)} == set(kinds) - {"push middles"}
     part = read_block(str(tmp_path), 0, kinds)
     assert bool(part.ids) == (IDS in kinds)
     assert any(part.features.values()) == (FEATURES in kinds)
     assert bool(part.tiles[EDGE]) == (kinds == TILES)
     assert bool(part.sends[EDGE]) == (SENDS in kinds)
+    assert bool(part.pulled) == (PULLED in kinds)
+    assert bool(part.pushes) == (kinds == SENT)
 
 
 def test_row_groups_are_small_and_of_one_part(tmp_path: Path) -> None:
@@ -360,7 +385,7 @@ MANIFESTS = [
     ("{", "manifest.json is damaged"),
     ("[1]", "manifest.json is of something else"),
     ('{"format": "model"}', "manifest.json is of something else"),
-    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 2; prepare"),
+    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 3; prepare"),
 ]
 
 
@@ -373,4 +398,4 @@ def test_manifests_of_something_else(content: str | None, words: str, tmp_path: 
 
 
 def test_every_kind_belongs_to_a_part() -> None:
-    assert set(KINDS) == {IDS, ID_OFFSETS, FEATURES, SENDS, *TILES}
+    assert set(KINDS) == {IDS, ID_OFFSETS, FEATURES, *TILES, *SENT}

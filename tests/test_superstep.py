@@ -14,7 +14,7 @@ from pipeline.plan.plan import Plan
 from pipeline.spill import spill_to
 from pipeline.total import Total, merged
 from tests.formulas import FORMULAS, WIDTH, build
-from tests.whole import GRAPHS, Whole, whole
+from tests.whole import GRAPHS, Whole, pushing, whole
 
 
 def run(plan: Plan, graph: Whole, blocks: int, threads: int = 2) -> dict[str, np.ndarray]:
@@ -31,18 +31,25 @@ def run(plan: Plan, graph: Whole, blocks: int, threads: int = 2) -> dict[str, np
     return placed
 
 
+def both_exchanges(plan: Plan) -> list[Plan]:
+    """All rows pulled; and if there is a shipment that can push, all push that can."""
+    plans = [plan, pushing(plan)]
+    return plans if any(shipment.push for step in plans[1].steps for shipment in step.ships) else plans[:1]
+
+
 @pytest.mark.parametrize("kind", GRAPHS)
 @pytest.mark.parametrize("name", FORMULAS)
 def test_the_same_as_the_interpreter_however_it_is_cut(name: str, kind: str) -> None:
     model, graph = build(name), whole(kind)
     want = interpret(model.program, model.weights, graph.arrays())
-    plan = Plan.of(model)
-    for blocks in (1, 3, 8, 17):
-        got = run(plan, graph, blocks)
-        for output, expected in want.items():
-            scale = max(1.0, float(np.abs(expected).max(initial=0)))
-            # float32 against float64: sums of up to 4000 terms, four layers deep
-            np.testing.assert_allclose(got[output], expected, rtol=0, atol=2e-5 * scale, err_msg=f"{blocks} blocks")
+    for plan in both_exchanges(Plan.of(model)):
+        for blocks in (1, 3, 8, 17):
+            got = run(plan, graph, blocks)
+            for output, expected in want.items():
+                scale = max(1.0, float(np.abs(expected).max(initial=0)))
+                # float32 against float64: sums of up to 4000 terms, four layers deep
+                said = f"{blocks} blocks, {len(plan.pushes)} shipments push"
+                np.testing.assert_allclose(got[output], expected, rtol=0, atol=2e-5 * scale, err_msg=said)
 
 
 @pytest.mark.parametrize("name", ["both_ways", "against", "both_ends"])
@@ -69,11 +76,12 @@ def test_an_undirected_graph_has_no_other_direction(name: str, kind: str) -> Non
     "name", ["sage", "gat", "appnp", "extremes", "graph_norm", "totals", "linear_attention", "both_ends"]
 )
 def test_the_same_bits_again_whatever_the_threads(name: str) -> None:
-    plan, graph = Plan.of(build(name)), whole("mixed")
-    first = run(plan, graph, 8, threads=1)
-    for threads in (1, 2, 5):
-        again = run(plan, graph, 8, threads)
-        assert {key: array.tobytes() for key, array in first.items()} == {k: a.tobytes() for k, a in again.items()}
+    graph = whole("mixed")
+    for plan in both_exchanges(Plan.of(build(name))):
+        first = run(plan, graph, 8, threads=1)
+        for threads in (1, 2, 5):
+            again = run(plan, graph, 8, threads)
+            assert {key: array.tobytes() for key, array in first.items()} == {k: a.tobytes() for k, a in again.items()}
 
 
 @pytest.mark.parametrize("name", ["sage", "gat", "jumping", "ordered", "graph_norm", "both_ends"])
@@ -108,14 +116,15 @@ def test_a_block_is_opened_when_its_turn_comes() -> None:
     assert list(results) == [1, 2, 3, 4, 5, 6, 7]
 
 
-@pytest.mark.parametrize("name", ["gated", "both_ends"])
+@pytest.mark.parametrize("name", ["gated", "both_ends", "gcn_weighted"])
 def test_the_same_bits_for_shuffled_tables(name: str) -> None:
-    plan, graph = Plan.of(build(name)), whole("mixed")
-    first, again = run(plan, graph, 3), run(plan, graph.shuffled(11), 3)
-    order = {node: row for row, node in enumerate(graph.shuffled(11).ids)}
-    rows = [order[node] for node in graph.ids]
-    for name in first:
-        assert first[name].tobytes() == again[name][rows].tobytes()
+    graph = whole("mixed")
+    for plan in both_exchanges(Plan.of(build(name))):
+        first, again = run(plan, graph, 3), run(plan, graph.shuffled(11), 3)
+        order = {node: row for row, node in enumerate(graph.shuffled(11).ids)}
+        rows = [order[node] for node in graph.ids]
+        for output in first:
+            assert first[output].tobytes() == again[output][rows].tobytes()
 
 
 @pytest.mark.parametrize("name", ["graph_norm", "virtual_node", "totals", "linear_attention"])

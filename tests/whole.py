@@ -14,6 +14,7 @@ from pipeline.blocks import Block
 from pipeline.build import blocks_from_tables
 from pipeline.formula import GraphArrays
 from pipeline.graph import Graph
+from pipeline.plan.plan import Plan
 from tests.formulas import WIDTH
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _whole(ids: list[Any], src: Any, dst: Any) -> Whole:
 
 @cache
 def whole(kind: str) -> Whole:
-    """One of GRAPHS."""
+    """One of GRAPHS, or "skewed"."""
     rng = np.random.default_rng(7)
     if kind == "no edges":
         return _whole(list(range(5)), [], [])
@@ -95,6 +96,8 @@ def whole(kind: str) -> Whole:
     if kind == "hub":
         leaves = rng.integers(1, 300, 4000)
         return _whole([int(i) * 10**15 for i in range(-150, 150)], leaves, np.where(leaves % 5, 0, leaves // 2))
+    if kind == "skewed":  # hubs at both ends, and parallel edges between them
+        return _whole(list(range(400)), *(400 * rng.random((2, 3000)) ** 3).astype(int))
     assert kind == "mixed"
     count = 200
     ids = [-(2**63), 2**63 - 1, 0, -1, *rng.integers(-(2**62), 2**62, count - 4).tolist()]
@@ -105,3 +108,8 @@ def whole(kind: str) -> Whole:
 
 
 GRAPHS = ("no edges", "one node", "loops only", "hub", "mixed")
+
+
+def pushing(plan: Plan) -> Plan:
+    """The plan, all shipments pushing that can."""
+    return plan.pushing([(step.number, shipment.edge_type) for step in plan.steps for shipment in step.ships])

@@ -25,6 +25,8 @@ LEAVES = frozenset(["src", "dst", "input", "fill"])
 REDUCED = {"sum": 1, "prod": 1, "max": 1, "min": 1, "last": 1, "quantile": 1, "softmax_sum": 2}
 # not from one tile after another, but from all messages of a node at once (sorting.py)
 GATHERED = frozenset(["quantile"])
+# results of some of a row's edges merge into the result of all, in a single array: a block may reduce for another one
+MERGED = frozenset(["sum", "prod", "max", "min"])
 
 
 @dataclass

@@ -23,11 +23,13 @@ from pipeline.compiler.sorting import ranges, write_quantiles
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, topological
+from pipeline.kernels.exchange import add_rows, lower_rows, multiply_rows, raise_rows
 from pipeline.kernels.jit import read_only
 
 Read = Callable[[Value], FloatArray]
 EMPTY = np.empty((0, 0), np.float32)
 START = {"max": -np.inf, "min": np.inf, "prod": 1.0}
+MERGE = {"sum": add_rows, "max": raise_rows, "min": lower_rows, "prod": multiply_rows}  # of those in MERGED
 
 
 @dataclass
@@ -65,6 +67,8 @@ class CompiledReduction:
         self._loop_weights = [read_only(self._weights[value.id].reshape(-1)) for value in program.weights]
         self._loop_local = [value.inputs[0] for value in program.leaves("dst")]
         self._columns = [(value.attributes["name"], value.width) for value in program.leaves("input")]
+        read = (value for value in [*program.inner, *program.below] if value.op == "input")
+        self.edge_columns = sorted({value.attributes["name"] for value in read})
         self._chunk = chunk_size(program) if program.dense else 0
         self._gathers = program.value.op in GATHERED
         self._tile = load(write_loop(program, self._offsets)) if self.value.width and not self._gathers else None
@@ -109,6 +113,19 @@ class CompiledReduction:
                 accumulator.gathered.append((np.repeat(chunk.rows, np.diff(chunk.offsets)), dense[0]))
             else:
                 self._run(accumulator, chunk, payload, read, dense)
+
+    def partial(self, tile: Tile, payload: FloatArray) -> FloatArray:
+        """(len(tile.rows), width) float32: what the edges of a tile come to, for `merge` in another block. Only of
+        operations in MERGED that read nothing at the dst. tile.rows is 0, 1, 2, …"""
+        accumulator = self.start(len(tile.rows), _nothing)
+        self.add(accumulator, tile, payload, _nothing)
+        return accumulator.out
+
+    def merge(self, accumulator: Accumulator, rows: IntArray, partial: FloatArray) -> None:
+        """Adds what another block has made of edges into some nodes: rows (r,), partial (r, width)."""
+        MERGE[self.value.op](read_only(rows), read_only(partial), accumulator.out)
+        if accumulator.seen is not None:
+            accumulator.seen[rows] = True
 
     def settle(self, accumulator: Accumulator, low: int, high: int) -> None:
         """The nodes low … high - 1 have all their edges: what was kept of these is used up."""
@@ -187,6 +204,10 @@ def compile_reduction(
         Name → float32 array.
     """
     return CompiledReduction(edge_program(value), offsets, weights)
+
+
+def _nothing(value: Value) -> FloatArray:
+    raise AssertionError(f"{value.op} is read at the dst: partial results are made at the src")
 
 
 def fold_weights(values: list[Value], weights: Mapping[str, npt.NDArray[Any]]) -> dict[int, FloatArray]:

@@ -12,8 +12,8 @@ from typing import Any
 from pipeline.formula.operations import TOTALS
 from pipeline.formula.values import Value
 from pipeline.model import Model
+from pipeline.plan.exchange import pull_bytes, push_bytes
 from pipeline.plan.memory import (
-    FLOAT,
     Choice,
     Counts,
     block_bytes,
@@ -21,13 +21,14 @@ from pipeline.plan.memory import (
     kept_bytes,
     kept_lanes,
     kept_totals,
+    shipment_bytes,
     shipped_rows,
     size,
     total_bytes,
     total_lanes,
 )
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep, edges_of
+from pipeline.plan.schedule import Shipment, Superstep, edges_of
 
 
 def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: Choice) -> str:
@@ -64,10 +65,12 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
             lines.append(f"  edges   {_say(entry, numbers)} over {edges_of(entry)}{sorts}")
     for shipment in step.ships:
         values = ", ".join(f"%{numbers[value.id]}{list(value.shape)}" for value in shipment.values)
-        rows = shipped_rows(counts, shipment)
-        moved = size(rows * shipment.width * FLOAT)
+        rows, partials = shipped_rows(counts, shipment)
+        moved = size(shipment_bytes(counts, shipment))
         against = ", against the edges" if shipment.edge_type.is_reversed else ""
-        lines.append(f"  ships   {values}: {shipment.width} lanes × {rows:,} rows = {moved}{against}")
+        pushed = f" + {shipment.partial_width} × {partials:,} partial results" if shipment.push else ""
+        text = f"{values}: {shipment.width} lanes × {rows:,} rows{pushed} = {moved}{against}{_other(counts, shipment)}"
+        lines += textwrap.wrap(text, 120, initial_indent="  ships   ", subsequent_indent=" " * 10)
     if step.totals:
         values = ", ".join(_say(value, numbers) for value in step.totals)
         to_all = f"{total_lanes(step)} lanes from each of {counts.blocks:,} blocks to each"
@@ -82,6 +85,15 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         outputs = plan.program.outputs.items()
         lines.append("  gives   " + ", ".join(f"{name} = %{numbers[value.id]}" for name, value in outputs))
     return lines
+
+
+def _other(counts: Counts, shipment: Shipment) -> str:
+    """What the other kind of exchange would ship, if there is one."""
+    if not shipment.mergeable or not sum(counts.hybrid_rows(shipment.edge_type)[1]):
+        return ""
+    if shipment.push:
+        return f"; {size(pull_bytes(counts, shipment))} without partial results"
+    return f"; {size(push_bytes(counts, shipment))} with partial results"
 
 
 def _operations(kind: str, values: Sequence[Value]) -> list[str]:

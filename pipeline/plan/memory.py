@@ -44,6 +44,16 @@ class Counts:
     """Of static_bytes, those of what is stored against the edges' direction."""
     in_degree: Sequence[int] = ()
     """The largest in-degree of each block."""
+    pulled: Sequence[int] = ()
+    """Rows that a block needs for the pulled edges of its tiles, if the others are pushed; empty: as payload_in."""
+    pushed: Sequence[int] = ()
+    """Partial results that it then needs for the others."""
+    pulled_reversed: Sequence[int] = ()
+    pushed_reversed: Sequence[int] = ()
+    push_bytes: Sequence[int] = ()
+    """Of static_bytes, those of edges that the block may push to others."""
+    push_bytes_reversed: Sequence[int] = ()
+    """The same against the edges' direction; of reversed_bytes."""
 
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> Counts:
@@ -58,32 +68,66 @@ class Counts:
             block.get("payload_rows_in_reversed", ()),
             [a + b for a, b in zip(*(block.get(f"{f}_bytes_reversed", ()) for f in ("static", "sends")), strict=True)],
             block["max_in_degree"],
+            block.get("payload_rows_pulled", ()),
+            block.get("payload_rows_pushed", ()),
+            block.get("payload_rows_pulled_reversed", ()),
+            block.get("payload_rows_pushed_reversed", ()),
+            block.get("push_bytes", ()),
+            block.get("push_bytes_reversed", ()),
         )
 
     def static_of(self, plan: Plan) -> Sequence[int]:
-        """Bytes on disk of what a plan reads of each block, which may be one direction of the edges only."""
-        if not self.reversed_bytes or any(edge_type.is_reversed for edge_type in plan.program.edge_types):
-            return self.static_bytes
-        return [whole - turned for whole, turned in zip(self.static_bytes, self.reversed_bytes, strict=True)]
+        """Bytes on disk of what a plan reads of each block: perhaps of one direction of the edges only, and perhaps
+        without what it could push."""
+        unread: list[Sequence[int]] = []
+        both_ways = any(edge_type.is_reversed for edge_type in plan.program.edge_types)
+        if not both_ways:
+            unread.append(self.reversed_bytes)
+        if not any(shipment.push for step in plan.steps for shipment in step.ships):
+            unread += [self.push_bytes, self.push_bytes_reversed] if both_ways else [self.push_bytes]
+        return [whole - sum(part[i] for part in unread if part) for i, whole in enumerate(self.static_bytes)]
 
     def rows_in(self, edge_type: EdgeType) -> Sequence[int]:
-        """Rows that each block gets for its tiles of a type in one exchange."""
+        """Rows that each block gets for its tiles of a type in one exchange, if all edges are pulled."""
         return self.reversed_in if edge_type.is_reversed else self.payload_in
+
+    def hybrid_rows(self, edge_type: EdgeType) -> tuple[Sequence[int], Sequence[int]]:
+        """The same if edges are pushed: rows, and partial results."""
+        pulled, pushed = self.pulled, self.pushed
+        if edge_type.is_reversed:
+            pulled, pushed = self.pulled_reversed, self.pushed_reversed
+        return (pulled, pushed) if pulled else (self.rows_in(edge_type), [0] * self.blocks)
+
+    def lanes_in(self, shipment: Shipment, block: int) -> int:
+        """float32 lanes that a block gets of a shipment for its tiles, but those of the self-loops."""
+        if not shipment.push:
+            return self.rows_in(shipment.edge_type)[block] * shipment.width
+        pulled, pushed = self.hybrid_rows(shipment.edge_type)
+        return pulled[block] * shipment.width + pushed[block] * shipment.partial_width
 
     @property
     def blocks(self) -> int:
         return len(self.nodes)
 
 
-def shipped_rows(counts: Counts, shipment: Shipment) -> int:
-    """Rows of all payloads of a shipment, from blocks to others and to themselves."""
-    return sum(counts.rows_in(shipment.edge_type)) + (sum(counts.loops) if shipment.loops else 0)
+def shipped_rows(counts: Counts, shipment: Shipment) -> tuple[int, int]:
+    """Rows of all payloads of a shipment, from blocks to others and to themselves; partial results of it."""
+    loops = sum(counts.loops) if shipment.loops else 0
+    if not shipment.push:
+        return sum(counts.rows_in(shipment.edge_type)) + loops, 0
+    pulled, pushed = counts.hybrid_rows(shipment.edge_type)
+    return sum(pulled) + loops, sum(pushed)
+
+
+def shipment_bytes(counts: Counts, shipment: Shipment) -> int:
+    """Bytes of both."""
+    rows, partials = shipped_rows(counts, shipment)
+    return (rows * shipment.width + partials * shipment.partial_width) * FLOAT
 
 
 def shipped_bytes(counts: Counts, step: Superstep) -> int:
-    """Bytes of all payloads that a superstep ships, and of the totals' parts."""
-    payloads = sum(shipped_rows(counts, shipment) * shipment.width * FLOAT for shipment in step.ships)
-    return payloads + total_bytes(counts, step)
+    """Bytes of all payloads and partial results that a superstep ships, and of the totals' parts."""
+    return sum(shipment_bytes(counts, shipment) for shipment in step.ships) + total_bytes(counts, step)
 
 
 def total_lanes(step: Superstep) -> int:
@@ -115,8 +159,9 @@ def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
     """The most that one block needs in any superstep of the distributed tier: static parts, payloads, values."""
     nodes, most = counts.nodes[block], 0
     for step in plan.steps:
-        received = sum(s.width * counts.rows_in(s.edge_type)[block] for s in step.receives)
-        sent = sum(s.width * counts.rows_in(s.edge_type)[block] for s in step.ships)
+        received = sum(counts.lanes_in(shipment, block) for shipment in step.receives)
+        sent = sum(counts.lanes_in(shipment, block) for shipment in step.ships)
+        sent += nodes * _joined_lanes(step)
         totals = sum(value.width for value in step.merges) + total_lanes(step)
         lanes = received + sent + nodes * _live_lanes(plan, step)
         sorted_ = max((gathered_bytes(counts, entry, block) for entry in step.reductions), default=0)
@@ -149,6 +194,11 @@ def gathered_bytes(counts: Counts, reduction: Value, block: int) -> int:
         return 0
     in_degree = counts.in_degree[block] if counts.in_degree else counts.edges[block]
     return kept_floats(counts.edges[block], in_degree, reduction.inputs[0].width) * FLOAT
+
+
+def _joined_lanes(step: Superstep) -> int:
+    """Lanes per node of values that are put side by side for partial results; one alone is read where it is."""
+    return sum(shipment.width for shipment in step.ships if shipment.push and len(shipment.values) > 1)
 
 
 def _live_lanes(plan: Plan, step: Superstep) -> int:

@@ -19,7 +19,7 @@ from pipeline.model import Model, input_name
 from pipeline.plan.levels import sent_values
 from pipeline.plan.lower import lower
 from pipeline.plan.rewriting import rebuild
-from pipeline.plan.schedule import Superstep, edges_of, schedule
+from pipeline.plan.schedule import Pushes, Superstep, edges_of, schedule
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -27,11 +27,12 @@ FloatArray = npt.NDArray[np.float32]
 class Plan:
     """The supersteps of a lowered program."""
 
-    def __init__(self, program: Program, weights: Mapping[str, FloatArray]):
+    def __init__(self, program: Program, weights: Mapping[str, FloatArray], pushes: Pushes = ()):
         """`program` is lowered already; `Plan.of` lowers one as its author wrote it."""
         self.program = program
         self.weights = dict(weights)
-        self.steps: list[Superstep] = schedule(program).steps
+        self.pushes = sorted(pushes)
+        self.steps: list[Superstep] = schedule(program, pushes).steps
         self._compiled: dict[int, dict[int, CompiledReduction]] = {}
 
     @staticmethod
@@ -42,8 +43,12 @@ class Plan:
         """
         return Plan(*lower(_on_columns(model), model.weights, undirected))
 
+    def pushing(self, pushes: Pushes) -> Plan:
+        """The same plan, but that these shipments push; those that cannot do not."""
+        return Plan(self.program, self.weights, pushes)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.program.to_json(), self.weights)
+        return _rebuild, (self.program.to_json(), self.weights, self.pushes)
 
     def compile(self, step: Superstep) -> dict[int, CompiledReduction]:
         """Value.id of each reduction of a superstep → its loop, compiled for the payload that it will read."""
@@ -63,8 +68,8 @@ def _offsets(step: Superstep, reduction: Value) -> Mapping[int, int]:
     return next(shipment.offsets for shipment in step.receives if shipment.edge_type == edge_type)
 
 
-def _rebuild(program: Mapping[str, Any], weights: Mapping[str, FloatArray]) -> Plan:
-    return Plan(Program.from_json(program), weights)
+def _rebuild(program: Mapping[str, Any], weights: Mapping[str, FloatArray], pushes: Pushes) -> Plan:
+    return Plan(Program.from_json(program), weights, pushes)
 
 
 def _on_columns(model: Model) -> Program:

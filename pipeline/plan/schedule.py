@@ -9,9 +9,11 @@ function of the program: workers that rebuild it get the same schedule.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pipeline.compiler.edge_program import MERGED
 from pipeline.formula.operations import REDUCTIONS, TOTALS
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import ALL, LOOPS, Edges, Nodes
@@ -28,11 +30,25 @@ class Shipment:
     values: tuple[Value, ...]
     loops: bool
     """Whether some reduction behind the exchange also reads the table's own self-loops."""
+    mergeable: tuple[Value, ...] = ()
+    """The reductions that read it over other edges, if each can be merged from partial results; else none."""
+    push: bool = False
+    """Whether rows are sent for pulled edges only, and partial results of `mergeable` for the rest (see Block)."""
 
     @property
     def width(self) -> int:
         """float32 lanes of a row."""
         return sum(value.width for value in self.values)
+
+    @property
+    def pushed(self) -> tuple[Value, ...]:
+        """The reductions whose partial results are sent."""
+        return self.mergeable if self.push else ()
+
+    @property
+    def partial_width(self) -> int:
+        """float32 lanes of the partial results of a node, if they are sent."""
+        return sum(value.width for value in self.mergeable)
 
     @cached_property
     def offsets(self) -> dict[int, int]:
@@ -102,6 +118,11 @@ class Superstep:
         return list(found)
 
     @property
+    def pushed(self) -> set[int]:
+        """Ids of the reductions that are merged from what other blocks have made of their own edges."""
+        return {value.id for shipment in self.receives for value in shipment.pushed}
+
+    @property
     def edge_columns(self) -> list[tuple[EdgeType, str]]:
         """(edge type, column) of the edge values read."""
         found: dict[tuple[EdgeType, str], None] = {}
@@ -125,7 +146,11 @@ def edges_of(reduction: Value) -> Edges:
     return space
 
 
-def schedule(program: Program) -> Schedule:
+Pushes = Collection[tuple[int, EdgeType]]
+"""(number of the superstep that ships, edge type) of the shipments that push."""
+
+
+def schedule(program: Program, pushes: Pushes = ()) -> Schedule:
     """Cuts a lowered program into supersteps."""
     level = levels(program)
     last = max((level[value.id] for value in program.values if value.is_node), default=0)
@@ -133,7 +158,7 @@ def schedule(program: Program) -> Schedule:
     readers, shipped = _readers(program, level), _ship_levels(program, level)
     when = _when(program, level, readers, shipped)
     _place(program, when, level, steps)
-    _ship(program, level, steps)
+    _ship(program, level, steps, pushes)
     _keep(program, when, steps, readers, shipped)
     return Schedule(program, steps)
 
@@ -232,17 +257,23 @@ def _reread(value: Value, first: int, steps: list[Superstep]) -> None:
         step.phases[0].nodes.append(value)
 
 
-def _ship(program: Program, level: dict[int, int], steps: list[Superstep]) -> None:
+def _ship(program: Program, level: dict[int, int], steps: list[Superstep], pushes: Pushes) -> None:
     sent: dict[tuple[int, EdgeType], dict[int, Value]] = defaultdict(dict)
-    loops: dict[tuple[int, EdgeType], bool] = defaultdict(bool)
+    readers: dict[tuple[int, EdgeType], list[Value]] = defaultdict(list)
     for value in program.values:
         if value.op in REDUCTIONS:
-            edges = edges_of(value)
+            at = level[value.id], edges_of(value).type
             for node, _ in sent_values(value):
-                sent[level[value.id], edges.type].setdefault(node.id, node)
-                loops[level[value.id], edges.type] |= edges.part in (ALL, LOOPS)
+                sent[at].setdefault(node.id, node)
+            if sent_values(value):
+                readers[at].append(value)
     for (number, edge_type), values in sent.items():
-        shipment = Shipment(edge_type, tuple(values.values()), loops[number, edge_type])
+        reading = readers[number, edge_type]
+        loops = any(edges_of(value).part in (ALL, LOOPS) for value in reading)
+        others = tuple(value for value in reading if value.width and edges_of(value).part != LOOPS)
+        mergeable = others if all(value.op in MERGED and not local_values(value) for value in others) else ()
+        push = bool(mergeable) and (number - 1, edge_type) in pushes
+        shipment = Shipment(edge_type, tuple(values.values()), loops, mergeable, push)
         steps[number].receives.append(shipment)
         steps[number - 1].ships.append(shipment)
 
