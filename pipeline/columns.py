@@ -28,3 +28,6 @@ ROW_DDL = (
 
 # 1 MB chunks are the fastest through the JVM: 200-270 MB/s, where rows of 8-100 MB are much slower.
 CHUNK_BYTES = 1 << 20
+
+# Number formats of what blocks send to each other (wire.py).
+WIRES = ("float32", "float16", "bfloat16")

@@ -22,7 +22,7 @@ def explain(graph: PreparedGraph | str, model: Model | str, settings: Settings |
     model = Model.load(model) if isinstance(model, str) else model
     model.check_against(prepared.schema, prepared.ranges)
     counts = Counts.of(prepared.manifest)
-    plan = choose_exchange(Plan.of(model, prepared.undirected), counts, settings.exchange)
+    plan = choose_exchange(Plan.of(model, prepared.undirected, settings.wire), counts, settings.exchange)
     memory, threads = settings.task_memory or task_memory(None), settings.threads or task_cores(None)
     choice = choose_tier(plan, counts, memory, settings.tier, alone=True, threads=threads)
     return explain_plan(model, plan, prepared.manifest, choice)

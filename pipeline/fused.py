@@ -27,6 +27,7 @@ from pipeline.schema import EdgeType
 from pipeline.spill import Keep
 from pipeline.superstep import Computed, Partial, Parts, Receive, compute, payload
 from pipeline.tiles import pushed_edges
+from pipeline.wire import rounded
 
 Done = Callable[[int, int], None]
 """Called after each block of each superstep: (superstep, block)."""
@@ -123,8 +124,12 @@ def _last(
 
 
 def _compute(plan: Plan, step: Superstep, block: Block, sends: list[Sends], held: list[Computed]) -> Computed:
-    receive = _receiver(block, sends, held)
-    partial = _partial(plan, step, block, receive)
+    gather = _gatherer(block, sends, held)
+
+    def receive(shipment: Shipment, source: int) -> FloatArray:
+        return rounded(gather(shipment, source), shipment.wire)
+
+    partial = _partial(plan, step, block, gather)
     return compute(plan, step, block, held[block.index].values, receive, partial, _parts(held))
 
 
@@ -132,10 +137,11 @@ def _parts(held: list[Computed]) -> Parts:
     return lambda total: [made.parts[total.id] for made in held]
 
 
-def _receiver(block: Block, sends: list[Sends], held: list[Computed]) -> Receive:
+def _gatherer(block: Block, sends: list[Sends], held: list[Computed]) -> Receive:
+    """Payloads of whole send lists, before they are sent."""
     last: dict[tuple[EdgeType, int], FloatArray] = {}  # a tile may be asked for twice, for both parts of its edges
 
-    def receive(shipment: Shipment, source: int) -> FloatArray:
+    def gather(shipment: Shipment, source: int) -> FloatArray:
         key = shipment.edge_type, source
         if key not in last:
             last.clear()
@@ -144,16 +150,16 @@ def _receiver(block: Block, sends: list[Sends], held: list[Computed]) -> Receive
             last[key] = payload(shipment, sends[sender][shipment.edge_type][target], held[sender].values)
         return last[key]
 
-    return receive
+    return gather
 
 
-def _partial(plan: Plan, step: Superstep, block: Block, receive: Receive) -> Partial:
+def _partial(plan: Plan, step: Superstep, block: Block, gather: Receive) -> Partial:
     """Partial results of edges that another block would push, made here: of the same rows, in the same order."""
 
     def partial(shipment: Shipment, source: int, reduction: Value) -> FloatArray:
         compiled = plan.compile(step)[reduction.id]
         tile = pushed_edges(block.tiles[shipment.edge_type][source], compiled.edge_columns)
-        return compiled.partial(tile, receive(shipment, source))
+        return rounded(compiled.partial(tile, gather(shipment, source)), shipment.wire)
 
     return partial
 

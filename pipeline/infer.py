@@ -116,7 +116,7 @@ def run_frames(
         prepared = open_graph(graph) if isinstance(graph, str) else graph
     model.check_against(prepared.schema, prepared.ranges)
     counts = Counts.of(prepared.manifest)
-    plan = choose_exchange(Plan.of(model, prepared.undirected), counts, settings.exchange)
+    plan = choose_exchange(Plan.of(model, prepared.undirected, settings.wire), counts, settings.exchange)
     memory, threads = settings.task_memory or task_memory(spark), settings.threads or task_cores(spark)
     path = prepared.path if _read_in_worker(spark, prepared, settings) else None
     choice = choose_tier(plan, counts, memory, settings.tier, is_local(spark), threads, path is not None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import Any
 
+from pipeline.columns import WIRES
 from pipeline.errors import SettingError, nearest
 
 if sys.version_info >= (3, 11):
@@ -25,7 +26,7 @@ AUTO = "auto"  # in a file, where there is no None: let the planner choose
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is carried out. None changes what is computed; `blocks` and `exchange` alone change the order of sums,
+    """How a run is carried out. Only `wire` changes what is computed; `blocks` and `exchange` change the order of sums,
     and so bits.
 
     Raises
@@ -52,7 +53,8 @@ class Settings:
     """What blocks send each other: pull (the row of every node at whose edges something is read) or auto (partial
     results instead for some edges, where these are fewer bytes)."""
     wire: str = "float32"
-    """Number format of what blocks send to each other. There is only float32 now."""
+    """Number format of what blocks send to each other: float32, or float16 or bfloat16 for half of the bytes; `verify`
+    tells what that costs."""
 
     def __post_init__(self) -> None:
         for name, accept in ACCEPTED.items():
@@ -141,5 +143,5 @@ ACCEPTED: dict[str, Callable[[str, Any], Any]] = {
     "write": _one_of(AUTO, "worker", "spark"),
     "scratch": _directory,
     "exchange": _one_of(AUTO, "pull"),
-    "wire": _one_of("float32"),
+    "wire": _one_of(*WIRES),
 }

@@ -47,6 +47,7 @@ from pipeline.spill import spill_to
 from pipeline.storage import read_block
 from pipeline.superstep import Computed, Partial, Parts, Values, compute, payload, sent_rows, side_by_side
 from pipeline.total import TotalArray
+from pipeline.wire import decode, encode
 from pipeline.written import RECEIPT_DDL, Receipt, write_block
 
 # kinds of rows that a run makes; those of a block are in rows.py
@@ -216,8 +217,7 @@ def _receiver(rows: list[Row]) -> Callable[[Shipment, int], FloatArray]:
 
     def receive(shipment: Shipment, source: int) -> FloatArray:
         # joined anew for each reduction: kept, it would be there twice, since the rows stay until the block is done
-        received: FloatArray = join(chunks[shipment.edge_type, source])
-        return received
+        return decode(join(chunks[shipment.edge_type, source]))
 
     return receive
 
@@ -229,8 +229,7 @@ def _partial(plan: Plan, rows: list[Row]) -> Partial:
             chunks[row.name, row.source].append(row)
 
     def partial(shipment: Shipment, source: int, reduction: Value) -> FloatArray:
-        received: FloatArray = join(chunks[str(plan.program.numbers[reduction.id]), source])
-        return received
+        return decode(join(chunks[str(plan.program.numbers[reduction.id]), source]))
 
     return partial
 
@@ -266,7 +265,8 @@ def _next_rows(run: Run, step: Superstep, block: Block, made: Computed) -> Itera
             if (target == LOOPS and not shipment.loops) or not len(rows):
                 continue
             to, source = (here, LOOPS) if target == LOOPS else (target, here)
-            yield from array_rows(to, source, PAYLOAD, str(shipment.edge_type), payload(shipment, rows, values))
+            sent = encode(payload(shipment, rows, values), shipment.wire)
+            yield from array_rows(to, source, PAYLOAD, str(shipment.edge_type), sent)
     if step.totals:
         order = run.plan.steps[step.number + 1].merges
         lanes = np.concatenate([made.parts[total.id].reshape(1, total.width) for total in order], axis=1)
@@ -283,8 +283,8 @@ def _pushed_rows(plan: Plan, step: Superstep, block: Block, made: Computed) -> I
         values = side_by_side(shipment, made.values)
         for target, tile in sorted(block.pushes.get(shipment.edge_type, {}).items()):
             for reduction in shipment.pushed:
-                result = compiled[reduction.id].partial(tile, values)
-                yield from array_rows(target, block.index, PARTIAL, str(plan.program.numbers[reduction.id]), result)
+                sent = encode(compiled[reduction.id].partial(tile, values), shipment.wire)
+                yield from array_rows(target, block.index, PARTIAL, str(plan.program.numbers[reduction.id]), sent)
 
 
 def _seed(block: int) -> Row:

@@ -19,8 +19,6 @@ from pipeline.errors import DataError
 from pipeline.kernels.bfloat16 import from_bfloat16, to_bfloat16
 from pipeline.kernels.jit import read_only
 
-WIRES = ("float32", "float16", "bfloat16")
-
 
 def number_bytes(wire: str) -> int:
     """Bytes of a number that is sent."""

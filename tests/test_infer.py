@@ -93,6 +93,32 @@ def test_the_same_bits_when_memory_has_no_room_for_the_values(
     assert os.listdir(tmp_path / "spill") == []
 
 
+@pytest.mark.parametrize("wire", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["sage", "gat", "merging"])
+def test_a_short_wire_rounds_alike_everywhere(spark: SparkSession, skewed: PreparedGraph, name: str, wire: str) -> None:
+    """Half of the bytes; the same bits in every tier; near the exact numbers, but not these."""
+    model, got = build(name), {}
+    for tier, read in WAYS:
+        run = run_frames(skewed, model, Settings(tier=tier, read=read, wire=wire), spark=spark)
+        got[tier, read] = by_id(run.result)
+        if tier == "distributed":
+            whole_numbers = run_frames(skewed, model, Settings(tier=tier, read=read), spark=spark)
+            counts = Counts.of(skewed.manifest)
+            for step, other in zip(run.plan.steps[:-1], whole_numbers.plan.steps[:-1], strict=True):
+                shipped = run.observations[str(step.number)].get["shipped"]
+                assert shipped == shipped_bytes(counts, step) == shipped_bytes(counts, other) / 2
+    first = got["fused", "worker"]
+    assert all(rows == first for rows in got.values())
+    want = by_id(infer(skewed, model, settings=Settings(tier="fused"), spark=spark))
+    rounded, exact = (
+        np.concatenate([np.frombuffer(rows[node], np.float32) for node in want]) for rows in (first, want)
+    )
+    finite = np.isfinite(exact)
+    assert (np.isfinite(rounded) == finite).all()
+    off, scale = np.abs(rounded[finite] - exact[finite]).max(), np.abs(exact[finite]).max()
+    assert 1e-6 * scale < off < (2e-2 if wire == "bfloat16" else 4e-3) * scale
+
+
 @pytest.mark.parametrize("exchange", ["auto", "pull"])
 @pytest.mark.parametrize(("tier", "read"), WAYS)
 @pytest.mark.parametrize("name", ["sage", "merging", "both_ways"])

@@ -53,7 +53,7 @@ def test_sizes(text, size):
         ({"task_memory": "lots"}, "task_memory is 'lots'; accepted: a size like 512m or 4g, or auto"),
         ({"read": "jvm"}, "read is 'jvm'; accepted: auto, worker, spark"),
         ({"scratch": ""}, "scratch is ''; accepted: a directory, or auto"),
-        ({"wire": "float16"}, "wire is 'float16'; accepted: float32"),
+        ({"wire": "float61"}, "wire is 'float61'; accepted: float32, float16, bfloat16; did you mean 'float16'?"),
     ],
 )
 def test_what_is_refused(given, message):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.columns import WIRES
 from pipeline.errors import DataError
-from pipeline.wire import WIRES, decode, encode, number_bytes, rounded
+from pipeline.wire import decode, encode, number_bytes, rounded
 
 AWKWARD = np.array(
     [0, -0.0, 1, -1, 1 + 2**-10, 1 + 3 * 2**-11, 1 + 2**-8, 1 + 3 * 2**-8, 6e-8, 1e-40, 65504, -65519,

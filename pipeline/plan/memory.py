@@ -17,6 +17,7 @@ from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
 from pipeline.schema import EdgeType
+from pipeline.wire import number_bytes
 
 FLOAT = 4  # bytes
 INDEX = 4  # of a local index in a send list
@@ -122,7 +123,7 @@ def shipped_rows(counts: Counts, shipment: Shipment) -> tuple[int, int]:
 def shipment_bytes(counts: Counts, shipment: Shipment) -> int:
     """Bytes of both."""
     rows, partials = shipped_rows(counts, shipment)
-    return (rows * shipment.width + partials * shipment.partial_width) * FLOAT
+    return (rows * shipment.width + partials * shipment.partial_width) * number_bytes(shipment.wire)
 
 
 def shipped_bytes(counts: Counts, step: Superstep) -> int:

@@ -27,28 +27,34 @@ FloatArray = npt.NDArray[np.float32]
 class Plan:
     """The supersteps of a lowered program."""
 
-    def __init__(self, program: Program, weights: Mapping[str, FloatArray], pushes: Pushes = ()):
+    def __init__(self, program: Program, weights: Mapping[str, FloatArray], pushes: Pushes = (), wire: str = "float32"):
         """`program` is lowered already; `Plan.of` lowers one as its author wrote it."""
         self.program = program
         self.weights = dict(weights)
         self.pushes = sorted(pushes)
-        self.steps: list[Superstep] = schedule(program, pushes).steps
+        self.wire = wire
+        self.steps: list[Superstep] = schedule(program, pushes, wire).steps
         self._compiled: dict[int, dict[int, CompiledReduction]] = {}
 
     @staticmethod
-    def of(model: Model, undirected: bool = False) -> Plan:
+    def of(model: Model, undirected: bool = False, wire: str = "float32") -> Plan:
         """Rewrites a model's program, reading the graph's columns, and cuts it into supersteps.
 
-        `undirected`: every edge of the graph is there in both directions, with the same values.
+        Parameters
+        ----------
+        undirected
+            Every edge of the graph is there in both directions, with the same values.
+        wire
+            Number format of what blocks send, see wire.py.
         """
-        return Plan(*lower(_on_columns(model), model.weights, undirected))
+        return Plan(*lower(_on_columns(model), model.weights, undirected), wire=wire)
 
     def pushing(self, pushes: Pushes) -> Plan:
         """The same plan, but that these shipments push; those that cannot do not."""
-        return Plan(self.program, self.weights, pushes)
+        return Plan(self.program, self.weights, pushes, self.wire)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.program.to_json(), self.weights, self.pushes)
+        return _rebuild, (self.program.to_json(), self.weights, self.pushes, self.wire)
 
     def compile(self, step: Superstep) -> dict[int, CompiledReduction]:
         """Value.id of each reduction of a superstep → its loop, compiled for the payload that it will read."""
@@ -68,8 +74,8 @@ def _offsets(step: Superstep, reduction: Value) -> Mapping[int, int]:
     return next(shipment.offsets for shipment in step.receives if shipment.edge_type == edge_type)
 
 
-def _rebuild(program: Mapping[str, Any], weights: Mapping[str, FloatArray], pushes: Pushes) -> Plan:
-    return Plan(Program.from_json(program), weights, pushes)
+def _rebuild(program: Mapping[str, Any], weights: Mapping[str, FloatArray], pushes: Pushes, wire: str) -> Plan:
+    return Plan(Program.from_json(program), weights, pushes, wire)
 
 
 def _on_columns(model: Model) -> Program:

@@ -34,6 +34,8 @@ class Shipment:
     """The reductions that read it over other edges, if each can be merged from partial results; else none."""
     push: bool = False
     """Whether rows are sent for pulled edges only, and partial results of `mergeable` for the rest (see Block)."""
+    wire: str = "float32"
+    """Number format of what is sent, see wire.py."""
 
     @property
     def width(self) -> int:
@@ -150,7 +152,7 @@ Pushes = Collection[tuple[int, EdgeType]]
 """(number of the superstep that ships, edge type) of the shipments that push."""
 
 
-def schedule(program: Program, pushes: Pushes = ()) -> Schedule:
+def schedule(program: Program, pushes: Pushes = (), wire: str = "float32") -> Schedule:
     """Cuts a lowered program into supersteps."""
     level = levels(program)
     last = max((level[value.id] for value in program.values if value.is_node), default=0)
@@ -158,7 +160,7 @@ def schedule(program: Program, pushes: Pushes = ()) -> Schedule:
     readers, shipped = _readers(program, level), _ship_levels(program, level)
     when = _when(program, level, readers, shipped)
     _place(program, when, level, steps)
-    _ship(program, level, steps, pushes)
+    _ship(program, level, steps, pushes, wire)
     _keep(program, when, steps, readers, shipped)
     return Schedule(program, steps)
 
@@ -257,7 +259,7 @@ def _reread(value: Value, first: int, steps: list[Superstep]) -> None:
         step.phases[0].nodes.append(value)
 
 
-def _ship(program: Program, level: dict[int, int], steps: list[Superstep], pushes: Pushes) -> None:
+def _ship(program: Program, level: dict[int, int], steps: list[Superstep], pushes: Pushes, wire: str) -> None:
     sent: dict[tuple[int, EdgeType], dict[int, Value]] = defaultdict(dict)
     readers: dict[tuple[int, EdgeType], list[Value]] = defaultdict(list)
     for value in program.values:
@@ -273,7 +275,7 @@ def _ship(program: Program, level: dict[int, int], steps: list[Superstep], pushe
         others = tuple(value for value in reading if value.width and edges_of(value).part != LOOPS)
         mergeable = others if all(value.op in MERGED and not local_values(value) for value in others) else ()
         push = bool(mergeable) and (number - 1, edge_type) in pushes
-        shipment = Shipment(edge_type, tuple(values.values()), loops, mergeable, push)
+        shipment = Shipment(edge_type, tuple(values.values()), loops, mergeable, push, wire)
         steps[number].receives.append(shipment)
         steps[number - 1].ships.append(shipment)
 
