@@ -114,9 +114,11 @@ def test_a_short_wire_rounds_alike_everywhere(spark: SparkSession, skewed: Prepa
         np.concatenate([np.frombuffer(rows[node], np.float32) for node in want]) for rows in (first, want)
     )
     finite = np.isfinite(exact)
-    assert (np.isfinite(rounded) == finite).all()
-    off, scale = np.abs(rounded[finite] - exact[finite]).max(), np.abs(exact[finite]).max()
-    assert 1e-6 * scale < off < (2e-2 if wire == "bfloat16" else 4e-3) * scale
+    assert (np.isfinite(short) == finite).all()
+    off, scale = np.abs(short[finite] - exact[finite]).max(), np.abs(exact[finite]).max()
+    # a product of dozens of rounded numbers is off by as many parts
+    tolerance = {"float16": 4e-3, "bfloat16": 2e-2}[wire] * (10 if name == "merging" else 1)
+    assert 1e-6 * scale < off < tolerance * scale
 
 
 @pytest.mark.parametrize("exchange", ["auto", "pull"])
