@@ -110,9 +110,8 @@ def test_a_short_wire_rounds_alike_everywhere(spark: SparkSession, skewed: Prepa
     first = got["fused", "worker"]
     assert all(rows == first for rows in got.values())
     want = by_id(infer(skewed, model, settings=Settings(tier="fused"), spark=spark))
-    rounded, exact = (
-        np.concatenate([np.frombuffer(rows[node], np.float32) for node in want]) for rows in (first, want)
-    )
+    arrays = [[np.frombuffer(rows[node], np.float32) for node in want] for rows in (first, want)]
+    short, exact = map(np.concatenate, arrays)
     finite = np.isfinite(exact)
     assert (np.isfinite(short) == finite).all()
     off, scale = np.abs(short[finite] - exact[finite]).max(), np.abs(exact[finite]).max()
