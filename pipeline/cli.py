@@ -180,7 +180,9 @@ def infer_command(
                 if prepared is None and starts_here():
                     early.start()
 
-            session = _session(verbose, _is_small(prepared, nodes, edges), meanwhile)
+            passed = prepared is not None or raw.are_parquet_here()
+            idle = passed and format == "parquet" and _keeps_to_workers(settings)
+            session = _session(verbose, idle or _is_small(prepared, nodes, edges), meanwhile)
             with session as spark, Progress.on_terminal() as progress:
                 wake_worker(spark)
                 source = prepared or (early.result() if is_local(spark) else None) or raw.read(spark, **columns)
@@ -309,6 +311,11 @@ def _is_small(prepared: PreparedGraph | None, nodes: str | None, edges: str | No
         return int(totals["static_bytes"] + totals["sends_bytes"]) <= SMALL_BYTES
     sizes = [file_bytes(path) for path in (nodes, edges) if path is not None]
     return all(size is not None for size in sizes) and sum(size or 0 for size in sizes) <= SMALL_BYTES
+
+
+def _keeps_to_workers(settings: Settings) -> bool:
+    """Whether on one machine hardly a row goes through the JVM, whatever the size of the tables."""
+    return settings.tier != "distributed" and "spark" not in (settings.read, settings.write)
 
 
 def _settings(conf: str | None, **given: Any) -> Settings:

@@ -26,11 +26,18 @@ class RawTables:
     nodes_format: str | None = None
     edges_format: str | None = None
 
+    def are_parquet_here(self) -> bool:
+        """Whether this process sees both, as Parquet."""
+        from pipeline.tables import file_bytes, find_format
+
+        given = (self.nodes, self.nodes_format), (self.edges, self.edges_format)
+        return all((form or find_format(path)) == "parquet" and file_bytes(path) is not None for path, form in given)
+
     def read_here(self, **options: Any) -> Graph | None:
         """Without Spark, if they are Parquet on this machine."""
         from pipeline.graph import Graph
 
-        if {self.nodes_format, self.edges_format} - {None, "parquet"}:
+        if not self.are_parquet_here():
             return None
         return Graph.of_files(self.nodes, self.edges, **options)
 
