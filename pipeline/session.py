@@ -44,8 +44,8 @@ EMBEDDED = {
 }
 
 
-# Of a session on this machine for small data, or for data that the JVM never sees: 1.5 of 14 s, and 10 of 40 core-seconds
-# for 2^20 nodes. Where the JVM moves large data, this costs two thirds more of its time.
+# Of a session on this machine for small data, or for data that the JVM never sees: 1.5 of 14 s, and 10 of 40
+# core-seconds for 2^20 nodes. Where the JVM moves large data, this costs two thirds more of its time.
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
