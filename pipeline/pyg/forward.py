@@ -9,6 +9,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.parameter import UninitializedParameter
@@ -30,8 +32,12 @@ def check_ready(net: Any) -> None:
     lazy = [name for name, tensor in net.named_parameters() if isinstance(tensor, UninitializedParameter)]
     if lazy:
         raise ModelError(f"weights without a shape yet ({_some(lazy)}): run the module once, or load its weights")
-    state = [*net.named_parameters(), *net.named_buffers()]
-    bad = [name for name, tensor in state if tensor.is_floating_point() and not tensor.isfinite().all()]
+
+
+def check_weights(weights: Mapping[str, npt.NDArray[np.float64]]) -> None:
+    """ModelError for NaN among the weights that a program reads. Others may hold anything: PyG's RGATConv leaves one
+    that it does not use as the memory was."""
+    bad = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if bad:
         raise ModelError(f"weights that hold NaN or infinity: {_some(bad)}")
 

@@ -18,7 +18,7 @@ from pipeline.formula.spaces import Nodes
 from pipeline.pyg.arguments import Features, Signature, signature, with_widths
 from pipeline.pyg.check import check
 from pipeline.pyg.example import examples, tiny_example
-from pipeline.pyg.forward import check_ready, copy_of, run_forward, uncompiled
+from pipeline.pyg.forward import check_ready, check_weights, copy_of, run_forward, uncompiled
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import record
 
@@ -55,6 +55,7 @@ def import_module(
     widths |= {size for argument in found.arguments for size in argument.shape}
     recorded, *others = examples(found.arguments, widths, seed)
     recording = record(net, found, recorded)
+    check_weights(recording.weights)
     for other in others:
         check(net, found, recording, other)
     columns = {f"{argument.table}.{argument.name}": argument.column for argument in found.arguments}

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch_geometric import utils
-from torch_geometric.nn import GCNConv, GPSConv, LightGCN, MessagePassing, SAGEConv
+from torch_geometric.nn import GCNConv, GPSConv, LightGCN, MessagePassing, RGATConv, SAGEConv
 
 from pipeline.errors import ModelError
 from pipeline.pyg import import_module
@@ -254,6 +254,14 @@ def test_weights_that_are_not_finite():
     net.bias.data[1] = float("nan")
     with pytest.raises(ModelError, match="weights that hold NaN or infinity: bias"):
         import_module(net)
+
+
+def test_a_weight_that_is_not_used_may_hold_anything():
+    """PyG's RGATConv leaves l2 as the memory was, which is NaN now and then."""
+    net = RGATConv(16, 8, 3).eval()
+    net.l2.data[:] = float("nan")
+    _, weights, _ = import_module(net, features={"x": 16, "edge_type": range(3)}, inputs={"edge_type": "edges.kind"})
+    assert "l2" not in weights
 
 
 def test_weights_without_a_shape():
