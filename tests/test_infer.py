@@ -93,8 +93,10 @@ def test_the_same_bits_when_memory_has_no_room_for_the_values(
     assert os.listdir(tmp_path / "spill") == []
 
 
-@pytest.mark.parametrize("wire", ["float16", "bfloat16"])
-@pytest.mark.parametrize("name", ["sage", "gat", "merging"])
+@pytest.mark.parametrize(
+    ("name", "wire"),
+    [("sage", "float16"), ("gat", "float16"), ("sage", "bfloat16"), ("gat", "bfloat16"), ("merging", "bfloat16")],
+)
 def test_a_short_wire_rounds_alike_everywhere(spark: SparkSession, skewed: PreparedGraph, name: str, wire: str) -> None:
     """Half of the bytes; the same bits in every tier; near the exact numbers, but not these."""
     model, got = build(name), {}
@@ -117,6 +119,15 @@ def test_a_short_wire_rounds_alike_everywhere(spark: SparkSession, skewed: Prepa
     off, scale = np.abs(short[finite] - exact[finite]).max(), np.abs(exact[finite]).max()
     if name != "merging":  # whose products of hundreds of rounded numbers are off by as many parts
         assert 1e-6 * scale < off < {"float16": 4e-3, "bfloat16": 2e-2}[wire] * scale
+
+
+@pytest.mark.parametrize("tier", ["fused", "distributed"])
+def test_what_a_short_wire_cannot_hold_is_an_error(spark: SparkSession, skewed: PreparedGraph, tier: str) -> None:
+    """Products of hundreds of numbers, sent as partial results: 1e29."""
+    with pytest.raises(
+        Exception, match=r"a value of [\d.e+]+ is too large for the wire float16; take bfloat16 or float32"
+    ):
+        infer(skewed, build("merging"), settings=Settings(tier=tier, wire="float16"), spark=spark).collect()
 
 
 @pytest.mark.parametrize("exchange", ["auto", "pull"])
