@@ -1,7 +1,7 @@
 """What can be done before Spark is there: a graph of Parquet files on this machine is prepared while the JVM starts.
 
-Comes in: what the command line was told. Goes out: the prepared graph, if it could be made so. Knows no Spark: 16.8M
-edges are prepared in the 5 s that the start takes anyway.
+Comes in: what the command line was told. Goes out: the prepared graph, if it could be made so. Knows no Spark: for
+16.8M edges it takes 8 s, beside a start of 10 s.
 """
 
 from __future__ import annotations

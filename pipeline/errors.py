@@ -7,6 +7,7 @@ readable message and exit code 2.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -32,6 +33,12 @@ class SettingError(GraphsweepError, ValueError):
 
 class StorageError(GraphsweepError, OSError):
     """A path that cannot be read or written, or holds something else than expected."""
+
+
+def unwritable(path: str, error: OSError) -> StorageError:
+    """What is said of a place that cannot be written. pyarrow's own texts name temporary files, so only the number of
+    its errors is taken."""
+    return StorageError(f"{path}: cannot be written: {os.strerror(error.errno) if error.errno else error}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

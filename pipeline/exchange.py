@@ -17,7 +17,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from pipeline.errors import StorageError
+from pipeline.errors import unwritable
 from pipeline.rows import SCHEMA, Row, from_batches, to_batches
 
 
@@ -72,8 +72,7 @@ class Exchange(AbstractContextManager["Exchange"]):
             try:
                 self._write(waiting)
             except OSError as error:
-                reason = os.strerror(error.errno) if error.errno else error
-                raise StorageError(f"{self._parent}: cannot be written: {reason}") from error
+                raise unwritable(self._parent, error) from error
 
     def _write(self, waiting: dict[int, list[Row]]) -> None:
         if self._directory is None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import SettingError, StorageError, nearest
+from pipeline.errors import SettingError, StorageError, nearest, unwritable
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.infer import RESULT, Frames, run_frames, session_of
 from pipeline.model import Model
@@ -201,7 +201,7 @@ def _placed(output: str, overwrite: bool, spark: SparkSession) -> Iterator[tuple
         os.makedirs(parent, exist_ok=True)
         os.mkdir(staging)
     except OSError as error:
-        raise StorageError(f"{output}: cannot be written: {error.strerror}") from error
+        raise unwritable(output, error) from error
     try:
         yield f"file://{staging}", "overwrite"
         if os.path.lexists(local):

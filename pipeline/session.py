@@ -44,7 +44,7 @@ EMBEDDED = {
 }
 
 
-# Of a session on this machine for small data, or for data that the JVM never sees: 1.5 of 14 s, and 10 of 40
+# Of a session on this machine for small data, or for data that the JVM never sees: 1.5 of 14 s, and 6 to 10 of 40
 # core-seconds for 2^20 nodes. Where the JVM moves large data, this costs two thirds more of its time.
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 

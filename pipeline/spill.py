@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import StorageError
+from pipeline.errors import unwritable
 
 Keep = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 
-def spill_to(directory: str | None) -> Keep:
-    """What puts arrays on the disk of a directory, which is made; None: that of temporary files."""
-    return partial(_spill, directory or tempfile.gettempdir())
+def spill_to(directory: str) -> Keep:
+    """What puts arrays on the disk of a directory, which is made."""
+    return partial(_spill, directory)
 
 
 def _spill(directory: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -36,6 +36,5 @@ def _spill(directory: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             file.flush()
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise StorageError(f"{directory}: cannot be written: {reason}") from error
+        raise unwritable(directory, error) from error
     return np.frombuffer(mapped, array.dtype).reshape(array.shape)

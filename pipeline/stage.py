@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -115,7 +116,7 @@ def superstep_worker(run: Run, number: int) -> Worker:
         for index in list(arrived):  # each is let go when its turn comes
             started = time.perf_counter()
             rows = arrived.pop(index)
-            block = _block(run, index, rows, [step])
+            block = block_from_rows(index, rows) if run.path is None else _opened(run.path, index, step)
             with threadpool_limits(1):
                 state, parts = _state(run.plan, rows), _parts(run, step, rows)
                 made = compute(run.plan, step, block, state, _receiver(rows), _partial(run.plan, rows), parts)
@@ -170,7 +171,7 @@ def _source(run: Run, arrived: Mapping[int, list[Row]]) -> Source:
     edges = static_edges(run.plan.steps)
     return Source(
         run.blocks,
-        lambda index, step: read_block(path, index, static_kinds([step]), static_edges([step])),
+        partial(_opened, path),
         lambda index: read_block(path, index, [SENDS], edges).sends,
     )
 
@@ -191,10 +192,9 @@ def _clock_batch(run: Run, superstep: int, seconds: float) -> pa.RecordBatch:
     return Receipt(None, None, superstep, round(1000 * seconds)).batch()
 
 
-def _block(run: Run, index: int, rows: list[Row], steps: Sequence[Superstep]) -> Block:
-    if run.path is not None:
-        return read_block(run.path, index, static_kinds(steps), static_edges(steps))
-    return block_from_rows(index, rows)
+def _opened(path: str, index: int, step: Superstep) -> Block:
+    """What a superstep needs of a block."""
+    return read_block(path, index, static_kinds([step]), static_edges([step]))
 
 
 def _state(plan: Plan, rows: list[Row]) -> Values:

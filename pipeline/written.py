@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, unwritable
 
 RECEIPT_DDL = "block int, rows bigint, superstep int, milliseconds int"
 SCHEMA = pa.schema({"block": pa.int32(), "rows": pa.int64(), "superstep": pa.int32(), "milliseconds": pa.int32()})
@@ -59,8 +59,7 @@ def write_block(directory: str, block: int, schema: pa.Schema, batches: Iterable
         with suppress(OSError):
             os.remove(temporary)
         if isinstance(error, OSError):
-            reason = os.strerror(error.errno) if error.errno else error  # pyarrow's own text names the temporary file
-            raise StorageError(f"{directory}: cannot be written: {reason}") from error
+            raise unwritable(directory, error) from error
         raise
     return rows
 
