@@ -28,6 +28,14 @@ def test_boundary_rows_are_those_of_the_send_lists(blocks: int) -> None:
     pull, hybrid = boundary_rows(src, dst, blocks)
     assert pull == sent
     assert hybrid < pull
+    if blocks > 1:  # one block ships to itself only, and is not split
+        pulled = sum(
+            block.pulled[EDGE].get(to, len(rows))
+            for block in made
+            for to, rows in block.sends[EDGE].items()
+            if to != LOOPS
+        )
+        assert hybrid == pulled + sum(len(tile.rows) for block in made for tile in block.pushes[EDGE].values())
 
 
 def test_a_star_is_one_row_each_way_by_the_hybrid() -> None:

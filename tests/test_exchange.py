@@ -53,6 +53,7 @@ def test_every_row_comes_out_once_at_its_block(tmp_path: Path, limit: int) -> No
         assert all(row.target == block for block, some in taken.items() for row in some)
         assert content(chain.from_iterable(taken.values())) == content(chain.from_iterable(given))
         assert not any(list(exchange.take(block)) for block in range(3)), "they are forgotten"
+        assert not [file for _, _, files in os.walk(tmp_path) for file in files], "and so are their files"
     assert os.listdir(tmp_path) == []
 
 
