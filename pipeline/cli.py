@@ -10,10 +10,10 @@ import logging
 import os
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -91,7 +91,7 @@ def prepare_command(
     """Cut a graph into blocks and store it: once per graph, for any number of models."""
     with messages(quiet, verbose):
         settings = _settings(conf, blocks=blocks)
-        from pipeline.score import refuse_taken
+        from pipeline.placed import refuse_taken
 
         refuse_taken(output, overwrite)  # the library does too, but only when Spark has been started
         tables = RawTables(nodes, edges, nodes_format, edges_format)
@@ -152,46 +152,49 @@ def infer_command(
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*tables, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
         from pipeline.graph import open_graph
+        from pipeline.infer import prepare_for
+        from pipeline.infer_local import runs_here
         from pipeline.model import Model
+        from pipeline.placed import refuse_taken
         from pipeline.progress import Progress
-        from pipeline.score import refuse_taken, score
+        from pipeline.rehearsal import Rehearsal
+        from pipeline.resources import is_local
+        from pipeline.score import score
+        from pipeline.session import starts_here
         from pipeline.workers import wake_worker
 
-        # whatever can be refused is refused before Spark is started
+        # whatever can be refused is refused before anything is started
         refuse_taken(output, overwrite)
         loaded = Model.load(model)
         prepared = None if graph is None else open_graph(graph)
         if prepared is not None:
             loaded.check_against(prepared.schema, prepared.ranges)
             log.info("%s", _describe(prepared))
-        from pipeline.early import Early
-        from pipeline.rehearsal import Rehearsal
-        from pipeline.resources import is_local
-        from pipeline.session import starts_here
-
         raw = RawTables(str(nodes), str(edges), tables.pop("nodes_format", None), tables.pop("edges_format", None))
         columns = columns_for(loaded, tables)
         rehearsal = Rehearsal(loaded)
-        with _scratch(settings) as scratch:
-            early = Early(partial(raw.read_here, **columns), loaded, scratch)
-
-            def meanwhile() -> None:
+        with _scratch(settings) as scratch, Progress.on_terminal() as progress:
+            source: Any = prepared
+            preparing, started = 0.0, time.perf_counter()
+            if source is None and starts_here() and (here := raw.read_here(**columns)):
                 rehearsal.start()
-                if prepared is None and starts_here():
-                    early.start()
-
-            passed = prepared is not None or raw.are_parquet_here()
-            idle = passed and format == "parquet" and _keeps_to_workers(settings)
-            session = _session(verbose, idle or _is_small(prepared, nodes, edges), meanwhile)
-            with session as spark, Progress.on_terminal() as progress:
-                wake_worker(spark)
-                source = prepared or (early.result() if is_local(spark) else None) or raw.read(spark, **columns)
+                source = prepare_for(here, loaded, scratch)
+                preparing = time.perf_counter() - started
+            alone = source is not None and starts_here() and runs_here(source, loaded, output, format, scratch)
+            small = _is_small(prepared, nodes, edges)
+            with nullcontext() if alone else _session(verbose, small, rehearsal.start) as spark:
+                if spark:
+                    wake_worker(spark)
+                    if prepared is None and not (source and is_local(spark)):
+                        source, preparing = raw.read(spark, **columns), 0.0
+                waited = time.perf_counter()
                 rehearsal.wait()
+                compiling = time.perf_counter() - waited
                 report = score(
                     source, loaded, output, format=format, overwrite=overwrite, classify=classify, settings=scratch,
                     spark=spark, progress=None if quiet else progress,
                 )  # fmt: skip
-        typer.echo(_summary(report.with_preparing(early.seconds), output, format))
+        typer.echo(_summary(report.with_preparing(preparing), compiling, output, format))
 
 
 @app.command(name="explain")
@@ -313,11 +316,6 @@ def _is_small(prepared: PreparedGraph | None, nodes: str | None, edges: str | No
     return all(size is not None for size in sizes) and sum(size or 0 for size in sizes) <= SMALL_BYTES
 
 
-def _keeps_to_workers(settings: Settings) -> bool:
-    """Whether on one machine hardly a row goes through the JVM, whatever the size of the tables."""
-    return settings.tier != "distributed" and "spark" not in (settings.read, settings.write)
-
-
 def _settings(conf: str | None, **given: Any) -> Settings:
     return (Settings.load(conf) if conf else Settings()).changed(_given(**given))
 
@@ -360,19 +358,20 @@ def _describe(graph: PreparedGraph) -> str:
     )
 
 
-def _summary(report: Report, output: str, format: str) -> str:
+def _summary(report: Report, compiling: float, output: str, format: str) -> str:
     computed = sum(step.seconds for step in report.supersteps)
     steps = ", ".join(f"{step.seconds:.1f}" for step in report.supersteps)
     where = [f"preparing {report.prepare_seconds:.1f} s"] if report.prepare_seconds else []
+    where += [f"compiling {compiling:.1f} s"] if compiling >= 0.05 else []
     if report.tier == "fused":
         rest = max(0.0, report.seconds - report.prepare_seconds - computed)
-        where += [f"supersteps {computed:.1f} s ({steps})", f"reading, writing and Spark {rest:.1f} s"]
+        where += [f"supersteps {computed:.1f} s ({steps})", f"the rest {rest:.1f} s"]
     else:
         where += [f"the rest over {len(report.supersteps)} stages, whose tasks computed {computed:.1f} s ({steps})"]
     return "\n".join(
         [
-            f"scored   {report.rows:,} nodes in {report.seconds:.1f} s: {', '.join(where)}",
-            f"tier     {report.tier}: {report.reason}",
+            f"scored   {report.rows:,} nodes in {report.seconds + compiling:.1f} s: {', '.join(where)}",
+            f"tier     {report.tier}{'' if report.spark else ', without Spark'}: {report.reason}",
             f"written  {output} ({format})",
         ]
     )

@@ -17,7 +17,7 @@ from pipeline import storage
 from pipeline.blocks import Block
 from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError
-from pipeline.layout import Columned, check_id_types, edge_layout, node_layout
+from pipeline.layout import Columned, are_sparks, check_id_types, edge_layout, node_layout
 from pipeline.ranges import Ranges, merge_ranges
 from pipeline.rows import KINDS
 from pipeline.schema import GraphSchema
@@ -113,15 +113,17 @@ class Graph:
     @staticmethod
     def of_files(nodes: str, edges: str, **options: Any) -> Graph | None:
         """A graph of two plain Parquet tables that this process reads itself: `prepare` needs no Spark for it. None if
-        they are not, or if something is wrong with them, which `read` will tell.
+        they are not, or if it takes Spark to say what is wrong with them.
         """
-        found = ParquetTable.open(nodes), ParquetTable.open(edges)
-        if None in found:
+        found = [table for path in (nodes, edges) if (table := ParquetTable.open(path))]
+        if len(found) < 2:
             return None
         sources = {"nodes": {"path": nodes, "format": "parquet"}, "edges": {"path": edges, "format": "parquet"}}
         try:
-            graph = Graph(*found, sources=sources, **options)
+            graph = Graph(found[0], found[1], sources=sources, **options)
         except DataError:
+            if all(are_sparks(dict(table.dtypes).values()) for table in found):
+                raise
             return None
         for layout in (graph.node_layout, graph.edge_layout):
             if parquet_pieces(sources[layout.table]["path"], layout.columns) is None:
@@ -225,8 +227,10 @@ def _types(table: str, frame: DataFrame) -> dict[str, str]:
     return dict(frame.dtypes)
 
 
-def _no_number(frame: DataFrame, column: str) -> object:
-    """Runs a job, but only to say what is wrong: a text that is not a number."""
+def _no_number(frame: DataFrame | ParquetTable, column: str) -> object:
+    """Runs a job, or reads the file, but only to say what is wrong: a text that is not a number."""
+    if isinstance(frame, ParquetTable):
+        return frame.no_number(column)
     from pyspark.sql import functions as F
 
     text = F.col(quoted(column))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,14 +21,13 @@ from pipeline.columns import DATA, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURC
 from pipeline.errors import ModelError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
-from pipeline.output import MILLISECONDS, SUPERSTEP, OutputTable
+from pipeline.output import MILLISECONDS, SUPERSTEP
 from pipeline.placement import place
-from pipeline.plan.exchange import choose_exchange
-from pipeline.plan.memory import Choice, Counts, choose_tier
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
+from pipeline.planned import Planned, plan_run
 from pipeline.prepare import prepare
-from pipeline.resources import is_local, task_cores, task_memory
+from pipeline.resources import is_local
 from pipeline.rows import EDGE_KINDS
 from pipeline.settings import Settings
 from pipeline.stage import (
@@ -54,6 +54,7 @@ log = logging.getLogger("graphsweep")
 Observations = dict[str, "Observation"]
 """RESULT, or the number of a superstep → what Spark counts while the run's one action passes by."""
 RESULT = "result"
+NO_SESSION = "there is no active Spark session; make one, or pass spark="
 
 
 def infer(
@@ -80,55 +81,42 @@ def infer(
     ModelError
         If the graph lacks a column that the model reads, or has it in another width. Before any job starts.
     """
-    return run_frames(graph, model, settings or Settings(), classify, spark).result
+    settings = settings or Settings()
+    spark = session_of(graph, spark)
+    if spark is None:
+        raise ModelError(NO_SESSION)
+    return run_frames(planned_for(graph, model, settings, spark), spark, settings, classify).result
 
 
 @dataclass(frozen=True)
 class Frames:
     """A run, ready to start: the lazy result, and what will be known of it when it has been computed."""
 
-    graph: PreparedGraph
     plan: Plan
-    choice: Choice
     result: DataFrame
     """A row for each node; or, where tasks write the output themselves, rows of written.RECEIPT_DDL."""
     observations: Observations
 
 
 def run_frames(
-    graph: Graph | PreparedGraph | str,
-    model: Model | str,
+    planned: Planned,
+    spark: SparkSession,
     settings: Settings,
     classify: bool = False,
-    spark: SparkSession | None = None,
     marks: str | None = None,
     output: str | None = None,
 ) -> Frames:
-    """Plans a run and builds its frames; for a prepared graph no job starts.
-
-    `output` is a directory that tasks write their results into.
-    """
-    model = Model.load(model) if isinstance(model, str) else model
-    spark = session_of(graph, spark)
-    if isinstance(graph, Graph):
-        prepared = prepare_for(graph, model, settings)
-    else:
-        prepared = open_graph(graph) if isinstance(graph, str) else graph
-    model.check_against(prepared.schema, prepared.ranges)
-    counts = Counts.of(prepared.manifest)
-    plan = choose_exchange(Plan.of(model, prepared.undirected, settings.wire), counts, settings.exchange)
-    memory, threads = settings.task_memory or task_memory(spark), settings.threads or task_cores(spark)
-    path = prepared.path if _read_in_worker(spark, prepared, settings) else None
-    choice = choose_tier(plan, counts, memory, settings.tier, is_local(spark), threads, path is not None)
-    table = OutputTable.of(plan.program.outputs, prepared.id_type, classify)
-    spill = _spill_directory(settings) if choice.spills else None
-    run = Run(plan, prepared.blocks, table, path, output, marks, threads, spill)
+    """Builds the frames of a run; no job starts. `output` is a directory that tasks write their results into."""
+    run, steps = Run.of(planned, settings, classify, marks, output), planned.plan.steps
     seen: Observations = {}
-    rows = _fused(spark, prepared, run) if choice.tier == "fused" else _distributed(spark, prepared, run, seen)
+    if planned.choice.tier == "fused":
+        rows = _fused(spark, planned.graph, run)
+    else:
+        rows = _distributed(spark, planned.graph, run, seen)
     if output is None:
-        rows = _observe_result(rows, len(plan.steps), seen)
+        rows = _observe_result(rows, len(steps), seen)
         rows = rows.where(f"{SUPERSTEP} is null").drop(SUPERSTEP, MILLISECONDS)
-    return Frames(prepared, plan, choice, rows, seen)
+    return Frames(planned.plan, rows, seen)
 
 
 # ---- the two tiers
@@ -214,6 +202,18 @@ def _observe_result(rows: DataFrame, steps: int, seen: Observations) -> DataFram
 # ---- what a run needs first
 
 
+def planned_for(
+    graph: Graph | PreparedGraph | str, model: Model | str, settings: Settings, spark: SparkSession | None
+) -> Planned:
+    """Decides what a run will be; prepares raw tables for it, for as long as the process lives."""
+    model = Model.load(model) if isinstance(model, str) else model
+    if isinstance(graph, Graph):
+        graph = prepare_for(graph, model, settings)
+    elif isinstance(graph, str):
+        graph = open_graph(graph)
+    return plan_run(graph, model, settings, spark, _opens(spark, graph, settings))
+
+
 def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph:
     """Prepares raw tables for one run, in the scratch directory, where it stays as long as the process.
 
@@ -235,28 +235,22 @@ def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph
     return prepared
 
 
-def session_of(graph: Graph | PreparedGraph | str, spark: SparkSession | None) -> SparkSession:
-    """The session of raw tables; else the one that is given, or the active one."""
-    from pyspark.sql import SparkSession
-
+def session_of(graph: Graph | PreparedGraph | str, spark: SparkSession | None) -> SparkSession | None:
+    """The session of raw tables; else the one that is given, or the active one; None if there is none."""
     of_tables = graph.session if isinstance(graph, Graph) else None
-    found = of_tables or spark or SparkSession.getActiveSession()
-    if found is None:
-        raise ModelError("there is no active Spark session; make one, or pass spark=")
+    found = of_tables or spark
+    if found is None and "pyspark" in sys.modules:  # importing it takes a second, and would not make a session active
+        from pyspark.sql import SparkSession
+
+        found = SparkSession.getActiveSession()
     return found
 
 
-def _spill_directory(settings: Settings) -> str:
-    """On the disk of the machine where the task runs."""
-    scratch = settings.scratch
-    return tempfile.gettempdir() if scratch is None or "://" in scratch else scratch
-
-
-def _read_in_worker(spark: SparkSession, graph: PreparedGraph, settings: Settings) -> bool:
+def _opens(spark: SparkSession | None, graph: PreparedGraph, settings: Settings) -> bool:
     """Whether tasks open the graph's files themselves. `auto` runs a small job to find out, unless all is local."""
     if settings.read != "auto":
         return settings.read == "worker"
-    if is_local(spark):
+    if spark is None or is_local(spark):
         return True
     answers = ask_workers(spark, functools.partial(_is_visible, graph.path, graph.fingerprint))
     return all(all(answer) for answer in answers)

@@ -123,6 +123,12 @@ def arrow_types(schema: pa.Schema) -> dict[str, str]:
     return {field.name: _word(field.type) for field in schema}
 
 
+def are_sparks(words: Iterable[str]) -> bool:
+    """Whether Spark would call these types the same; it has no unsigned integers, say."""
+    known = {*NUMBERS, "string"} - {"decimal"}
+    return all(word.removeprefix("array<").removesuffix(">") in known for word in words)
+
+
 def _word(type: pa.DataType) -> str:
     if pa.types.is_list(type) or pa.types.is_large_list(type) or pa.types.is_fixed_size_list(type):
         return f"array<{_word(type.value_type)}>"

@@ -34,9 +34,13 @@ class RawTables:
         return all((form or find_format(path)) == "parquet" and file_bytes(path) is not None for path, form in given)
 
     def read_here(self, **options: Any) -> Graph | None:
-        """Without Spark, if they are Parquet on this machine."""
+        """Without Spark, if they are Parquet on this machine. StorageError if one is not there at all."""
+        from pipeline.errors import StorageError
         from pipeline.graph import Graph
+        from pipeline.tables import is_missing
 
+        for path in filter(is_missing, (self.nodes, self.edges)):
+            raise StorageError(f"{path}: no such file or directory")
         if not self.are_parquet_here():
             return None
         return Graph.of_files(self.nodes, self.edges, **options)

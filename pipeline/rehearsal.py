@@ -1,4 +1,5 @@
-"""A run of a model over four nodes in this process, while Spark starts: what has to be compiled is compiled meanwhile.
+"""A run of a model over four nodes in this process: what has to be compiled is compiled while tables are read, or Spark
+starts.
 
 Comes in: a model. Goes out: nothing but machine code in the user's cache, which this process and the workers load. Of
 the first run on a new machine, 6 s are compilation, and Spark's start leaves a core idle for as long. Knows no Spark.
@@ -24,8 +25,9 @@ class Rehearsal:
         self._thread = threading.Thread(target=_rehearse, args=(model,), name="rehearsal", daemon=True)
 
     def start(self) -> None:
-        """Starts it, once, and returns at once."""
-        self._thread.start()
+        """Starts it, the first time, and returns at once."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def wait(self) -> None:
         """Until it has ended, if it was started."""

@@ -91,13 +91,19 @@ def spark_session(
 
 def starts_here() -> bool:
     """Whether `spark_session` would start a session of our own on this machine, as far as can be told before."""
-    from pyspark.sql import SparkSession
+    if "pyspark" in sys.modules:  # nobody has a session who has not imported it, which takes a second
+        from pyspark.sql import SparkSession
 
-    return SparkSession.getActiveSession() is None and not _configured() and not _has_master()
+        if SparkSession.getActiveSession() is not None:
+            return False
+    return not _configured() and not _has_master()
 
 
 def _has_master() -> bool:
-    """Whether spark-defaults.conf names a cluster, which a session of our own would take."""
+    """Whether settings of Spark or Hadoop name a cluster, which a session of our own would take, or whose file system
+    would be that of paths without a scheme."""
+    if any(name in os.environ for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR")):
+        return True
     directory = os.environ.get("SPARK_CONF_DIR") or os.path.join(os.environ.get("SPARK_HOME", ""), "conf")
     try:
         with open(os.path.join(directory, "spark-defaults.conf")) as file:

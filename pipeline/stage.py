@@ -9,6 +9,7 @@ Rows are grouped by their explicit target column: where Spark placed them is spe
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +27,7 @@ from pipeline.fused import Outputs, Source, run_stored
 from pipeline.output import OutputTable
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
+from pipeline.planned import Planned
 from pipeline.progress import mark
 from pipeline.resources import give_back
 from pipeline.rows import (
@@ -44,6 +46,7 @@ from pipeline.rows import (
     to_batches,
 )  # fmt: skip
 from pipeline.schema import EdgeType
+from pipeline.settings import Settings
 from pipeline.spill import spill_to
 from pipeline.storage import read_block
 from pipeline.superstep import Computed, Partial, Parts, Values, compute, payload, sent_rows, side_by_side
@@ -79,10 +82,31 @@ class Run:
     spill: str | None = None
     """Fused: directory where node values wait from one superstep to the next; None: in memory."""
 
+    @staticmethod
+    def of(
+        planned: Planned,
+        settings: Settings,
+        classify: bool = False,
+        marks: str | None = None,
+        output: str | None = None,
+    ) -> Run:
+        """The run that was decided upon; `output` and `marks` as above."""
+        graph, plan = planned.graph, planned.plan
+        table = OutputTable.of(plan.program.outputs, graph.id_type, classify)
+        path = graph.path if planned.opens else None
+        spill = _spill_directory(settings) if planned.choice.spills else None
+        return Run(plan, graph.blocks, table, path, output, marks, planned.threads, spill)
+
     @property
     def ddl(self) -> str:
         """Of what the last stage gives."""
         return self.table.ddl if self.output is None else RECEIPT_DDL
+
+
+def _spill_directory(settings: Settings) -> str:
+    """On the disk of the machine where the task runs."""
+    scratch = settings.scratch
+    return tempfile.gettempdir() if scratch is None or "://" in scratch else scratch
 
 
 def static_kinds(steps: Iterable[Superstep]) -> tuple[str, ...]:
@@ -141,39 +165,41 @@ def fused_worker(run: Run) -> Worker:
         arrived = by_target(batches)
         if not arrived:
             return  # one of the empty partitions
-        clock = {step.number: 0.0 for step in run.plan.steps}
-        last = [time.perf_counter()]
-
-        def done(superstep: int, block: int) -> None:
-            now = time.perf_counter()
-            clock[superstep] += now - last[0]
-            last[0] = now
-            mark(run.marks, superstep, block)
-
-        def finish(block: Block, outputs: Outputs) -> list[pa.RecordBatch]:
-            return list(_result(run, block, outputs))
-
-        keep = None if run.spill is None else spill_to(run.spill)
-        for made in run_stored(run.plan, _source(run, arrived), finish, run.threads, done, keep):
-            yield from made
-        for superstep, seconds in clock.items():
-            yield _clock_batch(run, superstep, seconds)
+        if run.path is not None:
+            source = stored_blocks(run, run.path)
+        else:
+            source = Source.of([block_from_rows(index, rows) for index, rows in sorted(arrived.items())])
+        yield from run_whole(run, source)
         give_back()  # the worker waits for other work, for a minute
 
     return work
 
 
-def _source(run: Run, arrived: Mapping[int, list[Row]]) -> Source:
-    """All blocks: opened from files each time, or made once of the rows that came."""
-    path = run.path
-    if path is None:
-        return Source.of([block_from_rows(index, rows) for index, rows in sorted(arrived.items())])
+def run_whole(run: Run, source: Source) -> Iterator[pa.RecordBatch]:
+    """All supersteps of all blocks: the batches of the result, or receipts, and those of the clock."""
+    clock = {step.number: 0.0 for step in run.plan.steps}
+    last = [time.perf_counter()]
+
+    def done(superstep: int, block: int) -> None:
+        now = time.perf_counter()
+        clock[superstep] += now - last[0]
+        last[0] = now
+        mark(run.marks, superstep, block)
+
+    def finish(block: Block, outputs: Outputs) -> list[pa.RecordBatch]:
+        return list(_result(run, block, outputs))
+
+    keep = None if run.spill is None else spill_to(run.spill)
+    for made in run_stored(run.plan, source, finish, run.threads, done, keep):
+        yield from made
+    for superstep, seconds in clock.items():
+        yield _clock_batch(run, superstep, seconds)
+
+
+def stored_blocks(run: Run, path: str) -> Source:
+    """The blocks of a prepared graph, each opened when its turn comes."""
     edges = static_edges(run.plan.steps)
-    return Source(
-        run.blocks,
-        partial(_opened, path),
-        lambda index: read_block(path, index, [SENDS], edges).sends,
-    )
+    return Source(run.blocks, partial(_opened, path), lambda index: read_block(path, index, [SENDS], edges).sends)
 
 
 def _result(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:

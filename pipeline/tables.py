@@ -6,6 +6,7 @@ nothing of what the columns mean.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
@@ -60,6 +61,11 @@ def find_format(path: str) -> str:
     if not seen:
         return "parquet"  # not to be seen from here; Spark knows more file systems
     raise StorageError(f"{path}: the name does not tell the format; give it, one of {', '.join(FORMATS)}")
+
+
+def is_missing(path: str) -> bool:
+    """Whether a path of this machine's own file system, which no pattern of names is, leads nowhere."""
+    return not any(sign in path for sign in ("://", *"*?[{")) and not os.path.exists(path)
 
 
 def file_bytes(path: str) -> int | None:
@@ -156,7 +162,7 @@ def parquet_pieces(path: str, columns: Sequence[str]) -> list[Piece] | None:
     """
     try:
         files = _look(path)
-        if not files or len(files) > MOST_FILES or any("=" in file.path for file in files):
+        if not files or len(files) > MOST_FILES or _in_directories(files):
             return None
         filesystem, _ = storage.locate(path)
         with ThreadPoolExecutor(16) as pool:
@@ -167,6 +173,11 @@ def parquet_pieces(path: str, columns: Sequence[str]) -> list[Piece] | None:
     if len(types) > 1 or None in types:
         return None
     return [piece for file, footer in zip(files, footers, strict=True) for piece in _cut(path, file.path, footer)]
+
+
+def _in_directories(files: Iterable[fs.FileInfo]) -> bool:
+    """Whether a column may be in the names of directories: day=1."""
+    return any("=" in file.path for file in files)
 
 
 def _plain(schema: pa.Schema, columns: Sequence[str]) -> tuple[pa.DataType, ...] | None:
@@ -206,7 +217,7 @@ class ParquetTable(NamedTuple):
     def open(path: str) -> ParquetTable | None:
         """None if it cannot be read from here, or is in another format. StorageError for a damaged file."""
         files = _look(path)
-        if not files or find_format(path) != "parquet":
+        if not files or _in_directories(files) or find_format(path) != "parquet":
             return None
         _check_content(path, files, "parquet")
         filesystem, _ = storage.locate(path)
@@ -215,6 +226,23 @@ class ParquetTable(NamedTuple):
         except (OSError, pa.ArrowException):
             return None
         return ParquetTable(path, list(arrow_types(schema).items()))
+
+    def no_number(self, column: str) -> str | None:
+        """The first text in a column that is not a number."""
+        texts = (
+            text
+            for batch in read_pieces(parquet_pieces(self.path, [column]) or [], [column])
+            for text in batch.column(0).to_pylist()
+        )
+        return next((text for text in texts if text is not None and not _is_number(text)), None)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_pieces(pieces: Iterable[Piece], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -148,41 +148,51 @@ def test_tables_of_this_machine_are_prepared_without_spark(prepared, tables, tmp
     assert open_graph(str(tmp_path / "g")).fingerprint == open_graph(str(prepared)).fingerprint
 
 
-def test_raw_tables_are_prepared_while_spark_starts(spark, tables, model, tmp_path, monkeypatch):
-    """With the tests' session in the place of one that starts."""
+@pytest.fixture
+def alone(monkeypatch):
+    """As if nobody had made a session."""
+    from pyspark.sql import SparkSession
 
-    @contextmanager
-    def start(verbose, small, meanwhile):
-        meanwhile()
-        yield spark
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
 
+
+def test_raw_tables_of_this_machine_take_no_spark(tables, model, tmp_path, monkeypatch, alone):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(cli, "_session", start)
-    monkeypatch.setattr("pipeline.session.starts_here", lambda: True)
-    monkeypatch.setattr(RawTables, "read", lambda *_: pytest.fail("read by Spark"))
+    monkeypatch.setattr(cli, "_session", lambda *_: pytest.fail("Spark was started"))
     result = done("infer", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--model", model,
                   "--output", tmp_path / "o")  # fmt: skip
-    assert re.search(r"in [\d.]+ s: preparing [\d.]+ s, supersteps", result.stdout)
+    assert re.search(r"in [\d.]+ s: preparing [\d.]+ s, (compiling [\d.]+ s, )?supersteps", result.stdout)
+    assert "tier     fused, without Spark: " in result.stdout
     table = pa.parquet.read_table(tmp_path / "o")
     assert_scores(table["id"].to_pylist(), table["embedding"].to_pylist())
     assert os.listdir(tmp_path) == ["o"], "the prepared graph has gone"
 
 
-def test_a_graph_prepared_early_is_of_no_use_to_a_cluster(spark, tables, model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("options", [["--tier", "distributed"], ["--format", "csv"]])
+@pytest.mark.parametrize("here", [True, False])
+def test_what_takes_spark_gets_it(spark, tables, model, tmp_path, monkeypatch, alone, options, here):
+    """The tables are prepared before; a cluster, whose machines do not see that, reads them itself."""
+    started, read = [], []
+
     @contextmanager
     def start(verbose, small, meanwhile):
         meanwhile()
+        started.append(small)
         yield spark
 
+    def read_by_spark(self, spark, **options):
+        read.append(1)
+        return Graph.read(spark, self.nodes, self.edges, **options)
+
     monkeypatch.setattr(cli, "_session", start)
-    monkeypatch.setattr("pipeline.session.starts_here", lambda: True)
-    monkeypatch.setattr("pipeline.resources.is_local", lambda _: False)
-    read = []
-    monkeypatch.setattr(RawTables, "read", lambda self, spark, **options: read.append(1) or Graph.read(
-        spark, self.nodes, self.edges, **options))  # fmt: skip
-    done("infer", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--model", model,
-         "--output", tmp_path / "o")  # fmt: skip
-    assert read == [1]
+    monkeypatch.setattr(RawTables, "read", read_by_spark)
+    if not here:
+        monkeypatch.setattr("pipeline.resources.is_local", lambda session: session is None)
+    result = done("infer", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--model", model,
+                  "--output", tmp_path / "o", *options)  # fmt: skip
+    assert started == [True], "it has little to do"
+    assert len(read) == (0 if here else 1)
+    assert "without Spark" not in result.stdout
 
 
 def test_edges_against_their_direction(spark, tables, prepared, tmp_path):

@@ -217,7 +217,7 @@ BAD_COLUMNS = {
 
 
 @pytest.mark.parametrize("what", BAD_COLUMNS)
-def test_bad_columns(spark, tmp_path, what):
+def test_bad_columns(spark, tmp_path, what, by):
     node_table, edge_table, options, message = BAD_COLUMNS[what]
     tables = written(tmp_path, node_table, edge_table)
     assert message in refused("prepare", *tables, "--output", tmp_path / "g", *options)

@@ -247,7 +247,8 @@ def test_parquet_files_are_a_graph_without_spark(tmp_path: Path) -> None:
     assert graph.as_read
     assert graph.id_type == "string"
     assert [value.array for value in graph.node_layout.values] == [True, False]
-    assert Graph.of_files(*paths, features="y") is None, "`read` tells what is wrong"
+    with pytest.raises(DataError, match="nodes has no column 'y'"):
+        Graph.of_files(*paths, features="y")
 
 
 @pytest.mark.parametrize("what", ["csv", "not there", "partitioned", "unsigned", "date"])

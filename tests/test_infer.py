@@ -14,7 +14,8 @@ from pipeline.errors import ModelError
 from pipeline.formula import GraphArrays, interpret
 from pipeline.fused import run_fused
 from pipeline.graph import PreparedGraph
-from pipeline.infer import run_frames
+from pipeline.infer import Frames, planned_for, run_frames
+from pipeline.model import Model
 from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
@@ -47,6 +48,10 @@ def skewed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pre
     """In which pushing is fewer bytes, if partial results are no wider than rows."""
     path = tmp_path_factory.mktemp("graphs") / "skewed"
     return prepare(whole("skewed").graph(spark, reverse=True), str(path), blocks=BLOCKS)
+
+
+def frames(spark: SparkSession, graph: PreparedGraph, model: Model, settings: Settings) -> Frames:
+    return run_frames(planned_for(graph, model, settings, spark), spark, settings)
 
 
 def by_id(result: DataFrame, output: str = "embedding") -> dict[object, bytes]:
@@ -87,9 +92,9 @@ def test_the_same_bits_when_memory_has_no_room_for_the_values(
     spark: SparkSession, prepared: PreparedGraph, name: str, tmp_path: Path
 ) -> None:
     settings = Settings(tier="fused", task_memory="1m", scratch=str(tmp_path / "spill"), read="worker")
-    run = run_frames(prepared, build(name), settings, spark=spark)
-    assert run.choice.spills
-    assert by_id(run.result) == in_process(name, whole("mixed"), BLOCKS)
+    planned = planned_for(prepared, build(name), settings, spark)
+    assert planned.choice.spills
+    assert by_id(run_frames(planned, spark, settings).result) == in_process(name, whole("mixed"), BLOCKS)
     assert os.listdir(tmp_path / "spill") == []
 
 
@@ -101,10 +106,10 @@ def test_a_short_wire_rounds_alike_everywhere(spark: SparkSession, skewed: Prepa
     """Half of the bytes; the same bits in every tier; near the exact numbers, but not these."""
     model, got = build(name), {}
     for tier, read in WAYS:
-        run = run_frames(skewed, model, Settings(tier=tier, read=read, wire=wire), spark=spark)
+        run = frames(spark, skewed, model, Settings(tier=tier, read=read, wire=wire))
         got[tier, read] = by_id(run.result)
         if tier == "distributed":
-            whole_numbers = run_frames(skewed, model, Settings(tier=tier, read=read), spark=spark)
+            whole_numbers = frames(spark, skewed, model, Settings(tier=tier, read=read))
             counts = Counts.of(skewed.manifest)
             for step, other in zip(run.plan.steps[:-1], whole_numbers.plan.steps[:-1], strict=True):
                 shipped = run.observations[str(step.number)].get["shipped"]
@@ -243,7 +248,7 @@ def test_ids_keep_their_type(spark: SparkSession, tmp_path: Path) -> None:
 def test_predicted_bytes_are_the_bytes_that_are_moved(
     spark: SparkSession, skewed: PreparedGraph, name: str, read: str, exchange: str
 ) -> None:
-    run = run_frames(skewed, build(name), Settings(tier="distributed", read=read, exchange=exchange), spark=spark)
+    run = frames(spark, skewed, build(name), Settings(tier="distributed", read=read, exchange=exchange))
     assert bool(run.plan.pushes) == (exchange == "auto")
     run.result.collect()
     counts = Counts.of(skewed.manifest)

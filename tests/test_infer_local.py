@@ -1,0 +1,158 @@
+"""Runs in this process, without Spark: the bits that Spark's task would write, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import Graph, open_graph, prepare, score
+from pipeline.errors import DataError, ModelError
+from pipeline.fused import run_fused
+from pipeline.graph import PreparedGraph
+from pipeline.infer_local import runs_here
+from pipeline.plan.plan import Plan
+from pipeline.settings import Settings
+from tests.formulas import build
+from tests.whole import whole
+
+BLOCKS = 3
+MODELS = ["sage", "gcn_weighted", "gat", "graph_norm", "virtual_node", "both_ends"]
+
+
+@pytest.fixture(autouse=True)
+def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests' session is not ours."""
+    if "pyspark" in sys.modules:
+        from pyspark.sql import SparkSession
+
+        monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    at = tmp_path_factory.mktemp("tables")
+    pq.write_table(whole("mixed").nodes(), at / "nodes.parquet")
+    pq.write_table(whole("mixed").edges(), at / "edges.parquet")
+    return str(at / "nodes.parquet"), str(at / "edges.parquet")
+
+
+def graph_of(tables: tuple[str, str], **options: bool) -> Graph:
+    graph = Graph.of_files(*tables, edge_features=["weight", "attr"], **options)
+    assert graph is not None
+    return graph
+
+
+@pytest.fixture(scope="module")
+def prepared(tables: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
+    return prepare(graph_of(tables, reverse=True), str(tmp_path_factory.mktemp("graphs") / "g"), blocks=BLOCKS)
+
+
+def scores(output: Path) -> dict[object, list[float]]:
+    table = pq.read_table(output)
+    return dict(zip(table["id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_bits_of_the_block_program(prepared: PreparedGraph, tmp_path: Path, name: str, threads: int) -> None:
+    model = build(name)
+    report = score(prepared, model, str(tmp_path / "o"), settings=Settings(threads=threads))
+    assert (report.tier, report.spark, report.rows) == ("fused", False, prepared.nodes)
+    blocks = whole("mixed").blocks(BLOCKS, reverse=True)
+    found = run_fused(Plan.of(model), blocks)
+    want = {
+        node: row.tolist()
+        for block, outputs in zip(blocks, found, strict=True)
+        for node, row in zip(block.ids["node"].to_pylist(), outputs["embedding"], strict=True)
+    }
+    assert scores(tmp_path / "o") == want
+    assert os.listdir(tmp_path) == ["o"], "nothing is left beside it"
+    assert (tmp_path / "o" / "_SUCCESS").exists()
+
+
+def test_raw_files_are_prepared_first(tables: tuple[str, str], prepared: PreparedGraph, tmp_path: Path) -> None:
+    settings = Settings(scratch=str(tmp_path / "scratch"), blocks=BLOCKS)
+    report = score(graph_of(tables), build("gat"), str(tmp_path / "raw"), settings=settings)
+    assert report.prepare_seconds > 0
+    score(prepared, build("gat"), str(tmp_path / "prepared"))
+    assert scores(tmp_path / "raw") == scores(tmp_path / "prepared")
+
+
+def test_the_files_that_sparks_task_would_write(spark: object, prepared: PreparedGraph, tmp_path: Path) -> None:
+    for name, session in (("here", None), ("spark", spark)):
+        score(prepared, build("gat"), str(tmp_path / name), classify=True, spark=session)  # type: ignore[arg-type]
+    parts = sorted(part.name for part in (tmp_path / "here").glob("part-*"))
+    assert len(parts) == BLOCKS
+    for part in parts:
+        assert (tmp_path / "here" / part).read_bytes() == (tmp_path / "spark" / part).read_bytes()
+
+
+def test_memory_without_room_for_the_values(prepared: PreparedGraph, tmp_path: Path) -> None:
+    settings = Settings(tier="fused", task_memory="1m", scratch=str(tmp_path / "spill"))
+    report = score(prepared, build("sage"), str(tmp_path / "spilled"), settings=settings)
+    assert "node values wait on disk" in report.reason
+    score(prepared, build("sage"), str(tmp_path / "roomy"))
+    assert scores(tmp_path / "spilled") == scores(tmp_path / "roomy")
+    assert os.listdir(tmp_path / "spill") == []
+
+
+REFUSED = [
+    ({"tier": "distributed"}, "parquet", "o", "tier is distributed, which takes Spark"),
+    ({"read": "spark"}, "parquet", "o", "read is spark"),
+    ({"write": "spark"}, "parquet", "o", "write is spark"),
+    ({}, "csv", "o", "csv is written by Spark"),
+    ({}, "parquet", "s3://there/o", "s3://there/o is written by Spark"),
+    ({"task_memory": "1m"}, "parquet", "o", "in one task, which has 1.0 MB"),
+]
+
+
+@pytest.mark.parametrize(("settings", "format", "output", "message"), REFUSED)
+def test_what_takes_spark(
+    prepared: PreparedGraph, tmp_path: Path, settings: dict[str, str], format: str, output: str, message: str
+) -> None:
+    output = output if "://" in output else str(tmp_path / output)
+    assert not runs_here(prepared, build("sage"), output, format, Settings.of(settings))
+    with pytest.raises(ModelError, match=f"{message}.*there is no active Spark session"):
+        score(prepared, build("sage"), output, format=format, settings=Settings.of(settings))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failed_run_leaves_the_old_table(tables: tuple[str, str], prepared: PreparedGraph, tmp_path: Path) -> None:
+    score(prepared, build("sage"), str(tmp_path / "o"))
+    before = scores(tmp_path / "o")
+    pq.write_table(pq.read_table(tables[0]).slice(1), tmp_path / "fewer.parquet")
+    bad = Graph.of_files(str(tmp_path / "fewer.parquet"), tables[1])
+    assert bad is not None
+    with pytest.raises(DataError, match="absent from the nodes"):
+        score(bad, build("sage"), str(tmp_path / "o"), overwrite=True, settings=Settings(scratch=str(tmp_path / "s")))
+    assert scores(tmp_path / "o") == before
+    assert sorted(os.listdir(tmp_path)) == ["fewer.parquet", "o", "s"]
+
+
+CODE = """
+import sys
+from pipeline.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    assert not {"pyspark", "py4j", "torch"} & set(sys.modules)
+"""
+
+
+def test_the_command_imports_no_spark(tables: tuple[str, str], prepared: PreparedGraph, tmp_path: Path) -> None:
+    """In a process of its own, that could not start it: there is no Java."""
+    build("gat").save(tmp_path / "model")
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, "infer", "--nodes", tables[0], "--edges", tables[1], "--model",
+         tmp_path / "model", "--blocks", str(BLOCKS), "--output", tmp_path / "o"],
+        env={**os.environ, "JAVA_HOME": "/nowhere"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "tier     fused, without Spark: " in done.stdout
+    score(open_graph(prepared.path), build("gat"), str(tmp_path / "same"))
+    assert scores(tmp_path / "o") == scores(tmp_path / "same")
