@@ -129,6 +129,12 @@ def shipment_bytes(counts: Counts, shipment: Shipment) -> int:
     return (rows * shipment.width + partials * shipment.partial_width) * number_bytes(shipment.wire)
 
 
+def received_bytes(counts: Counts, shipment: Shipment, block: int) -> int:
+    """Those of them that one block gets, from itself too."""
+    loops = counts.loops[block] * shipment.width if shipment.loops else 0
+    return (counts.lanes_in(shipment, block) + loops) * number_bytes(shipment.wire)
+
+
 def shipped_bytes(counts: Counts, step: Superstep) -> int:
     """Bytes of all payloads and partial results that a superstep ships, and of the totals' parts."""
     return sum(shipment_bytes(counts, shipment) for shipment in step.ships) + total_bytes(counts, step)
@@ -242,6 +248,12 @@ class Choice:
     reason: str
     spills: bool = False
     """fused: whether node values wait on disk from one superstep to the next."""
+    need: int = 0
+    """Bytes that a fused run wants of its task."""
+    bare: int = 0
+    """The same if node values wait on disk."""
+    memory: int = 0
+    """Bytes that a task has."""
 
 
 def choose_tier(
@@ -273,7 +285,7 @@ def choose_tier(
         reason += f"; node values wait on disk, and {size(bare)} stay in memory"
     if wanted != "auto":
         reason = f"asked for; {reason}"
-    return Choice("fused" if fused else "distributed", reason, fused and spills)
+    return Choice("fused" if fused else "distributed", reason, fused and spills, need, bare, task_memory)
 
 
 def size(count: float) -> str:
