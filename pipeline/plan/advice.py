@@ -12,9 +12,9 @@ from pipeline.plan.exchange import pull_bytes, push_bytes
 from pipeline.plan.memory import SLACK, WORKER_BYTES, Choice, Counts, block_bytes, shipment_bytes, size
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment
-from pipeline.plan.seconds import duration, expect
+from pipeline.plan.seconds import STARTING, duration, expect
 
-WORTH_SECONDS = 1.0  # less is not worth a line
+WORTH_SECONDS = 2.0  # less is not worth a line
 WORTH_SHARE = 0.1  # of the time
 WORTH_BYTES = 1e6
 NEAR = 0.25  # of the memory that there is: what needs less is far from the border
@@ -77,14 +77,17 @@ def _least(counts: Counts, shipment: Shipment) -> int:
 
 def _cores(plan: Plan, counts: Counts, choice: Choice, cores: int) -> list[str]:
     """Whether more cores, or more blocks for those that there are, would pay."""
-    now = expect(plan, counts, choice.tier, cores).total
+    now, twice = (_working(plan, counts, choice, number) for number in (cores, 2 * cores))
     if counts.blocks < cores:
         # as if the same work could be divided evenly
-        alone = expect(plan, counts, choice.tier, 1).total
-        if now - alone / cores >= max(WORTH_SECONDS, WORTH_SHARE * now):
+        if now - _working(plan, counts, choice, 1) / cores >= max(WORTH_SECONDS, WORTH_SHARE * now):
             return [f"{cores} blocks would give all cores something to do: {counts.blocks} of {cores} have"]
-        return []
-    twice = expect(plan, counts, choice.tier, 2 * cores).total
-    if now - twice >= max(10 * WORTH_SECONDS, WORTH_SHARE * now):
-        return [f"{2 * cores} cores would take about {duration(twice)}"]
+    elif now - twice >= max(5 * WORTH_SECONDS, WORTH_SHARE * now):
+        return [f"{2 * cores} cores would take about {duration(expect(plan, counts, choice.tier, 2 * cores).total)}"]
     return []
+
+
+def _working(plan: Plan, counts: Counts, choice: Choice, cores: int) -> float:
+    """Seconds, but for those of starting stages and tasks."""
+    found = expect(plan, counts, choice.tier, cores)
+    return found.total - found.parts[STARTING]
