@@ -2,7 +2,7 @@
 
     python -m jobs.bench_explain --scales 16 18 20 --runs 3
 
-R-MAT graphs of 16 edges per node and 64 features are generated and prepared; models are formulas, so that torch is not
+R-MAT graphs of 64 features are generated and prepared; models are formulas, so that torch is not
 needed. Each is run once to compile, then RUNS times on one core, of which the least counts: what others do on the
 machine only ever adds. Clocks are those of the process and its thread, not of the wall. The rates are in
 pipeline/plan/seconds.py; a machine that is twice as fast shows 2 in every row.
@@ -161,9 +161,9 @@ def run(plan: Plan, graph: PreparedGraph, output: Path) -> dict[str, float]:
 
 def prepared(scale: int, given: argparse.Namespace) -> PreparedGraph:
     work = given.work.resolve()
-    path = work / f"explain-scale{scale}-blocks{given.blocks}"
+    path = work / f"explain-scale{scale}-degree{given.degree}-blocks{given.blocks}"
     if not (path / "manifest.json").exists():
-        tables = generate(Parameters(scale, features=IN), work)
+        tables = generate(Parameters(scale, given.degree, IN), work)
         graph = Graph.of_files(str(tables / "nodes.parquet"), str(tables / "edges.parquet"))
         assert graph is not None
         return prepare(graph, str(path), given.blocks)
@@ -192,6 +192,7 @@ def render(found: Sequence[Found], about: Mapping[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scales", type=int, nargs="+", default=(16, 18, 20), help="2 ** SCALE nodes each")
+    parser.add_argument("--degree", type=int, default=16, help="edges per node (16)")
     parser.add_argument("--blocks", type=int, default=8, help="parts of a graph (8)")
     parser.add_argument("--runs", type=int, default=3, help="of which the least counts (3)")
     parser.add_argument("--only", default="", help="models whose name begins like this")

@@ -44,7 +44,7 @@ RATES: Mapping[str, Rate] = {
     "edge_lanes": Rate(EDGES, 0.18e-9),
     "softmax_lanes": Rate(EDGES, 0.9e-9),
     "edge_dear": Rate(EDGES, 1.6e-9),
-    "array_lanes": Rate(EDGES, 1.2e-9),
+    "array_lanes": Rate(EDGES, 0.95e-9),
     "sorted_lanes": Rate(EDGES, 15e-9),
     "edge_products": Rate(EDGES, PRODUCT),
     "node_lanes": Rate(NODES, 1.0e-9),  # mostly memory that is new to the process
