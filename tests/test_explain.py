@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import explain, prepare
 from pipeline.errors import ModelError
-from pipeline.graph import PreparedGraph
+from pipeline.graph import Graph, PreparedGraph
 from pipeline.plan.explain import explain_plan
 from pipeline.plan.memory import Counts, choose_tier, size
 from pipeline.plan.plan import Plan
@@ -24,6 +24,8 @@ from tests.whole import whole
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+FLIGHTS = Path(__file__).parents[1] / "data" / "flights"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,15 @@ def test_a_large_run_is_said_part_by_part() -> None:
     ]
     assert "\n         wire float16 would ship half: 160 MB\n" in said
     assert max(map(len, said.splitlines())) <= 120
+
+
+def test_the_readme_shows_what_it_says_of_the_flights(tmp_path: Path) -> None:
+    tables = (str(FLIGHTS / f"{table}.parquet") for table in ("nodes", "edges"))
+    graph = prepare(Graph.of_files(*tables, edge_features=["distance"]), f"{tmp_path}/graph", blocks=4)
+    said = explain(graph, str(FLIGHTS / "model"), Settings(threads=2, task_memory="8g"))
+    shown = (FLIGHTS.parents[1] / "README.md").read_text()
+    shown = re.sub(r"in one task, which has \S+ GB", "in one task, which has 8.6 GB", shown)
+    assert f"```\n{said}\n```" in shown
 
 
 def test_it_says_what_goes_against_the_edges(spark: SparkSession, tmp_path: Path) -> None:
