@@ -83,13 +83,17 @@ class Counts:
     def static_of(self, plan: Plan) -> Sequence[int]:
         """Bytes on disk of what a plan reads of each block: perhaps of one direction of the edges only, and perhaps
         without what it could push."""
+        return [self.static_of_block(plan, block) for block in range(self.blocks)]
+
+    def static_of_block(self, plan: Plan, block: int) -> int:
+        """The same of one block."""
         unread: list[Sequence[int]] = []
         both_ways = any(edge_type.is_reversed for edge_type in plan.program.edge_types)
         if not both_ways:
             unread.append(self.reversed_bytes)
         if not any(shipment.push for step in plan.steps for shipment in step.ships):
             unread += [self.push_bytes, self.push_bytes_reversed] if both_ways else [self.push_bytes]
-        return [whole - sum(part[i] for part in unread if part) for i, whole in enumerate(self.static_bytes)]
+        return self.static_bytes[block] - sum(part[block] for part in unread if part)
 
     def rows_in(self, edge_type: EdgeType) -> Sequence[int]:
         """Rows that each block gets for its tiles of a type in one exchange, if all edges are pulled."""
@@ -178,7 +182,7 @@ def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
         sorted_ = max((gathered_bytes(counts, entry, block) for entry in step.reductions), default=0)
         worked = max(_node_chunk_bytes(step, nodes), _edge_chunk_bytes(step, counts.edges[block]))
         most = max(most, lanes * FLOAT + counts.blocks * totals * PART + sorted_ + worked)
-    return counts.static_of(plan)[block] + most
+    return counts.static_of_block(plan, block) + most
 
 
 def fused_bytes(plan: Plan, counts: Counts, threads: int = 1) -> int:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from pipeline.plan.memory import Counts
 from pipeline.plan.plan import Plan
-from pipeline.plan.work import Work, block_work
+from pipeline.plan.work import Work, works
 
 MACHINE = "an AMD EPYC of 2 cores"
 READING, EDGES, NODES, WRITING, MOVING, STARTING = "reading", "edges", "nodes", "writing", "moving", "starting"
@@ -81,8 +81,8 @@ def expect(plan: Plan, counts: Counts, tier: str, cores: int) -> Seconds:
     cores = max(1, min(cores, counts.blocks))
     distributed = tier == "distributed"
     steps, parts = [], dict.fromkeys((READING, EDGES, NODES, WRITING, MOVING, STARTING), 0.0)
-    for step in plan.steps:
-        blocks = [_parts(block_work(plan, counts, step, block), distributed) for block in range(counts.blocks)]
+    for step, made in zip(plan.steps, works(plan, counts), strict=True):
+        blocks = [_parts(one, distributed) for one in made]
         work = [sum(one.values()) for one in blocks]
         until = _until(work, cores)
         for name in blocks[0] if blocks else ():
@@ -96,9 +96,9 @@ def expect(plan: Plan, counts: Counts, tier: str, cores: int) -> Seconds:
 def core_seconds(plan: Plan, counts: Counts) -> dict[str, float]:
     """What all blocks of a fused run take on one core, part by part, but for Spark."""
     found: dict[str, float] = {}
-    for step in plan.steps:
-        for block in range(counts.blocks):
-            for name, spent in _parts(block_work(plan, counts, step, block), False).items():
+    for made in works(plan, counts):
+        for one in made:
+            for name, spent in _parts(one, False).items():
                 found[name] = found.get(name, 0.0) + spent
     return found
 

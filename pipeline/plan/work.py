@@ -5,7 +5,7 @@ Comes in: a plan, and the counts of a prepared graph (its manifest). Goes out: t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pipeline.compiler.edge_program import GATHERED, LANE_REDUCTIONS, edge_program
@@ -62,15 +62,26 @@ class Work(NamedTuple):
     """Distributed: bytes that reach the block through the JVM, from itself too."""
 
 
-def block_work(plan: Plan, counts: Counts, step: Superstep, block: int) -> Work:
-    """The work of one block in one superstep."""
-    nodes, edges = counts.nodes[block], counts.edges[block]
+def works(plan: Plan, counts: Counts) -> list[list[Work]]:
+    """The work of each superstep, block by block."""
+    static = counts.static_of(plan)
+    return [_works(plan, counts, step, static) for step in plan.steps]
+
+
+def _works(plan: Plan, counts: Counts, step: Superstep, static: Sequence[int]) -> list[Work]:
     per_edge = add(_per_edge(reduction) for reduction in step.reductions)
     per_node = add([_kept(step), *map(_around, step.reductions), *(_per_node(value) for value in _chunked(step))])
+    return [_block_work(plan, counts, step, block, static[block], per_edge, per_node) for block in range(counts.blocks)]
+
+
+def _block_work(
+    plan: Plan, counts: Counts, step: Superstep, block: int, static: int, per_edge: Work, per_node: Work
+) -> Work:
+    nodes, edges = counts.nodes[block], counts.edges[block]
     rows, lanes = _gathered(counts, step, block)
     return Work(
         opened=1,
-        read=_read(plan, counts, step, block),
+        read=_read(plan, counts, step, block, static),
         tiles=counts.blocks * sum(_passes(counts, reduction, block) for reduction in step.reductions),
         gathered_rows=rows,
         gathered=lanes,
@@ -150,7 +161,7 @@ def _products(value: Value) -> float:
     return value.width * value.inputs[0].shape[-1] if value.op == "matmul" else 0
 
 
-def _read(plan: Plan, counts: Counts, step: Superstep, block: int) -> float:
+def _read(plan: Plan, counts: Counts, step: Superstep, block: int, static: int) -> float:
     """Bytes: ids always, features and edges where the superstep wants them (stage.static_kinds)."""
     nodes = counts.nodes[block]
     columns = {
@@ -161,7 +172,7 @@ def _read(plan: Plan, counts: Counts, step: Superstep, block: int) -> float:
     }
     features = nodes * sum(columns.values()) * FLOAT
     lists = sum(counts.rows_in(shipment.edge_type)[block] for shipment in step.ships) * INDEX
-    tiles = max(counts.static_of(plan)[block] - nodes * ID - features - lists, 0)
+    tiles = max(static - nodes * ID - features - lists, 0)
     return nodes * ID + bool(step.features) * features + lists + bool(step.reductions) * tiles
 
 

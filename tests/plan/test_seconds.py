@@ -12,7 +12,7 @@ from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import FLOAT, Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
 from pipeline.plan.seconds import EDGES, MOVING, RATES, STAGE, STARTING, core_seconds, duration, expect
-from pipeline.plan.work import Work, add, block_work
+from pipeline.plan.work import Work, add, works
 from tests.formulas import build
 
 COUNTS = Counts(
@@ -30,7 +30,7 @@ def edges_of(formula, shapes=None) -> float:
 
 
 def whole(plan: Plan, counts: Counts = COUNTS) -> Work:
-    return add(block_work(plan, counts, step, block) for step in plan.steps for block in range(counts.blocks))
+    return add(work for step in works(plan, counts) for work in step)
 
 
 def test_every_kind_of_work_has_a_rate() -> None:
