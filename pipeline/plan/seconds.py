@@ -4,10 +4,11 @@ Comes in: a plan, the counts of a prepared graph, a tier, cores. Goes out: secon
 kind of work (work.py) has one rate; blocks are then given to the cores in their order, as the tiers do, so that a heavy
 block and cores without a block show.
 
-The rates are core-seconds of warm runs: kernels compiled, files in the system's cache, Spark started. They were
-fitted (least squares of relative errors) to the parts of fused runs of 13 models of 16 to 256 lanes on R-MAT graphs of
-2^16, 2^18 and 2^20 nodes, 16 edges per node, 8 blocks, on one of 2 cores of an AMD EPYC that others used too.
-`python -m jobs.bench_explain` prints predicted beside measured.
+The rates are core-seconds of warm runs: kernels compiled, files in the system's cache, Spark started. They were fitted
+(least squares of relative errors) to the parts of fused runs of 13 models of 16 to 256 lanes on R-MAT graphs of 2^16,
+2^18 and 2^20 nodes, 16 edges per node, 8 blocks, on one of 2 cores of an AMD EPYC that others used too; then moved by
+hand until the whole runs fitted. `python -m jobs.bench_explain` prints predicted beside measured. STAGE and TASK are
+rough: they were seen on a busy machine, and nothing was fitted to runs of the distributed tier.
 """
 
 from __future__ import annotations
