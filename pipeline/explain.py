@@ -25,4 +25,4 @@ def explain(graph: PreparedGraph | str, model: Model | str, settings: Settings |
     plan = choose_exchange(Plan.of(model, prepared.undirected, settings.wire), counts, settings.exchange)
     memory, threads = settings.task_memory or task_memory(None), settings.threads or task_cores(None)
     choice = choose_tier(plan, counts, memory, settings.tier, alone=True, threads=threads)
-    return explain_plan(model, plan, prepared.manifest, choice)
+    return explain_plan(model, plan, prepared.manifest, choice, threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,19 @@ import pytest
 
 from pipeline import explain, prepare
 from pipeline.errors import ModelError
-from pipeline.graph import PreparedGraph
-from pipeline.plan.memory import size
+from pipeline.graph import Graph, PreparedGraph
+from pipeline.plan.explain import explain_plan
+from pipeline.plan.memory import Counts, choose_tier, size
+from pipeline.plan.plan import Plan
+from pipeline.plan.seconds import duration, expect
 from pipeline.settings import Settings
 from tests.formulas import build
 from tests.whole import whole
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+FLIGHTS = Path(__file__).parents[1] / "data" / "flights"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +48,54 @@ def test_it_says_what_a_run_would_do(prepared: PreparedGraph) -> None:
     assert f"4 lanes × {rows + loops:,} rows" in said
     assert "keeps   5 lanes per node" in said
     assert "matmul 6→4" in said
-    assert max(map(len, said.splitlines())) <= 130
+    assert max(map(len, said.splitlines())) <= 120
+
+
+def test_it_says_how_long_and_how_even(prepared: PreparedGraph) -> None:
+    lines = explain(prepared, build("sage"), Settings(threads=64)).splitlines()
+    seconds = next(line for line in lines if line.startswith("seconds"))
+    assert re.fullmatch(
+        r"seconds  about 0\.\d s fused, \d\.\d s distributed, on 3 of 64 cores; rates of .*, warm", seconds
+    )
+    edges = sorted(prepared.manifest["per_block"]["edges"])
+    assert f"skew     heaviest block over the median: edges {edges[2] / edges[1]:.2f}, received 1." in "\n".join(lines)
+    assert not [line for line in lines if line.startswith(("would", "  takes"))], "no noise on a tiny graph"
+
+
+def test_it_says_what_would_change_the_choice(prepared: PreparedGraph) -> None:
+    said = explain(prepared, build("sage"), Settings(task_memory=100 << 20))
+    need = re.search(r"distributed: the whole run needs about (\S+ MB) in one task, which has 105 MB", said)
+    assert need
+    assert f"would    with {need[1]} in one task it would be fused" in said
+
+
+def test_a_large_run_is_said_part_by_part() -> None:
+    plan, blocks = Plan.of(build("gat")), 4
+    block = {"nodes": [10**6] * blocks, "edges": [10**8] * blocks, "max_in_degree": [10**4] * blocks}
+    block |= {"payload_rows_in": [2 * 10**6] * blocks, "payload_rows_loops": [0] * blocks}
+    block |= {"static_bytes": [10**9] * blocks, "sends_bytes": [10**7] * blocks}
+    totals = {"nodes": 4 * 10**6, "edges": 4 * 10**8, "self_loops": 0, "max_in_degree": 10**4}
+    manifest = {"per_block": block, "totals": totals}
+    choice = choose_tier(plan, Counts.of(manifest), 1 << 33, "distributed")
+    said = explain_plan(build("gat"), plan, manifest, choice, 2)
+    found = expect(plan, Counts.of(manifest), "distributed", 2)
+    assert (
+        f"{duration(found.total)} distributed, on 2 cores (of distributed: reading {found.parts['reading']:.1f}" in said
+    )
+    assert [line for line in said.splitlines() if "takes" in line] == [
+        f"  takes   about {duration(seconds)}" for seconds in found.steps
+    ]
+    assert "\n         wire float16 would ship half: 160 MB\n" in said
+    assert max(map(len, said.splitlines())) <= 120
+
+
+def test_the_readme_shows_what_it_says_of_the_flights(tmp_path: Path) -> None:
+    tables = (str(FLIGHTS / f"{table}.parquet") for table in ("nodes", "edges"))
+    graph = prepare(Graph.of_files(*tables, edge_features=["distance"]), f"{tmp_path}/graph", blocks=4)
+    said = explain(graph, str(FLIGHTS / "model"), Settings(threads=2, task_memory="8g"))
+    shown = (FLIGHTS.parents[1] / "README.md").read_text()
+    shown = re.sub(r"in one task, which has \S+ GB", "in one task, which has 8.6 GB", shown)
+    assert f"```\n{said}\n```" in shown
 
 
 def test_it_says_what_goes_against_the_edges(spark: SparkSession, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from pipeline.plan.levels import edge_program, levels, sent_values
 
 # A view costs nothing to speak of, but less than nothing is worth doing per edge: it breaks ties.
 _VIEW = 0.01
-_VIEWS = frozenset(
+VIEWS = frozenset(
     {"reshape", "broadcast_to", "restrict", "src", "dst", "input", "fill", "weight", "constant", "spread"}
 )
-_DEAR = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu", "softplus", "elu", "pow"})
+DEAR = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu", "softplus", "elu", "pow"})
 
 
 def cost(program: Program) -> tuple[int, float, float]:
@@ -43,6 +43,6 @@ def _work(value: Value) -> float:
         return 0  # what is made of weights alone is made once (fold_weights)
     if value.op == "matmul":
         return value.width * value.inputs[0].shape[-1] / 8  # BLAS: some eight times faster per lane than a loop
-    if value.op in _VIEWS:
+    if value.op in VIEWS:
         return value.width * _VIEW
-    return value.width * (10 if value.op in _DEAR else 1)
+    return value.width * (10 if value.op in DEAR else 1)

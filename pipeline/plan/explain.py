@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from statistics import median_low
 from typing import Any
 
 from pipeline.formula.operations import TOTALS
 from pipeline.formula.values import Value
 from pipeline.model import Model
+from pipeline.plan.advice import advice
 from pipeline.plan.exchange import pull_bytes, push_bytes
 from pipeline.plan.memory import (
     Choice,
@@ -29,16 +31,21 @@ from pipeline.plan.memory import (
 )
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
+from pipeline.plan.seconds import MACHINE, STARTING, Seconds, duration, expect
+from pipeline.plan.skew import skew_lines
+
+LINE = 119  # characters
+SHOWN_SECONDS = 1.0  # a run below is not said superstep by superstep
 
 
-def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: Choice) -> str:
-    """The plan of a model on a prepared graph, for people."""
+def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: Choice, cores: int = 1) -> str:
+    """The plan of a model on a prepared graph, for people. `cores`: of one task (fused), or of all together."""
     counts, totals = Counts.of(manifest), manifest["totals"]
     numbers = plan.program.numbers
     reads = ", ".join(f"{name} ({width})" for name, width in model.inputs.items())
     gives = ", ".join(f"{name} ({width})" for name, width in model.outputs.items())
     per_task = [block_bytes(plan, counts, block) for block in range(counts.blocks)]
-    heaviest, median = max(counts.edges, default=0), sorted(counts.edges)[counts.blocks // 2]
+    heaviest, median = max(counts.edges, default=0), median_low(counts.edges)
     lines = [
         f"graph    {totals['nodes']:,} nodes, {totals['edges']:,} edges ({totals['self_loops']:,} self-loops), "
         f"largest in-degree {totals['max_in_degree']:,}",
@@ -46,11 +53,35 @@ def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: 
         f"model    {model.origin}: reads {reads or 'no columns'}; gives {gives}",
         f"tier     {choice.tier}: {choice.reason}",
         f"memory   {size(max(per_task))} for the largest block of the distributed tier",
-        "",
     ]
+    expected = {tier: expect(plan, counts, tier, cores) for tier in ("fused", "distributed")}
+    lines += _titled("seconds", [_seconds(expected, choice.tier, cores)])
+    lines += _titled("skew", skew_lines(plan, counts))
+    lines += [*_titled("would", advice(plan, counts, choice, cores)), ""]
     for step in plan.steps:
         lines += _superstep(plan, step, counts, numbers)
+        if expected[choice.tier].total >= SHOWN_SECONDS:
+            lines.append(f"  takes   about {duration(expected[choice.tier].steps[step.number])}")
     return "\n".join(lines)
+
+
+def _titled(title: str, texts: Sequence[str]) -> list[str]:
+    """Lines under a title, which the first of them has."""
+    lines = []
+    for text in texts:
+        lines += textwrap.wrap(text, LINE, initial_indent=f"{title:9}", subsequent_indent=" " * 9)
+        title = ""
+    return lines
+
+
+def _seconds(expected: Mapping[str, Seconds], tier: str, cores: int) -> str:
+    """What both tiers would take; of the one that is chosen what for, starting Spark's stages and tasks left out."""
+    found = expected[tier]
+    totals = ", ".join(f"{duration(one.total)} {name}" for name, one in expected.items())
+    parts = [f"{name} {spent:.1f}" for name, spent in found.parts.items() if spent >= 0.05 and name != STARTING]
+    of = f" (of {found.tier}: {', '.join(parts)})" if found.total >= SHOWN_SECONDS else ""
+    busy = f"{found.cores} of {cores} cores" if found.cores < cores else f"{cores} core" + "s" * (cores > 1)
+    return f"about {totals}, on {busy}{of}; rates of {MACHINE}, warm"
 
 
 def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int, int]) -> list[str]:

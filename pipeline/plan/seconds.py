@@ -1,0 +1,133 @@
+"""Seconds: what a run takes, by a small model that was calibrated on one machine. An estimate, not a promise.
+
+Comes in: a plan, the counts of a prepared graph, a tier, cores. Goes out: seconds, and what they are spent on. Each
+kind of work (work.py) has one rate; blocks are then given to the cores in their order, as the tiers do, so that a heavy
+block and cores without a block show.
+
+The rates are core-seconds of warm runs: kernels compiled, files in the system's cache, Spark started. They were fitted
+(least squares of relative errors) to the parts of fused runs of 13 models of 16 to 256 lanes on R-MAT graphs of 2^16,
+2^18 and 2^20 nodes, 16 edges per node, 8 blocks, on one of 2 cores of an AMD EPYC that others used too; then moved by
+hand until the whole runs fitted. `python -m jobs.bench_explain` prints predicted beside measured. STAGE and TASK are
+rough: they were seen on a busy machine, and nothing was fitted to runs of the distributed tier.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.plan.memory import Counts
+from pipeline.plan.plan import Plan
+from pipeline.plan.work import Work, works
+
+MACHINE = "an AMD EPYC of 2 cores"
+READING, EDGES, NODES, WRITING, MOVING, STARTING = "reading", "edges", "nodes", "writing", "moving", "starting"
+
+
+class Rate(NamedTuple):
+    """What one unit of a kind of work takes."""
+
+    part: str
+    seconds: float
+    """Core-seconds per unit, which are those of Work."""
+
+
+PRODUCT = 0.02e-9  # a multiply-add in BLAS: 50 billion in a second
+RATES: Mapping[str, Rate] = {
+    "opened": Rate(READING, 2.6e-3),
+    "read": Rate(READING, 0.36e-9),  # 2.8 GB/s, from the system's cache
+    "tiles": Rate(EDGES, 0.2e-3),
+    "gathered_rows": Rate(EDGES, 45e-9),  # a row of a payload comes from anywhere
+    "gathered": Rate(EDGES, 2.3e-9),
+    "edges": Rate(EDGES, 25e-9),
+    "edge_lanes": Rate(EDGES, 0.18e-9),
+    "softmax_lanes": Rate(EDGES, 0.9e-9),
+    "edge_dear": Rate(EDGES, 1.6e-9),
+    "array_lanes": Rate(EDGES, 0.95e-9),
+    "sorted_lanes": Rate(EDGES, 15e-9),
+    "edge_products": Rate(EDGES, PRODUCT),
+    "node_lanes": Rate(NODES, 1.0e-9),  # mostly memory that is new to the process
+    "node_dear": Rate(NODES, 1.0e-9),
+    "node_products": Rate(NODES, PRODUCT),
+    "rows": Rate(WRITING, 100e-9),
+    "written": Rate(WRITING, 12e-9),  # 320 MB/s, Parquet
+    # 65 to 90 MB/s of a core: docs/scaling.md, `python -m jobs.bench`
+    "moved": Rate(MOVING, 1 / 75e6),
+}
+STAGE = 0.5  # seconds of a Spark stage, whatever it does: planned, started, its end noticed
+TASK = 0.05  # core-seconds of a task: sent, its worker woken, its result fetched
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Of one run."""
+
+    tier: str
+    cores: int
+    """Those that have something to do: no more than there are blocks."""
+    steps: Sequence[float]
+    """Of each superstep."""
+    parts: Mapping[str, float]
+    """reading, edges, nodes, writing; and distributed also moving. The rest is starting stages and tasks."""
+
+    @property
+    def total(self) -> float:
+        return sum(self.steps)
+
+
+def expect(plan: Plan, counts: Counts, tier: str, cores: int) -> Seconds:
+    """What a run in a tier takes, on so many cores: of one task (fused), or of all tasks together."""
+    cores = max(1, min(cores, counts.blocks))
+    distributed = tier == "distributed"
+    steps, parts = [], dict.fromkeys((READING, EDGES, NODES, WRITING, MOVING, STARTING), 0.0)
+    for step, made in zip(plan.steps, works(plan, counts), strict=True):
+        blocks = [_parts(one, distributed) for one in made]
+        work = [sum(one.values()) for one in blocks]
+        until = _until(work, cores)
+        for name in blocks[0] if blocks else ():
+            parts[name] += sum(one[name] for one in blocks) * until / (sum(work) or 1)
+        first = STAGE if distributed or not step.number else 0.0  # a fused run is one stage
+        parts[STARTING] += first
+        steps.append(until + first)
+    return Seconds(tier, cores, steps, {name: spent for name, spent in parts.items() if spent})
+
+
+def core_seconds(plan: Plan, counts: Counts) -> dict[str, float]:
+    """What all blocks of a fused run take on one core, part by part, but for Spark."""
+    found: dict[str, float] = {}
+    for made in works(plan, counts):
+        for one in made:
+            for name, spent in _parts(one, False).items():
+                found[name] = found.get(name, 0.0) + spent
+    return found
+
+
+def _parts(work: Work, distributed: bool) -> dict[str, float]:
+    parts: dict[str, float] = {STARTING: TASK} if distributed else {}
+    for name, amount in work._asdict().items():
+        rate = RATES[name]
+        if distributed or rate.part != MOVING:
+            parts[rate.part] = parts.get(rate.part, 0.0) + amount * rate.seconds
+    return parts
+
+
+def _until(work: Sequence[float], cores: int) -> float:
+    """When the last block is done, if each goes to the core that is free first."""
+    free = [0.0] * cores
+    for seconds in work:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people, no more exact than they are known: 0.4 s, 12 s, 4 min, 3 h."""
+    if seconds < 0.1:
+        return "under 0.1 s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"

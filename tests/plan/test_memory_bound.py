@@ -1,0 +1,136 @@
+"""The memory bound is never exceeded: the peak of all arrays of a run, NumPy's and Arrow's, beside what is predicted.
+
+tracemalloc sees what NumPy allocates, a proxy pool what Arrow does; kernels allocate next to nothing. Both are looked
+at when a block is opened and when it is done. Arrow's bytes grow while a block is opened, where NumPy's hardly change,
+and NumPy's while it is computed, where Arrow's only fall: their sum is what was held at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jobs.bench_graph import Parameters, generate
+from pipeline import superstep
+from pipeline.blocks import Block
+from pipeline.formula import concat, exp, linear, relu
+from pipeline.fused import Source, run_stored
+from pipeline.graph import Graph, PreparedGraph
+from pipeline.layers import gat, sage
+from pipeline.model import Model
+from pipeline.plan import memory
+from pipeline.plan.exchange import choose_exchange
+from pipeline.plan.memory import SLACK, Counts, fused_bytes, spilled_bytes
+from pipeline.plan.plan import Plan
+from pipeline.plan.schedule import Superstep
+from pipeline.prepare import prepare
+from pipeline.rows import SENDS
+from pipeline.spill import spill_to
+from pipeline.stage import _opened, static_edges
+from pipeline.storage import read_block
+
+WIDTH = 64
+SAGE = {"lin_l.weight": (WIDTH, WIDTH), "lin_l.bias": (WIDTH,), "lin_r.weight": (WIDTH, WIDTH)}
+FORMULAS = {
+    "sage": (
+        lambda g, x, w: sage(g, relu(sage(g, x, w[0])), w[1]),
+        {f"{n}.{name}": shape for n in (0, 1) for name, shape in SAGE.items()},
+    ),
+    "gat": (
+        lambda g, x, w: gat(g, x, w, heads=4),
+        {"lin.weight": (WIDTH, WIDTH), "att_src": (1, 4, 16), "att_dst": (1, 4, 16)},
+    ),
+    "product per edge": (lambda g, x, w: g.max(relu(linear(g.src(x) - g.dst(x), w.a))), {"a.weight": (32, WIDTH)}),
+    "median": (lambda g, x, w: g.median(g.src(linear(x, w.a))), {"a.weight": (16, WIDTH)}),
+    # a chunk of its values is more than a block of 2,500 nodes has otherwise
+    "no edges": (
+        lambda g, x, w: concat([exp(linear(relu(linear(x, w.a)), w.b)), x]),
+        {"a.weight": (256, WIDTH), "b.weight": (256, 256)},
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=[1, 13])
+def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
+    """An R-MAT graph of 32,768 nodes and 524,288 edges, seed 1."""
+    work = tmp_path_factory.mktemp("memory")
+    tables = generate(Parameters(15, features=WIDTH), work)
+    graph = Graph.of_files(str(tables / "nodes.parquet"), str(tables / "edges.parquet"))
+    return prepare(graph, str(work / "graph"), request.param)
+
+
+def plan_of(name: str, counts: Counts) -> Plan:
+    formula, shapes = FORMULAS[name]
+    random = np.random.default_rng(1)
+    weights = {key: random.uniform(-0.1, 0.1, shape) for key, shape in shapes.items()}
+    return choose_exchange(Plan.of(Model.from_formula(formula, weights, {"nodes.x": WIDTH})), counts)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize(("threads", "spills"), [(1, False), (2, False), (1, True)])
+def test_a_fused_run_holds_no_more_than_is_said(
+    prepared: PreparedGraph, name: str, threads: int, spills: bool, tmp_path: Path
+) -> None:
+    counts = Counts.of(prepared.manifest)
+    plan = plan_of(name, counts)
+    keep = spill_to(str(tmp_path)) if spills else None
+    edges = static_edges(plan.steps)
+    sends = lambda index: read_block(prepared.path, index, [SENDS], edges).sends
+    list(run_stored(plan, Source(counts.blocks, partial(_opened, prepared.path), sends), drop))  # compiles
+    with peak() as (look, most):
+
+        def open_block(index: int, step: Superstep) -> Block:
+            look()
+            block = _opened(prepared.path, index, step)
+            look()
+            return block
+
+        source = Source(counts.blocks, open_block, sends)
+        for _ in run_stored(plan, source, drop, threads, lambda step, block: look(), keep):
+            pass
+        look()
+    said = (spilled_bytes if spills else fused_bytes)(plan, counts, threads)
+    assert most[0] <= SLACK * said
+    # a bound that is far above is no use either. A softmax gathers one tile's payload at a time, and is charged for all
+    assert most[0] >= said / 4
+
+
+def drop(block: Block, outputs: object) -> None:
+    """As a task does that has written them."""
+
+
+class peak:
+    """The most bytes of arrays at a time, in what is inside."""
+
+    def __enter__(self) -> tuple[Callable[[], None], list[int]]:
+        gc.collect()
+        self.before = pa.default_memory_pool()
+        pool = pa.proxy_memory_pool(self.before)
+        pa.set_memory_pool(pool)
+        most, arrow, turn = [0], [0], threading.Lock()
+
+        def look() -> None:
+            with turn:
+                held, seen = pool.bytes_allocated(), tracemalloc.get_traced_memory()[1]
+                tracemalloc.reset_peak()
+                most[0] = max(most[0], max(held, arrow[0]) + seen)
+                arrow[0] = held
+
+        tracemalloc.start()
+        return look, most
+
+    def __exit__(self, *_: object) -> None:
+        tracemalloc.stop()
+        pa.set_memory_pool(self.before)
+
+
+def test_the_chunk_is_the_one_of_a_superstep() -> None:
+    assert memory.ROW_CHUNK == superstep.ROW_CHUNK

@@ -1,0 +1,121 @@
+"""The time model: what it counts, and how blocks and cores show. No clock runs: jobs/bench_explain.py has those."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.formula import linear
+from pipeline.model import Model
+from pipeline.plan.exchange import choose_exchange
+from pipeline.plan.memory import FLOAT, Counts, kept_bytes, shipped_bytes
+from pipeline.plan.plan import Plan
+from pipeline.plan.seconds import EDGES, MOVING, RATES, STAGE, STARTING, core_seconds, duration, expect
+from pipeline.plan.work import Work, add, works
+from tests.formulas import build
+
+COUNTS = Counts(
+    [100_000] * 8, [2_000_000] * 8, [200_000] * 8, [100] * 8, [40_000_000] * 8, in_degree=[1000] * 8,
+    pulled=[70_000] * 8, pushed=[50_000] * 8, push_bytes=[1_000_000] * 8,
+)  # fmt: skip
+SAGE = Plan.of(build("sage"))
+
+
+def edges_of(formula, shapes=None) -> float:
+    """Core-seconds on edges of a formula of 64 lanes."""
+    random = {name: [[0.1] * shape[1]] * shape[0] for name, shape in (shapes or {}).items()}
+    plan = Plan.of(Model.from_formula(formula, random, {"nodes.x": 64}))
+    return core_seconds(plan, COUNTS)[EDGES]
+
+
+def whole(plan: Plan, counts: Counts = COUNTS) -> Work:
+    return add(work for step in works(plan, counts) for work in step)
+
+
+def test_every_kind_of_work_has_a_rate() -> None:
+    assert list(RATES) == list(Work._fields)
+
+
+def test_what_a_run_has_to_do() -> None:
+    work = whole(SAGE)
+    assert work.opened == 3 * 8
+    assert work.edges == 3 * 16_000_000, "two sums and a degree"
+    assert work.edge_lanes == (6 + 4 + 1) * 16_000_000
+    assert work.gathered == (6 + 4) * 8 * (200_000 + 100)
+    assert work.rows == 800_000
+    assert work.written == 4 * 800_000
+    assert not work.softmax_lanes
+    assert not work.sorted_lanes
+
+
+def test_what_edges_have_to_do_beside_adding_up() -> None:
+    gat, edges = whole(Plan.of(build("gat_no_loops"))), 16_000_000
+    assert (gat.edges, gat.softmax_lanes) == (edges, 8 * edges)
+    assert gat.edge_dear == 2 * edges, "an exponential for each head"
+    product = Model.from_formula(
+        lambda g, x, w: g.max(linear(g.src(x) - g.dst(x), w.a)), {"a.weight": [[0.1] * 64] * 32}, {"nodes.x": 64}
+    )
+    assert whole(Plan.of(product)).edge_products == 64 * 32 * edges
+    median = whole(Plan.of(Model.from_formula(lambda g, x: g.median(g.src(x)), {}, {"nodes.x": 64})))
+    assert median.sorted_lanes == 64 * edges
+    passes = 2_000_000 * 64 / (1 << 23)
+    assert median.gathered_rows == 8 * (200_000 + 100) * round(passes + 0.5), (
+        "the tiles are gone through again and again"
+    )
+
+
+@pytest.mark.parametrize("name", ["sage", "gat", "gcn", "both_ways"])
+def test_moved_bytes_are_those_that_are_shipped_and_kept(name: str) -> None:
+    plan = choose_exchange(Plan.of(build(name)), COUNTS)
+    counts = replace(COUNTS, reversed_in=[150_000] * 8, pulled_reversed=[9_000] * 8, pushed_reversed=[8_000] * 8)
+    moved = sum(shipped_bytes(counts, step) + kept_bytes(counts, step) for step in plan.steps)
+    assert whole(plan, counts).moved == moved
+    assert sum(step.ships != [] for step in plan.steps) * FLOAT < moved
+
+
+def test_what_is_dearer_per_edge() -> None:
+    plain = edges_of(lambda g, x: g.sum(g.src(x)))
+    softmax = edges_of(lambda g, x: g.sum(g.softmax(g.src(x)) * g.src(x)))
+    product = edges_of(lambda g, x, w: g.max(linear(g.src(x) - g.dst(x), w.a)), {"a.weight": (64, 64)})
+    median = edges_of(lambda g, x: g.median(g.src(x)))
+    assert plain < softmax / 2
+    assert softmax < product
+    assert product < median
+
+
+def test_cores_without_a_block_do_not_help() -> None:
+    times = [expect(SAGE, COUNTS, "fused", cores).total - STAGE for cores in (1, 2, 7, 8, 64)]
+    assert times[0] == pytest.approx(2 * times[1]) == pytest.approx(8 * times[3])
+    assert times[2] == pytest.approx(2 * times[3]), "the eighth block waits for the others"
+    assert times[4] == times[3]
+    assert expect(SAGE, COUNTS, "fused", 64).cores == 8
+
+
+def test_a_heavy_block_is_waited_for() -> None:
+    heavy = replace(COUNTS, edges=[16_000_000 - 7, *[1] * 7])
+    even, uneven = (expect(SAGE, counts, "fused", 8) for counts in (COUNTS, heavy))
+    assert core_seconds(SAGE, COUNTS)[EDGES] == pytest.approx(core_seconds(SAGE, heavy)[EDGES])
+    assert uneven.parts[EDGES] > 4 * even.parts[EDGES]
+
+
+def test_parts_and_supersteps_make_up_the_whole() -> None:
+    for tier in ("fused", "distributed"):
+        found = expect(SAGE, COUNTS, tier, 2)
+        assert sum(found.steps) == found.total == pytest.approx(sum(found.parts.values()))
+        assert (MOVING in found.parts) == (tier == "distributed")
+        assert found.parts[STARTING] >= STAGE * (len(SAGE.steps) if tier == "distributed" else 1)
+    assert expect(SAGE, COUNTS, "distributed", 2).total > expect(SAGE, COUNTS, "fused", 2).total
+
+
+def test_a_short_wire_moves_half() -> None:
+    short = Plan.of(build("sage"), wire="float16")
+    assert not kept_bytes(COUNTS, SAGE.steps[0])
+    saved = whole(SAGE).moved - whole(short).moved
+    assert saved == sum(shipped_bytes(COUNTS, step) for step in short.steps)
+
+
+def test_seconds_for_people() -> None:
+    assert [duration(n) for n in (0, 0.09, 0.42, 9.94, 9.96, 119, 130, 7100, 7300)] == [
+        "under 0.1 s", "under 0.1 s", "0.4 s", "9.9 s", "10 s", "119 s", "2 min", "118 min", "2 h"
+    ]  # fmt: skip
