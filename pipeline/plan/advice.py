@@ -90,4 +90,4 @@ def _cores(plan: Plan, counts: Counts, choice: Choice, cores: int) -> list[str]:
 def _working(plan: Plan, counts: Counts, choice: Choice, cores: int) -> float:
     """Seconds, but for those of starting stages and tasks."""
     found = expect(plan, counts, choice.tier, cores)
-    return found.total - found.parts[STARTING]
+    return found.total - found.parts.get(STARTING, 0.0)

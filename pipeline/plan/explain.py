@@ -81,7 +81,7 @@ def _seconds(expected: Mapping[str, Seconds], tier: str, cores: int) -> str:
     parts = [f"{name} {spent:.1f}" for name, spent in found.parts.items() if spent >= 0.05 and name != STARTING]
     of = f" (of {found.tier}: {', '.join(parts)})" if found.total >= SHOWN_SECONDS else ""
     busy = f"{found.cores} of {cores} cores" if found.cores < cores else f"{cores} core" + "s" * (cores > 1)
-    return f"about {totals}, on {busy}{of}; rates of {MACHINE}, warm"
+    return f"expected: {totals}, on {busy}{of}; rates of {MACHINE}, warm"
 
 
 def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int, int]) -> list[str]:

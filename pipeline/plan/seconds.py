@@ -82,13 +82,13 @@ def expect(plan: Plan, counts: Counts, tier: str, cores: int) -> Seconds:
     cores = max(1, min(cores, counts.blocks))
     distributed = tier == "distributed"
     steps, parts = [], dict.fromkeys((READING, EDGES, NODES, WRITING, MOVING, STARTING), 0.0)
-    for step, made in zip(plan.steps, works(plan, counts), strict=True):
+    first = STAGE if distributed else 0.0  # a fused run is one stage at most
+    for made in works(plan, counts):
         blocks = [_parts(one, distributed) for one in made]
         work = [sum(one.values()) for one in blocks]
         until = _until(work, cores)
         for name in blocks[0] if blocks else ():
             parts[name] += sum(one[name] for one in blocks) * until / (sum(work) or 1)
-        first = STAGE if distributed or not step.number else 0.0  # a fused run is one stage
         parts[STARTING] += first
         steps.append(until + first)
     return Seconds(tier, cores, steps, {name: spent for name, spent in parts.items() if spent})
