@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.compiler import reduction, softmax
+from pipeline.compiler import call, reduction, softmax
 from tests.compiler.programs import Builder, graph
 from tests.compiler.tiles import compiled, expected, load_plain
 
@@ -30,7 +30,7 @@ def check(seed: int, blocks: int) -> None:
 @pytest.mark.parametrize("first", range(0, 300, 50))
 def test_the_text_of_300_programs(first, monkeypatch):
     """Not compiled, which takes milliseconds each; pieces and chunks small enough that rows are cut by them."""
-    monkeypatch.setattr(reduction, "load", load_plain)
+    monkeypatch.setattr(call, "load", load_plain)
     for seed in range(first, first + 50):
         monkeypatch.setattr(softmax, "PIECE", [512, 7, 1][seed % 3])
         monkeypatch.setattr(reduction, "chunk_size", lambda program, size=[4096, 5, 1][seed % 3]: size)
