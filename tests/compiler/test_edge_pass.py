@@ -43,6 +43,8 @@ def per_edge(x, y, h, s, w, src, dst):
         "near one": gated * 0.01 + 1,
         "heads": h[src] * (h[src] * h[dst]).sum(2, keepdims=True),
         "y": y[src],
+        "y in heads": y[src].reshape(-1, 4, 4),
+        "sum of y": y[src].sum(1),
         "number": s[src] * w[:, 0],
         "mlp": np.maximum(x[src] @ W.T, 0),
         "one": np.ones(len(src)),
@@ -65,6 +67,13 @@ PASSES = {
     "other messages": (
         [(G.sum(GATED), "gated", ADD), (G.sum(G.src(Y)), "y", ADD), (G.min(MESSAGE), "message", SMALLEST)],
         [[0, 2], [1]],
+    ),
+    "other lanes": (
+        [
+            (G.sum(G.src(Y)), "y", ADD), (G.max(G.src(Y).reshape(4, 4)), "y in heads", LARGEST),
+            (G.max(apply("lane_sum", G.src(Y), axes=(0,), keepdims=False)), "sum of y", LARGEST),
+        ],
+        [[0], [1], [2]],
     ),
     "heads": ([(G.sum(HEADS), "heads", ADD), (G.max(HEADS), "heads", LARGEST)], [[0, 1]]),
     "numbers": (
@@ -167,6 +176,11 @@ def test_each_has_the_bits_that_it_has_alone(name: str, odd: tuple[float, ...]) 
 def test_which_are_one_loop(name: str) -> None:
     reductions, together = PASSES[name]
     assert sharing([edge_program(value) for value, _, _ in reductions]) == together
+
+
+def test_no_more_in_a_loop_than_llvm_takes() -> None:
+    programs = [edge_program(G.sum(MESSAGE * number)) for number in range(2, 22)]
+    assert [len(members) for members in sharing(programs)] == [8, 8, 4]
 
 
 def test_a_joint_loop_goes_by_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
