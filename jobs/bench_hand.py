@@ -66,7 +66,7 @@ def _run(reduction: CompiledReduction, calls: Tiles) -> None:
 
 def _sum(reduction: CompiledReduction, calls: Tiles) -> None:
     width = reduction.value.width
-    (lane,) = reduction._offsets.values()
+    (lane,) = reduction.offsets.values()
     for nodes, tile, payload, _ in calls:
         out = np.zeros((nodes, width), np.float32)
         arrays = map(read_only, (tile.rows, tile.offsets, tile.columns, payload))
@@ -74,13 +74,14 @@ def _sum(reduction: CompiledReduction, calls: Tiles) -> None:
 
 
 def _softmax(reduction: CompiledReduction, calls: Tiles) -> None:
-    heads, width = reduction._program.roots[0].width, reduction.value.width
+    heads, width = reduction.program.roots[0].width, reduction.value.width
     sent = sorted(reduction.sent, key=lambda value: value.width)  # a number per head, then the messages
-    (local,) = reduction._loop_local
+    assert reduction.loop is not None
+    (local,) = reduction.loop.local
     for nodes, tile, payload, values in calls:
         accumulator = reduction.start(nodes, lambda value, values=values: values[value.id])
         arrays = map(read_only, (tile.rows, tile.offsets, tile.columns, payload))
-        at = [reduction._offsets[value.id] for value in sent]
+        at = [reduction.offsets[value.id] for value in sent]
         here = read_only(values[local.id].reshape(nodes, heads))
         softmax_loop(heads, width // heads)(*arrays, here, *at, accumulator.out, accumulator.top, accumulator.total)
 

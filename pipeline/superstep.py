@@ -17,18 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.blocks import LOOPS, Block, FloatArray, IntArray, Tile
-from pipeline.compiler import CompiledReduction
+from pipeline.compiler import EdgePass
 from pipeline.compiler.dense import rows_between
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.operations import TOTALS
-from pipeline.formula.spaces import ALL, Nodes
+from pipeline.formula.spaces import ALL, Edges, Nodes
 from pipeline.formula.spaces import LOOPS as LOOPS_PART
 from pipeline.formula.values import Value
 from pipeline.kernels.gather import gather_rows
 from pipeline.kernels.jit import read_only
 from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Phase, Shipment, Superstep, edges_of
+from pipeline.plan.schedule import Phase, Shipment, Superstep
 from pipeline.tiles import pulled_edges, pushed_rows
 from pipeline.total import Total, TotalArray, merged
 
@@ -86,16 +86,16 @@ def compute(
 ) -> Computed:
     """Runs a superstep on a block."""
     work = _Work(plan, step, block, dict(state), receive, partial, {value.id: Total(value) for value in step.totals})
-    compiled = plan.compile(step)
+    passes = plan.passes(step)
     with np.errstate(all="ignore"):
         for value in step.merges:
             work.values[value.id] = merged(value, parts(value))
         for value in step.whole:
             _run_whole(work, value)
-        for phase in step.phases:
+        for phase, over_edges in zip(step.phases, passes, strict=True):
             _run_nodes(work, phase)
-            for reduction in phase.reductions:
-                work.values[reduction.id] = _reduce(work, compiled[reduction.id])
+            for edge_pass in over_edges:
+                _reduce(work, edge_pass)
     return Computed(
         {value.id: work.values[value.id] for value in step.outlive},
         {number: total.part for number, total in work.totals.items()},
@@ -122,37 +122,41 @@ def payload(shipment: Shipment, rows: IntArray, values: Mapping[int, FloatArray]
     return out
 
 
-def tiles_for(reduction: CompiledReduction, block: Block) -> list[tuple[int, Tile]]:
-    """The tiles that a reduction runs over, in the order that fixes its sums: self-loops, then source blocks 0, 1, …"""
-    part = reduction.edges.part
-    tiles = block.tiles.get(reduction.edges.type, {})
+def tiles_for(edges: Edges, block: Block) -> list[tuple[int, Tile]]:
+    """The tiles of a part of the edges, in the order that fixes all sums: self-loops, then source blocks 0, 1, …"""
+    tiles = block.tiles.get(edges.type, {})
     return [
-        (source, tiles[source]) for source in sorted(tiles) if part == ALL or (source == LOOPS) == (part == LOOPS_PART)
+        (source, tiles[source])
+        for source in sorted(tiles)
+        if edges.part == ALL or (source == LOOPS) == (edges.part == LOOPS_PART)
     ]
 
 
-def _reduce(work: _Work, reduction: CompiledReduction) -> FloatArray:
-    accumulator = reduction.start(work.nodes(reduction.value), work.read)
-    shipment = _shipment(work.step, reduction.value)
+def _reduce(work: _Work, edge_pass: EdgePass) -> None:
+    """All reductions of a pass: for each tile its payload is asked for once, and is in the cache for all of them."""
+    reductions = edge_pass.reductions
+    nodes = work.nodes(reductions[0].value)
+    accumulators = {reduction.value.id: reduction.start(nodes, work.read) for reduction in reductions}
+    shipment = next((s for s in work.step.receives if s.edge_type == edge_pass.edges.type), None)
     nothing = np.zeros((1, 1), np.float32)
-    pushed = reduction.value.id in work.step.pushed
-    tiles = tiles_for(reduction, work.block)
-    for low, high in reduction.ranges([tile for _, tile in tiles], work.nodes(reduction.value)):
+    pushed = reductions[0].value.id in work.step.pushed  # of a pass all or none are
+    tiles = tiles_for(edge_pass.edges, work.block)
+    for low, high in edge_pass.ranges([tile for _, tile in tiles], nodes):
         for source, tile in tiles:
             # a compact copy of the pulled edges takes 2 ns an edge; a second tile for the others would take a third
             # more time whenever all are pulled, because most rows are in both
-            part = pulled_edges(tile, reduction.edge_columns) if pushed else rows_between(tile, low, high)
+            part = pulled_edges(tile, edge_pass.edge_columns) if pushed else rows_between(tile, low, high)
             if part and part.edges:
-                received = work.receive(shipment, source) if shipment and reduction.sent else nothing
-                reduction.add(accumulator, part, received, work.read)
+                received = work.receive(shipment, source) if shipment and edge_pass.sent else nothing
+                edge_pass.add(accumulators, part, received, work.read)
             if shipment and pushed and len(rows := pushed_rows(tile)):
-                reduction.merge(accumulator, rows, work.partial(shipment, source, reduction.value))
-        reduction.settle(accumulator, low, high)
-    return reduction.finish(accumulator)
-
-
-def _shipment(step: Superstep, reduction: Value) -> Shipment | None:
-    return next((s for s in step.receives if s.edge_type == edges_of(reduction).type), None)
+                for reduction in reductions:
+                    partial = work.partial(shipment, source, reduction.value)
+                    reduction.merge(accumulators[reduction.value.id], rows, partial)
+        for reduction in reductions:
+            reduction.settle(accumulators[reduction.value.id], low, high)
+    for reduction in reductions:
+        work.values[reduction.value.id] = reduction.finish(accumulators.pop(reduction.value.id))
 
 
 def _run_whole(work: _Work, value: Value) -> None:

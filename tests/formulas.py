@@ -119,6 +119,15 @@ def merging(g: Relation, x: Value, w: Any) -> Value:
     return concat([g.prod(g.src(tanh(first)) + 1.0), bare.max(linear(concat([bare.src(y), bare.edge("attr")]), w.two))])
 
 
+def aggregators(g: Relation, x: Value, w: Any) -> Value:
+    """Many reductions of the same messages: first all such as another block may begin, then some that read the dst."""
+    sent = g.src(x) * g.edge("weight")
+    first = concat([g.mean(sent), g.max(sent), g.min(sent), g.sum(sent * sent), g.prod(sent * 0.01 + 1.0)])
+    y = tanh(linear(first, w.one))
+    gap = relu(g.src(y) - g.dst(y) + 0.5)
+    return concat([g.mean(gap), g.max(gap), g.sum(gap * gap), g.median(gap), g.sum(g.softmax(g.src(y)) * g.src(y))])
+
+
 def ordered(g: Relation, x: Value, w: Any) -> Value:
     """Products and quantiles, with added self-loops and without, one behind the other."""
     own = g.without_self_loops().with_self_loops()
@@ -247,6 +256,7 @@ FORMULAS: dict[str, tuple[Callable[..., Any], Shapes, tuple[str, ...]]] = {
     "appnp": (appnp, ONE, ()),
     "extremes": (extremes, {}, ()),
     "merging": (merging, {"two.weight": (5, WIDTH + 3)}, ("weight", "attr")),
+    "aggregators": (aggregators, {"one.weight": (4, 5 * WIDTH)}, ("weight",)),
     "ordered": (ordered, {}, ("weight",)),
     "gin": (gin, {**ONE, "one.bias": (4,), "two.weight": (4, 4), **NORM}, ()),
     "jumping": (jumping, {**SAME, "head.weight": (1, WIDTH)}, ()),

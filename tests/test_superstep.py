@@ -11,7 +11,9 @@ from pipeline.formula import Value, interpret
 from pipeline.formula.spaces import GRAPH
 from pipeline.fused import Source, run_fused, run_stored
 from pipeline.plan.plan import Plan
+from pipeline.plan.schedule import Shipment
 from pipeline.spill import spill_to
+from pipeline.superstep import compute, payload
 from pipeline.total import Total, merged
 from tests.formulas import FORMULAS, WIDTH, build
 from tests.whole import GRAPHS, Whole, pushing, whole
@@ -114,6 +116,39 @@ def test_a_block_is_opened_when_its_turn_comes() -> None:
     assert opened[: 8 * last] == [(step, index) for step in range(last) for index in range(8)]
     assert len(opened) < 8 * last + 4
     assert list(results) == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+@pytest.mark.parametrize("name", ["aggregators", "merging", "extremes", "both_ends"])
+def test_the_same_bits_with_a_pass_for_each_reduction(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = whole(kind)
+    for plan in both_exchanges(Plan.of(build(name))):
+        for blocks in (1, 3, 8):
+            together = run(plan, graph, blocks)
+            with monkeypatch.context() as patched:
+                patched.setattr("pipeline.plan.plan.passes", lambda _, phase: [[value] for value in phase.reductions])
+                alone = run(Plan(plan.program, plan.weights, plan.pushes), graph, blocks)
+            assert {key: array.tobytes() for key, array in together.items()} == {
+                k: a.tobytes() for k, a in alone.items()
+            }
+
+
+def test_a_payload_is_asked_for_once() -> None:
+    """For all reductions over the same edges."""
+    plan, blocks = Plan.of(build("aggregators")), whole("mixed").blocks(3)
+    step, asked = plan.steps[1], []
+    values = {value.id: np.ones((200, *value.shape), np.float32) for value in step.receives[0].values}
+
+    def receive(shipment: Shipment, source: int) -> np.ndarray:
+        asked.append(source)
+        rows = blocks[0].tiles[shipment.edge_type][source].senders
+        return payload(shipment, np.zeros(rows, np.int32), values)
+
+    def nothing(*_: object) -> np.ndarray:
+        raise AssertionError("all edges are pulled")
+
+    compute(plan, step, blocks[0], {}, receive, nothing, lambda _: [])
+    assert asked == sorted(blocks[0].tiles[step.receives[0].edge_type])
 
 
 @pytest.mark.parametrize("name", ["gated", "both_ends", "gcn_weighted"])

@@ -6,7 +6,7 @@ Knows nothing of text or arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.compiler.scalar import COSTLY, SCALAR
@@ -73,13 +73,24 @@ def edge_program(value: Value) -> EdgeProgram:
     if value.op in GATHERED:
         program.dense, program.below = program.roots, _collect(program.roots, stop=frozenset())
         return program
+    _sort(program)
+    return program
+
+
+def joint_program(programs: Sequence[EdgeProgram]) -> EdgeProgram:
+    """What one loop for several reductions reads and computes: the roots are their messages, in turn."""
+    joint = EdgeProgram(programs[0].value, [root for program in programs for root in program.roots], [])
+    _sort(joint)
+    return joint
+
+
+def _sort(program: EdgeProgram) -> None:
     program.inner = _collect(program.roots, stop=DENSE)
     program.dense = [inner for inner in program.inner if inner.op in DENSE and not inner.is_weight]
     program.below = _collect(program.dense, stop=frozenset())
     for inner in program.inner:
         program.levels[inner.id] = _level(inner, program.levels)
     program.kept = _kept(program)
-    return program
 
 
 def _collect(roots: Iterable[Value], stop: frozenset[str]) -> list[Value]:

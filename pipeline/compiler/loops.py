@@ -26,10 +26,10 @@ STEP = {"max": SCALAR["maximum"], "min": SCALAR["minimum"], "prod": SCALAR["mul"
 
 def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
     """The text of the function `tile`."""
-    arrays, names = _arrays(program, offsets)
+    arrays, names = arguments(program, offsets)
     results = RESULTS.get(program.value.op, ["out"])
-    arguments = ["rows", "offsets", "columns", "payload", "unit", *names, *results]
-    writer = Writer(f"def tile({', '.join(arguments)}):")
+    given = ["rows", "offsets", "columns", "payload", "unit", *names, *results]
+    writer = Writer(f"def tile({', '.join(given)}):")
     expression = Expression(writer, program, arrays)
     if program.value.op == "softmax_sum":
         write_softmax_sum(expression)
@@ -40,20 +40,20 @@ def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
     return writer.text()
 
 
-def _arrays(program: EdgeProgram, offsets: Mapping[int, int]) -> tuple[dict[object, tuple[str, int]], list[str]]:
+def arguments(program: EdgeProgram, offsets: Mapping[int, int]) -> tuple[dict[object, tuple[str, int]], list[str]]:
     """Where each leaf is read: text up to the lane, first lane; and the names of the arguments."""
     arrays: dict[object, tuple[str, int]] = {}
-    names = []
+    names: list[str] = []
     for value in program.leaves("src"):
         arrays[array_key(value)] = ("payload[s, ", offsets[value.inputs[0].id])
-    for kind, row, values in _arguments(program):
+    for kind, row, values in _arrays(program):
         for number, value in enumerate(values):
             names.append(f"{kind}{number}")
             arrays[array_key(value)] = (f"{names[-1]}[{row}", 0)
     return arrays, names
 
 
-def _arguments(program: EdgeProgram) -> list[tuple[str, str, list[Value]]]:
+def _arrays(program: EdgeProgram) -> list[tuple[str, str, list[Value]]]:
     """The arrays of the loop, in the order of its arguments: prefix of their names, text of the row, values."""
     return [
         ("n", "i, ", program.leaves("dst")),

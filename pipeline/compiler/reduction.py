@@ -7,7 +7,7 @@ same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.blocks import FloatArray, IntArray, Tile
+from pipeline.compiler.call import Loop, Read
 from pipeline.compiler.dense import chunk_size, chunks, execute_dense
 from pipeline.compiler.edge_program import GATHERED, EdgeProgram, edge_program
-from pipeline.compiler.load import load
 from pipeline.compiler.loops import write_loop
 from pipeline.compiler.sorting import ranges, write_quantiles
 from pipeline.formula.interpret import execute_rows
@@ -26,7 +26,6 @@ from pipeline.formula.values import Value, topological
 from pipeline.kernels.exchange import add_rows, lower_rows, multiply_rows, raise_rows
 from pipeline.kernels.jit import read_only
 
-Read = Callable[[Value], FloatArray]
 EMPTY = np.empty((0, 0), np.float32)
 START = {"max": -np.inf, "min": np.inf, "prod": 1.0}
 MERGE = {"sum": add_rows, "max": raise_rows, "min": lower_rows, "prod": multiply_rows}  # of those in MERGED
@@ -49,6 +48,11 @@ class Accumulator:
     own: FloatArray | None = None
     """(nodes, width of a message): quantile only, one more message for each node."""
 
+    @property
+    def results(self) -> list[npt.NDArray[Any]]:
+        """What a loop adds to, in the order of its arguments."""
+        return [array for array in (self.out, self.top, self.total, self.seen) if array is not None]
+
 
 class CompiledReduction:
     """One reduction over edges, as compiled code that takes tiles one after another."""
@@ -61,21 +65,19 @@ class CompiledReduction:
         self.sent = program.moved("src")
         self._own = [value for value in program.own if value.is_node]
         self.local = list({value.id: value for value in [*program.moved("dst"), *self._own]}.values())
-        self._program = program
-        self._offsets = {value.id: offsets[value.id] for value in self.sent}
-        self._weights = fold_weights([*program.inner, *program.below, *program.own], weights)
-        self._loop_weights = [read_only(self._weights[value.id].reshape(-1)) for value in program.weights]
-        self._loop_local = [value.inputs[0] for value in program.leaves("dst")]
-        self._columns = [(value.attributes["name"], value.width) for value in program.leaves("input")]
+        self.program = program
+        self.offsets = {value.id: offsets[value.id] for value in self.sent}
+        self.weights = fold_weights([*program.inner, *program.below, *program.own], weights)
         read = (value for value in [*program.inner, *program.below] if value.op == "input")
         self.edge_columns = sorted({value.attributes["name"] for value in read})
         self._chunk = chunk_size(program) if program.dense else 0
         self._gathers = program.value.op in GATHERED
-        self._tile = load(write_loop(program, self._offsets)) if self.value.width and not self._gathers else None
+        written = self.value.width and not self._gathers
+        self.loop = Loop(write_loop(program, self.offsets), program, self.weights) if written else None
 
     def ranges(self, tiles: Sequence[Tile], nodes: int) -> list[tuple[int, int]]:
         """The nodes that tiles are added for before `settle`: all at once, unless a node's messages do not merge."""
-        return ranges(tiles, nodes, self._program.roots[0].width) if self._gathers else [(0, nodes)]
+        return ranges(tiles, nodes, self.program.roots[0].width) if self._gathers else [(0, nodes)]
 
     def start(self, nodes: int, read: Read) -> Accumulator:
         """The accumulator of a block, before any edge. `read(value)`: (nodes, *shape) float32 of a local value."""
@@ -84,14 +86,14 @@ class CompiledReduction:
         out = np.full((nodes, value.width), START.get(value.op, empty), np.float32)
         if value.op in ("max", "min"):
             return Accumulator(out, seen=np.zeros(nodes, np.bool_))
-        own = [self._rows(operand, nodes, read) for operand in self._program.own]
+        own = [self._rows(operand, nodes, read) for operand in self.program.own]
         if value.op == "quantile" and own:
             return Accumulator(out, own=own[0].reshape(nodes, value.inputs[1].width))
         if value.op == "last" and own:
             out[:] = np.broadcast_to(own[0], (nodes, *value.shape)).reshape(nodes, value.width)
         if value.op != "softmax_sum":
             return Accumulator(out)
-        logits = self._program.roots[0]
+        logits = self.program.roots[0]
         top = np.full((nodes, logits.width), -np.inf, np.float32)
         total = np.zeros((nodes, logits.width), np.float32)
         if own:
@@ -105,14 +107,15 @@ class CompiledReduction:
         if not self.sent:
             payload = EMPTY
         if not self._chunk:
-            self._run(accumulator, tile, payload, read, [])
+            assert self.loop is not None
+            self.loop.run(tile, payload, read, [], accumulator.results)
             return
         for chunk in chunks(tile, self._chunk):
-            dense = execute_dense(self._program, chunk, payload, read, self._offsets, self._weights)
-            if self._gathers:
+            dense = execute_dense(self.program, chunk, payload, read, self.offsets, self.weights)
+            if self.loop is None:
                 accumulator.gathered.append((np.repeat(chunk.rows, np.diff(chunk.offsets)), dense[0]))
             else:
-                self._run(accumulator, chunk, payload, read, dense)
+                self.loop.run(chunk, payload, read, dense, accumulator.results)
 
     def partial(self, tile: Tile, payload: FloatArray) -> FloatArray:
         """(len(tile.rows), width) float32: what the edges of a tile come to, for `merge` in another block. Only of
@@ -151,32 +154,19 @@ class CompiledReduction:
             # a softmax of nothing but -inf is 0 / 0, as in PyG; `total` counts those edges
             total[(accumulator.top == -np.inf) & (total > 0)] = np.nan
             result = out.reshape(shape)
-            result /= _aligned(total, self._program.roots[0].shape, self.value.shape) + np.float32(1e-16)
+            result /= _aligned(total, self.program.roots[0].shape, self.value.shape) + np.float32(1e-16)
         return out.reshape(shape)
 
     # ---- inside
 
-    def _run(
-        self, accumulator: Accumulator, tile: Tile, payload: FloatArray, read: Read, dense: list[FloatArray]
-    ) -> None:
-        assert self._tile is not None
-        nodes = len(accumulator.out)
-        arrays = [tile.rows, tile.offsets, tile.columns, payload]
-        local = [read(value).reshape(nodes, value.width) for value in self._loop_local]
-        columns = [tile.values[name].reshape(tile.edges, width) for name, width in self._columns]
-        results = [accumulator.out, accumulator.top, accumulator.total, accumulator.seen]
-        inputs = [*local, *columns, *dense]
-        used = (result for result in results if result is not None)
-        self._tile(*map(read_only, arrays), 1, *map(read_only, inputs), *self._loop_weights, *used)
-
     def _rows(self, value: Value, nodes: int, read: Read) -> FloatArray:
         if value.is_node:
             return read(value)
-        return np.broadcast_to(self._weights[value.id], (nodes, *value.shape))
+        return np.broadcast_to(self.weights[value.id], (nodes, *value.shape))
 
     def _add_own(self, out: FloatArray, top: FloatArray, total: FloatArray, own: list[FloatArray]) -> None:
         """One more edge for every node: the first one that is accumulated."""
-        logits = self._program.roots[0].shape
+        logits = self.program.roots[0].shape
         shape = self.value.shape
         nodes = len(out)
         top[:] = np.broadcast_to(_aligned(own[0], own[0].shape[1:], logits), (nodes, *logits)).reshape(top.shape)

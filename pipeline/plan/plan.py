@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.compiler import CompiledReduction, compile_reduction
+from pipeline.compiler import CompiledReduction, EdgePass, compile_reduction
 from pipeline.formula.program import Input, Program
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value
@@ -19,7 +19,7 @@ from pipeline.model import Model, input_name
 from pipeline.plan.levels import sent_values
 from pipeline.plan.lower import lower
 from pipeline.plan.rewriting import rebuild
-from pipeline.plan.schedule import Pushes, Superstep, edges_of, schedule
+from pipeline.plan.schedule import Pushes, Superstep, edges_of, passes, schedule
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -35,6 +35,7 @@ class Plan:
         self.wire = wire
         self.steps: list[Superstep] = schedule(program, pushes, wire).steps
         self._compiled: dict[int, dict[int, CompiledReduction]] = {}
+        self._passes: dict[int, list[list[EdgePass]]] = {}
 
     @staticmethod
     def of(model: Model, undirected: bool = False, wire: str = "float32") -> Plan:
@@ -59,11 +60,21 @@ class Plan:
     def compile(self, step: Superstep) -> dict[int, CompiledReduction]:
         """Value.id of each reduction of a superstep → its loop, compiled for the payload that it will read."""
         if step.number not in self._compiled:
-            self._compiled[step.number] = {
+            compiled = {
                 reduction.id: compile_reduction(reduction, _offsets(step, reduction), self.weights)
                 for reduction in step.reductions
             }
+            self._passes[step.number] = [
+                [EdgePass([compiled[reduction.id] for reduction in together]) for together in passes(step, phase)]
+                for phase in step.phases
+            ]
+            self._compiled[step.number] = compiled
         return self._compiled[step.number]
+
+    def passes(self, step: Superstep) -> list[list[EdgePass]]:
+        """For each phase of a superstep, its passes over edges."""
+        self.compile(step)
+        return self._passes[step.number]
 
 
 def _offsets(step: Superstep, reduction: Value) -> Mapping[int, int]:

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pipeline.compiler.edge_program import MERGED
+from pipeline.compiler.edge_program import GATHERED, MERGED
 from pipeline.formula.operations import REDUCTIONS, TOTALS
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import ALL, LOOPS, Edges, Nodes
@@ -146,6 +146,16 @@ def edges_of(reduction: Value) -> Edges:
     space = reduction.inputs[0].space
     assert isinstance(space, Edges)
     return space
+
+
+def passes(step: Superstep, phase: Phase) -> list[list[Value]]:
+    """The reductions of a phase by the edges that they go through, whole tiles or only what is pulled of them. One that
+    keeps all messages goes through the tiles several times: it is alone."""
+    found: dict[object, list[Value]] = defaultdict(list)
+    for value in phase.reductions:
+        alone = value.id if value.op in GATHERED else None
+        found[edges_of(value), value.id in step.pushed, alone].append(value)
+    return list(found.values())
 
 
 Pushes = Collection[tuple[int, EdgeType]]

@@ -89,7 +89,7 @@ def test_names_of_columns_and_weights_are_not_in_the_code():
     rng = np.random.default_rng(0)
     value = g.sum(g.src(node_input(hostile, (4,))) * g.edge(hostile) * weight(hostile, (4,)))
     function = compile_reduction(value, dict.fromkeys(_sent(value), 0), {hostile: np.ones(4, np.float32)})
-    code = load.source(function._tile)
+    code = load.source(function.loop.tile)
     assert "os." not in code
     assert "import os" not in code
     graph = GraphArrays.single(np.arange(5), np.arange(5), np.zeros((5, 1)), **{hostile: np.ones((5, 4), np.float32)})
@@ -122,8 +122,8 @@ def test_one_compiled_version_whatever_may_be_written(own_cache):
         accumulator = reduction.start(3, lambda value, local=local: local)
         tile = Tile(*arrays, values={"weight": column})
         reduction.add(accumulator, tile, payload, lambda value, local=local: local)
-    assert reduction._tile is not None
-    assert len(reduction._tile.signatures) == 1
+    assert reduction.loop is not None
+    assert len(reduction.loop.tile.signatures) == 1
 
 
 SCRIPT = textwrap.dedent(
@@ -147,7 +147,7 @@ SCRIPT = textwrap.dedent(
     reduction.add(accumulator, tile, payload, lambda value: local)
     seconds = time.perf_counter() - start
     result = reduction.finish(accumulator)
-    hits = sum(reduction._tile.stats.cache_hits.values()) if hasattr(reduction._tile, "stats") else -1
+    hits = sum(reduction.loop.tile.stats.cache_hits.values()) if hasattr(reduction.loop.tile, "stats") else -1
     print(hits, seconds, " ".join(f"{x:.7g}" for x in result.reshape(-1)))
     """
 )
@@ -183,6 +183,6 @@ def test_loops_let_go_of_the_interpreter_lock():
     """Blocks run in threads."""
     value = apply("softmax_sum", leaky_relu(G.src(X), 0.2), G.src(X))
     reduction = compile_reduction(value, {X.id: 0}, {})
-    assert reduction._tile is not None
+    assert reduction.loop is not None
     if not numba.config.DISABLE_JIT:
-        assert reduction._tile.targetoptions["nogil"]
+        assert reduction.loop.tile.targetoptions["nogil"]

@@ -7,13 +7,14 @@ import pickle
 import pytest
 
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep
+from pipeline.plan.schedule import Superstep, passes
 from tests.formulas import FORMULAS, WIDTH, build
+from tests.whole import pushing
 
 STEPS = {
     "sage": 3, "gcn": 3, "gcn_weighted": 2, "gat": 2, "gat_no_loops": 2, "gated": 2, "edge_attention": 2,
     "softmax_twice": 2, "appnp": 5, "extremes": 2, "gin": 2, "ordered": 3, "jumping": 3, "long_skip": 3, "no_edges": 1,
-    "graph_norm": 5, "virtual_node": 5, "totals": 4, "linear_attention": 3, "merging": 3,
+    "graph_norm": 5, "virtual_node": 5, "totals": 4, "linear_attention": 3, "merging": 3, "aggregators": 3,
     "both_ways": 3, "against": 2, "both_ends": 4,
 }  # fmt: skip
 
@@ -56,6 +57,28 @@ def test_everything_is_computed_before_it_is_read(name: str) -> None:
 def test_a_narrow_product_is_shipped_instead_of_its_input() -> None:
     plan = Plan.of(build("sage"))
     assert [sum(s.width for s in step.ships) for step in plan.steps] == [WIDTH, 4, 0]
+
+
+def test_one_pass_for_all_reductions_over_the_same_edges() -> None:
+    plan = Plan.of(build("aggregators"))
+    counted = ["sum", "max", "min", "sum", "prod"]
+    assert _passes(plan) == [
+        [],
+        [sorted(["sum", *counted])],
+        [sorted(["sum", "max", "sum", "softmax_sum"]), ["quantile"]],
+    ]
+    # what is pushed goes over the pulled edges, a degree over all: it needs no payload
+    assert _passes(pushing(plan))[1] == [sorted(counted), ["sum"]]
+
+
+def _passes(plan: Plan) -> list[list[list[str]]]:
+    """The operations of each pass of each superstep."""
+    found = [[sorted(v.op for v in one) for phase in step.phases for one in passes(step, phase)] for step in plan.steps]
+    assert [
+        [sorted(r.value.op for r in one.reductions) for phase in plan.passes(step) for one in phase]
+        for step in plan.steps
+    ] == found
+    return found
 
 
 def test_features_are_read_again_and_not_kept() -> None:

@@ -1,0 +1,47 @@
+"""A generated function together with what it reads beside a tile: node values, edge columns, weights.
+
+Comes in: the text of a function, its edge program, weights. Goes out: a Loop, which is called with one tile after
+another. Knows nothing of what is accumulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from pipeline.blocks import FloatArray, Tile
+from pipeline.compiler.edge_program import EdgeProgram
+from pipeline.compiler.load import load
+from pipeline.formula.values import Value
+from pipeline.kernels.jit import read_only
+
+Read = Callable[[Value], FloatArray]
+
+
+class Loop:
+    """One generated function."""
+
+    def __init__(self, text: str, program: EdgeProgram, weights: Mapping[int, FloatArray]):
+        """`weights`: Value.id → float32 array of each weight that the program reads."""
+        self.tile = load(text)
+        self.local = [value.inputs[0] for value in program.leaves("dst")]
+        self._weights = [read_only(weights[value.id].reshape(-1)) for value in program.weights]
+        self._columns = [(value.attributes["name"], value.width) for value in program.leaves("input")]
+
+    def run(
+        self,
+        tile: Tile,
+        payload: FloatArray,
+        read: Read,
+        dense: Sequence[FloatArray],
+        results: Sequence[npt.NDArray[Any]],
+    ) -> None:
+        """Adds a tile to `results`, (nodes, …) each. `dense`: (edges, width) float32 of each dense value."""
+        nodes = len(results[0])
+        arrays = [tile.rows, tile.offsets, tile.columns, payload]
+        local = [read(value).reshape(nodes, value.width) for value in self.local]
+        columns = [tile.values[name].reshape(tile.edges, width) for name, width in self._columns]
+        inputs = [*local, *columns, *dense]
+        self.tile(*map(read_only, arrays), 1, *map(read_only, inputs), *self._weights, *results)
