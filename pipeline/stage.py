@@ -242,7 +242,7 @@ def _receiver(rows: list[Row]) -> Callable[[Shipment, int], FloatArray]:
             chunks[EdgeType.parse(row.name), row.source].append(row)
 
     def receive(shipment: Shipment, source: int) -> FloatArray:
-        # joined anew for each reduction: kept, it would be there twice, since the rows stay until the block is done
+        # joined anew for each pass: kept, it would be there twice, since the rows stay until the block is done
         return decode(join(chunks[shipment.edge_type, source]))
 
     return receive

@@ -236,12 +236,14 @@ def _joined_lanes(step: Superstep) -> int:
 
 
 def _live_lanes(plan: Plan, step: Superstep) -> int:
-    """Lanes per node that exist at once in a superstep: what came in, and what it computes and somebody reads whole."""
+    """Lanes per node that exist at once in a superstep: what came in, what it computes and somebody reads whole, and of
+    each softmax the largest logit and the denominator."""
     came = plan.steps[step.number - 1].outlive if step.number else []
     local = [value for reduction in step.reductions for value in local_values(reduction)]
     alive = {value.id: value for value in [*came, *step.reductions, *step.outlive, *local]}
     features = {value.id for value in step.computed if value.op == "input"}
-    return sum(value.width for value in alive.values() if value.is_node and value.id not in features)
+    softmax = sum(2 * value.inputs[0].width for value in step.reductions if value.op == "softmax_sum")
+    return softmax + sum(value.width for value in alive.values() if value.is_node and value.id not in features)
 
 
 @dataclass(frozen=True)
