@@ -7,7 +7,8 @@ ever quiet: what counts is the ratio of two runs of one round. Each output of ou
 
 PyG runs in a process of its own on all cores, with the faster of its two forms of edges for each model (ORDER). Ours
 runs in a session that has done each job once before, but for what is called cold: the console command, from the start
-of its process to the end. Its JVM gives back memory between runs, so that each has the peak that is its own.
+of its process to the end, which needs no Spark for such a graph; and the same by spark-submit, which has one. The
+session's JVM gives back memory between runs, so that each has the peak that is its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,7 +30,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from jobs.bench_graph import Parameters, generate
-from jobs.bench_measure import ROOT, Result, Run, machine, run_python, say, timed
+from jobs.bench_measure import ROOT, Result, Run, machine, run_process, run_python, say, timed
 from jobs.bench_table import render
 
 if TYPE_CHECKING:
@@ -104,9 +106,23 @@ def infer(bench: Bench, model: str, tier: str) -> Result:
 
 def infer_cold(tables: Path, model: Path, output: Path, *options: str, **environment: str) -> Result:
     """The console command in a new process: raw tables and a model directory to a table."""
+    command = ["-c", CONSOLE, "infer", *paths_of(tables, model, output), *options]
+    return Result(usage=run_python(*command, **environment)[1])
+
+
+def infer_submitted(tables: Path, model: Path, output: Path) -> Result:
+    """The same by spark-submit, on this machine."""
+    import pyspark
+
+    submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+    command = [submit, "--driver-memory", "4g", ROOT / "jobs" / "infer.py", *paths_of(tables, model, output)]
+    python = {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    return Result(usage=run_process("bash", *command, **python)[1])
+
+
+def paths_of(tables: Path, model: Path, output: Path) -> list[Any]:
     given = [*("--nodes", tables / "nodes.parquet"), *("--edges", tables / "edges.parquet"), *("--model", model)]
-    command = ["infer", *given, *("--output", output), "--overwrite", "--quiet", *options]
-    return Result(usage=run_python("-c", CONSOLE, *command, **environment)[1])
+    return [*given, *("--output", output), "--overwrite", "--quiet"]
 
 
 # ---- rounds
@@ -121,8 +137,9 @@ def run_rounds(bench: Bench, rounds: int) -> None:
                 done = take(bench, number, f"{tier} {model}", partial(infer, bench, model, tier))
                 done.max_difference = difference(bench.output(done.what), bench.output(f"pyg {model}"))
         take(bench, number, "prepare", partial(prepare, bench))
-        done = take(bench, number, "cold", partial(infer_cold, bench.graph, bench.models / COLD, bench.output("cold")))
-        done.max_difference = difference(bench.output("cold"), bench.output(f"pyg {COLD}"))
+        for what, run in (("cold", infer_cold), ("submitted", infer_submitted)):
+            done = take(bench, number, what, partial(run, bench.graph, bench.models / COLD, bench.output(what)))
+            done.max_difference = difference(bench.output(what), bench.output(f"pyg {COLD}"))
 
 
 def warm_up(bench: Bench) -> None:

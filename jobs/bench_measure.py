@@ -76,11 +76,13 @@ def timed(what: str, round: int, work: Callable[[], Result]) -> Run:
 
 
 def run_python(*arguments: Any, **environment: str) -> tuple[str, Usage]:
-    """Runs this Python anew from the project's root, and returns what it printed and used.
+    """Runs this Python anew from the project's root, and returns what it printed and used."""
+    return run_process(sys.executable, *arguments, **environment)
 
-    SystemExit, with what it said, if it fails.
-    """
-    command = [sys.executable, *map(str, arguments)]
+
+def run_process(*arguments: Any, **environment: str) -> tuple[str, Usage]:
+    """The same for any command. SystemExit, with what it said, if it fails."""
+    command = list(map(str, arguments))
     given: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, **environment}, "text": True}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given)
     with process, watched(process.pid) as usage:

@@ -16,6 +16,7 @@ MODELS = {"sage": "GraphSAGE (mean), two layers 64→64→32", "gat": "GAT, one 
 ALONE = {
     "prepare": "graphsweep, prepare: raw tables → prepared graph",
     "cold": "graphsweep, console command in a new process: raw tables → GraphSAGE's output",
+    "submitted": "the same by spark-submit, from the start of its JVM",
 }
 JOBS = {
     "pyg": "PyG: read, map ids, forward, write",
