@@ -230,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     graph = generate(parameters, work)
     run_python("-m", "jobs.bench_pyg", "models", "--models", work / "models", "--features", parameters.features)
 
-    from pipeline.session import spark_session
+    from pipeline.command.session import spark_session
 
     with spark_session() as spark:
         bench = Bench(work, graph, given.blocks, spark)

@@ -31,16 +31,16 @@ from pipeline.fused import Source, run_stored
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layers import gat, gatv2, gcn, gin, sage
 from pipeline.model import Model
-from pipeline.output import OutputTable
 from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.seconds import READING, WRITING, core_seconds
 from pipeline.prepare import prepare
+from pipeline.result.output import OutputTable
+from pipeline.result.written import write_block
 from pipeline.rows import SENDS
 from pipeline.stage import _opened, static_edges
 from pipeline.storage import read_block
-from pipeline.written import write_block
 
 IN = 64
 Shapes = Mapping[str, Sequence[int]]

@@ -207,7 +207,7 @@ def spread(numbers: Ids) -> Ids:
 
 
 def main() -> None:
-    from pipeline.session import spark_session
+    from pipeline.command.session import spark_session
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)

@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def generate_in_tasks(parameters: Parameters, work: Path) -> Path:
-    from pipeline.session import spark_session
+    from pipeline.command.session import spark_session
 
     with spark_session() as spark:
         return generate(parameters, work, spark)

@@ -30,7 +30,7 @@ from jobs.bench_measure import machine, say
 from jobs.bench_pyg import positions, sorted_edges
 from jobs.bench_table import table
 from pipeline.blocks import Block
-from pipeline.build import blocks_from_tables
+from pipeline.build.steps import blocks_from_tables
 from pipeline.compiler import EdgePass
 from pipeline.fused import run_fused
 from pipeline.plan.lower import lower

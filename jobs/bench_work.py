@@ -135,7 +135,7 @@ def sampled(name: str, task: Task) -> Task:
 @contextmanager
 def session(name: str, task: Task) -> Iterator[SparkSession]:
     """Ours is what the command line starts. A rival has half of the memory, and as many tasks as suit its edges."""
-    from pipeline.session import spark_session
+    from pipeline.command.session import spark_session
 
     if name in OURS:
         with spark_session() as spark:

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.errors import SettingError
-from pipeline.messages import FAILED, messages
-from pipeline.options import (
+from pipeline.command.messages import FAILED, messages
+from pipeline.command.options import (
     Blocks,
     Conf,
     DropDangling,
@@ -47,7 +46,8 @@ from pipeline.options import (
     Verbose,
     option,
 )
-from pipeline.raw import RawTables, column_names, columns_for, feature_columns
+from pipeline.command.raw import RawTables, column_names, columns_for, feature_columns
+from pipeline.errors import SettingError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def prepare_command(
     """Cut a graph into blocks and store it: once per graph, for any number of models."""
     with messages(quiet, verbose):
         settings = _settings(conf, blocks=blocks)
-        from pipeline.placed import refuse_taken
+        from pipeline.result.placed import refuse_taken
 
         refuse_taken(output, overwrite)  # the library does too, but only when Spark has been started
         tables = RawTables(nodes, edges, nodes_format, edges_format)
@@ -100,8 +100,8 @@ def prepare_command(
             "edge_features": column_names(edge_features or ""),
             **_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
         }
+        from pipeline.command.session import starts_here
         from pipeline.prepare import prepare
-        from pipeline.session import starts_here
 
         graph = tables.read_here(**options) if starts_here() else None
         if graph is not None:
@@ -151,16 +151,16 @@ def infer_command(
         if graph is not None and (tables or blocks):
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*tables, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
+        from pipeline.command.rehearsal import Rehearsal
+        from pipeline.command.session import starts_here
         from pipeline.graph import open_graph
         from pipeline.infer import prepare_for
         from pipeline.infer_local import runs_here
         from pipeline.model import Model
-        from pipeline.placed import refuse_taken
         from pipeline.progress import Progress
-        from pipeline.rehearsal import Rehearsal
         from pipeline.resources import is_local
+        from pipeline.result.placed import refuse_taken
         from pipeline.score import score
-        from pipeline.session import starts_here
         from pipeline.workers import wake_worker
 
         # whatever can be refused is refused before anything is started
@@ -297,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _session(verbose: bool, small: bool = False, meanwhile: Callable[[], None] | None = None) -> Any:
-    from pipeline.session import spark_session
+    from pipeline.command.session import spark_session
 
     return spark_session(verbose, small, meanwhile)
 
@@ -307,7 +307,7 @@ SMALL_BYTES = 1 << 26
 
 
 def _is_small(prepared: PreparedGraph | None, nodes: str | None, edges: str | None) -> bool:
-    from pipeline.tables import file_bytes
+    from pipeline.tables.files import file_bytes
 
     if prepared is not None:
         totals = prepared.manifest["totals"]

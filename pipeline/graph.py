@@ -17,11 +17,11 @@ from pipeline import storage
 from pipeline.blocks import Block
 from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError
-from pipeline.layout import Columned, are_sparks, check_id_types, edge_layout, node_layout
 from pipeline.ranges import Ranges, merge_ranges
 from pipeline.rows import KINDS
 from pipeline.schema import GraphSchema
-from pipeline.tables import ParquetTable, find_format, parquet_pieces, read_table
+from pipeline.tables.files import ParquetTable, find_format, parquet_pieces, read_table
+from pipeline.tables.layout import Columned, are_sparks, check_id_types, edge_layout, node_layout
 from pipeline.workers import quoted
 
 if TYPE_CHECKING:

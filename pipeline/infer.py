@@ -21,13 +21,13 @@ from pipeline.columns import DATA, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURC
 from pipeline.errors import ModelError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
-from pipeline.output import MILLISECONDS, SUPERSTEP
 from pipeline.placement import place
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
 from pipeline.planned import Planned, plan_run
 from pipeline.prepare import prepare
 from pipeline.resources import is_local
+from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.rows import EDGE_KINDS
 from pipeline.settings import Settings
 from pipeline.stage import (
@@ -43,7 +43,7 @@ from pipeline.stage import (
     static_kinds,
     superstep_worker,
 )
-from pipeline.survey import first_widths
+from pipeline.tables.survey import first_widths
 from pipeline.workers import ask_workers, readable_errors
 
 if TYPE_CHECKING:

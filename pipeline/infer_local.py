@@ -10,12 +10,12 @@ from pipeline.errors import ModelError
 from pipeline.graph import PreparedGraph
 from pipeline.infer import NO_SESSION, planned_for
 from pipeline.model import Model
-from pipeline.placed import local_path
 from pipeline.planned import Planned
 from pipeline.resources import give_back
+from pipeline.result.placed import local_path
+from pipeline.result.written import Receipt
 from pipeline.settings import Settings
 from pipeline.stage import Run, run_whole, stored_blocks
-from pipeline.written import Receipt
 
 
 def infer_here(planned: Planned, settings: Settings, classify: bool, output: str, marks: str | None) -> list[Receipt]:

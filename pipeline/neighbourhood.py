@@ -18,7 +18,7 @@ from pipeline.errors import DataError
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.graph import Graph
-from pipeline.layout import Layout
+from pipeline.tables.layout import Layout
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

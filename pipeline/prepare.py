@@ -1,12 +1,12 @@
 """Tables to a prepared graph, once per graph; no edge is ever joined.
 
 Comes in: a `Graph` of Spark DataFrames. Goes out: a `PreparedGraph` on disk. Knows Spark, and how rows get from one
-step to the next; what a step does is in pack.py and build.py.
+step to the next; what a step does is in build/.
 
     nodes, edges → pack ─ shuffle 1: every node and edge once, packed ─► build: nodes, tiles, requests
                           shuffle 2: 8 bytes for each boundary node   ─► answer: send lists
 
-On one machine that sees the tables itself, the same steps run in this process (prepare_local.py).
+On one machine that sees the tables itself, the same steps run in this process (build/local.py).
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from pipeline import resources, storage
-from pipeline.build import SEEDS, Plan, Step, findings_of, texts_of
-from pipeline.checks import refuse, spell
+from pipeline.build.checks import refuse, spell
+from pipeline.build.facts import FACTS
+from pipeline.build.local import Source, keep, prepare_here, steps_written
+from pipeline.build.pack import pack
+from pipeline.build.steps import SEEDS, Plan, Step, findings_of, texts_of
 from pipeline.columns import ROW_DDL, TARGET
 from pipeline.errors import SettingError
-from pipeline.facts import FACTS
 from pipeline.graph import Graph, PreparedGraph, open_graph
-from pipeline.layout import Layout, TextHash, text_keys
-from pipeline.pack import pack
 from pipeline.placement import place
-from pipeline.prepare_local import Source, keep, prepare_here, steps_written
 from pipeline.ranges import merge_ranges
 from pipeline.rows import Row, by_target, from_batches, to_batches
 from pipeline.schema import NODE, GraphSchema
-from pipeline.survey import Pieces, look_around, measure, pieces_of, selected
-from pipeline.tables import Piece, read_pieces
+from pipeline.tables.files import Piece, read_pieces
+from pipeline.tables.layout import Layout, TextHash, text_keys
+from pipeline.tables.survey import Pieces, look_around, measure, pieces_of, selected
 from pipeline.workers import quoted, readable_errors, session_settings
 
 if TYPE_CHECKING:

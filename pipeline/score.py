@@ -20,14 +20,14 @@ from pipeline.graph import Graph, PreparedGraph
 from pipeline.infer import NO_SESSION, RESULT, Frames, Observations, planned_for, run_frames, session_of
 from pipeline.infer_local import infer_here, refuse_without_spark
 from pipeline.model import Model
-from pipeline.placed import placed
 from pipeline.plan.memory import size
 from pipeline.planned import Planned
 from pipeline.progress import Progress
 from pipeline.resources import is_local
+from pipeline.result.placed import placed
+from pipeline.result.written import Receipt, complete
 from pipeline.settings import Settings
 from pipeline.workers import ask_workers, readable_errors
-from pipeline.written import Receipt, complete
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

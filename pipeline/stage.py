@@ -24,12 +24,13 @@ from threadpoolctl import threadpool_limits
 from pipeline.blocks import LOOPS, Block, FloatArray
 from pipeline.formula.values import Value
 from pipeline.fused import Outputs, Source, run_stored
-from pipeline.output import OutputTable
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
 from pipeline.planned import Planned
 from pipeline.progress import mark
 from pipeline.resources import give_back
+from pipeline.result.output import OutputTable
+from pipeline.result.written import RECEIPT_DDL, Receipt, write_block
 from pipeline.rows import (
     FEATURES,
     ID_OFFSETS,
@@ -52,7 +53,6 @@ from pipeline.storage import read_block
 from pipeline.superstep import Computed, Partial, Parts, Values, compute, payload, sent_rows, side_by_side
 from pipeline.total import TotalArray
 from pipeline.wire import decode, encode
-from pipeline.written import RECEIPT_DDL, Receipt, write_block
 
 # kinds of rows that a run makes; those of a block are in rows.py
 SEED = "seed"  # empty: every block takes part in every superstep, whether or not anything is sent to it

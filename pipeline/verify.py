@@ -23,11 +23,11 @@ from pipeline.formula.interpret import GraphArrays, interpret
 from pipeline.formula.operations import TOTALS
 from pipeline.formula.program import Program
 from pipeline.graph import Graph, PreparedGraph, open_graph
-from pipeline.layout import Layout
 from pipeline.model import Model, input_name
 from pipeline.neighbourhood import Hops, Neighbourhood, Neighbourhoods
 from pipeline.schema import EDGE, NODE
-from pipeline.tables import read_table
+from pipeline.tables.files import read_table
+from pipeline.tables.layout import Layout
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

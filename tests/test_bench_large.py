@@ -13,7 +13,7 @@ from jobs.bench_boundary import boundary_rows, main
 from jobs.bench_graph import draw_edges, spread
 from jobs.bench_large import main as large
 from pipeline.blocks import LOOPS
-from pipeline.build import blocks_from_tables
+from pipeline.build.steps import blocks_from_tables
 from pipeline.schema import EDGE
 
 

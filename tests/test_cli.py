@@ -21,8 +21,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline import Graph, cli
+from pipeline.command.raw import RawTables
 from pipeline.formula import interpret
-from pipeline.raw import RawTables
 from tests.formulas import build
 from tests.whole import whole
 

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 import pipeline
 from pipeline import Graph, Model, cli, open_graph, prepare
+from pipeline.command.messages import FAILED, MENDABLE, say
 from pipeline.errors import DataError, FormulaError, GraphsweepError, ModelError, SettingError, StorageError, nearest
 from pipeline.formula import linear, lookup
-from pipeline.messages import FAILED, MENDABLE, say
 
 FLOATS = pa.list_(pa.float32())
 
@@ -82,7 +82,7 @@ def no_spark(monkeypatch):
 def by(request, monkeypatch):
     """Who prepares raw tables: this process, where no session is there or one is; or tasks of Spark."""
     if request.param == "no Spark":
-        monkeypatch.setattr("pipeline.session.starts_here", lambda: True)
+        monkeypatch.setattr("pipeline.command.session.starts_here", lambda: True)
         monkeypatch.setattr(cli, "_session", lambda *_, **__: pytest.fail("Spark was started"))
     elif request.param == "tasks":
         monkeypatch.setattr(sys.modules["pipeline.prepare"], "_fits_here", lambda *_: False)

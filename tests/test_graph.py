@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.errors import DataError, StorageError
 from pipeline.graph import Graph
-from pipeline.layout import Value
-from pipeline.tables import find_format, parquet_pieces, read_pieces, read_table
+from pipeline.tables.files import find_format, parquet_pieces, read_pieces, read_table
+from pipeline.tables.layout import Value
 from tests.graphs import mixed
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def test_no_permission(spark: SparkSession, files: Path) -> None:
 
 
 def test_pieces_are_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.tables.PIECE_BYTES", 20_000)
+    monkeypatch.setattr("pipeline.tables.files.PIECE_BYTES", 20_000)
     edges = mixed().edges
     (tmp_path / "table").mkdir()
     pq.write_table(edges.slice(0, 2000), tmp_path / "table" / "a.parquet", row_group_size=300)

@@ -31,7 +31,14 @@ FORBIDDEN = {
     "total": ("pyspark", "torch", "torch_geometric", "pipeline.plan"),
     "build": ("pyspark", "torch", "torch_geometric"),
     "neighbourhood": ("torch", "pipeline.prepare", "pipeline.blocks", "pipeline.build", "pipeline.plan"),
-    "verify": ("torch", "pipeline.prepare", "pipeline.blocks", "pipeline.build", "pipeline.plan", "pipeline.compiler"),
+    "verify": (
+        "torch",
+        "pipeline.prepare",
+        "pipeline.blocks",
+        "pipeline.build",
+        "pipeline.plan",
+        "pipeline.compiler",
+    ),
 }
 
 
@@ -153,4 +160,4 @@ def test_only_the_session_of_the_entry_points_reads_the_environment():
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     }
-    assert found <= {"pipeline.session"}
+    assert found <= {"pipeline.command.session"}

@@ -18,15 +18,15 @@ import pytest
 
 from pipeline import prepare as public
 from pipeline.blocks import LOOPS
-from pipeline.build import blocks_from_tables
+from pipeline.build.exchange import Exchange
+from pipeline.build.steps import blocks_from_tables
 from pipeline.errors import DataError, SettingError, StorageError
-from pipeline.exchange import Exchange
 from pipeline.graph import Graph, PreparedGraph, open_graph
-from pipeline.layout import text_keys
 from pipeline.prepare import SETTINGS, choose_blocks, prepare
 from pipeline.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.schema import EDGE, NODE, GraphSchema
-from pipeline.tables import parquet_pieces
+from pipeline.tables.files import parquet_pieces
+from pipeline.tables.layout import text_keys
 from tests.graphs import GRAPHS, Tables, mixed, tables, text
 
 if TYPE_CHECKING:

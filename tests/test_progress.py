@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from pipeline.messages import messages
+from pipeline.command.messages import messages
 from pipeline.progress import POLL_SECONDS, Progress, mark
 
 

@@ -137,7 +137,7 @@ def test_a_path_of_the_clusters_own_file_system_is_sparks_business(
     spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The default file system is the local one here; what shows is who refuses."""
-    monkeypatch.setattr(sys.modules["pipeline.placed"], "is_local", lambda spark: False)
+    monkeypatch.setattr(sys.modules["pipeline.result.placed"], "is_local", lambda spark: False)
     out = tmp_path / "out"
     assert score(prepared, model, str(out), spark=spark).rows == prepared.nodes
     assert os.listdir(tmp_path) == ["out"]

@@ -12,8 +12,8 @@ from pipeline.columns import ID
 from pipeline.formula import spread, total_sum
 from pipeline.fused import run_fused
 from pipeline.model import Model
-from pipeline.output import SUPERSTEP, OutputTable
 from pipeline.plan.plan import Plan
+from pipeline.result.output import SUPERSTEP, OutputTable
 from pipeline.rows import ID_OFFSETS, IDS, PUSHES, TILES, send_rows, static_rows, to_batches
 from pipeline.stage import Run, static_kinds, superstep_worker
 from tests.formulas import WIDTH, build

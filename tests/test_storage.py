@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as arrays
 from pipeline import rows as rows_module
 from pipeline import storage
 from pipeline.blocks import Block
-from pipeline.build import blocks_from_tables
+from pipeline.build.steps import blocks_from_tables
 from pipeline.columns import CHUNK_BYTES, KIND, ROW_COLUMNS, ROW_DDL, TARGET
 from pipeline.errors import StorageError
 from pipeline.rows import (

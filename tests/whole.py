@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.blocks import Block
-from pipeline.build import blocks_from_tables
+from pipeline.build.steps import blocks_from_tables
 from pipeline.formula import GraphArrays
 from pipeline.graph import Graph
 from pipeline.plan.plan import Plan

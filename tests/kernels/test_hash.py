@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.kernels.hash import blocks_of, fill_table, find, hash_texts, positions
-from pipeline.layout import text_keys
+from pipeline.tables.layout import text_keys
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipeline.build import blocks_from_tables
+from pipeline.build.steps import blocks_from_tables
 from pipeline.formula.program import Program
 from pipeline.fused import run_fused
 from pipeline.plan import rewrites as rules

@@ -21,7 +21,7 @@ from torch_geometric.nn import (
     SAGEConv,
 )
 
-from pipeline.build import blocks_from_tables
+from pipeline.build.steps import blocks_from_tables
 from pipeline.errors import ModelError
 from pipeline.formula import GraphArrays, interpret
 from pipeline.fused import run_fused

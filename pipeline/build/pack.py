@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.blocks import FloatArray, IntArray, LongArray
-from pipeline.checks import EXAMPLES, Finding, merge
+from pipeline.build.checks import EXAMPLES, Finding, merge
 from pipeline.columns import CHUNK_BYTES
 from pipeline.kernels.hash import blocks_of
 from pipeline.kernels.jit import read_only
 from pipeline.kernels.sort import group
-from pipeline.layout import Layout, Value
 from pipeline.rows import Row, text_buffers
+from pipeline.tables.layout import Layout, Value
 
 # kinds of rows, beside those of blocks
 PACKED = "packed"  # NAME the node or edge type, WIDTH the float32 lanes of a record, DTYPE how they are divided: "64,1"

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.graph import Graph
 from pipeline.schema import EDGE, NODE, GraphSchema
-from pipeline.survey import first_widths, measure, pieces_of
+from pipeline.tables.survey import first_widths, measure, pieces_of
 from tests.graphs import GRAPHS, Tables
 from tests.test_prepare import OPTIONS, frames, write
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.build.exchange import Exchange
 from pipeline.errors import StorageError
-from pipeline.exchange import Exchange
 from pipeline.rows import Row
 
 

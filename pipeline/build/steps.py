@@ -27,12 +27,11 @@ import pyarrow as pa
 
 from pipeline import tiles
 from pipeline.blocks import LOOPS, Block, IntArray, LongArray, Tile
-from pipeline.checks import EXAMPLES, Finding, merge, refuse, spell
-from pipeline.facts import FACTS, facts_row, sends_with_facts, static_with_facts
+from pipeline.build.checks import EXAMPLES, Finding, merge, refuse, spell
+from pipeline.build.facts import FACTS, facts_row, sends_with_facts, static_with_facts
+from pipeline.build.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack
+from pipeline.build.records import edges_of, nodes_of, split_values
 from pipeline.kernels.hash import positions
-from pipeline.layout import Columned, Layout, TextHash, arrow_types, check_id_types, edge_layout, node_layout, text_keys
-from pipeline.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack
-from pipeline.records import edges_of, nodes_of, split_values
 from pipeline.rows import (
     KINDS,
     TILES,
@@ -45,6 +44,16 @@ from pipeline.rows import (
     tiles_from_rows,
 )
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
+from pipeline.tables.layout import (
+    Columned,
+    Layout,
+    TextHash,
+    arrow_types,
+    check_id_types,
+    edge_layout,
+    node_layout,
+    text_keys,
+)
 
 # kinds of rows between the steps; arrays of a block have the kinds of rows.py
 KEYS = "keys"  # (n,) int64 keys of the nodes of block TARGET, ascending

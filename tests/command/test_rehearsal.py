@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.rehearsal import Rehearsal
+from pipeline.command.rehearsal import Rehearsal
 from tests.formulas import build
 
 CODE = """
 import os, pathlib, sys
 from pipeline import storage
 from pipeline.columns import ROW_COLUMNS
-from pipeline.output import OutputTable
+from pipeline.result.output import OutputTable
 from pipeline.plan.plan import Plan
-from pipeline.rehearsal import Rehearsal
+from pipeline.command.rehearsal import Rehearsal
 from pipeline.rows import array_rows, send_rows, static_rows, to_batches
 from pipeline.stage import SEED, Run, fused_worker
 from tests.formulas import build

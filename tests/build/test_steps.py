@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import pack
 from pipeline.blocks import LOOPS, Block
-from pipeline.build import blocks_from_tables, schema_of
+from pipeline.build import pack
+from pipeline.build.steps import blocks_from_tables, schema_of
 from pipeline.errors import DataError
 from pipeline.kernels.hash import blocks_of
-from pipeline.layout import text_keys
 from pipeline.rows import digest, send_rows, static_rows
 from pipeline.schema import EDGE, NODE, GraphSchema
+from pipeline.tables.layout import text_keys
 from tests.graphs import (
     BLOCKS,
     GRAPHS,
@@ -318,7 +318,7 @@ def test_complaints(
     nodes: dict[str, Any], edges: dict[str, Any], words: str, flush: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pack, "FLUSH_ROWS", flush)
-    monkeypatch.setattr("pipeline.build.FLUSH_ROWS", flush)
+    monkeypatch.setattr("pipeline.build.steps.FLUSH_ROWS", flush)
     with pytest.raises(DataError, match=words):
         build(broken(nodes, edges), 3)
 

@@ -31,8 +31,8 @@ TextHash = Callable[[pa.Array, int], LongArray]
 def text_keys(texts: pa.Array, seed: int) -> LongArray:
     """(n,) 64-bit keys of a string array without nulls.
 
-    Two nodes with the same key are found in their block (build.py). An edge end that is no node can go unnoticed if
-    its key is a node's: for one such end and n nodes the probability is n / 2^64, 5e-11 for a billion nodes.
+    Two nodes with the same key are found in their block (build/steps.py). An edge end that is no node can go unnoticed
+    if its key is a node's: for one such end and n nodes the probability is n / 2^64, 5e-11 for a billion nodes.
     """
     keys = np.empty(len(texts), np.int64)
     offsets, data = text_buffers(texts)

@@ -20,9 +20,9 @@ import pyarrow.fs as fs
 
 from pipeline import storage
 from pipeline.blocks import LOOPS
-from pipeline.build import Plan, Step, collect, seek, steps
-from pipeline.exchange import Exchange
-from pipeline.pack import pack
+from pipeline.build.exchange import Exchange
+from pipeline.build.pack import pack
+from pipeline.build.steps import Plan, Step, collect, seek, steps
 from pipeline.rows import KINDS, PULLED, PUSHES, SENDS, Row
 
 Source = Callable[[], Iterable[pa.RecordBatch]]

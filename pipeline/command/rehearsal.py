@@ -38,7 +38,7 @@ class Rehearsal:
 def _rehearse(model: Model) -> None:
     try:
         # imported here: Numba alone takes half a second, in which the caller can start Spark
-        from pipeline.build import blocks_from_tables
+        from pipeline.build.steps import blocks_from_tables
         from pipeline.fused import run_fused
         from pipeline.plan.plan import Plan
 

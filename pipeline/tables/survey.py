@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from pipeline import resources, storage
 from pipeline.errors import StorageError
 from pipeline.graph import Graph
-from pipeline.layout import Layout
 from pipeline.schema import EDGE, NODE, GraphSchema
-from pipeline.tables import Piece, is_visible, parquet_pieces, read_pieces
+from pipeline.tables.files import Piece, is_visible, parquet_pieces, read_pieces
+from pipeline.tables.layout import Layout
 from pipeline.workers import ask_workers, quoted
 
 if TYPE_CHECKING:

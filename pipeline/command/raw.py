@@ -28,7 +28,7 @@ class RawTables:
 
     def are_parquet_here(self) -> bool:
         """Whether this process sees both, as Parquet."""
-        from pipeline.tables import file_bytes, find_format
+        from pipeline.tables.files import file_bytes, find_format
 
         given = (self.nodes, self.nodes_format), (self.edges, self.edges_format)
         return all((form or find_format(path)) == "parquet" and file_bytes(path) is not None for path, form in given)
@@ -37,7 +37,7 @@ class RawTables:
         """Without Spark, if they are Parquet on this machine. StorageError if one is not there at all."""
         from pipeline.errors import StorageError
         from pipeline.graph import Graph
-        from pipeline.tables import is_missing
+        from pipeline.tables.files import is_missing
 
         for path in filter(is_missing, (self.nodes, self.edges)):
             raise StorageError(f"{path}: no such file or directory")
@@ -48,7 +48,7 @@ class RawTables:
     def read(self, spark: SparkSession, **options: Any) -> Graph:
         """By Spark; `options` are those of `Graph`."""
         from pipeline.graph import Graph
-        from pipeline.tables import find_format
+        from pipeline.tables.files import find_format
 
         formats = self.nodes_format or find_format(self.nodes), self.edges_format or find_format(self.edges)
         return Graph.read(spark, self.nodes, self.edges, *formats, **options)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import session
+from pipeline.command import session
+from pipeline.command.session import check_java, spark_session, starts_here
 from pipeline.errors import GraphsweepError
-from pipeline.session import check_java, spark_session, starts_here
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_configured_session_is_left_as_it_is(monkeypatch):
 def test_a_session_of_our_own_is_quiet_and_runs_this_python():
     """Without a virtual environment's PATH, as cron and editors start it."""
     code = (
-        "import sys\nfrom pipeline.session import spark_session\n"
+        "import sys\nfrom pipeline.command.session import spark_session\n"
         "def work(batches):\n"
         "    assert sys.executable == PYTHON\n"
         "    yield from batches\n"

@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from pipeline import tiles
 from pipeline.blocks import Block, FloatArray, LongArray
-from pipeline.checks import EXAMPLES, Finding
+from pipeline.build.checks import EXAMPLES, Finding
+from pipeline.build.pack import Packed
 from pipeline.errors import DataError
-from pipeline.layout import Layout
-from pipeline.pack import Packed
+from pipeline.tables.layout import Layout
 
 
 def nodes_of(index: int, packed: Sequence[Packed], layout: Layout, findings: list[Finding]) -> tuple[LongArray, Block]:

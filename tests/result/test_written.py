@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StorageError
-from pipeline.written import DONE, Receipt, complete, file_of, write_block
+from pipeline.result.written import DONE, Receipt, complete, file_of, write_block
 
 SCHEMA = pa.schema({"id": pa.int64(), "y": pa.list_(pa.float32())})
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.formula import Value, lane_log_softmax, lane_softmax, node_input
-from pipeline.output import MILLISECONDS, SUPERSTEP, OutputTable, classes, is_softmax
+from pipeline.result.output import MILLISECONDS, SUPERSTEP, OutputTable, classes, is_softmax
 
 X = node_input("x", (3,))
 
@@ -23,7 +23,7 @@ def test_schema_and_ddl_agree() -> None:
 
 
 def test_batches_hold_all_rows_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.output.BATCH_LANES", 10)
+    monkeypatch.setattr("pipeline.result.output.BATCH_LANES", 10)
     values = np.arange(21, dtype=np.float32).reshape(7, 3)
     batches = list(table(y=X).batches(pa.array(range(7)), {"y": values}))
     assert [len(batch) for batch in batches] == [3, 3, 1]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.errors import StorageError, nearest
-from pipeline.layout import arrow_types
+from pipeline.tables.layout import arrow_types
 from pipeline.workers import first_line
 
 if TYPE_CHECKING:
