@@ -60,8 +60,8 @@ def measure(parameters: Parameters, given: argparse.Namespace) -> list[Point]:
     outcomes: list[Outcome] = []
     for round in range(1, given.runs + 1):
         lost = {outcome.name for outcome in outcomes if outcome.failed}
-        outcomes += run_round(task, [name for name in CONTENDERS if name not in lost], round, given.limit)
-    return [point(name, parameters, [one for one in outcomes if one.name == name]) for name in CONTENDERS]
+        outcomes += run_round(task, [name for name in given.contenders if name not in lost], round, given.limit)
+    return [point(name, parameters, [one for one in outcomes if one.name == name]) for name in given.contenders]
 
 
 def point(name: str, parameters: Parameters, outcomes: Sequence[Outcome]) -> Point:
@@ -163,6 +163,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="rounds per graph (3)")
     parser.add_argument("--seed", type=int, default=1, help="of the graphs (1)")
     parser.add_argument("--limit", type=float, default=900, help="seconds for one contender in a round (900)")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument("--plot", action="store_true", help="growth.png; needs matplotlib")
     parser.add_argument("--work", type=Path, default=ROOT / "out" / "bench", help="directory for all files (out/bench)")
     return parser.parse_args(arguments)
