@@ -145,9 +145,9 @@ class _Watch:
             self.usage.cpu[kind] = self.usage.cpu.get(kind, 0.0) + used - self._before.get(pid, 0.0)
 
     def _kind(self, process: psutil.Process) -> str:
-        if process.pid == self._root.pid:
-            return "python"
-        return "jvm" if process.name() == "java" else "workers"
+        if process.name() == "java":  # spark-submit becomes one
+            return "jvm"
+        return "python" if process.pid == self._root.pid else "workers"
 
 
 # ---- the machine
