@@ -181,8 +181,8 @@ def infer_command(
                 source = prepare_for(here, loaded, scratch)
                 preparing = time.perf_counter() - started
             alone = source is not None and starts_here() and runs_here(source, loaded, output, format, scratch)
-            small = _is_small(prepared, nodes, edges)
-            with nullcontext() if alone else _session(verbose, small, rehearsal.start) as spark:
+            session = nullcontext() if alone else _session(verbose, _is_small(prepared, nodes, edges), rehearsal.start)
+            with session as spark:
                 if spark:
                     wake_worker(spark)
                     if prepared is None and not (source and is_local(spark)):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.compiler.edge_program import MERGED, EdgeProgram, array_key
 from pipeline.compiler.expression import Expression
 from pipeline.compiler.index import Index
-from pipeline.compiler.loops import RESULTS, STEP, arguments
+from pipeline.compiler.loops import RESULTS, arguments, write_step
 from pipeline.compiler.partial import sum_edges
 from pipeline.compiler.scope import EDGE, ROW, Writer
 from pipeline.formula.operations import Shape
@@ -55,10 +55,8 @@ def write_joint_loop(joint: EdgeProgram, programs: Sequence[EdgeProgram], offset
             for number, (program, message) in enumerate(zip(programs, messages, strict=True)):
                 if program.value.op == "sum":
                     writer.line(f"{rows[f'out{number}']}{index}] += {message}")
-                    continue
-                before = writer.fresh("t")
-                writer.line(f"{before} = out{number}[i, {index}]")
-                writer.line(f"out{number}[i, {index}] = {STEP[program.value.op].format(before, message)}")
+                else:
+                    write_step(writer, program.value.op, f"out{number}[i, {index}]", message)
 
         with writer.block("for e in range(low, high):", EDGE):
             expression.source()

@@ -99,9 +99,7 @@ def _edge_by_edge(expression: Expression) -> None:
         if program.value.op == "last":
             writer.line(f"out[i, {index}] = {name}")
             return
-        before = writer.fresh("t")
-        writer.line(f"{before} = out[i, {index}]")
-        writer.line(f"out[i, {index}] = {STEP[program.value.op].format(before, name)}")
+        write_step(writer, program.value.op, f"out[i, {index}]", name)
 
     with writer.block("for j in range(len(rows)):", ROW):
         writer.line("i = np.uint64(rows[j])")
@@ -111,3 +109,10 @@ def _edge_by_edge(expression: Expression) -> None:
         with writer.block(f"for e in range({first}, offsets[j + 1]):", EDGE):
             expression.source()
             expression.nest(message.shape, expression.is_flat(message), update)
+
+
+def write_step(writer: Writer, op: str, target: str, message: str) -> None:
+    """max, min, prod: what a row has becomes that and a message."""
+    before = writer.fresh("t")
+    writer.line(f"{before} = {target}")
+    writer.line(f"{target} = {STEP[op].format(before, message)}")
