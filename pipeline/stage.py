@@ -50,7 +50,18 @@ from pipeline.schema import EdgeType
 from pipeline.settings import Settings
 from pipeline.spill import spill_to
 from pipeline.storage import read_block
-from pipeline.superstep import Computed, Partial, Parts, Values, compute, payload, sent_rows, side_by_side
+from pipeline.superstep import (
+    Computed,
+    Partial,
+    Parts,
+    Payload,
+    Receive,
+    Values,
+    compute,
+    payload,
+    sent_rows,
+    side_by_side,
+)
 from pipeline.total import TotalArray
 from pipeline.wire import decode, encode
 
@@ -235,15 +246,15 @@ def _state(plan: Plan, rows: list[Row]) -> Values:
     return state
 
 
-def _receiver(rows: list[Row]) -> Callable[[Shipment, int], FloatArray]:
+def _receiver(rows: list[Row]) -> Receive:
     chunks: dict[tuple[EdgeType, int], list[Row]] = defaultdict(list)
     for row in rows:
         if row.kind == PAYLOAD:
             chunks[EdgeType.parse(row.name), row.source].append(row)
 
-    def receive(shipment: Shipment, source: int) -> FloatArray:
+    def receive(shipment: Shipment, source: int) -> Payload:
         # joined anew for each pass: kept, it would be there twice, since the rows stay until the block is done
-        return decode(join(chunks[shipment.edge_type, source]))
+        return Payload(decode(join(chunks[shipment.edge_type, source])))
 
     return receive
 

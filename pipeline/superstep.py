@@ -10,8 +10,8 @@ total by block (total.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,18 @@ from pipeline.total import Total, TotalArray, merged
 # way for another number of rows.
 ROW_CHUNK = 4096
 
-Receive = Callable[[Shipment, int], FloatArray]
-"""(shipment, source block or LOOPS) → the payload, (send list's length, shipment.width) float32."""
+
+class Payload(NamedTuple):
+    """What a tile reads of another block: row c is that of the tile's column c."""
+
+    values: FloatArray
+    """(k, shipment.width) float32."""
+    rows: IntArray | None = None
+    """(rows of the payload,) int32: where in `values` each is, if they were not put together; None: they were."""
+
+
+Receive = Callable[[Shipment, int], Payload]
+"""(shipment, source block or LOOPS) → what the tile reads of it."""
 Partial = Callable[[Shipment, int, Value], FloatArray]
 """(shipment, source block, reduction) → its partial results, (pushed rows of the tile, reduction.width) float32."""
 Parts = Callable[[Value], Sequence[TotalArray]]
@@ -122,6 +132,11 @@ def payload(shipment: Shipment, rows: IntArray, values: Mapping[int, FloatArray]
     return out
 
 
+def read_at(tile: Tile, rows: IntArray | None) -> Tile:
+    """The tile with column c read from rows[c]."""
+    return tile if rows is None else replace(tile, columns=rows[tile.columns])
+
+
 def tiles_for(edges: Edges, block: Block) -> list[tuple[int, Tile]]:
     """The tiles of a part of the edges, in the order that fixes all sums: self-loops, then source blocks 0, 1, …"""
     tiles = block.tiles.get(edges.type, {})
@@ -138,7 +153,7 @@ def _reduce(work: _Work, edge_pass: EdgePass) -> None:
     nodes = work.nodes(reductions[0].value)
     accumulators = {reduction.value.id: reduction.start(nodes, work.read) for reduction in reductions}
     shipment = next((s for s in work.step.receives if s.edge_type == edge_pass.edges.type), None)
-    nothing = np.zeros((1, 1), np.float32)
+    nothing = Payload(np.zeros((1, 1), np.float32))
     pushed = reductions[0].value.id in work.step.pushed  # of a pass all or none are
     tiles = tiles_for(edge_pass.edges, work.block)
     for low, high in edge_pass.ranges([tile for _, tile in tiles], nodes):
@@ -148,7 +163,7 @@ def _reduce(work: _Work, edge_pass: EdgePass) -> None:
             part = pulled_edges(tile, edge_pass.edge_columns) if pushed else rows_between(tile, low, high)
             if part and part.edges:
                 received = work.receive(shipment, source) if shipment and edge_pass.sent else nothing
-                edge_pass.add(accumulators, part, received, work.read)
+                edge_pass.add(accumulators, read_at(part, received.rows), received.values, work.read)
             if shipment and pushed and len(rows := pushed_rows(tile)):
                 for reduction in reductions:
                     partial = work.partial(shipment, source, reduction.value)

@@ -13,7 +13,7 @@ from pipeline.fused import Source, run_fused, run_stored
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment
 from pipeline.spill import spill_to
-from pipeline.superstep import compute, payload
+from pipeline.superstep import Payload, compute, payload
 from pipeline.total import Total, merged
 from tests.formulas import FORMULAS, WIDTH, build
 from tests.whole import GRAPHS, Whole, pushing, whole
@@ -139,10 +139,10 @@ def test_a_payload_is_asked_for_once() -> None:
     step, asked = plan.steps[1], []
     values = {value.id: np.ones((200, *value.shape), np.float32) for value in step.receives[0].values}
 
-    def receive(shipment: Shipment, source: int) -> np.ndarray:
+    def receive(shipment: Shipment, source: int) -> Payload:
         asked.append(source)
         rows = blocks[0].tiles[shipment.edge_type][source].senders
-        return payload(shipment, np.zeros(rows, np.int32), values)
+        return Payload(payload(shipment, np.zeros(rows, np.int32), values))
 
     def nothing(*_: object) -> np.ndarray:
         raise AssertionError("all edges are pulled")

@@ -169,14 +169,17 @@ def kept_bytes(counts: Counts, step: Superstep) -> int:
     return (sum(counts.nodes) * kept_lanes(step) + counts.blocks * kept_totals(step)) * FLOAT
 
 
-def block_bytes(plan: Plan, counts: Counts, block: int) -> int:
-    """The most that one block needs in any superstep of the distributed tier: static parts, payloads, values, and the
-    chunks that are worked at."""
+def block_bytes(plan: Plan, counts: Counts, block: int, fused: bool = False) -> int:
+    """The most that one block needs in any superstep: static parts, values, and the chunks that are worked at; in the
+    distributed tier payloads, in the fused one what is copied of a tile."""
     nodes, most = counts.nodes[block], 0
     for step in plan.steps:
-        received = sum(counts.lanes_in(shipment, block) for shipment in step.receives)
-        sent = sum(counts.lanes_in(shipment, block) for shipment in step.ships)
-        sent += nodes * _joined_lanes(step)
+        if fused:
+            received = sum(_tile_lanes(counts, shipment, block) for shipment in step.receives)
+            sent = nodes * sum(shipment.width for shipment in step.ships if len(shipment.values) > 1)
+        else:
+            received = sum(counts.lanes_in(shipment, block) for shipment in step.receives)
+            sent = sum(counts.lanes_in(shipment, block) for shipment in step.ships) + nodes * _joined_lanes(step)
         totals = sum(value.width for value in step.merges) + total_lanes(step)
         lanes = received + sent + nodes * _live_lanes(plan, step)
         sorted_ = max((gathered_bytes(counts, entry, block) for entry in step.reductions), default=0)
@@ -190,18 +193,37 @@ def fused_bytes(plan: Plan, counts: Counts, threads: int = 1) -> int:
     each thread is working at."""
     crossing = 0
     for step in plan.steps:
-        came = plan.steps[step.number - 1].outlive if step.number else []
-        values = {value.id: value for value in [*came, *step.outlive]}.values()
-        crossing = max(crossing, sum(value.width for value in values if value.is_node))
+        came = _crossing_lanes(plan.steps[step.number - 1]) if step.number else {}
+        crossing = max(crossing, sum({**came, **_crossing_lanes(step)}.values()))
     return sum(counts.nodes) * crossing * FLOAT + spilled_bytes(plan, counts, threads)
+
+
+def _crossing_lanes(step: Superstep) -> dict[tuple[int, str], int]:
+    """Lanes per node of each array that waits for the next superstep; several values that are sent are one array."""
+    alone = [shipment.values[0] for shipment in step.ships if len(shipment.values) == 1]
+    values = {(value.id, ""): value.width for value in [*step.keeps, *step.gives, *alone] if value.is_node}
+    joined = [shipment for shipment in step.ships if len(shipment.values) > 1]
+    return {**values, **{(step.number, str(shipment.edge_type)): shipment.width for shipment in joined}}
 
 
 def spilled_bytes(plan: Plan, counts: Counts, threads: int = 1) -> int:
     """The same where these values wait on disk: send lists (which do too, but are read all the time) and threads."""
     types = {shipment.edge_type for step in plan.steps for shipment in step.ships}
     lists = sum(sum(counts.rows_in(edge_type)) for edge_type in types) * INDEX
-    most = sorted((block_bytes(plan, counts, block) for block in range(counts.blocks)), reverse=True)
+    most = sorted((block_bytes(plan, counts, block, fused=True) for block in range(counts.blocks)), reverse=True)
     return lists + sum(most[:threads])
+
+
+def _tile_lanes(counts: Counts, shipment: Shipment, block: int) -> int:
+    """float32 lanes, as many bytes as an index, of what the fused tier copies of one tile at a time: its columns, twice
+    where edges are pushed, and then partial results; a payload where it is rounded. Charged as if it were the only
+    tile."""
+    lanes = counts.edges[block]
+    if shipment.push:
+        lanes += counts.edges[block] + counts.hybrid_rows(shipment.edge_type)[1][block] * shipment.partial_width
+    if shipment.wire != "float32":
+        lanes += counts.lanes_in(shipment, block)
+    return lanes
 
 
 def gathered_bytes(counts: Counts, reduction: Value, block: int) -> int:

@@ -30,9 +30,9 @@ class Work(NamedTuple):
     """Bytes read of them."""
     tiles: float = 0
     """Tiles that a reduction goes over."""
-    gathered_rows: float = 0
-    """Rows copied into payloads."""
-    gathered: float = 0
+    sent_rows: float = 0
+    """Rows of other blocks that tiles read: each once in a tile, however many edges it has there."""
+    sent_lanes: float = 0
     """Their lanes."""
     edges: float = 0
     """Edges that a reduction goes over in a generated loop."""
@@ -78,13 +78,13 @@ def _block_work(
     plan: Plan, counts: Counts, step: Superstep, block: int, static: int, per_edge: Work, per_node: Work
 ) -> Work:
     nodes, edges = counts.nodes[block], counts.edges[block]
-    rows, lanes = _gathered(counts, step, block)
+    rows, lanes = _sent(counts, step, block)
     return Work(
         opened=1,
         read=_read(plan, counts, step, block, static),
         tiles=counts.blocks * sum(_passes(counts, reduction, block) for reduction in step.reductions),
-        gathered_rows=rows,
-        gathered=lanes,
+        sent_rows=rows,
+        sent_lanes=lanes,
         rows=nodes if step.gives else 0,
         written=nodes * sum(value.width for value in step.gives),
         moved=_moved(plan, counts, step, block),
@@ -183,8 +183,8 @@ def _passes(counts: Counts, reduction: Value, block: int) -> int:
     return max(1, -(-counts.edges[block] * reduction.inputs[0].width // FLOATS))
 
 
-def _gathered(counts: Counts, step: Superstep, block: int) -> tuple[float, float]:
-    """Rows and lanes of payloads, which each reduction is given anew."""
+def _sent(counts: Counts, step: Superstep, block: int) -> tuple[float, float]:
+    """Rows and lanes of other blocks, which each reduction reads anew."""
     rows = lanes = 0
     for shipment in step.receives:
         readers = [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipeline.plan.memory import (
     WORKER_BYTES,
     Counts,
+    _crossing_lanes,
     block_bytes,
     choose_tier,
     fused_bytes,
@@ -50,9 +53,22 @@ def test_one_machine_spills_before_it_shuffles() -> None:
 
 def test_every_thread_has_a_block_in_memory() -> None:
     plan = Plan.of(build("gat"))
-    blocks = sorted(block_bytes(plan, COUNTS, block) for block in range(2))
+    blocks = sorted(block_bytes(plan, COUNTS, block, fused=True) for block in range(2))
     assert fused_bytes(plan, COUNTS, 2) - fused_bytes(plan, COUNTS, 1) == blocks[0]
     assert fused_bytes(plan, COUNTS, 9) == fused_bytes(plan, COUNTS, 2)
+
+
+def test_a_fused_run_holds_no_payload() -> None:
+    """But what it copies of a tile, and an array of what is sent together."""
+    sage, two = Plan.of(build("sage")), Plan.of(build("gated"))
+    many = replace(COUNTS, payload_in=[300_000, 5])
+    assert fused_bytes(sage, many) - fused_bytes(sage, COUNTS) == 4 * 299_700, "the longer send lists"
+    assert block_bytes(sage, many, 0) > block_bytes(sage, COUNTS, 0) + 4 * 299_700
+    (shipment,) = two.steps[0].ships
+    assert len(shipment.values) == 2
+    alone = replace(two.steps[0], ships=[replace(shipment, values=shipment.values[:1])])
+    assert [_crossing_lanes(step)[0, str(EDGE)] for step in two.steps[:1]] == [shipment.width]
+    assert (0, str(EDGE)) not in _crossing_lanes(alone)
 
 
 def test_totals_are_one_row_per_block_and_not_per_node() -> None:

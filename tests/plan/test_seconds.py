@@ -42,7 +42,7 @@ def test_what_a_run_has_to_do() -> None:
     assert work.opened == 3 * 8
     assert work.edges == 3 * 16_000_000, "two sums and a degree"
     assert work.edge_lanes == (6 + 4 + 1) * 16_000_000
-    assert work.gathered == (6 + 4) * 8 * (200_000 + 100)
+    assert work.sent_lanes == (6 + 4) * 8 * (200_000 + 100)
     assert work.rows == 800_000
     assert work.written == 4 * 800_000
     assert not work.softmax_lanes
@@ -60,7 +60,7 @@ def test_what_edges_have_to_do_beside_adding_up() -> None:
     median = whole(Plan.of(Model.from_formula(lambda g, x: g.median(g.src(x)), {}, {"nodes.x": 64})))
     assert median.sorted_lanes == 64 * edges
     passes = 2_000_000 * 64 / (1 << 23)
-    assert median.gathered_rows == 8 * (200_000 + 100) * round(passes + 0.5), (
+    assert median.sent_rows == 8 * (200_000 + 100) * round(passes + 0.5), (
         "the tiles are gone through again and again"
     )
 
