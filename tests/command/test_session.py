@@ -13,6 +13,9 @@ from pipeline.command import session
 from pipeline.command.session import check_java, spark_session, starts_here
 from pipeline.errors import GraphsweepError
 
+CONFIGURED = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION")
+CLUSTER = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")
+
 
 @pytest.fixture
 def java(tmp_path, monkeypatch):
@@ -66,7 +69,7 @@ def test_the_active_session_is_used_and_stays(spark):
 
 
 def test_a_configured_session_is_left_as_it_is(monkeypatch):
-    for name in ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION"):
+    for name in CONFIGURED:
         monkeypatch.delenv(name, raising=False)
     assert not session._configured()
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "17.3")
@@ -106,7 +109,7 @@ def test_where_a_session_would_start(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     from pyspark.sql import SparkSession
 
     monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
-    for name in ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION", "SPARK_HOME"):
+    for name in (*CONFIGURED, *CLUSTER, "SPARK_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
     assert starts_here()
@@ -114,3 +117,18 @@ def test_where_a_session_would_start(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert starts_here() is here
     monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
     assert not starts_here(), "spark-submit decides"
+
+
+@pytest.mark.parametrize("name", CLUSTER)
+def test_paths_are_those_of_a_cluster_that_hadoop_knows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """/graph is a path of its file system then, and not of this machine's."""
+    from pyspark.sql import SparkSession
+
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    for other in (*CONFIGURED, *CLUSTER, "SPARK_HOME", "SPARK_CONF_DIR"):
+        monkeypatch.delenv(other, raising=False)
+    assert starts_here()
+    monkeypatch.setenv(name, str(tmp_path))
+    assert not starts_here()

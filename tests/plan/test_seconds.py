@@ -60,9 +60,7 @@ def test_what_edges_have_to_do_beside_adding_up() -> None:
     median = whole(Plan.of(Model.from_formula(lambda g, x: g.median(g.src(x)), {}, {"nodes.x": 64})))
     assert median.sorted_lanes == 64 * edges
     passes = 2_000_000 * 64 / (1 << 23)
-    assert median.sent_rows == 8 * (200_000 + 100) * round(passes + 0.5), (
-        "the tiles are gone through again and again"
-    )
+    assert median.sent_rows == 8 * (200_000 + 100) * round(passes + 0.5), "the tiles are gone through again and again"
 
 
 @pytest.mark.parametrize("name", ["sage", "gat", "gcn", "both_ways"])
