@@ -44,8 +44,12 @@ def growth(axes: Any, points: Sequence[Point]) -> None:
 
 
 def shares(axes: Any, points: Sequence[Point]) -> None:
-    """A bar per contender and size, without a hub; what is no part of it is left to the start of a process."""
-    bars = [one for one in points if one.parts and not one.hub]
+    """A bar per contender at the two largest sizes, without a hub: small graphs are all start of tasks and processes.
+
+    What is no part of a bar is the start of a process.
+    """
+    largest = sorted({one.scale for one in points})[-2:]
+    bars = [one for one in points if one.parts and not one.hub and one.scale in largest]
     labels = [f"{one.name}\n2^{one.scale}" for one in bars]
     bottom = [0.0] * len(bars)
     for part in bars[0].parts or () if bars else ():

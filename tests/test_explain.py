@@ -17,7 +17,7 @@ from pipeline.graph import Graph, PreparedGraph
 from pipeline.plan.explain import explain_plan
 from pipeline.plan.memory import Counts, choose_tier, size
 from pipeline.plan.plan import Plan
-from pipeline.plan.seconds import duration, expect
+from pipeline.plan.seconds import about, duration, expect
 from pipeline.settings import Settings
 from tests.formulas import build
 from tests.whole import whole
@@ -83,7 +83,7 @@ def test_a_large_run_is_said_part_by_part() -> None:
         f"{duration(found.total)} distributed, on 2 cores (of distributed: reading {found.parts['reading']:.1f}" in said
     )
     assert [line for line in said.splitlines() if "takes" in line] == [
-        f"  takes   about {duration(seconds)}" for seconds in found.steps
+        f"  takes   {about(seconds)}" for seconds in found.steps
     ]
     assert "\n         wire float16 would ship half: 160 MB\n" in said
     assert max(map(len, said.splitlines())) <= 120

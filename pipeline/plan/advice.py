@@ -12,7 +12,7 @@ from pipeline.plan.exchange import pull_bytes, push_bytes
 from pipeline.plan.memory import SLACK, WORKER_BYTES, Choice, Counts, block_bytes, shipment_bytes, size
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment
-from pipeline.plan.seconds import STARTING, duration, expect
+from pipeline.plan.seconds import STARTING, about, expect
 
 WORTH_SECONDS = 2.0  # less is not worth a line
 WORTH_SHARE = 0.1  # of the time
@@ -37,7 +37,7 @@ def _memory(plan: Plan, counts: Counts, choice: Choice, cores: int) -> list[str]
     lines = []
     if choice.tier == "distributed":
         saved = expect(plan, counts, "distributed", cores).total - fused
-        instead = f": about {duration(fused)}" if saved >= WORTH_SECONDS else ""
+        instead = f": {about(fused)}" if saved >= WORTH_SECONDS else ""
         if choice.need > choice.memory:
             bare = f", with {size(choice.bare)} too if there is one machine" if choice.bare < choice.need else ""
             lines.append(f"with {size(choice.need)} in one task it would be fused{bare}{instead}")
@@ -83,7 +83,7 @@ def _cores(plan: Plan, counts: Counts, choice: Choice, cores: int) -> list[str]:
         if now - _working(plan, counts, choice, 1) / cores >= max(WORTH_SECONDS, WORTH_SHARE * now):
             return [f"{cores} blocks would give all cores something to do: {counts.blocks} of {cores} have"]
     elif now - twice >= max(5 * WORTH_SECONDS, WORTH_SHARE * now):
-        return [f"{2 * cores} cores would take about {duration(expect(plan, counts, choice.tier, 2 * cores).total)}"]
+        return [f"{2 * cores} cores would take {about(expect(plan, counts, choice.tier, 2 * cores).total)}"]
     return []
 
 

@@ -31,7 +31,7 @@ from pipeline.plan.memory import (
 )
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
-from pipeline.plan.seconds import MACHINE, STARTING, Seconds, duration, expect
+from pipeline.plan.seconds import MACHINE, STARTING, Seconds, about, duration, expect
 from pipeline.plan.skew import skew_lines
 
 LINE = 119  # characters
@@ -61,7 +61,7 @@ def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: 
     for step in plan.steps:
         lines += _superstep(plan, step, counts, numbers)
         if expected[choice.tier].total >= SHOWN_SECONDS:
-            lines.append(f"  takes   about {duration(expected[choice.tier].steps[step.number])}")
+            lines.append(f"  takes   {about(expected[choice.tier].steps[step.number])}")
     return "\n".join(lines)
 
 

@@ -7,8 +7,9 @@ block and cores without a block show.
 The rates are core-seconds of warm runs: kernels compiled, files in the system's cache, Spark started. They were fitted
 (least squares of relative errors) to the parts of fused runs of 13 models of 16 to 256 lanes on R-MAT graphs of 2^16,
 2^18 and 2^20 nodes, 16 edges per node, 8 blocks, on one of 2 cores of an AMD EPYC that others used too; then moved by
-hand until the whole runs fitted. `python -m jobs.bench_explain` prints predicted beside measured. STAGE and TASK are
-rough: they were seen on a busy machine, and nothing was fitted to runs of the distributed tier.
+hand until the whole runs fitted. `python -m jobs.bench_explain` prints predicted beside measured. MOVED, STAGE and TASK
+are of distributed runs of one GraphSAGE 64→64→32 at 2^16 to 2^22 nodes (`python -m jobs.bench_growth`): 4.2, 5.6, 12.4
+and 33.5 s were measured where 4.2, 5.7, 11.0 and 30.7 s are said.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ class Rate(NamedTuple):
     """Core-seconds per unit, which are those of Work."""
 
 
+MOVED = 1 / 60e6  # core-seconds of a byte on its way from worker to worker: 60 MB/s
 PRODUCT = 0.02e-9  # a multiply-add in BLAS: 50 billion in a second
 RATES: Mapping[str, Rate] = {
     "opened": Rate(READING, 2.6e-3),
     "read": Rate(READING, 0.36e-9),  # 2.8 GB/s, from the system's cache
     "tiles": Rate(EDGES, 0.2e-3),
-    # a row comes from anywhere. Copied into a payload first, as when all was fitted, they took 45 and 2.3 ns
-    "sent_rows": Rate(EDGES, 25e-9),
-    "sent_lanes": Rate(EDGES, 1.2e-9),
+    "sent_rows": Rate(EDGES, 45e-9),  # a row comes from anywhere
+    "sent_lanes": Rate(EDGES, 2.3e-9),
     "edges": Rate(EDGES, 25e-9),
     "edge_lanes": Rate(EDGES, 0.18e-9),
     "softmax_lanes": Rate(EDGES, 0.9e-9),
@@ -54,10 +55,9 @@ RATES: Mapping[str, Rate] = {
     "node_products": Rate(NODES, PRODUCT),
     "rows": Rate(WRITING, 100e-9),
     "written": Rate(WRITING, 12e-9),  # 320 MB/s, Parquet
-    # 65 to 90 MB/s of a core: docs/scaling.md, `python -m jobs.bench`
-    "moved": Rate(MOVING, 1 / 75e6),
+    "moved": Rate(MOVING, MOVED),
 }
-STAGE = 0.5  # seconds of a Spark stage, whatever it does: planned, started, its end noticed
+STAGE = 1.0  # seconds of a Spark stage, whatever it does: planned, started, its end noticed
 TASK = 0.05  # core-seconds of a task: sent, its worker woken, its result fetched
 
 
@@ -132,3 +132,9 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = seconds / 60
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+
+
+def about(seconds: float) -> str:
+    """The same within a sentence."""
+    said = duration(seconds)
+    return said if said.startswith("under") else f"about {said}"

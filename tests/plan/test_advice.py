@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from pipeline.plan.advice import advice
 from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import SLACK, WORKER_BYTES, Counts, block_bytes, choose_tier, shipped_bytes, size
@@ -26,9 +24,11 @@ def said(plan: Plan, counts: Counts, memory: int, tier: str = "auto", cores: int
     return advice(plan, counts, choose_tier(plan, counts, memory, tier, alone, cores), cores)
 
 
-@pytest.mark.parametrize("tier", ["auto", "distributed"])
-def test_a_tiny_graph_needs_none(tier: str) -> None:
-    assert said(Plan.of(build("sage")), TINY, PLENTY, tier, cores=64) == []
+def test_a_tiny_graph_needs_none() -> None:
+    plan = Plan.of(build("sage"))
+    assert said(plan, TINY, PLENTY, cores=64) == []
+    # stages and tasks of Spark are all that it takes
+    assert said(plan, TINY, PLENTY, "distributed", cores=64) == ["tier auto would be fused: under 0.1 s"]
 
 
 def test_how_much_memory_would_change_the_tier() -> None:

@@ -11,7 +11,7 @@ from pipeline.model import Model
 from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import FLOAT, Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
-from pipeline.plan.seconds import EDGES, MOVING, RATES, STAGE, STARTING, core_seconds, duration, expect
+from pipeline.plan.seconds import EDGES, MOVING, RATES, STAGE, STARTING, about, core_seconds, duration, expect
 from pipeline.plan.work import Work, add, works
 from tests.formulas import build
 
@@ -116,5 +116,14 @@ def test_a_short_wire_moves_half() -> None:
 
 def test_seconds_for_people() -> None:
     assert [duration(n) for n in (0, 0.09, 0.42, 9.94, 9.96, 119, 130, 7100, 7300)] == [
-        "under 0.1 s", "under 0.1 s", "0.4 s", "9.9 s", "10 s", "119 s", "2 min", "118 min", "2 h"
-    ]  # fmt: skip
+        "under 0.1 s",
+        "under 0.1 s",
+        "0.4 s",
+        "9.9 s",
+        "10 s",
+        "119 s",
+        "2 min",
+        "118 min",
+        "2 h",
+    ]
+    assert [about(n) for n in (0.01, 3)] == ["under 0.1 s", "about 3.0 s"]  # fmt: skip
