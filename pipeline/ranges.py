@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 # Wider columns are no categories, and their ranges would be most of the manifest.
 MOST_LANES = 256
+WIDE = 4096  # lanes that NumPy goes over at once
 SOME = 1024  # rows that are looked at first: most lanes show a fraction there
 
 
@@ -35,8 +36,21 @@ def ranges_of(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, list[Range]]
     found = {}
     for name, matrix in columns.items():
         if len(matrix) and matrix.shape[1] <= MOST_LANES:
-            low, high = matrix.min(axis=0).tolist(), matrix.max(axis=0).tolist()
+            low, high = _each_lane(np.minimum, matrix), _each_lane(np.maximum, matrix)
             found[name] = [Range(*lane) for lane in zip(low, high, _whole(matrix), strict=True)]
+    return found
+
+
+def _each_lane(pick: np.ufunc, matrix: npt.NDArray[Any]) -> list[float]:
+    """The smallest or largest number of each lane. Many rows are taken as one: of eight lanes NumPy needs 4 ns a number
+    otherwise, of a thousand 0.2."""
+    rows, lanes = matrix.shape
+    together = max(1, WIDE // max(1, lanes))
+    if rows > together:
+        whole = rows - rows % together
+        wide = pick.reduce(matrix[:whole].reshape(whole // together, together * lanes), axis=0)
+        matrix = np.concatenate([wide.reshape(together, lanes), matrix[whole:]])
+    found: list[float] = pick.reduce(matrix, axis=0).tolist()
     return found
 
 

@@ -48,8 +48,7 @@ def make_tiles(
     for code in range(blocks + 1):
         chosen = order[offsets[code] : offsets[code + 1]]
         if len(chosen):
-            here, src, values = dst[chosen], edges.src[chosen], edges.values[chosen]
-            yield (LOOPS, *_loops(here, values)) if code == 0 else (code - 1, *_tile(here, src, values))
+            yield (LOOPS, *_loops(dst, edges, chosen)) if code == 0 else (code - 1, *_tile(dst, edges, chosen))
 
 
 def sort_by(codes: IntArray, before: IntArray, buckets: int) -> tuple[npt.NDArray[np.int64], IntArray]:
@@ -60,29 +59,36 @@ def sort_by(codes: IntArray, before: IntArray, buckets: int) -> tuple[npt.NDArra
     return offsets, order
 
 
-def _tile(dst: IntArray, src: LongArray, values: FloatArray) -> tuple[Tile, LongArray]:
-    """Edges by (dst, src, values); dst are ascending already."""
+def _tile(dst: IntArray, edges: Edges, chosen: IntArray) -> tuple[Tile, LongArray]:
+    """The edges `chosen`, whose dst are ascending, by (dst, src, values)."""
+    here, src = dst[chosen], edges.src[chosen]
     wanted = distinct(np.sort(src))  # sorting all keys with SIMD beats a hash table of the distinct ones
     column = positions(src, wanted)
-    starts, row = _runs(dst)
+    starts, row = _runs(here)
     # by column first, then stably by row: each pass is linear in the tile's edges, whatever a node's degree
-    order = sort_by(column, np.arange(len(dst), dtype=np.int32), len(wanted))[1]
+    order = sort_by(column, np.arange(len(here), dtype=np.int32), len(wanted))[1]
     order = sort_by(row, order, len(starts))[1]
-    if values.shape[1]:
-        order_ties(row, column, values.view(np.uint32), order)
-    offsets = np.append(starts, len(dst)).astype(np.int32)
-    return Tile(dst[starts], offsets, column[order], {"": values[order]}, len(wanted)), wanted
+    columns = column[order]
+    offsets = np.append(starts, len(here)).astype(np.int32)
+    return Tile(here[starts], offsets, columns, _values(row, columns, edges, chosen[order]), len(wanted)), wanted
 
 
-def _loops(dst: IntArray, values: FloatArray) -> tuple[Tile, IntArray]:
+def _loops(dst: IntArray, edges: Edges, chosen: IntArray) -> tuple[Tile, IntArray]:
     """Self-loops: the payload has the very rows that the tile has."""
-    starts, row = _runs(dst)
-    order = np.arange(len(dst), dtype=np.int32)
-    if values.shape[1]:
-        order_ties(row, row, values.view(np.uint32), order)
-    rows = dst[starts]
-    offsets = np.append(starts, len(dst)).astype(np.int32)
-    return Tile(rows, offsets, row, {"": values[order]}, len(rows)), rows
+    here = dst[chosen]
+    starts, row = _runs(here)
+    rows = here[starts]
+    offsets = np.append(starts, len(here)).astype(np.int32)
+    return Tile(rows, offsets, row, _values(row, row, edges, chosen), len(rows)), rows
+
+
+def _values(row: IntArray, column: IntArray, edges: Edges, order: IntArray) -> dict[str, FloatArray]:
+    """The values of a tile's edges, moved once: of edge e, in row[e] and column[e], those of order[e]."""
+    if edges.values.shape[1]:
+        order = order.copy()
+        order_ties(row, column, edges.values.view(np.uint32), order)
+    # of eight lanes in a quarter of the time that values[order] takes
+    return {"": edges.values.take(order, axis=0)}
 
 
 def _runs(ascending: IntArray) -> tuple[npt.NDArray[np.intp], IntArray]:
@@ -153,7 +159,7 @@ def cut(tile: Tile, wanted: LongArray) -> Cut:
     place = np.empty(tile.senders, np.int32)
     place[first] = np.arange(count, dtype=np.int32)
     place[~first] = np.arange(count, tile.senders, dtype=np.int32)
-    values = {name: matrix[order] for name, matrix in tile.values.items()}
+    values = {name: matrix.take(order, axis=0) for name, matrix in tile.values.items()}
     whole = Tile(tile.rows, tile.offsets, place[tile.columns[order]], values, tile.senders, middles)
     return Cut(whole, _between(whole, middles, tile.offsets[1:]), wanted[first], wanted[~first])
 
@@ -196,6 +202,6 @@ def _some_edges(tile: Tile, edges: IntArray, degree: IntArray, place: IntArray |
         tile.rows[rows],
         np.concatenate([[0], np.cumsum(degree[rows])]).astype(np.int32),
         columns if place is None else place[columns],
-        {name: values[edges] for name, values in tile.values.items()},
+        {name: values.take(edges, axis=0) for name, values in tile.values.items()},
         senders,
     )

@@ -26,6 +26,14 @@ def test_a_fraction_far_down_is_seen() -> None:
     assert [lane.whole for lane in ranges_of({"a": column})["a"]] == [True, False]
 
 
+@pytest.mark.parametrize("lanes", [0, 1, 3, 8, 100, 256])
+@pytest.mark.parametrize("rows", [1, 17, 511, 512, 513, 4096, 4097, 10_000])
+def test_lanes_of_many_rows(rows: int, lanes: int) -> None:
+    matrix = np.random.default_rng(rows + lanes).standard_normal((rows, lanes)).astype(np.float32)
+    found = ranges_of({"a": matrix})["a"]
+    assert [(lane.low, lane.high) for lane in found] == [(min(lane), max(lane)) for lane in matrix.T.tolist()]
+
+
 def test_columns_without_rows_and_very_wide_ones_are_left_out() -> None:
     assert ranges_of({"none": np.empty((0, 3)), "wide": np.ones((2, 300))}) == {}
 

@@ -94,7 +94,7 @@ def _pack(table: pa.Table, layout: Layout, blocks: int, findings: list[Finding])
             part = Packed(
                 targets[chosen],
                 None if sources is None else sources[chosen],
-                matrix[records[chosen]],
+                matrix.take(records[chosen], axis=0),
                 (),
                 None if texts is None else texts.take(pa.array(chosen)),
             )

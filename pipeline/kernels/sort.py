@@ -52,8 +52,9 @@ def _sink(bits: npt.NDArray[np.uint32], items: Order, root: int, size: int) -> N
 
 
 @jit
-def order_ties(dst: Codes, src: Codes, bits: npt.NDArray[np.uint32], order: Order) -> None:
-    """Order parallel edges by the bits of their values, (edges, lanes); `order` is by (dst, src) already.
+def order_ties(rows: Codes, columns: Codes, bits: npt.NDArray[np.uint32], order: Order) -> None:
+    """Order parallel edges by the bits of their values: edge e of the result, in row rows[e] and column columns[e], has
+    the values bits[order[e]]; equal ones follow one another. bits (any number of edges, lanes).
 
     Heap sort, in place: a million parallel edges cost a million steps times 20, not its square. It is not stable, which
     shows in nothing: edges that compare equal are the same edge to the last bit.
@@ -61,7 +62,7 @@ def order_ties(dst: Codes, src: Codes, bits: npt.NDArray[np.uint32], order: Orde
     start = 0
     while start < len(order):
         end = start + 1
-        while end < len(order) and dst[order[end]] == dst[order[start]] and src[order[end]] == src[order[start]]:
+        while end < len(order) and rows[end] == rows[start] and columns[end] == columns[start]:
             end += 1
         items = order[start:end]
         for root in range(len(items) // 2 - 1, -1, -1):

@@ -37,7 +37,7 @@ def test_ties_are_ordered_by_the_bits_of_the_values(lanes: int, distinct: int) -
     dst, src = (np.sort(rng.integers(0, 4, 500)).astype(np.int32) for _ in range(2))
     bits = rng.integers(0, distinct, (500, lanes)).astype(np.float32).view(np.uint32)
     order = np.lexsort((src, dst)).astype(np.int32)
-    order_ties(dst, src, bits, order)
+    order_ties(dst[order], src[order], bits, order)
     keys = [(dst[e], src[e], *bits[e].tolist()) for e in order.tolist()]
     assert keys == sorted(keys)
     assert sorted(order.tolist()) == list(range(500))
