@@ -200,6 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     found, about, output = [], machine(), given.work.resolve() / "explain-output"
     names = [name for name in MODELS if name.startswith(given.only)]
+    if not names:
+        parser.error(f"--only {given.only}: no model begins like this; there are {', '.join(MODELS)}")
     for scale in given.scales:
         graph = prepared(scale, given)
         found += [measure(name, scale, graph, given.runs, output) for name in names]

@@ -3,7 +3,8 @@
     python -m jobs.bench_growth --scales 16 18 20 22 --runs 3
 
 For each size a graph without a hub and one in which a node is the destination of a share of all edges; for each graph
-prepare, both tiers and PyG in turns, as in bench_rivals.py. PyG's row at a size that it cannot do says why.
+PyG, our console command on the raw tables, prepare and both tiers in turns, as in bench_rivals.py. PyG's row at a size
+that it cannot do says why.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from jobs.bench_rivals import make_task, run_round
 from jobs.bench_rivals_table import TITLES
 from jobs.bench_table import cores, gigabytes, table
 
-CONTENDERS = ("pyg", "prepare", "fused", "distributed")
+CONTENDERS = ("pyg", "raw", "prepare", "fused", "distributed")
 PARTS = {
     "read": ("read",),
     "move": ("move", "map ids"),
