@@ -57,15 +57,20 @@ class Bench:
     runs: list[Run] = field(default_factory=list)
 
     @property
+    def own(self) -> Path:
+        """Apart from what other benches leave in the same directory: a stray file would be a part of an output."""
+        return self.work / "machine"
+
+    @property
     def models(self) -> Path:
-        return self.work / "models"
+        return self.own / "models"
 
     @property
     def prepared(self) -> Path:
-        return self.work / "prepared"
+        return self.own / "prepared"
 
     def output(self, what: str) -> Path:
-        return self.work / "outputs" / what.replace(" ", "-")
+        return self.own / "outputs" / what.replace(" ", "-")
 
     def collect_garbage(self) -> None:
         self.spark.sparkContext._jvm.System.gc()  # type: ignore[union-attr]
@@ -228,12 +233,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parameters = Parameters(given.scale, given.degree, seed=given.seed)
     say(f"{parameters.nodes:,} nodes, {parameters.edges:,} edges")
     graph = generate(parameters, work)
-    run_python("-m", "jobs.bench_pyg", "models", "--models", work / "models", "--features", parameters.features)
 
     from pipeline.command.session import spark_session
 
     with spark_session() as spark:
         bench = Bench(work, graph, given.blocks, spark)
+        bench.own.mkdir(parents=True, exist_ok=True)
+        run_python("-m", "jobs.bench_pyg", "models", "--models", bench.models, "--features", parameters.features)
         run_rounds(bench, given.runs)
         kernels(bench)
         if not given.skip_flights:
