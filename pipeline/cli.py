@@ -234,13 +234,16 @@ def verify_command(
 ) -> None:
     """Recompute some nodes from the raw tables in float64, and compare. Exit code 1 if they differ."""
     with messages(quiet, verbose):
+        from pipeline.command.session import starts_here
         from pipeline.graph import open_graph
         from pipeline.model import Model
+        from pipeline.sources import graph_here, scores_here
         from pipeline.verify import check_local, verify
 
         prepared, loaded = open_graph(graph), Model.load(model)
         check_local(loaded.program)  # the library does too, but only when Spark has been started
-        with _session(verbose) as spark:
+        alone = starts_here() and scores_here(output) and graph_here(prepared, nodes, edges)
+        with nullcontext() if alone else _session(verbose) as spark:
             given = _given(tolerance=tolerance)
             found = verify(prepared, loaded, output, nodes, edges, sample, seed, limit, spark, **given)
         typer.echo(str(found))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -44,7 +43,7 @@ from pipeline.stage import (
     superstep_worker,
 )
 from pipeline.tables.survey import first_widths
-from pipeline.workers import ask_workers, readable_errors
+from pipeline.workers import active_session, ask_workers, readable_errors
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
@@ -238,12 +237,7 @@ def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph
 def session_of(graph: Graph | PreparedGraph | str, spark: SparkSession | None) -> SparkSession | None:
     """The session of raw tables; else the one that is given, or the active one; None if there is none."""
     of_tables = graph.session if isinstance(graph, Graph) else None
-    found = of_tables or spark
-    if found is None and "pyspark" in sys.modules:  # importing it takes a second, and would not make a session active
-        from pyspark.sql import SparkSession
-
-        found = SparkSession.getActiveSession()
-    return found
+    return of_tables or spark or active_session()
 
 
 def _opens(spark: SparkSession | None, graph: PreparedGraph, settings: Settings) -> bool:

@@ -1,4 +1,5 @@
-"""Exact k-hop neighbourhoods of a few nodes, collected from the raw tables hop by hop with semi-joins.
+"""Exact k-hop neighbourhoods of a few nodes, collected from the raw tables hop by hop with semi-joins
+(tables/semi_join.py).
 
 Comes in: a graph's tables, node ids, how many hops. Goes out: sub-graphs that fit in memory. Knows nothing of prepared
 graphs, blocks or plans: `verify` is to share as little as possible with what it verifies.
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,12 +18,7 @@ from pipeline.errors import DataError
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.graph import Graph
-from pipeline.tables.layout import Layout
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
-
-BACK = "back"  # boolean: the edge was found by its src, which stands in the column of the dst
+from pipeline.tables.semi_join import BACK, COUNT, edge_rows, node_rows
 
 
 @dataclass(frozen=True)
@@ -115,19 +110,12 @@ class Neighbourhoods:
         self.too_large: list[int | str] = []
         """Ids around which there are more edges than the limit; complete when all groups have been taken."""
         self._drop_dangling = graph.drop_dangling
-        self._spark = graph.nodes.sparkSession
-        self._nodes = _standard(graph.nodes, graph.node_layout, (ID,))
-        self._edges = _standard(graph.edges, graph.edge_layout, (SRC, DST))
-        if graph.edge_layout.undirected:
-            back = [self._edges[DST].alias(SRC), self._edges[SRC].alias(DST)]
-            values = [self._edges[name] for name in self._edges.columns[2:]]
-            self._edges = self._edges.union(self._edges.where(f"{SRC} != {DST}").select(*back, *values))
-        if hops.both_ways:
-            self._edges = _by_both_ends(self._edges)
+        self._nodes = node_rows(graph)
+        self._edges = edge_rows(graph, hops.both_ways)
 
     def groups(self, centres: pa.Array) -> Iterator[tuple[Neighbourhood, pa.Table]]:
-        """Runs jobs, one for each hop: neighbourhoods with the features of their nodes (id, v0, v1, …)."""
-        empty = self._edges.limit(0).toArrow()
+        """A semi-join for each hop: neighbourhoods with the features of their nodes (id, v0, v1, …)."""
+        empty = self._edges.none()
         for group in self._expand(Neighbourhood(centres, centres[:0], centres, empty), 0):
             yield self._with_features(group)
 
@@ -136,7 +124,7 @@ class Neighbourhoods:
             yield group
             return
         room = self.limit - len(group.edges)
-        edges = self._among(self._edges, DST, group.outer).limit(room + 1).toArrow()
+        edges = self._edges.among(group.outer, room + 1)
         if len(edges) <= room:
             yield from self._expand(group.grown(edges), hop + 1)
         else:
@@ -144,14 +132,14 @@ class Neighbourhoods:
                 yield from self._expand(smaller, hop)
 
     def _split(self, group: Neighbourhood, hop: int) -> Iterator[Neighbourhood]:
-        """Runs a job, in-degrees of the outermost nodes: groups whose next hop will fit, in the centres' order."""
-        counted = self._among(self._edges, DST, group.outer).groupBy(DST).count().toArrow()
+        """By in-degrees of the outermost nodes: groups whose next hop will fit, in the centres' order."""
+        counted = self._edges.counts(group.outer)
         chosen: list[int] = []
         total = 0
         for at in range(len(group.centres)):
             alone = group.around(group.centres[at : at + 1], hop)
             asked = counted.filter(pc.is_in(counted[DST], value_set=alone.outer))
-            edges = len(alone.edges) + (pc.sum(asked["count"]).as_py() or 0)
+            edges = len(alone.edges) + (pc.sum(asked[COUNT]).as_py() or 0)
             if edges > self.limit:
                 self.too_large.append(group.centres[at].as_py())
                 continue
@@ -164,13 +152,13 @@ class Neighbourhoods:
             yield group.around(group.centres.take(pa.array(chosen)), hop)
 
     def _with_features(self, group: Neighbourhood) -> tuple[Neighbourhood, pa.Table]:
-        """Runs one or two jobs: the nodes' rows, and whether the nodes beyond the features are nodes at all."""
+        """The nodes' rows, and whether the nodes beyond the features are nodes at all: one or two semi-joins."""
         near = group.around(group.centres, self.hops.features).nodes
-        features = self._among(self._nodes, ID, near).toArrow()
+        features = self._nodes.among(near)
         known = pc.unique(features[ID])
         beyond = group.nodes.filter(pc.invert(pc.is_in(group.nodes, value_set=near)))
         if len(beyond):
-            more = self._among(self._nodes.select(ID), ID, beyond).toArrow()
+            more = self._nodes.among(beyond, values=False)
             known = pa.concat_arrays([known, pc.unique(more[ID])])
         unknown = group.nodes.filter(pc.invert(pc.is_in(group.nodes, value_set=known)))
         if len(unknown):
@@ -190,34 +178,3 @@ class Neighbourhoods:
         ends = pc.or_(*(pc.is_in(group.edges[end], value_set=unknown) for end in (SRC, DST)))
         kept = [ids.filter(pc.invert(pc.is_in(ids, value_set=unknown))) for ids in (group.inner, group.outer)]
         return Neighbourhood(group.centres, kept[0], kept[1], group.edges.filter(pc.invert(ends)))
-
-    def _among(self, table: DataFrame, column: str, ids: pa.Array) -> DataFrame:
-        """The rows whose column is one of these ids."""
-        wanted = self._spark.createDataFrame(pa.table({column: ids}))
-        return table.join(wanted, on=column, how="left_semi").select(*table.columns)
-
-
-def _by_both_ends(edges: DataFrame) -> DataFrame:
-    """Every edge by its dst, and once more by its src, as if that were the dst, with BACK true."""
-    from pyspark.sql import functions as F
-
-    back = [edges[DST].alias(SRC), edges[SRC].alias(DST)]
-    values = [edges[name] for name in edges.columns[2:]]
-    turned = edges.where(f"{SRC} != {DST}").select(*back, *values, F.lit(True).alias(BACK))
-    return edges.select("*", F.lit(False).alias(BACK)).union(turned)
-
-
-def _standard(table: DataFrame, layout: Layout, keys: tuple[str, ...]) -> DataFrame:
-    """The keys under our names, as bigint or string; the values as v0, v1, …, arrays of float or float."""
-    from pyspark.sql import functions as F
-
-    def column(name: str) -> Column:
-        return F.col("`" + name.replace("`", "``") + "`")
-
-    key = "string" if layout.text else "bigint"
-    chosen = [column(name).cast(key).alias(ours) for name, ours in zip(layout.keys, keys, strict=True)]
-    for number, value in enumerate(layout.values):
-        parts = [column(name) for name in value.columns]
-        array = parts[0] if value.array else F.array(*(part.cast("float") for part in parts))
-        chosen.append(array.cast("array<float>").alias(f"v{number}"))
-    return table.select(*chosen)

@@ -25,8 +25,9 @@ from pipeline.formula.program import Program
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model, input_name
 from pipeline.neighbourhood import Hops, Neighbourhood, Neighbourhoods
+from pipeline.result.sampled import sample_rows
 from pipeline.schema import EDGE, NODE
-from pipeline.tables.files import read_table
+from pipeline.sources import raw_graph, scores_table
 from pipeline.tables.layout import Layout
 
 if TYPE_CHECKING:
@@ -129,9 +130,10 @@ def verify(
     spark: SparkSession | None = None,
     tolerance: float = TOLERANCE,
 ) -> Verification:
-    """Runs jobs: recomputes `sample` nodes, chosen by `seed` alone, and compares them with their scores.
+    """Recomputes `sample` nodes, chosen by `seed` alone, and compares them with their scores.
 
-    A model that reads totals over all nodes is refused, before any job: no neighbourhood holds them.
+    Runs jobs; where nobody has a session and all tables are Parquet files that this process sees, it reads them itself.
+    A model that reads totals over all nodes is refused before anything is read: no neighbourhood holds them.
 
     Parameters
     ----------
@@ -159,8 +161,8 @@ def verify(
         # of the raw tables every direction can be read
         model.check_against(graph.schema.both_ways(), graph.ranges)
         graph = raw_graph(graph, nodes, edges, spark)
-    frame = read_table(graph.nodes.sparkSession, scores) if isinstance(scores, str) else scores
-    sampled = _sample(frame, list(model.outputs), graph.node_layout.text, sample, seed)
+    frame = scores_table(graph, scores) if isinstance(scores, str) else scores
+    sampled = sample_rows(frame, list(model.outputs), graph.node_layout.text, sample, seed)
     ids = pc.unique(sampled[ID])
 
     hops = Hops.of(model.program)
@@ -199,63 +201,6 @@ def check_local(program: Program) -> None:
             f"verify recomputes neighbourhoods; this model reads totals over all nodes ({named}), so every output "
             "depends on every node; compare its scores with PyTorch Geometric's on a graph that fits in memory"
         )
-
-
-def raw_graph(
-    graph: PreparedGraph, nodes: DataFrame | str | None, edges: DataFrame | str | None, spark: SparkSession | None
-) -> Graph:
-    """The tables that a graph was prepared from, as its manifest describes them; or those given, in their place."""
-    manifest = graph.manifest
-    tables: dict[str, DataFrame] = {}
-    for name, given in (("nodes", nodes), ("edges", edges)):
-        source = manifest["sources"].get(name) or {}
-        given = source.get("path") if given is None else given
-        if given is None:
-            raise SettingError(f"{graph.path} was prepared from DataFrames: give the {name} table (--{name})")
-        if isinstance(given, str):
-            spark = spark or _session()
-            given = read_table(spark, given, source.get("format") if given == source.get("path") else None)
-        tables[name] = given
-    columns = manifest["columns"]
-    (id,), (src, dst) = columns["nodes"]["ids"], columns["edges"]["ids"]
-    values = {table: {name: _one_or_all(c) for name, c in columns[table]["values"].items()} for table in tables}
-    return Graph(
-        tables["nodes"],
-        tables["edges"],
-        features=values["nodes"],
-        edge_features=values["edges"],
-        undirected=manifest["undirected"],
-        id=id,
-        src=src,
-        dst=dst,
-        drop_dangling=manifest["drop_dangling"],
-    )
-
-
-def _one_or_all(columns: list[str]) -> str | list[str]:
-    return columns[0] if len(columns) == 1 else columns
-
-
-def _session() -> SparkSession:
-    from pyspark.sql import SparkSession
-
-    active = SparkSession.getActiveSession()
-    if active is None:
-        raise SettingError("no Spark session is active; make one, or give `spark`")
-    return active
-
-
-def _sample(frame: DataFrame, outputs: list[str], text: bool, sample: int, seed: int) -> pa.Table:
-    """Runs a job: id and outputs of the rows whose hashed ids are smallest; how the scores are split plays no part."""
-    from pyspark.sql import functions as F
-
-    for name in (ID, *outputs):
-        if name not in frame.columns:
-            raise DataError(f"the scores have no column {name!r}; they have {', '.join(frame.columns)}")
-    id = F.col(ID).cast("string" if text else "bigint")
-    order = F.xxhash64(F.lit(seed), id)
-    chosen = frame.orderBy(order, id).limit(sample).select(id.alias(ID), *(F.col(f"`{name}`") for name in outputs))
-    return chosen.toArrow()
 
 
 def _bytes_per_edge(program: Program) -> int:

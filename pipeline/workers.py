@@ -1,4 +1,5 @@
-"""What a job needs of Spark around it: settings for a while, readable errors, what workers can see, and a warm one.
+"""What a job needs of Spark around it: the active session, settings for a while, readable errors, what workers can see,
+and a warm one.
 
 Comes in: the session of the user's DataFrames. Goes out: the same. Knows nothing of graphs.
 """
@@ -6,6 +7,7 @@ Comes in: the session of the user's DataFrames. Goes out: the same. Knows nothin
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +21,14 @@ from pipeline.resources import is_local
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+def active_session() -> SparkSession | None:
+    if "pyspark" not in sys.modules:  # importing it takes a second, and would not make a session active
+        return None
+    from pyspark.sql import SparkSession
+
+    return SparkSession.getActiveSession()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -144,15 +145,31 @@ finally:
 """
 
 
-def test_the_command_imports_no_spark(tables: tuple[str, str], prepared: PreparedGraph, tmp_path: Path) -> None:
-    """In a process of its own, that could not start it: there is no Java."""
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, that could not start Spark: there is no Java."""
+    given = [sys.executable, "-c", CODE, *map(str, arguments)]
+    environment = {**os.environ, "JAVA_HOME": "/nowhere"}
+    return subprocess.run(given, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_commands_import_no_spark(tables: tuple[str, str], prepared: PreparedGraph, tmp_path: Path) -> None:
     build("gat").save(tmp_path / "model")
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, "infer", "--nodes", tables[0], "--edges", tables[1], "--model",
-         tmp_path / "model", "--blocks", str(BLOCKS), "--output", tmp_path / "o"],
-        env={**os.environ, "JAVA_HOME": "/nowhere"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    raw = ["--nodes", tables[0], "--edges", tables[1]]
+    done = command("infer", *raw, "--model", tmp_path / "model", "--blocks", BLOCKS, "--output", tmp_path / "o")
     assert done.returncode == 0, done.stderr
     assert "tier     fused, without Spark: " in done.stdout
     score(open_graph(prepared.path), build("gat"), str(tmp_path / "same"))
     assert scores(tmp_path / "o") == scores(tmp_path / "same")
+
+    given = ["--graph", prepared.path, "--model", tmp_path / "model", "--output"]
+    passed = command("verify", *given, tmp_path / "o")
+    assert passed.returncode == 0, passed.stderr
+    assert passed.stdout.endswith("PASS\n")
+    assert passed.stderr == ""
+    wrong = {id: [lane + 1 for lane in lanes] for id, lanes in scores(tmp_path / "o").items()}
+    pq.write_table(pa.table({"id": list(wrong), "embedding": list(wrong.values())}), tmp_path / "wrong.parquet")
+    failed = command("verify", *given, tmp_path / "wrong.parquet")
+    assert failed.returncode == 1, failed.stderr
+    assert failed.stdout.endswith("FAIL\n")
+    absent = command("verify", *given, tmp_path / "nowhere")
+    assert (absent.returncode, absent.stderr) == (2, f"graphsweep: {tmp_path}/nowhere: no such file or directory\n")

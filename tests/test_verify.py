@@ -6,9 +6,12 @@ The witness is the interpreter on the whole graph, or a change that is known to 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import DataError, ModelError, SettingError
@@ -16,6 +19,9 @@ from pipeline.formula import GraphArrays, flip, interpret, leaky_relu, linear, r
 from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.neighbourhood import Hops
+from pipeline.result.sampled import sample_rows
+from pipeline.tables.files import ParquetTable
+from pipeline.tables.semi_join import edge_rows, node_rows
 from pipeline.verify import verify
 
 NODES, EDGES, WIDTH = 60, 220, 3
@@ -108,6 +114,36 @@ def tables(spark, text=False):
     return spark.createDataFrame(nodes), spark.createDataFrame(edges)
 
 
+@dataclass
+class Kept:
+    """Tables as DataFrames of Spark, or as files that verify reads itself."""
+
+    way: str
+    directory: Path
+    count: int = 0
+
+    def graph(self, nodes, edges, **options):
+        if self.way == "by Spark":
+            return Graph(nodes, edges, **options)
+        found = Graph.of_files(self.scores(nodes), self.scores(edges), **options)
+        assert found is not None
+        assert found.session is None
+        return found
+
+    def scores(self, frame):
+        if self.way == "by Spark":
+            return frame
+        self.count += 1
+        path = self.directory / f"{self.count}.parquet"
+        pq.write_table(frame.toArrow(), path, row_group_size=50)
+        return str(path)
+
+
+@pytest.fixture(params=["by Spark", "from files"])
+def kept(request, tmp_path):
+    return Kept(request.param, tmp_path)
+
+
 def forward(net, undirected=False):
     """The whole graph at once."""
     ids, x, src, dst, weight = arrays()
@@ -145,9 +181,9 @@ def test_a_program_without_edges_reads_its_own_node_only():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_right_scores_pass(spark, name):
+def test_right_scores_pass(spark, kept, name):
     net = model(name)
-    found = verify(Graph(*tables(spark), edge_features="weight"), net, scores(spark, net), sample=20)
+    found = verify(kept.graph(*tables(spark), edge_features="weight"), net, kept.scores(scores(spark, net)), sample=20)
     assert found.passed, str(found)
     assert found.recomputed == 20
     assert found.hops == MODELS[name][1][0]
@@ -158,17 +194,17 @@ def test_right_scores_pass(spark, name):
 
 
 @pytest.mark.parametrize("name", ["gcn", "both"])
-def test_undirected_edges_in_both_directions(spark, name):
+def test_undirected_edges_in_both_directions(spark, kept, name):
     net = model(name)
-    graph = Graph(*tables(spark), edge_features="weight", undirected=True)
-    assert verify(graph, net, scores(spark, net, undirected=True), sample=NODES).passed
-    assert not verify(graph, net, scores(spark, net), sample=NODES).passed
+    graph = kept.graph(*tables(spark), edge_features="weight", undirected=True)
+    assert verify(graph, net, kept.scores(scores(spark, net, undirected=True)), sample=NODES).passed
+    assert not verify(graph, net, kept.scores(scores(spark, net)), sample=NODES).passed
 
 
-def test_text_ids_and_features_in_several_columns(spark):
+def test_text_ids_and_features_in_several_columns(spark, kept):
     net = model("gat", {"edges.weight": "edges.amount"})
     nodes, edges = tables(spark, text=True)
-    graph = Graph(
+    graph = kept.graph(
         nodes.withColumnRenamed("id", "the id"),
         edges.withColumnRenamed("src", "a.b"),
         features=["x0", "x1", "x2"],
@@ -176,34 +212,38 @@ def test_text_ids_and_features_in_several_columns(spark):
         id="the id",
         src="a.b",
     )
-    found = verify(graph, net, scores(spark, net, text=True), sample=15)
+    found = verify(graph, net, kept.scores(scores(spark, net, text=True)), sample=15)
     assert found.passed, str(found)
     assert str(found.outputs[0].worst).startswith("n")
 
 
 @pytest.mark.parametrize("name", ["gcn", "both"])
-def test_dangling_edges_are_dropped_if_the_graph_says_so(spark, name):
+def test_dangling_edges_are_dropped_if_the_graph_says_so(spark, kept, name):
     net = model(name)
     nodes, edges = tables(spark)
     some = edges.limit(10).collect()
     dangling = [(99, some[0].dst, 1.0), (some[1].src, 98, 1.0), (98, 99, 1.0), *((97, row.dst, 1.0) for row in some)]
     edges = edges.union(spark.createDataFrame(dangling, "src bigint, dst bigint, weight float"))
     given = scores(spark, net)
-    found = verify(Graph(nodes, edges, edge_features="weight", drop_dangling=True), net, given, sample=NODES)
+    found = verify(
+        kept.graph(nodes, edges, edge_features="weight", drop_dangling=True), net, kept.scores(given), sample=NODES
+    )
     assert found.passed, str(found)
     with pytest.raises(DataError, match=r"the edges begin at ids that are not among the nodes \(first: 9[789]"):
-        verify(Graph(nodes, edges, edge_features="weight"), net, given, sample=NODES)
+        verify(kept.graph(nodes, edges, edge_features="weight"), net, kept.scores(given), sample=NODES)
 
 
-def test_the_sample_is_the_seeds(spark):
+def test_the_sample_is_the_seeds(spark, kept):
     net = model("sage")
     given = scores(spark, net)
-    graph = Graph(*tables(spark))
-    first = verify(graph, net, given, sample=3)
+    graph = kept.graph(*tables(spark))
+    first = verify(graph, net, kept.scores(given), sample=3)
     assert (first.nodes, first.edges) == (lambda v: (v.nodes, v.edges))(
-        verify(graph, net, given.repartition(5), sample=3)
+        verify(graph, net, kept.scores(given.repartition(5)), sample=3)
     )
-    others = {(v.nodes, v.edges) for v in (verify(graph, net, given, sample=3, seed=seed) for seed in (1, 2))}
+    others = {
+        (v.nodes, v.edges) for v in (verify(graph, net, kept.scores(given), sample=3, seed=seed) for seed in (1, 2))
+    }
     assert others != {(first.nodes, first.edges)}
 
 
@@ -211,9 +251,9 @@ def test_the_sample_is_the_seeds(spark):
 
 
 @pytest.mark.parametrize("name", ["sage", "against"])
-def test_groups_give_the_same(spark, name):
+def test_groups_give_the_same(spark, kept, name):
     net = model(name)
-    given, graph = scores(spark, net), Graph(*tables(spark), edge_features="weight")
+    given, graph = kept.scores(scores(spark, net)), kept.graph(*tables(spark), edge_features="weight")
     whole = verify(graph, net, given, sample=12)
     cut = verify(graph, net, given, sample=12, limit=whole.edges - 1)
     assert cut.passed, str(cut)
@@ -222,9 +262,11 @@ def test_groups_give_the_same(spark, name):
     assert [(o.name, o.worst) for o in cut.outputs] == [(o.name, o.worst) for o in whole.outputs]
 
 
-def test_neighbourhoods_beyond_the_limit_are_left_out_and_told(spark):
+def test_neighbourhoods_beyond_the_limit_are_left_out_and_told(spark, kept):
     net = model("gat")
-    found = verify(Graph(*tables(spark), edge_features="weight"), net, scores(spark, net), sample=NODES, limit=30)
+    found = verify(
+        kept.graph(*tables(spark), edge_features="weight"), net, kept.scores(scores(spark, net)), sample=NODES, limit=30
+    )
     assert found.passed, str(found)
     hub = int(arrays()[0][4])
     assert found.too_large == (hub,)
@@ -233,11 +275,11 @@ def test_neighbourhoods_beyond_the_limit_are_left_out_and_told(spark):
     assert f"not recomputed: 1 nodes (first: {hub}) that more than 30 edges lead to" in str(found)
 
 
-def test_nothing_recomputed_is_no_pass(spark):
+def test_nothing_recomputed_is_no_pass(spark, kept):
     net = model("sage")
     only = scores(spark, net).where(f"id = {arrays()[0][4]}")
     nodes, edges = tables(spark)
-    assert not verify(Graph(nodes, edges), net, only, limit=1).passed
+    assert not verify(kept.graph(nodes, edges), net, kept.scores(only), limit=1).passed
 
 
 # ---- what is wrong is found
@@ -252,19 +294,19 @@ def not_a_number(outputs):
 
 
 @pytest.mark.parametrize("change", [wrong_number, not_a_number])
-def test_a_wrong_score_fails_and_is_named(spark, change):
+def test_a_wrong_score_fails_and_is_named(spark, kept, change):
     net = model("sage")
-    found = verify(Graph(*tables(spark)), net, scores(spark, net, change=change), sample=NODES)
+    found = verify(kept.graph(*tables(spark)), net, kept.scores(scores(spark, net, change=change)), sample=NODES)
     assert not found.passed
     assert found.outputs[0].worst == int(arrays()[0][17])
     assert re.search(rf"embedding: largest error .*\(id {arrays()[0][17]}\)", str(found))
     assert str(found).endswith("FAIL")
 
 
-def test_the_tolerance_is_the_users(spark):
+def test_the_tolerance_is_the_users(spark, kept):
     """For scores of a run whose wire rounds: what passes is in parts of the largest value, and is said."""
     net = model("sage")
-    graph, found = Graph(*tables(spark)), scores(spark, net, change=wrong_number)
+    graph, found = kept.graph(*tables(spark)), kept.scores(scores(spark, net, change=wrong_number))
     scale = verify(graph, net, found, sample=NODES).outputs[0].scale
     assert verify(graph, net, found, sample=NODES, tolerance=0.0101 / scale).passed
     strict = verify(graph, net, found, sample=NODES, tolerance=0.0099 / scale)
@@ -275,36 +317,84 @@ def test_the_tolerance_is_the_users(spark):
 
 
 @pytest.mark.parametrize("name", ["sage", "both"])
-def test_a_lost_edge_fails(spark, name):
+def test_a_lost_edge_fails(spark, kept, name):
     net = model(name)
     ids, _, src, dst, _ = arrays()
     nodes, edges = tables(spark)
     lost = f"src = {ids[src[120]]} and dst = {ids[dst[120]]}"
-    graph = Graph(nodes, edges.where(f"not ({lost})"), edge_features="weight")
-    assert not verify(graph, net, scores(spark, net), sample=NODES).passed
+    graph = kept.graph(nodes, edges.where(f"not ({lost})"), edge_features="weight")
+    assert not verify(graph, net, kept.scores(scores(spark, net)), sample=NODES).passed
 
 
-def test_lost_and_repeated_rows_fail(spark):
+def test_lost_and_repeated_rows_fail(spark, kept):
     net = model("sage")
-    given, graph = scores(spark, net), Graph(*tables(spark))
-    lost = verify(graph, net, given.where(f"id != {arrays()[0][0]}"), sample=5)
+    given, graph = scores(spark, net), kept.graph(*tables(spark))
+    lost = verify(graph, net, kept.scores(given.where(f"id != {arrays()[0][0]}")), sample=5)
     assert not lost.passed
     assert f"the scores have {NODES - 1} rows, the graph has {NODES} nodes" in str(lost)
-    twice = verify(graph, net, given.union(given.limit(1)), sample=NODES + 1)
+    twice = verify(graph, net, kept.scores(given.union(given.limit(1))), sample=NODES + 1)
     assert not twice.passed
     assert "1 rows of the sample have an id that another row has too" in str(twice)
 
 
-def test_scores_of_something_else_are_refused(spark):
+def test_scores_of_something_else_are_refused(spark, kept):
     net = model("sage")
-    given, graph = scores(spark, net), Graph(*tables(spark))
+    given, graph = scores(spark, net), kept.graph(*tables(spark))
     with pytest.raises(DataError, match="the scores have no column 'embedding'; they have id, other"):
-        verify(graph, net, given.withColumnRenamed("embedding", "other"))
+        verify(graph, net, kept.scores(given.withColumnRenamed("embedding", "other")))
     with pytest.raises(DataError, match=r"the scores hold ids that are not among the nodes \(first: 1\)"):
-        verify(graph, net, given.withColumn("id", given.id * 0 + 1))
+        verify(graph, net, kept.scores(given.withColumn("id", given.id * 0 + 1)))
     with pytest.raises(DataError, match="the scores' embedding has 1 lanes; the model gives 3"):
-        verify(graph, net, given.selectExpr("id", "slice(embedding, 1, 1) as embedding"))
+        verify(graph, net, kept.scores(given.selectExpr("id", "slice(embedding, 1, 1) as embedding")))
     with pytest.raises(ModelError, match=r"the model reads edges.weight, which the graph does not have; it has none"):
-        verify(graph, model("gat"), given)
+        verify(graph, model("gat"), kept.scores(given))
     with pytest.raises(SettingError, match="sample is 0; accepted: a whole number from 1"):
-        verify(graph, net, given, sample=0)
+        verify(graph, net, kept.scores(given), sample=0)
+
+
+# ---- both ways read the same
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("seed", [0, 7, -1, 2**40])
+def test_the_sample_is_the_same_from_files(spark, tmp_path, seed, text):
+    given = scores(spark, model("sage"), text=text)
+    files = ParquetTable.open(Kept("from files", tmp_path).scores(given.repartition(3)))
+    both = [sample_rows(table, ["embedding"], text, 9, seed) for table in (given, files)]
+    assert both[0].to_pylist() == both[1].to_pylist()
+
+
+def test_a_score_without_an_id_is_refused(tmp_path):
+    pq.write_table(pa.table({"id": [1, None], "embedding": [[0.0], [1.0]]}), tmp_path / "s.parquet")
+    with pytest.raises(DataError, match="the scores hold 1 rows without an id"):
+        sample_rows(ParquetTable.open(str(tmp_path / "s.parquet")), ["embedding"], False, 5, 0)
+
+
+@pytest.mark.parametrize("by_both_ends", [False, True])
+@pytest.mark.parametrize("undirected", [False, True])
+@pytest.mark.parametrize("text", [False, True])
+def test_semi_joins_give_the_same_rows(spark, tmp_path, text, undirected, by_both_ends):
+    """Keys and values of edges and nodes, with and without values; how many; and none."""
+    nodes, edges = tables(spark, text)
+    options = {"edge_features": {"one": "weight", "two": ["weight", "double"]}, "undirected": undirected}
+    options["features"] = {"x": "x", "some": ["x0", "x2"]}
+    edges = edges.withColumn("double", edges.weight.cast("double") / 3)
+    graphs = [Kept(way, tmp_path).graph(nodes, edges, **options) for way in ("by Spark", "from files")]
+    ids = nodes.limit(1).toArrow()["id"]
+    wanted = pa.array([*edges.select("dst").limit(4).toArrow()["dst"].to_pylist(), *ids.to_pylist()])
+    wanted = pa.concat_arrays([wanted, pa.array(["unknown" if text else 12345678], wanted.type)])
+
+    def plain(table):
+        return table.column_names, sorted(map(repr, table.to_pylist()))
+
+    of_edges = [edge_rows(graph, by_both_ends) for graph in graphs]
+    for rows in (of_edges, [node_rows(graph) for graph in graphs]):
+        for values in (True, False):
+            one, other = (each.among(wanted, values=values) for each in rows)
+            assert plain(one) == plain(other)
+            assert 0 < len(one) == len(other)
+        one, other = (each.none() for each in rows)
+        assert one.schema.names == other.schema.names
+        assert len(one) == len(other) == 0
+        assert plain(rows[0].counts(wanted)) == plain(rows[1].counts(wanted))
+        assert [len(each.among(wanted, limit=1)) for each in rows] == [1, 1]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from pipeline.errors import GraphsweepError
+from pipeline.workers import active_session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -91,12 +92,7 @@ def spark_session(
 
 def starts_here() -> bool:
     """Whether `spark_session` would start a session of our own on this machine, as far as can be told before."""
-    if "pyspark" in sys.modules:  # nobody has a session who has not imported it, which takes a second
-        from pyspark.sql import SparkSession
-
-        if SparkSession.getActiveSession() is not None:
-            return False
-    return not _configured() and not _has_master()
+    return active_session() is None and not _configured() and not _has_master()
 
 
 def _has_master() -> bool:

@@ -126,4 +126,4 @@ def _xxh64(data: npt.NDArray[np.uint8], start: int, end: int, seed: np.uint64) -
 def hash_texts(offsets: npt.NDArray[np.int32], data: npt.NDArray[np.uint8], seed: int, out: Keys) -> None:
     """XXH64 of each text, the bytes offsets[i] .. offsets[i + 1] of `data`. At seed 42 it is Spark's `xxhash64`."""
     for i in range(len(out)):
-        out[i] = np.int64(_xxh64(data, offsets[i], offsets[i + 1], np.uint64(seed)))
+        out[i] = np.int64(_xxh64(data, offsets[i], offsets[i + 1], np.uint64(np.int64(seed))))

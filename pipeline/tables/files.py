@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
@@ -202,7 +203,8 @@ def _cut(table: str, file: str, footer: pq.FileMetaData) -> Iterator[Piece]:
             start, rows, size = group + 1, 0, 0
 
 
-class ParquetTable(NamedTuple):
+@dataclass(frozen=True)
+class ParquetTable:
     """A Parquet table of which names and types are known; it stands for a DataFrame where there is no Spark."""
 
     path: str
@@ -226,6 +228,10 @@ class ParquetTable(NamedTuple):
         except (OSError, pa.ArrowException):
             return None
         return ParquetTable(path, list(arrow_types(schema).items()))
+
+    def count(self) -> int:
+        """Rows, by the files' footers."""
+        return sum(piece.rows for piece in parquet_pieces(self.path, []) or [])
 
     def no_number(self, column: str) -> str | None:
         """The first text in a column that is not a number."""
