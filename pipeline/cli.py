@@ -224,7 +224,7 @@ def verify_command(
     sample: Annotated[int, typer.Option("--sample", metavar="N", help="Nodes to recompute.")] = 100,
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Which nodes.")] = 0,
     limit: Annotated[
-        int | None, option("--limit", "E", "Edges to hold at a time; else what 2 GB are enough for.")
+        int | None, option("--limit", "E", "Edges to compute with at a time; else what 2 GB are enough for.")
     ] = None,
     tolerance: Annotated[
         float | None, option("--tolerance", "T", "Error that passes, in parts of the largest value (1e-4).")

@@ -7,7 +7,7 @@ graphs, blocks or plans: `verify` is to share as little as possible with what it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from pipeline.errors import DataError
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.graph import Graph
-from pipeline.tables.semi_join import BACK, COUNT, edge_rows, node_rows
+from pipeline.tables.semi_join import BACK, COUNT, counts, edge_rows, node_rows
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,17 @@ class Neighbourhood:
 
 
 class Neighbourhoods:
-    """The neighbourhoods of a sample, in as few groups as the limit allows."""
+    """The neighbourhoods of a sample, in as few groups as the limit allows.
 
-    def __init__(self, graph: Graph, hops: Hops, limit: int) -> None:
-        """`limit`: edges in one group."""
+    A semi-join over a billion edges takes half a minute, whatever it is asked for, and a group may be small: so the
+    neighbourhoods of many groups are collected together, as long as they may be held, and cut afterwards.
+    """
+
+    def __init__(self, graph: Graph, hops: Hops, limit: int, hold: int) -> None:
+        """`limit`: edges in one group; `hold`: edges that may be collected together, at least the limit."""
         self.hops = hops
         self.limit = limit
+        self.hold = max(limit, hold)
         self.too_large: list[int | str] = []
         """Ids around which there are more edges than the limit; complete when all groups have been taken."""
         self._drop_dangling = graph.drop_dangling
@@ -114,42 +119,48 @@ class Neighbourhoods:
         self._edges = edge_rows(graph, hops.both_ways)
 
     def groups(self, centres: pa.Array) -> Iterator[tuple[Neighbourhood, pa.Table]]:
-        """A semi-join for each hop: neighbourhoods with the features of their nodes (id, v0, v1, …)."""
-        empty = self._edges.none()
-        for group in self._expand(Neighbourhood(centres, centres[:0], centres, empty), 0):
-            yield self._with_features(group)
+        """Neighbourhoods with the features of their nodes (id, v0, v1, …)."""
+        start = Neighbourhood(centres, centres[:0], centres, self._edges.none())
+        for whole, sizes in self._expand(start, [], 0):
+            whole, features = self._with_features(whole)
+            for group in self._cut(whole, sizes):
+                some = features.filter(pc.is_in(features[ID], value_set=group.nodes))
+                yield (group.one_way() if self.hops.both_ways else group), some
 
-    def _expand(self, group: Neighbourhood, hop: int) -> Iterator[Neighbourhood]:
+    def _expand(self, group: Neighbourhood, sizes: list[int], hop: int) -> Iterator[tuple[Neighbourhood, list[int]]]:
+        """Collected neighbourhoods, and the edges around each centre if those of all are more than the limit."""
         if hop == self.hops.edges:
-            yield group
+            yield group, sizes
             return
-        room = self.limit - len(group.edges)
+        room = self.hold - len(group.edges)
         edges = self._edges.among(group.outer, room + 1)
-        if len(edges) <= room:
-            yield from self._expand(group.grown(edges), hop + 1)
-        else:
-            for smaller in self._split(group, hop):
-                yield from self._expand(smaller, hop)
+        if len(group.edges) + len(edges) <= self.limit:
+            yield from self._expand(group.grown(edges), [], hop + 1)
+            return
+        fits = len(edges) <= room
+        sizes = self._sizes(group, counts(edges, DST) if fits else self._edges.counts(group.outer), hop)
+        self.too_large += [id.as_py() for id, size in zip(group.centres, sizes, strict=True) if size > self.limit]
+        for chosen in _packed(sizes, self.limit, sum(sizes) if fits else self.hold):
+            part = group.around(group.centres.take(pa.array(chosen)), hop)
+            found = edges.filter(pc.is_in(edges[DST], value_set=part.outer)) if fits else self._edges.among(part.outer)
+            yield from self._expand(part.grown(found), [sizes[at] for at in chosen], hop + 1)
 
-    def _split(self, group: Neighbourhood, hop: int) -> Iterator[Neighbourhood]:
-        """By in-degrees of the outermost nodes: groups whose next hop will fit, in the centres' order."""
-        counted = self._edges.counts(group.outer)
-        chosen: list[int] = []
-        total = 0
+    def _sizes(self, group: Neighbourhood, degrees: pa.Table, hop: int) -> list[int]:
+        """Edges around each centre after one more hop, by the in-degrees of the outermost nodes."""
+        sizes = []
         for at in range(len(group.centres)):
             alone = group.around(group.centres[at : at + 1], hop)
-            asked = counted.filter(pc.is_in(counted[DST], value_set=alone.outer))
-            edges = len(alone.edges) + (pc.sum(asked[COUNT]).as_py() or 0)
-            if edges > self.limit:
-                self.too_large.append(group.centres[at].as_py())
-                continue
-            if total + edges > self.limit:
-                yield group.around(group.centres.take(pa.array(chosen)), hop)
-                chosen, total = [], 0
-            chosen.append(at)
-            total += edges
-        if chosen:
-            yield group.around(group.centres.take(pa.array(chosen)), hop)
+            asked = degrees.filter(pc.is_in(degrees[DST], value_set=alone.outer))
+            sizes.append(len(alone.edges) + (pc.sum(asked[COUNT]).as_py() or 0))
+        return sizes
+
+    def _cut(self, whole: Neighbourhood, sizes: Sequence[int]) -> Iterator[Neighbourhood]:
+        """Groups of centres, in their order."""
+        if len(whole.edges) <= self.limit:
+            yield whole
+            return
+        for chosen in _packed(sizes, self.limit, self.limit):
+            yield whole.around(whole.centres.take(pa.array(chosen)), self.hops.edges)
 
     def _with_features(self, group: Neighbourhood) -> tuple[Neighbourhood, pa.Table]:
         """The nodes' rows, and whether the nodes beyond the features are nodes at all: one or two semi-joins."""
@@ -161,9 +172,7 @@ class Neighbourhoods:
             more = self._nodes.among(beyond, values=False)
             known = pa.concat_arrays([known, pc.unique(more[ID])])
         unknown = group.nodes.filter(pc.invert(pc.is_in(group.nodes, value_set=known)))
-        if len(unknown):
-            group = self._without(group, unknown)
-        return group.one_way() if self.hops.both_ways else group, features
+        return self._without(group, unknown) if len(unknown) else group, features
 
     def _without(self, group: Neighbourhood, unknown: pa.Array) -> Neighbourhood:
         """Without dangling edges. Unknown centres, or dangling edges that were not to be dropped: other tables."""
@@ -178,3 +187,19 @@ class Neighbourhoods:
         ends = pc.or_(*(pc.is_in(group.edges[end], value_set=unknown) for end in (SRC, DST)))
         kept = [ids.filter(pc.invert(pc.is_in(ids, value_set=unknown))) for ids in (group.inner, group.outer)]
         return Neighbourhood(group.centres, kept[0], kept[1], group.edges.filter(pc.invert(ends)))
+
+
+def _packed(sizes: Sequence[int], largest: int, most: int) -> Iterator[list[int]]:
+    """Places of those that are not larger than `largest`, in turn, as many together as `most` has room for."""
+    chosen: list[int] = []
+    total = 0
+    for at, size in enumerate(sizes):
+        if size > largest:
+            continue
+        if chosen and total + size > most:
+            yield chosen
+            chosen, total = [], 0
+        chosen.append(at)
+        total += size
+    if chosen:
+        yield chosen

@@ -7,6 +7,7 @@ neighbourhood. What it shares with the thing it verifies is the program and the 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ FloatArray = npt.NDArray[np.float64]
 TOLERANCE = 1e-4
 SMALLEST_SCALE = 1e-6  # below it outputs are zero for all purposes
 GROUP_BYTES = 1 << 31  # what the interpreter may need for one group of the sample
+HOLD_BYTES = 1 << 30  # what tables of edges and nodes may take that are collected together
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def verify(
     nodes, edges
         The raw tables, where they are not those of the manifest.
     limit
-        Edges that are held at a time. None: as many as the interpreter needs 2 GB for.
+        Edges that are computed with at a time. None: as many as the interpreter needs 2 GB for.
     tolerance
         Error that passes, in parts of the largest value; of scores whose run had a wire of two bytes it shows more.
     """
@@ -167,7 +169,7 @@ def verify(
 
     hops = Hops.of(model.program)
     limit = limit or max(1, GROUP_BYTES // _bytes_per_edge(model.program))
-    neighbourhoods = Neighbourhoods(graph, hops, limit)
+    neighbourhoods = Neighbourhoods(graph, hops, limit, HOLD_BYTES // _held_bytes(model.program))
     recomputed = touched_nodes = touched_edges = 0
     worst = {name: OutputError(name, 0.0, 0.0, None, tolerance) for name in model.outputs}
     for group, features in neighbourhoods.groups(ids):
@@ -206,6 +208,11 @@ def check_local(program: Program) -> None:
 def _bytes_per_edge(program: Program) -> int:
     """What the interpreter holds in the worst case, that every edge has a source of its own: all values, in float64."""
     return 8 * sum(value.width for value in program.values if not value.is_weight) or 8
+
+
+def _held_bytes(program: Program) -> int:
+    """What an edge takes in tables, and, at worst, a node of its own with its features."""
+    return 24 + 4 * sum(math.prod(column.shape) for column in program.inputs)
 
 
 def _recompute(model: Model, graph: Graph, group: Neighbourhood, features: pa.Table) -> Mapping[str, FloatArray]:

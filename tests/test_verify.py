@@ -6,6 +6,7 @@ The witness is the interpreter on the whole graph, or a change that is known to 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from pipeline.model import Model
 from pipeline.neighbourhood import Hops
 from pipeline.result.sampled import sample_rows
 from pipeline.tables.files import ParquetTable
-from pipeline.tables.semi_join import edge_rows, node_rows
-from pipeline.verify import verify
+from pipeline.tables.semi_join import FileRows, edge_rows, node_rows
+from pipeline.verify import _held_bytes, verify
 
 NODES, EDGES, WIDTH = 60, 220, 3
 
@@ -250,16 +251,35 @@ def test_the_sample_is_the_seeds(spark, kept):
 # ---- groups
 
 
+@pytest.mark.parametrize("hold", [1, 400, 1 << 30])
 @pytest.mark.parametrize("name", ["sage", "against"])
-def test_groups_give_the_same(spark, kept, name):
+def test_groups_give_the_same(spark, kept, name, hold, monkeypatch):
+    """However many of them are collected together: each for itself, some, all."""
     net = model(name)
     given, graph = kept.scores(scores(spark, net)), kept.graph(*tables(spark), edge_features="weight")
     whole = verify(graph, net, given, sample=12)
+    monkeypatch.setattr(sys.modules[verify.__module__], "HOLD_BYTES", hold * _held_bytes(net.program))
     cut = verify(graph, net, given, sample=12, limit=whole.edges - 1)
     assert cut.passed, str(cut)
     assert cut.recomputed == 12
     assert cut.edges > whole.edges
     assert [(o.name, o.worst) for o in cut.outputs] == [(o.name, o.worst) for o in whole.outputs]
+
+
+def test_groups_are_collected_together(spark, tmp_path, monkeypatch):
+    """Edges of two hops, features, however many groups: a table is read that often, and once more if all are held."""
+    files, asked = Kept("from files", tmp_path), []
+    given, graph = files.scores(scores(spark, model("sage"))), files.graph(*tables(spark))
+    among = FileRows.among
+    monkeypatch.setattr(FileRows, "among", lambda rows, *given, **more: asked.append(0) or among(rows, *given, **more))
+    limit = verify(graph, model("sage"), given, sample=1, seed=2).edges + 150
+    asked.clear()
+    assert verify(graph, model("sage"), given, sample=NODES, limit=limit).passed
+    assert len(asked) == 3
+    asked.clear()
+    monkeypatch.setattr(sys.modules[verify.__module__], "HOLD_BYTES", 1)
+    assert verify(graph, model("sage"), given, sample=NODES, limit=limit).passed
+    assert len(asked) > 6
 
 
 def test_neighbourhoods_beyond_the_limit_are_left_out_and_told(spark, kept):

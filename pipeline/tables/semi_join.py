@@ -66,6 +66,12 @@ def edge_rows(graph: Graph, by_both_ends: bool) -> Rows:
     return FrameRows(edges, (SRC, DST))
 
 
+def counts(rows: pa.Table, key: str) -> pa.Table:
+    """How many rows have which key: key and COUNT."""
+    counted = rows.group_by(key).aggregate([(key, "count")])
+    return pa.table({key: counted[key], COUNT: counted[f"{key}_count"]})
+
+
 # ---- by Spark
 
 
@@ -157,10 +163,11 @@ class FileRows:
 
     def counts(self, ids: pa.Array) -> pa.Table:
         key = self.keys[-1]
-        found = [part.select([key]) for part in self._parts(ids, values=False)]
-        whole = pa.concat_tables([self._standard(self._no_batch(), values=False).select([key]), *found])
-        counted = whole.group_by(key).aggregate([(key, "count")])
-        return pa.table({key: counted[key], COUNT: counted[f"{key}_count"]})
+        none = self._standard(self._no_batch(), values=False)
+        # counted part by part: of a hub not every edge is kept
+        parts = [counts(part, key) for part in [none, *self._parts(ids, values=False)]]
+        whole = pa.concat_tables(parts).group_by(key).aggregate([(COUNT, "sum")])
+        return pa.table({key: whole[key], COUNT: whole[f"{COUNT}_sum"]})
 
     def _parts(self, ids: pa.Array, values: bool) -> Iterator[pa.Table]:
         tested = {self._asked(way) for way in self.ways}
