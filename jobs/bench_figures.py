@@ -106,7 +106,7 @@ def render(work: Path, about: dict[str, Any]) -> str:
     parts = [
         "# Figures",
         "`python -m jobs.bench_figures` runs the benches below one after another and writes this document. "
-        f"{about['cores']} cores of {about['cpu']}, {gigabytes(about['memory_bytes'])} of memory; {about['system']}; "
+        f"{about['cores']} cores of {about['cpu']}, {gigabytes(about['memory_bytes'])} of memory; "
         f"{versions}. Written on {date.today():%Y-%m-%d}.",
     ]
     for bench in BENCHES:

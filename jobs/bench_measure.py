@@ -173,14 +173,15 @@ def cpu_model() -> str:
 
 
 def commit() -> str | None:
-    """Of the working tree; None outside of a checkout."""
+    """Of the working tree, "-dirty" if more than documents differ from it; None outside of a checkout."""
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=10"], cwd=ROOT, capture_output=True, text=True
-        )
+        found = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+        same = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ".", ":!docs", ":!*.md"], cwd=ROOT, check=False)
     except OSError:
         return None
-    return found.stdout.strip() or None
+    if found.returncode:
+        return None
+    return found.stdout.strip() + ("-dirty" if same.returncode else "")
 
 
 def java_version() -> str | None:
