@@ -111,11 +111,14 @@ class Graph:
         return graph
 
     @staticmethod
-    def of_files(nodes: str, edges: str, **options: Any) -> Graph | None:
+    def of_files(
+        nodes: str, edges: str, format: str | None = None, edges_format: str | None = None, **options: Any
+    ) -> Graph | None:
         """A graph of two plain Parquet tables that this process reads itself: `prepare` needs no Spark for it. None if
-        they are not, or if it takes Spark to say what is wrong with them.
+        they are not, or if it takes Spark to say what is wrong with them. Formats as in `read`.
         """
-        found = [table for path in (nodes, edges) if (table := ParquetTable.open(path))]
+        given = ((nodes, format), (edges, edges_format or format))
+        found = [table for path, form in given if (table := ParquetTable.open(path, form))]
         if len(found) < 2:
             return None
         sources = {"nodes": {"path": nodes, "format": "parquet"}, "edges": {"path": edges, "format": "parquet"}}

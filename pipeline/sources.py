@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import SettingError, StorageError
+from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph
-from pipeline.tables.files import ParquetTable, find_format, is_missing, parquet_pieces, read_table
+from pipeline.tables.files import ParquetTable, find_format, parquet_pieces, read_table, refuse_missing
 from pipeline.workers import active_session
 
 if TYPE_CHECKING:
@@ -37,23 +37,18 @@ def raw_graph(
 
 def graph_here(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> Graph | None:
     """The same, read by this process; None if it takes Spark. StorageError if a table is not there at all."""
-    paths = []
-    for name, given in (("nodes", nodes), ("edges", edges)):
-        if not (given is None or isinstance(given, str)):
-            return None
-        path, format = _source(graph, name, given)
-        if is_missing(path):
-            raise StorageError(f"{path}: no such file or directory")
-        if (format or find_format(path)) != "parquet":
-            return None
-        paths.append(path)
-    return Graph.of_files(paths[0], paths[1], **_columns(graph))
+    if not all(given is None or isinstance(given, str) for given in (nodes, edges)):
+        return None
+    (nodes, format), (edges, edges_format) = _source(graph, "nodes", nodes), _source(graph, "edges", edges)
+    refuse_missing(nodes)
+    refuse_missing(edges)
+    formats = format or find_format(nodes), edges_format or find_format(edges)
+    return Graph.of_files(nodes, edges, *formats, **_columns(graph))
 
 
 def scores_here(path: str) -> ParquetTable | None:
     """Scores that this process reads; None if it takes Spark. StorageError if they are not there at all."""
-    if is_missing(path):
-        raise StorageError(f"{path}: no such file or directory")
+    refuse_missing(path)
     found = ParquetTable.open(path)
     return found if found and parquet_pieces(path, found.columns) is not None else None
 

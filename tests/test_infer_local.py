@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -150,6 +151,24 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     given = [sys.executable, "-c", CODE, *map(str, arguments)]
     environment = {**os.environ, "JAVA_HOME": "/nowhere"}
     return subprocess.run(given, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_format_that_was_given_needs_no_ending(tables: tuple[str, str], tmp_path: Path) -> None:
+    """Names that do not tell it: of raw tables, and of those that the manifest remembers."""
+    nodes, edges = (
+        shutil.copyfile(path, tmp_path / name) for path, name in zip(tables, ("nodes", "edges"), strict=True)
+    )
+    build("sage").save(tmp_path / "model")
+    raw, output = ["--nodes", nodes, "--edges", edges, "--edge-features", "weight,attr"], ["--output", tmp_path / "g"]
+    silent = command("prepare", *raw, *output)
+    assert silent.returncode == 2
+    assert "the name does not tell the format; give it" in silent.stderr
+    done = command("prepare", *raw, "--nodes-format", "parquet", "--edges-format", "parquet", *output)
+    assert done.returncode == 0, done.stderr
+    for name in ("infer", "verify"):
+        done = command(name, "--graph", tmp_path / "g", "--model", tmp_path / "model", "--output", tmp_path / "o")
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("PASS\n")
 
 
 def test_the_commands_import_no_spark(tables: tuple[str, str], prepared: PreparedGraph, tmp_path: Path) -> None:

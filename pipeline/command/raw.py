@@ -26,32 +26,26 @@ class RawTables:
     nodes_format: str | None = None
     edges_format: str | None = None
 
-    def are_parquet_here(self) -> bool:
-        """Whether this process sees both, as Parquet."""
-        from pipeline.tables.files import file_bytes, find_format
+    @property
+    def formats(self) -> tuple[str, str]:
+        from pipeline.tables.files import find_format
 
-        given = (self.nodes, self.nodes_format), (self.edges, self.edges_format)
-        return all((form or find_format(path)) == "parquet" and file_bytes(path) is not None for path, form in given)
+        return self.nodes_format or find_format(self.nodes), self.edges_format or find_format(self.edges)
 
     def read_here(self, **options: Any) -> Graph | None:
         """Without Spark, if they are Parquet on this machine. StorageError if one is not there at all."""
-        from pipeline.errors import StorageError
         from pipeline.graph import Graph
-        from pipeline.tables.files import is_missing
+        from pipeline.tables.files import refuse_missing
 
-        for path in filter(is_missing, (self.nodes, self.edges)):
-            raise StorageError(f"{path}: no such file or directory")
-        if not self.are_parquet_here():
-            return None
-        return Graph.of_files(self.nodes, self.edges, **options)
+        refuse_missing(self.nodes)
+        refuse_missing(self.edges)
+        return Graph.of_files(self.nodes, self.edges, *self.formats, **options)
 
     def read(self, spark: SparkSession, **options: Any) -> Graph:
         """By Spark; `options` are those of `Graph`."""
         from pipeline.graph import Graph
-        from pipeline.tables.files import find_format
 
-        formats = self.nodes_format or find_format(self.nodes), self.edges_format or find_format(self.edges)
-        return Graph.read(spark, self.nodes, self.edges, *formats, **options)
+        return Graph.read(spark, self.nodes, self.edges, *self.formats, **options)
 
 
 def columns_for(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:

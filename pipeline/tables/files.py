@@ -69,6 +69,12 @@ def is_missing(path: str) -> bool:
     return not any(sign in path for sign in ("://", *"*?[{")) and not os.path.exists(path)
 
 
+def refuse_missing(path: str) -> None:
+    """StorageError if it leads nowhere, as far as that can be told from here."""
+    if is_missing(path):
+        raise StorageError(f"{path}: no such file or directory")
+
+
 def file_bytes(path: str) -> int | None:
     """Of all data files under a path; None if they cannot be seen from here."""
     files = _look(path)
@@ -216,10 +222,10 @@ class ParquetTable:
         return [name for name, _ in self.dtypes]
 
     @staticmethod
-    def open(path: str) -> ParquetTable | None:
+    def open(path: str, format: str | None = None) -> ParquetTable | None:
         """None if it cannot be read from here, or is in another format. StorageError for a damaged file."""
         files = _look(path)
-        if not files or _in_directories(files) or find_format(path) != "parquet":
+        if not files or _in_directories(files) or (format or find_format(path)) != "parquet":
             return None
         _check_content(path, files, "parquet")
         filesystem, _ = storage.locate(path)
