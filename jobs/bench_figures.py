@@ -2,7 +2,7 @@
 
     python -m jobs.bench_figures
 
-Takes an hour and a half on two cores, 25 GB of memory and 50 GB of disk; nothing else should run meanwhile. What each
+Takes two hours on two cores, 25 GB of memory and 50 GB of disk; nothing else should run meanwhile. What each
 bench prints is kept, so a run that was interrupted goes on where it stopped, as long as the commit is the same. --only
 runs some of them, and --print writes the document from what there is.
 """
@@ -113,7 +113,7 @@ def render(work: Path, about: dict[str, Any]) -> str:
         found = said(bench, work)
         if found:
             parts += [f"## {bench.title}", f"`python -m jobs.{found['arguments']}`, commit {found['commit']}:"]
-            parts += ["![Growth](growth.png)"] * (PLOT in bench.files) + [found["printed"]]
+            parts += [f"![Growth]({PLOT})"] * (PLOT in bench.files) + [found["printed"]]
     return "\n\n".join(parts) + "\n"
 
 
@@ -125,12 +125,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.print or bench.name not in given.only:
             continue
         before = said(bench, work)
-        current = {"commit": about["commit"], "arguments": bench.arguments}
-        if given.again or before is None or {**before, **current} != before:
+        current = (about["commit"], bench.arguments)
+        if given.again or before is None or (before["commit"], before["arguments"]) != current:
             run(bench, work, about["commit"])
     given.document.parent.mkdir(parents=True, exist_ok=True)
     given.document.write_text(render(work, about))
-    drawn = directory(work) / "growth.png"
+    drawn = directory(work) / PLOT
     if drawn.exists():
         shutil.copyfile(drawn, given.document.parent / PLOT)
     say(f"{given.document}")

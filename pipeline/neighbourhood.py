@@ -103,8 +103,8 @@ class Neighbourhood:
 class Neighbourhoods:
     """The neighbourhoods of a sample, in as few groups as the limit allows.
 
-    A semi-join over a billion edges takes half a minute, whatever it is asked for, and a group may be small: so the
-    neighbourhoods of many groups are collected together, as long as they may be held, and cut afterwards.
+    A semi-join reads the whole table, whatever it is asked for, and a group may be small: so the neighbourhoods of many
+    groups are collected together, as long as they may be held, and cut afterwards.
     """
 
     def __init__(self, graph: Graph, hops: Hops, limit: int, hold: int) -> None:

@@ -16,8 +16,8 @@ from pipeline.columns import ID
 from pipeline.errors import DataError
 from pipeline.kernels.hash import hash_texts
 from pipeline.kernels.jit import read_only
-from pipeline.rows import text_buffers
 from pipeline.tables.files import ParquetTable, parquet_pieces, read_pieces
+from pipeline.tables.layout import text_keys
 from pipeline.workers import quoted
 
 if TYPE_CHECKING:
@@ -55,30 +55,26 @@ def _of_frame(scores: DataFrame, outputs: list[str], text: bool, sample: int, se
 
 def _of_files(scores: ParquetTable, outputs: list[str], text: bool, sample: int, seed: int) -> pa.Table:
     names, key = [ID, *outputs], pa.string() if text else pa.int64()
-    found: pa.Table | None = None
+    none = {ID: pa.array([], key), **{name: pa.array([], pa.list_(pa.float32())) for name in outputs}}
+    parts = []
     for batch in read_pieces(parquet_pieces(scores.path, names) or [], names):
-        rows = pa.Table.from_batches([batch]).rename_columns(names)
         ids = batch.column(0).cast(key)
         if ids.null_count:
             raise DataError(f"the scores hold {ids.null_count} rows without an id")
-        rows = rows.set_column(0, ID, ids).append_column("order", pa.array(order_of(ids, seed)))
-        rows = rows if found is None else pa.concat_tables([found, rows])
-        first = pc.sort_indices(rows, [("order", "ascending"), (ID, "ascending")]).slice(0, sample)
-        found = rows.take(first).combine_chunks()
-    if found is None:
-        return pa.table({ID: pa.array([], key), **{name: pa.array([], pa.list_(pa.float32())) for name in outputs}})
-    return found.drop_columns("order")
+        parts.append(_first(pa.table([ids, *batch.columns[1:]], names), sample, seed))
+    return _first(pa.concat_tables(parts).combine_chunks(), sample, seed) if parts else pa.table(none)
+
+
+def _first(rows: pa.Table, sample: int, seed: int) -> pa.Table:
+    ids = rows[ID].combine_chunks()
+    order = pa.table({"hash": order_of(ids, seed), "id": ids})
+    return rows.take(pc.sort_indices(order, [("hash", "ascending"), ("id", "ascending")]).slice(0, sample))
 
 
 def order_of(ids: pa.Array, seed: int) -> LongArray:
     """What Spark's `xxhash64` gives for the seed, a bigint, and the id: each is hashed from the hash before."""
     start = int(_hashes(np.array([seed], np.int64), SPARK_SEED)[0])
-    if not pa.types.is_string(ids.type):
-        return _hashes(ids.to_numpy(), start)
-    out = np.empty(len(ids), np.int64)
-    offsets, data = text_buffers(ids)
-    hash_texts(offsets, data, start, out)
-    return out
+    return text_keys(ids, start) if pa.types.is_string(ids.type) else _hashes(ids.to_numpy(), start)
 
 
 def _hashes(numbers: LongArray, seed: int) -> LongArray:

@@ -9,6 +9,8 @@ more by its src, as if that were the dst, with BACK true.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -48,14 +50,14 @@ class Rows(Protocol):
 
 def node_rows(graph: Graph) -> Rows:
     if isinstance(graph.nodes, ParquetTable):
-        return FileRows(graph.nodes, graph.node_layout, (ID,))
+        return FileRows.of(graph.nodes, graph.node_layout, (ID,))
     return FrameRows(_standard(graph.nodes, graph.node_layout, (ID,)), (ID,))
 
 
 def edge_rows(graph: Graph, by_both_ends: bool) -> Rows:
     layout = graph.edge_layout
     if isinstance(graph.edges, ParquetTable):
-        return FileRows(graph.edges, layout, (SRC, DST), _ways(layout.undirected, by_both_ends), by_both_ends)
+        return FileRows.of(graph.edges, layout, (SRC, DST), _ways(layout.undirected, by_both_ends))
     edges = _standard(graph.edges, layout, (SRC, DST))
     if layout.undirected:
         edges = edges.union(_turned(edges))
@@ -140,16 +142,22 @@ def _ways(undirected: bool, by_both_ends: bool) -> tuple[Way, ...]:
 
 @dataclass(frozen=True)
 class FileRows:
-    """Each call reads the file once, on all cores: a billion edges in a minute of two."""
+    """Each call reads the files once, on all cores."""
 
-    table: ParquetTable
+    files: ds.Dataset
     layout: Layout
     keys: tuple[str, ...]
+    """As those of FrameRows."""
     ways: tuple[Way, ...] = (Way(),)
-    by_both_ends: bool = False
+
+    @staticmethod
+    def of(table: ParquetTable, layout: Layout, keys: tuple[str, ...], ways: tuple[Way, ...] = (Way(),)) -> FileRows:
+        files = dict.fromkeys(piece.file for piece in parquet_pieces(table.path, layout.columns) or [])
+        filesystem, _ = storage.locate(table.path)
+        return FileRows(ds.dataset(list(files), format="parquet", filesystem=filesystem), layout, keys, ways)
 
     def among(self, ids: pa.Array, limit: int | None = None, values: bool = True) -> pa.Table:
-        found, rows = [self._standard(self._no_batch(), values)], 0
+        found, rows = [], 0
         for part in self._parts(ids, values):
             found.append(part)
             rows += len(part)
@@ -159,23 +167,21 @@ class FileRows:
         return whole if values else whole.select(list(self.keys))
 
     def none(self) -> pa.Table:
-        return self._standard(self._no_batch(), values=True)
+        return next(self._parts(pa.array([], self._key_type), values=True))
 
     def counts(self, ids: pa.Array) -> pa.Table:
         key = self.keys[-1]
-        none = self._standard(self._no_batch(), values=False)
-        # counted part by part: of a hub not every edge is kept
-        parts = [counts(part, key) for part in [none, *self._parts(ids, values=False)]]
+        parts = [counts(part, key) for part in self._parts(ids, values=False)]  # of a hub not every edge is kept
         whole = pa.concat_tables(parts).group_by(key).aggregate([(COUNT, "sum")])
         return pa.table({key: whole[key], COUNT: whole[f"{COUNT}_sum"]})
 
     def _parts(self, ids: pa.Array, values: bool) -> Iterator[pa.Table]:
-        tested = {self._asked(way) for way in self.ways}
-        wanted = None
-        for name in sorted(tested):
-            is_one = ds.field(self._column(name)).cast(self._key_type).isin(ids)
-            wanted = is_one if wanted is None else wanted | is_one
-        for batch in self._dataset().to_batches(columns=self._columns(values), filter=wanted):
+        """An empty one comes first, so that there is one."""
+        yield from self._each_way(self._standard(pa.RecordBatch.from_pylist([], schema=self.files.schema), values), ids)
+        columns = dict.fromkeys(self.layout.columns if values else self.layout.keys)
+        asked = {self.layout.keys[self.keys.index(self._asked(way))] for way in self.ways}
+        wanted = [ds.field(name).cast(self._key_type).isin(ids) for name in sorted(asked)]
+        for batch in self.files.to_batches(columns=list(columns), filter=functools.reduce(operator.or_, wanted)):
             if batch.num_rows:
                 yield from self._each_way(self._standard(batch, values), ids)
 
@@ -187,45 +193,29 @@ class FileRows:
             found = rows.filter(chosen)
             if way.turned:
                 ends = {SRC: DST, DST: SRC}
-                found = found.rename_columns([ends.get(name, name) for name in found.column_names])
-                found = found.select(rows.column_names)
-            if self.by_both_ends:
-                found = found.set_column(found.column_names.index(BACK), BACK, pa.array(np.full(len(found), way.back)))
+                found = found.select([ends.get(name, name) for name in rows.column_names])
+                found = found.rename_columns(rows.column_names)
+            if self._by_both_ends:
+                found = found.append_column(BACK, pa.array(np.full(len(found), way.back)))
             yield found
 
     def _asked(self, way: Way) -> str:
         return SRC if way.turned else self.keys[-1]
 
-    def _column(self, key: str) -> str:
-        return self.layout.keys[self.keys.index(key)]
+    @property
+    def _by_both_ends(self) -> bool:
+        return any(way.back for way in self.ways)
 
     @property
     def _key_type(self) -> pa.DataType:
         return pa.string() if self.layout.text else pa.int64()
 
-    def _columns(self, values: bool) -> list[str]:
-        return list(dict.fromkeys(self.layout.columns if values else self.layout.keys))
-
-    def _dataset(self) -> ds.Dataset:
-        pieces = parquet_pieces(self.table.path, self.layout.columns) or []
-        filesystem, _ = storage.locate(self.table.path)
-        return ds.dataset(list(dict.fromkeys(piece.file for piece in pieces)), format="parquet", filesystem=filesystem)
-
-    def _no_batch(self) -> pa.RecordBatch:
-        schema = self._dataset().schema
-        names = self._columns(values=True)
-        return pa.RecordBatch.from_arrays([pa.array([], schema.field(name).type) for name in names], names)
-
     def _standard(self, batch: pa.RecordBatch, values: bool) -> pa.Table:
-        columns = {
-            ours: batch.column(name).cast(self._key_type)
-            for name, ours in zip(self.layout.keys, self.keys, strict=True)
-        }
+        named = zip(self.layout.keys, self.keys, strict=True)
+        columns = {ours: batch.column(name).cast(self._key_type) for name, ours in named}
         for number, value in enumerate(self.layout.values if values else ()):
             parts = [batch.column(name) for name in value.columns]
             columns[f"v{number}"] = _floats(parts[0]) if value.array else _side_by_side(parts)
-        if self.by_both_ends:
-            columns[BACK] = pa.array(np.zeros(batch.num_rows, bool))
         return pa.table(columns)
 
 
