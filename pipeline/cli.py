@@ -100,10 +100,10 @@ def prepare_command(
             "edge_features": column_names(edge_features or ""),
             **_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
         }
-        from pipeline.command.session import starts_here
+        from pipeline.command.session import spark_is_optional
         from pipeline.prepare import prepare
 
-        graph = tables.read_here(**options) if starts_here() else None
+        graph = tables.read_here(**options) if spark_is_optional() else None
         if graph is not None:
             prepared = prepare(graph, output, settings.blocks, overwrite, settings.task_memory)
         else:
@@ -152,7 +152,7 @@ def infer_command(
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*tables, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
         from pipeline.command.rehearsal import Rehearsal
-        from pipeline.command.session import starts_here
+        from pipeline.command.session import spark_is_optional
         from pipeline.graph import open_graph
         from pipeline.infer import prepare_for
         from pipeline.infer_local import runs_here
@@ -176,11 +176,11 @@ def infer_command(
         with _scratch(settings) as scratch, Progress.on_terminal() as progress:
             source: Any = prepared
             preparing, started = 0.0, time.perf_counter()
-            if source is None and starts_here() and (here := raw.read_here(**columns)):
+            if source is None and spark_is_optional() and (here := raw.read_here(**columns)):
                 rehearsal.start()
                 source = prepare_for(here, loaded, scratch)
                 preparing = time.perf_counter() - started
-            alone = source is not None and starts_here() and runs_here(source, loaded, output, format, scratch)
+            alone = source is not None and spark_is_optional() and runs_here(source, loaded, output, format, scratch)
             session = nullcontext() if alone else _session(verbose, _is_small(prepared, nodes, edges), rehearsal.start)
             with session as spark:
                 if spark:
@@ -234,7 +234,7 @@ def verify_command(
 ) -> None:
     """Recompute some nodes from the raw tables in float64, and compare. Exit code 1 if they differ."""
     with messages(quiet, verbose):
-        from pipeline.command.session import starts_here
+        from pipeline.command.session import spark_is_optional
         from pipeline.graph import open_graph
         from pipeline.model import Model
         from pipeline.sources import graph_here, scores_here
@@ -242,7 +242,7 @@ def verify_command(
 
         prepared, loaded = open_graph(graph), Model.load(model)
         check_local(loaded.program)  # the library does too, but only when Spark has been started
-        alone = starts_here() and scores_here(output) and graph_here(prepared, nodes, edges)
+        alone = spark_is_optional() and scores_here(output) and graph_here(prepared, nodes, edges)
         with nullcontext() if alone else _session(verbose) as spark:
             given = _given(tolerance=tolerance)
             found = verify(prepared, loaded, output, nodes, edges, sample, seed, limit, spark, **given)

@@ -39,8 +39,12 @@ def local_tasks(spark: SparkSession | None) -> int:
 
 
 def _local_master(spark: SparkSession) -> re.Match[str] | None:
-    """local, local[4], local[*], local[4,2]: the last number is of failures."""
-    return re.fullmatch(r"local(?:\[(\d+|\*)(?:,\d+)?\])?", (spark.conf.get("spark.master", "") or "").replace(" ", ""))
+    return local_master(spark.conf.get("spark.master", "") or "")
+
+
+def local_master(master: str) -> re.Match[str] | None:
+    """local, local[4], local[*], local[4,2]: the first group is of tasks at once, the last number of failures."""
+    return re.fullmatch(r"local(?:\[(\d+|\*)(?:,\d+)?\])?", master.replace(" ", ""))
 
 
 def task_memory(spark: SparkSession | None) -> int:

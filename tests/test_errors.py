@@ -82,7 +82,7 @@ def no_spark(monkeypatch):
 def by(request, monkeypatch):
     """Who prepares raw tables: this process, where no session is there or one is; or tasks of Spark."""
     if request.param == "no Spark":
-        monkeypatch.setattr("pipeline.command.session.starts_here", lambda: True)
+        monkeypatch.setattr("pipeline.command.session.spark_is_optional", lambda: True)
         monkeypatch.setattr(cli, "_session", lambda *_, **__: pytest.fail("Spark was started"))
     elif request.param == "tasks":
         monkeypatch.setattr(sys.modules["pipeline.prepare"], "_fits_here", lambda *_: False)

@@ -89,18 +89,23 @@ def test_spark_submit_decides_on_the_session(ran):
     configured = ["--master", "local[1]", "--properties-file", str(ROOT / "conf" / "spark-local.conf")]
     job = [str(ROOT / "jobs" / "infer.py"), "--graph", str(ran / "g"), "--model", str(ran / "model")]
 
-    def submit():  # it sends both streams of Python to its own stdout
-        command = [SUBMIT, *configured, *job, "--output", str(ran / "submitted")]
+    def submit(*more):  # it sends both streams of Python to its own stdout
+        command = [SUBMIT, *configured, *job, "--output", str(ran / "submitted"), *more]
         return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
 
-    done = submit()
+    done = submit("--tier", "distributed")
     assert done.returncode == 0, done.stderr
     assert "(local[1]), ready after" in done.stdout
-    assert pa.parquet.read_table(ran / "submitted").num_rows == 200
+    written = pa.parquet.read_table(ran / "submitted").sort_by("id")
+    assert written.num_rows == 200
     again = submit()  # a mistake: our message and our exit code, no stack trace of Spark's around it
     assert again.returncode == 2
     assert again.stdout.count("exists already; give another path, or --overwrite") == 1
     assert "Exception" not in again.stdout + again.stderr
+    alone = submit("--overwrite")
+    assert (alone.returncode, "ready after" in alone.stdout) == (0, False)
+    assert "tier     fused, without Spark" in alone.stdout, "its master is this machine, which needs no session"
+    assert pa.parquet.read_table(ran / "submitted").sort_by("id").equals(written)
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psutil
 
 from pipeline.errors import GraphsweepError
+from pipeline.resources import local_master
 from pipeline.workers import active_session
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ log = logging.getLogger("graphsweep")
 
 OLDEST_JAVA = 17
 INSTALL_JAVA = "`apt install openjdk-17-jre-headless`, `brew install openjdk@17` or `conda install openjdk=17`"
+
+# in the environment of what spark-submit starts; of a process that has its Spark elsewhere; of one whose paths may be
+SUBMITTED = "PYSPARK_GATEWAY_PORT"
+REMOTE = ("SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION")
+CLUSTER = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")
 
 # Of a session on this machine. The master is not among them: without any, spark-submit takes local[*].
 EMBEDDED = {
@@ -90,27 +96,44 @@ def spark_session(
         spark.stop()
 
 
-def starts_here() -> bool:
-    """Whether `spark_session` would start a session of our own on this machine, as far as can be told before."""
-    return active_session() is None and not _configured() and not _has_master()
+def spark_is_optional() -> bool:
+    """Whether this machine may do without Spark what it can do alone: nobody has a session, and no setting asks for a
+    cluster. spark-submit with a master of this machine has no session yet either: it takes 13 s for its start and the
+    footers of two tables, 2 cores, where the work itself takes 11 s for 16.8M edges."""
+    if active_session() is not None or any(name in os.environ for name in (*REMOTE, *CLUSTER)):
+        return False
+    return _is_of_this_machine(_submitted() if SUBMITTED in os.environ else _defaults())
 
 
-def _has_master() -> bool:
-    """Whether settings of Spark or Hadoop name a cluster, which a session of our own would take, or whose file system
-    would be that of paths without a scheme."""
-    if any(name in os.environ for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR")):
-        return True
+def _is_of_this_machine(settings: Mapping[str, str]) -> bool:
+    """Whether tasks would run here, paths without a scheme are those of this machine, and nobody wants to read later
+    what Spark did."""
+    here = local_master(settings.get("spark.master", "local")) is not None
+    files = settings.get("spark.hadoop.fs.defaultFS", "file:///").startswith("file:")
+    return here and files and settings.get("spark.eventLog.enabled", "false") != "true"
+
+
+def _submitted() -> dict[str, str]:
+    """What spark-submit was told, by arguments and by its files."""
+    from pyspark.conf import SparkConf
+
+    return dict(SparkConf().getAll())
+
+
+def _defaults() -> dict[str, str]:
+    """What a session of our own would be told by Spark's file of settings, if there is one."""
     directory = os.environ.get("SPARK_CONF_DIR") or os.path.join(os.environ.get("SPARK_HOME", ""), "conf")
     try:
         with open(os.path.join(directory, "spark-defaults.conf")) as file:
-            return any(re.match(r"\s*spark\.master[\s=]+(?![\s=]|local\b)", line) for line in file)
+            found = (re.match(r"\s*(spark\.[^\s=:]+)\s*[\s=:]\s*(.*?)\s*$", line) for line in file)
+            return {match[1]: match[2] for match in found if match}
     except OSError:
-        return False
+        return {}
 
 
 def _configured() -> bool:
     """Whether somebody else has decided what the session is: its settings are not to be touched."""
-    return any(name in os.environ for name in ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION"))
+    return any(name in os.environ for name in (SUBMITTED, *REMOTE))
 
 
 def _embedded(verbose: bool, small: bool, meanwhile: Callable[[], None] | None) -> SparkSession:

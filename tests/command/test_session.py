@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.command import session
-from pipeline.command.session import check_java, spark_session, starts_here
+from pipeline.command.session import check_java, spark_is_optional, spark_session
 from pipeline.errors import GraphsweepError
 
 CONFIGURED = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION")
@@ -100,35 +100,57 @@ def test_a_session_of_our_own_is_quiet_and_runs_this_python():
     assert done.stdout.startswith("4.")
 
 
-@pytest.mark.parametrize(
-    ("line", "here"),
-    [("spark.master yarn", False), ("  spark.master=spark://a:1", False), ("spark.master  local[4]", True),
-     ("spark.masters.x yarn", True), ("# spark.master yarn", True)],
-)  # fmt: skip
-def test_where_a_session_would_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, here: bool) -> None:
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no session, and the environment says nothing of any."""
     from pyspark.sql import SparkSession
 
     monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
-    for name in (*CONFIGURED, *CLUSTER, "SPARK_HOME"):
+    for name in (*CONFIGURED, *CLUSTER, "SPARK_HOME", "SPARK_CONF_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
-    assert starts_here()
-    (tmp_path / "spark-defaults.conf").write_text(f"spark.app.name x\n{line}\n")
-    assert starts_here() is here
-    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
-    assert not starts_here(), "spark-submit decides"
 
 
-@pytest.mark.parametrize("name", CLUSTER)
-def test_paths_are_those_of_a_cluster_that_hadoop_knows(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+SETTINGS = [
+    ({}, True),
+    ({"spark.master": "local[4]"}, True),
+    ({"spark.master": "local[*,2]"}, True),
+    ({"spark.master": "local-cluster[2,1,1024]"}, False),
+    ({"spark.master": "spark://a:1"}, False),
+    ({"spark.masters.x": "yarn"}, True),
+    ({"spark.hadoop.fs.defaultFS": "hdfs://a:8020"}, False),  # what /graph means there
+    ({"spark.hadoop.fs.defaultFS": "file:///"}, True),
+    ({"spark.eventLog.enabled": "true"}, False),  # somebody wants to read it
+]
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize("form", ["{} {}", "  {}={}", "{}\t:  {}  "])
+@pytest.mark.parametrize(("settings", "optional"), SETTINGS, ids=str)
+def test_a_file_of_settings_may_ask_for_spark(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: dict[str, str], optional: bool, form: str
 ) -> None:
-    """/graph is a path of its file system then, and not of this machine's."""
-    from pyspark.sql import SparkSession
+    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
+    assert spark_is_optional()
+    lines = ["# spark.master yarn", "spark.app.name x", *(form.format(*pair) for pair in settings.items())]
+    (tmp_path / "spark-defaults.conf").write_text("\n".join(lines))
+    assert spark_is_optional() is optional
 
-    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
-    for other in (*CONFIGURED, *CLUSTER, "SPARK_HOME", "SPARK_CONF_DIR"):
-        monkeypatch.delenv(other, raising=False)
-    assert starts_here()
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize(("settings", "optional"), SETTINGS, ids=str)
+def test_spark_submit_may_ask_for_spark(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], optional: bool
+) -> None:
+    """With another master than this machine; what it was told is read from the process that it is."""
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    monkeypatch.setattr(session, "_submitted", lambda: settings)
+    assert spark_is_optional() is optional
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize("name", [*CLUSTER, "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION"])
+def test_paths_are_those_of_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    """/graph is a path of its file system then, and not of this machine's."""
+    assert spark_is_optional()
     monkeypatch.setenv(name, str(tmp_path))
-    assert not starts_here()
+    assert not spark_is_optional()
