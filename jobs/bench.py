@@ -7,8 +7,8 @@ ever quiet: what counts is the ratio of two runs of one round. Each output of ou
 
 PyG runs in a process of its own on all cores, with the faster of its two forms of edges for each model (ORDER). Ours
 runs in a session that has done each job once before, but for what is called cold: the console command, from the start
-of its process to the end, which needs no Spark for such a graph; and the same by spark-submit, whose JVM starts for it. The
-session's JVM gives back memory between runs, so that each has the peak that is its own.
+of its process to the end, which needs no Spark for such a graph; and the same by spark-submit, whose JVM starts
+for it. The session's JVM gives back memory between runs, so that each has the peak that is its own.
 """
 
 from __future__ import annotations
