@@ -176,11 +176,12 @@ def infer_command(
         with _scratch(settings) as scratch, Progress.on_terminal() as progress:
             source: Any = prepared
             preparing, started = 0.0, time.perf_counter()
-            if source is None and spark_is_optional() and (here := raw.read_here(**columns)):
+            optional = spark_is_optional()
+            if source is None and optional and (here := raw.read_here(**columns)):
                 rehearsal.start()
                 source = prepare_for(here, loaded, scratch)
                 preparing = time.perf_counter() - started
-            alone = source is not None and spark_is_optional() and runs_here(source, loaded, output, format, scratch)
+            alone = source is not None and optional and runs_here(source, loaded, output, format, scratch)
             session = nullcontext() if alone else _session(verbose, _is_small(prepared, nodes, edges), rehearsal.start)
             with session as spark:
                 if spark:

@@ -32,7 +32,7 @@ log = logging.getLogger("graphsweep")
 OLDEST_JAVA = 17
 INSTALL_JAVA = "`apt install openjdk-17-jre-headless`, `brew install openjdk@17` or `conda install openjdk=17`"
 
-# in the environment of what spark-submit starts; of a process that has its Spark elsewhere; of one whose paths may be
+# in the environment of what spark-submit starts; of one that has its Spark elsewhere; of one whose paths may be there
 SUBMITTED = "PYSPARK_GATEWAY_PORT"
 REMOTE = ("SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION")
 CLUSTER = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")
