@@ -9,9 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +29,7 @@ from pipeline.command.options import (
     Features,
     GraphPath,
     Id,
+    IfSame,
     ModelPath,
     Nodes,
     NodesFormat,
@@ -79,6 +78,7 @@ def prepare_command(
     blocks: Blocks = None,
     drop_dangling: DropDangling = False,
     overwrite: Overwrite = False,
+    if_same: IfSame = None,
     nodes_format: NodesFormat = None,
     edges_format: EdgesFormat = None,
     id: Id = None,
@@ -91,9 +91,14 @@ def prepare_command(
     """Cut a graph into blocks and store it: once per graph, for any number of models."""
     with messages(quiet, verbose):
         settings = _settings(conf, blocks=blocks)
-        from pipeline.result.placed import refuse_taken
+        from pipeline.preparing.origin import places_named
+        from pipeline.preparing.publish import refuse_taken
+        from pipeline.storage import find_manifest
 
-        refuse_taken(output, overwrite)  # the library does too, but only when Spark has been started
+        if if_same not in (None, "skip"):
+            raise SettingError(f"--if-same is {if_same!r}; accepted: skip")
+        if if_same is None or find_manifest(output) is None:
+            refuse_taken(output, overwrite, places_named(nodes, edges))  # prepare does too, when Spark has been started
         tables = RawTables(nodes, edges, nodes_format, edges_format)
         options = {
             "features": "x" if features is None else feature_columns(features),
@@ -101,16 +106,15 @@ def prepare_command(
             **_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
         }
         from pipeline.command.session import spark_is_optional
-        from pipeline.prepare import prepare
+        from pipeline.prepare import already_there, prepare
 
-        graph = tables.read_here(**options) if spark_is_optional() else None
-        if graph is not None:
-            prepared = prepare(graph, output, settings.blocks, overwrite, settings.task_memory)
-        else:
-            with _session(verbose, small=_is_small(None, nodes, edges)) as spark:
-                graph = tables.read(spark, **options)
-                prepared = prepare(graph, output, settings.blocks, overwrite, settings.task_memory)
-        typer.echo(f"{_describe(prepared)}; written to {output}")
+        here = tables.read_here(**options) if spark_is_optional() else None
+        session: Any = nullcontext() if here else _session(verbose, small=_is_small(None, nodes, edges))
+        with session as spark:
+            graph = here or tables.read(spark, **options)
+            there = already_there(graph, output, settings.blocks, overwrite) if if_same else None
+            prepared = there or prepare(graph, output, settings.blocks, overwrite, settings.task_memory)
+        typer.echo(f"{_describe(prepared)}; {'already there, in' if there else 'written to'} {output}")
 
 
 @app.command(name="infer")
@@ -339,14 +343,10 @@ def _assignment(text: str) -> tuple[str, str]:
 @contextmanager
 def _scratch(settings: Settings) -> Iterator[Settings]:
     """A place for a graph that is prepared on the fly, which is gone afterwards."""
-    from pipeline import storage
+    from pipeline.places.scratch import scratch_directory
 
-    base = settings.scratch or tempfile.gettempdir()
-    path = f"{base.rstrip('/')}/graphsweep-{uuid.uuid4().hex}"
-    try:
+    with scratch_directory(settings.scratch) as path:
         yield settings.changed({"scratch": path})
-    finally:
-        storage.discard(path)
 
 
 # ---- what a command says in the end

@@ -41,6 +41,12 @@ def unwritable(path: str, error: OSError) -> StorageError:
     return StorageError(f"{path}: cannot be written: {os.strerror(error.errno) if error.errno else error}")
 
 
+def unreadable(path: str, error: Exception) -> StorageError:
+    """What is said of a place that cannot be read; the text of pyarrow's errors as above."""
+    number = getattr(error, "errno", None)
+    return StorageError(f"{path}: cannot be read: {os.strerror(number) if number else error}")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
     choices = sorted(known)

@@ -6,17 +6,21 @@ no job; `PreparedGraph`. Knows nothing of how one becomes the other (prepare.py)
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
+from glob import glob
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
 from pipeline.blocks import Block
 from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError
+from pipeline.places.place import Place
 from pipeline.ranges import Ranges, merge_ranges
 from pipeline.rows import KINDS
 from pipeline.schema import GraphSchema
@@ -101,10 +105,12 @@ class Graph:
         `edges_format` is for tables of different formats. Faster than the same with DataFrames if a table is Parquet:
         workers read it without the JVM.
         """
-        sources = {
-            "nodes": {"path": nodes, "format": format or find_format(nodes)},
-            "edges": {"path": edges, "format": edges_format or format or find_format(edges)},
-        }
+        sources = _sources(
+            {
+                "nodes": (nodes, format or find_format(nodes)),
+                "edges": (edges, edges_format or format or find_format(edges)),
+            }
+        )
         tables = {table: read_table(spark, source["path"], source["format"]) for table, source in sources.items()}
         graph = Graph(tables["nodes"], tables["edges"], sources=sources, **options)
         graph._read = (graph.nodes, graph.edges)
@@ -121,7 +127,7 @@ class Graph:
         found = [table for path, form in given if (table := ParquetTable.open(path, form))]
         if len(found) < 2:
             return None
-        sources = {"nodes": {"path": nodes, "format": "parquet"}, "edges": {"path": edges, "format": "parquet"}}
+        sources = _sources({"nodes": (nodes, "parquet"), "edges": (edges, "parquet")})
         try:
             graph = Graph(found[0], found[1], sources=sources, **options)
         except DataError:
@@ -173,7 +179,18 @@ class PreparedGraph:
     """A graph cut into blocks, on disk. Made by `prepare`, opened again by `open_graph`."""
 
     path: str
+    """Absolute, or a URI."""
     manifest: Mapping[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """Where its blocks are: of this prepare, and of no other that may come to the same path."""
+        return f"{self.path.rstrip('/')}/{storage.folder_name(self.manifest['prepare'])}"
+
+    @property
+    def sizes(self) -> dict[str, list[int]]:
+        """File of a block → its bytes, for each block."""
+        return {name: self.manifest["per_block"][f"{name}_file_bytes"] for name in storage.FILES}
 
     @property
     def blocks(self) -> int:
@@ -215,12 +232,24 @@ class PreparedGraph:
 
     def block(self, index: int, kinds: Collection[str] = KINDS) -> Block:
         """A block, or of it what the kinds say."""
-        return storage.read_block(self.path, index, kinds)
+        return storage.read_block(self.folder, index, kinds)
 
 
-def open_graph(path: str) -> PreparedGraph:
+def open_graph(path: str | PathLike[str]) -> PreparedGraph:
     """A prepared graph; StorageError if there is none, or one that another version has written."""
-    return PreparedGraph(path, storage.read_manifest(path))
+    place = Place.of(path)
+    return PreparedGraph(place.path if place.is_local else place.given, storage.read_manifest(os.fspath(path)))
+
+
+def _sources(tables: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """Table → path and format. A relative path is made absolute: `verify` may be run from another directory. Spark may
+    know a place that we do not see by the same words; then they stay as they are."""
+    sources = {}
+    for table, (path, format) in tables.items():
+        here = os.path.abspath(path)
+        seen = "://" not in path and (os.path.lexists(here) or bool(glob(here)))
+        sources[table] = {"path": here if seen and not os.path.isabs(path) else path, "format": format}
+    return sources
 
 
 def _types(table: str, frame: DataFrame) -> dict[str, str]:

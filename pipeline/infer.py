@@ -9,9 +9,12 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
-import tempfile
+import os
+import posixpath
+import re
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,8 @@ from pipeline.errors import ModelError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
 from pipeline.placement import place
+from pipeline.places.place import Place
+from pipeline.places.scratch import scratch_directory
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
 from pipeline.planned import Planned, plan_run
@@ -57,7 +62,7 @@ NO_SESSION = "there is no active Spark session; make one, or pass spark="
 
 
 def infer(
-    graph: Graph | PreparedGraph | str,
+    graph: Graph | PreparedGraph | str | os.PathLike[str],
     model: Model | str,
     *,
     settings: Settings | None = None,
@@ -107,6 +112,8 @@ def run_frames(
 ) -> Frames:
     """Builds the frames of a run; no job starts. `output` is a directory that tasks write their results into."""
     run, steps = Run.of(planned, settings, classify, marks, output), planned.plan.steps
+    if run.folder is None:  # Spark takes any files that are there
+        storage.check_files(planned.graph.folder, planned.graph.sizes)
     seen: Observations = {}
     if planned.choice.tier == "fused":
         rows = _fused(spark, planned.graph, run)
@@ -123,7 +130,7 @@ def run_frames(
 
 def _fused(spark: SparkSession, graph: PreparedGraph, run: Run) -> DataFrame:
     """One task runs all supersteps of all blocks."""
-    static = run.path is None
+    static = run.folder is None
     rows = _static(spark, graph, run.plan.steps).repartition(1) if static else _seeds(spark, graph.blocks)
     return rows.mapInArrow(fused_worker(run), run.ddl)
 
@@ -134,7 +141,7 @@ def _distributed(spark: SparkSession, graph: PreparedGraph, run: Run, seen: Obse
     last = run.plan.steps[-1]
     for step in run.plan.steps:
         rows = made
-        if run.path is None:
+        if run.folder is None:
             static = _static(spark, graph, [step])
             rows = static if rows is None else static.union(rows)
         elif rows is None:
@@ -163,10 +170,20 @@ def _static(spark: SparkSession, graph: PreparedGraph, steps: Sequence[Superstep
     """The stored rows that some supersteps need, read by Spark."""
     from pyspark.sql import functions as F
 
-    rows = spark.read.parquet(f"{graph.path.rstrip('/')}/blocks")
+    rows = _stored(spark, graph)
     of_edges = rows[KIND].isin(list(EDGE_KINDS))
     here = F.substring_index(rows[NAME], "/", 1).isin(list(static_edges(steps)))
     return rows.where(rows[KIND].isin(list(static_kinds(steps))) & (~of_edges | here)).select(*ROW_COLUMNS)
+
+
+def _stored(spark: SparkSession, graph: PreparedGraph) -> DataFrame:
+    """All rows of a graph. Spark would take brackets and stars in a path for a pattern."""
+    folder = f"{Place.of(graph.path).for_spark.rstrip('/')}/{posixpath.basename(graph.folder)}"
+    try:
+        return spark.read.parquet(re.sub(r"([\\\[\]{}*?,])", r"\\\1", folder))
+    except Exception as error:  # of Java, of py4j, of PySpark
+        storage.check_files(graph.folder, graph.sizes)  # if it has been replaced, this says so
+        raise error
 
 
 def _observe_superstep(rows: DataFrame, number: int, seen: Observations) -> DataFrame:
@@ -202,13 +219,16 @@ def _observe_result(rows: DataFrame, steps: int, seen: Observations) -> DataFram
 
 
 def planned_for(
-    graph: Graph | PreparedGraph | str, model: Model | str, settings: Settings, spark: SparkSession | None
+    graph: Graph | PreparedGraph | str | os.PathLike[str],
+    model: Model | str,
+    settings: Settings,
+    spark: SparkSession | None,
 ) -> Planned:
     """Decides what a run will be; prepares raw tables for it, for as long as the process lives."""
     model = Model.load(model) if isinstance(model, str) else model
     if isinstance(graph, Graph):
         graph = prepare_for(graph, model, settings)
-    elif isinstance(graph, str):
+    elif not isinstance(graph, PreparedGraph):
         graph = open_graph(graph)
     return plan_run(graph, model, settings, spark, _opens(spark, graph, settings))
 
@@ -225,16 +245,18 @@ def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph
         model.check_against(first_widths(graph).both_ways())
     if model.reads_reversed:
         graph = graph.with_reverse()
-    scratch = settings.scratch or tempfile.mkdtemp(prefix="graphsweep-")
-    path = f"{scratch.rstrip('/')}/graph-{time.time_ns():x}"
-    atexit.register(storage.discard, path)  # the result is lazy: it may be computed as long as the process lives
     started = time.perf_counter()
-    prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory)
+    with ExitStack() as scratch:
+        path = scratch.enter_context(scratch_directory(settings.scratch))
+        prepared = prepare(graph, f"{path}/graph", settings.blocks, task_memory=settings.task_memory)
+        atexit.register(scratch.pop_all().close)  # the result is lazy: it may be computed as long as the process lives
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 
 
-def session_of(graph: Graph | PreparedGraph | str, spark: SparkSession | None) -> SparkSession | None:
+def session_of(
+    graph: Graph | PreparedGraph | str | os.PathLike[str], spark: SparkSession | None
+) -> SparkSession | None:
     """The session of raw tables; else the one that is given, or the active one; None if there is none."""
     of_tables = graph.session if isinstance(graph, Graph) else None
     return of_tables or spark or active_session()
@@ -246,12 +268,13 @@ def _opens(spark: SparkSession | None, graph: PreparedGraph, settings: Settings)
         return settings.read == "worker"
     if spark is None or is_local(spark):
         return True
-    answers = ask_workers(spark, functools.partial(_is_visible, graph.path, graph.fingerprint))
+    answers = ask_workers(spark, functools.partial(_is_visible, graph.path, graph.folder))
     return all(all(answer) for answer in answers)
 
 
-def _is_visible(path: str, fingerprint: str) -> list[bool]:
+def _is_visible(path: str, folder: str) -> list[bool]:
+    """Whether a worker sees this very graph there, not another one of the same path."""
     try:
-        return [storage.read_manifest(path)["fingerprint"] == fingerprint]
+        return [open_graph(path).folder == folder]
     except OSError:
         return [False]

@@ -21,7 +21,7 @@ from pipeline.stage import Run, run_whole, stored_blocks
 def infer_here(planned: Planned, settings: Settings, classify: bool, output: str, marks: str | None) -> list[Receipt]:
     """Runs all supersteps and writes a file for each block into the directory `output`."""
     run = Run.of(planned, settings, classify, marks, output)
-    batches = run_whole(run, stored_blocks(run, planned.graph.path))
+    batches = run_whole(run, stored_blocks(run, planned.graph.folder))
     receipts = [Receipt(**row) for batch in batches for row in batch.to_pylist()]
     give_back()
     return receipts

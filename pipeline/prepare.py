@@ -16,6 +16,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,15 +24,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from pipeline import resources, storage
-from pipeline.build.checks import refuse, spell
+from pipeline.build.checks import check_totals, refuse, spell
 from pipeline.build.facts import FACTS
-from pipeline.build.local import Source, keep, prepare_here, steps_written
+from pipeline.build.local import Source, Writes, keep, prepare_here, steps_written
 from pipeline.build.pack import pack
 from pipeline.build.steps import SEEDS, Plan, Step, findings_of, texts_of
 from pipeline.columns import ROW_DDL, TARGET
 from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.placement import place
+from pipeline.preparing.origin import origin_of, places_of, same_graph
+from pipeline.preparing.publish import publishing, sweep
 from pipeline.ranges import merge_ranges
 from pipeline.rows import Row, by_target, from_batches, to_batches
 from pipeline.schema import NODE, GraphSchema
@@ -74,7 +77,11 @@ COUNTS = (
     "sends_bytes_reversed",
     "push_bytes",  # of sends_bytes, edges that may be pushed; in their direction, and against it
     "push_bytes_reversed",
+    "static_file_bytes",  # of its files on disk
+    "sends_file_bytes",
 )
+
+IF_SAME = ("skip",)
 
 # what prepare sets in the session while it runs
 SETTINGS = {
@@ -87,11 +94,12 @@ SETTINGS = {
 
 def prepare(
     graph: Graph,
-    path: str,
+    path: str | os.PathLike[str],
     blocks: int | None = None,
     overwrite: bool = False,
     task_memory: int | None = None,
     text_hash: TextHash = text_keys,
+    if_same: str | None = None,
 ) -> PreparedGraph:
     """Runs jobs: cuts a graph into blocks and stores them at `path`, which all machines must be able to write.
 
@@ -99,40 +107,67 @@ def prepare(
 
     Parameters
     ----------
+    path
+        A directory, which is made. What a killed prepare has left there is removed.
     blocks : int, optional
         Into how many; `choose_blocks` decides if it is not given.
     overwrite : bool
-        Replace the prepared graph that is at `path`. Anything else there is not touched.
+        Replace the prepared graph that is at `path`, and nothing else: it stays until the new one is complete. A run
+        that is reading the old one ends with an error.
     task_memory : int, optional
         Bytes that a task may use, for the choice of blocks.
+    if_same : "skip", optional
+        If the graph at `path` was made of the same files in the same way, return it and do nothing. Files are the same
+        if their names, sizes and times are; of DataFrames they are not known.
 
     Raises
     ------
     DataError
         If the tables cannot be used: one message with all that is wrong, with counts and examples.
+    SettingError
+        If the path is, holds or lies in one of the tables.
     StorageError
-        If the path exists (and `overwrite` is not given) or cannot be written. Nothing is left under it.
+        If there is something at the path (but for a graph, with `overwrite`), or if it cannot be written. Nothing is
+        left there that was not there before.
     """
     if blocks is not None and blocks < 1:
         raise SettingError(f"blocks is {blocks}; a graph has at least 1 block")
+    if if_same not in (None, *IF_SAME):
+        raise SettingError(f"if_same is {if_same!r}; accepted: {', '.join(IF_SAME)}")
+    if if_same and (there := already_there(graph, path, blocks, overwrite)):
+        return there
     spark = graph.session
-    staging = storage.stage(path, overwrite)
-    try:
+    with publishing(path, overwrite, places_of(graph)) as target:
+        origin = origin_of(graph, blocks)  # before they are read: what changes meanwhile is seen by the next prepare
         with session_settings(spark, SETTINGS) if spark else nullcontext(), readable_errors():
             pieces = {layout.table: pieces_of(graph, layout) for layout in (graph.node_layout, graph.edge_layout)}
-            cores, pieces = look_around(spark, staging, pieces)
+            cores, pieces = look_around(spark, target.folder, pieces)
             memory = task_memory or resources.task_memory(spark) // (cores if resources.is_local(spark) else 1)
             found = measure(graph, pieces) if blocks is None or not all(pieces.values()) else None
             if blocks is None:
                 assert found is not None
                 blocks = choose_blocks(*found, memory, cores)
             here = Here(cores, cores * memory) if _fits_here(spark, pieces, found) else None
-            rows = _run(graph, pieces, staging, blocks, text_hash, here)
-        storage.publish(staging, path, _manifest(graph, blocks, rows))
-    except BaseException:
-        storage.discard(staging)
-        raise
+            rows = _run(graph, pieces, target.folder, blocks, text_hash, here)
+        manifest = _manifest(graph, blocks, rows)
+        known = {
+            table: None if found is None else sum(piece.rows for piece in found) for table, found in pieces.items()
+        }
+        check_totals(manifest["totals"], known, graph.edge_layout.undirected)
+        sizes = {name: manifest["per_block"][f"{name}_file_bytes"] for name in storage.FILES}
+        target.publish({**manifest, **origin}, sizes)
     return open_graph(path)
+
+
+def already_there(
+    graph: Graph, path: str | os.PathLike[str], blocks: int | None, overwrite: bool = False
+) -> PreparedGraph | None:
+    """The graph that is at `path`, if it is the one that `prepare` would make; else None, or, without `overwrite`, a
+    StorageError that says what is different. What killed runs left beside it is removed."""
+    found = same_graph(graph, path, blocks, overwrite)
+    if found:
+        sweep(path)
+    return found
 
 
 def choose_blocks(nodes: int, edges: int, width: int, task_memory: int = 1 << 30, cores: int = 1) -> int:
@@ -170,7 +205,7 @@ def _fits_here(spark: SparkSession | None, pieces: Pieces, found: tuple[int, int
     return resources.is_local(spark) and (plain or (found is not None and record_bytes(*found) <= DRIVER_BYTES))
 
 
-def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: TextHash, here: Here | None) -> list[Row]:
+def _run(graph: Graph, pieces: Pieces, folder: str, blocks: int, text_hash: TextHash, here: Here | None) -> list[Row]:
     """FACTS of all blocks, whose files are written; DataError for what is wrong."""
     for seed in SEEDS:
         layouts = [
@@ -179,10 +214,10 @@ def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: Tex
         ]
         plan = Plan(layouts[0], layouts[1], blocks, graph.drop_dangling)
         if here:
-            rows = prepare_here(_sources(graph, pieces, plan), plan, staging, here.threads, here.memory)
+            rows = prepare_here(_sources(graph, pieces, plan), plan, folder, here.threads, here.memory)
             resources.give_back()
         else:
-            rows = list(from_batches(_frame(graph, pieces, plan, staging).toArrow().to_batches()))
+            rows = list(from_batches(_frame(graph, pieces, plan, folder).toArrow().to_batches()))
         findings = findings_of(rows)
         if not any(finding.what == "collision" for finding in findings):
             break
@@ -193,7 +228,7 @@ def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: Tex
     return [row for row in rows if row.kind == FACTS]
 
 
-def _frame(graph: Graph, pieces: Pieces, plan: Plan, staging: str) -> DataFrame:
+def _frame(graph: Graph, pieces: Pieces, plan: Plan, folder: str) -> DataFrame:
     """The whole job, lazily: rows of kind FACTS and FINDING."""
     from pyspark.sql import functions as F
 
@@ -204,8 +239,8 @@ def _frame(graph: Graph, pieces: Pieces, plan: Plan, staging: str) -> DataFrame:
     )
     rows = every.union(_packed(graph.nodes, plan.nodes, pieces["nodes"], plan.blocks))
     rows = rows.union(_packed(graph.edges, plan.edges, pieces["edges"], plan.blocks))
-    for step, writes in steps_written(plan, staging):
-        work = functools.partial(_work, step=step, plan=plan, writes=writes)
+    for step, file in steps_written(plan):
+        work = functools.partial(_work, step=step, plan=plan, writes=(folder, file) if file else None)
         rows = place(rows, plan.blocks).mapInArrow(work, ROW_DDL)
     return rows
 
@@ -247,12 +282,12 @@ def _pack_pieces(
     yield from to_batches(pack(read_pieces(mine, layout.columns), layout, blocks))
 
 
-def _work(batches: Iterable[pa.RecordBatch], step: Step, plan: Plan, writes: str | None) -> Iterator[pa.RecordBatch]:
+def _work(batches: Iterable[pa.RecordBatch], step: Step, plan: Plan, writes: Writes | None) -> Iterator[pa.RecordBatch]:
     """One step of all blocks of a partition. What a block keeps is written here, by the worker; the rest goes on."""
     arrived = by_target(batches)
     for index in list(arrived):  # each is let go when its turn comes
         rows = step(index, arrived.pop(index), plan)
-        yield from to_batches(keep(rows, index, writes) if writes else rows)
+        yield from to_batches(keep(rows, index, *writes) if writes else rows)
 
 
 # ---- what is known after

@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.blocks import LOOPS, Block, FloatArray
 from pipeline.formula.values import Value
 from pipeline.fused import Outputs, Source, run_stored
+from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
 from pipeline.planned import Planned
@@ -83,7 +84,7 @@ class Run:
     plan: Plan
     blocks: int
     table: OutputTable
-    path: str | None
+    folder: str | None
     """Where a task reads its blocks itself; None: they come as rows."""
     output: str | None = None
     """Directory that a task writes the results of its blocks into; None: they go out as rows."""
@@ -104,9 +105,9 @@ class Run:
         """The run that was decided upon; `output` and `marks` as above."""
         graph, plan = planned.graph, planned.plan
         table = OutputTable.of(plan.program.outputs, graph.id_type, classify)
-        path = graph.path if planned.opens else None
+        folder = graph.folder if planned.opens else None
         spill = _spill_directory(settings) if planned.choice.spills else None
-        return Run(plan, graph.blocks, table, path, output, marks, planned.threads, spill)
+        return Run(plan, graph.blocks, table, folder, output, marks, planned.threads, spill)
 
     @property
     def ddl(self) -> str:
@@ -116,8 +117,8 @@ class Run:
 
 def _spill_directory(settings: Settings) -> str:
     """On the disk of the machine where the task runs."""
-    scratch = settings.scratch
-    return tempfile.gettempdir() if scratch is None or "://" in scratch else scratch
+    scratch = Place.of(settings.scratch or tempfile.gettempdir())
+    return scratch.path if scratch.is_local else tempfile.gettempdir()
 
 
 def static_kinds(steps: Iterable[Superstep]) -> tuple[str, ...]:
@@ -151,7 +152,7 @@ def superstep_worker(run: Run, number: int) -> Worker:
         for index in list(arrived):  # each is let go when its turn comes
             started = time.perf_counter()
             rows = arrived.pop(index)
-            block = block_from_rows(index, rows) if run.path is None else _opened(run.path, index, step)
+            block = block_from_rows(index, rows) if run.folder is None else _opened(run.folder, index, step)
             with threadpool_limits(1):
                 state, parts = _state(run.plan, rows), _parts(run, step, rows)
                 made = compute(run.plan, step, block, state, _receiver(rows), _partial(run.plan, rows), parts)
@@ -176,8 +177,8 @@ def fused_worker(run: Run) -> Worker:
         arrived = by_target(batches)
         if not arrived:
             return  # one of the empty partitions
-        if run.path is not None:
-            source = stored_blocks(run, run.path)
+        if run.folder is not None:
+            source = stored_blocks(run, run.folder)
         else:
             source = Source.of([block_from_rows(index, rows) for index, rows in sorted(arrived.items())])
         yield from run_whole(run, source)
@@ -207,10 +208,10 @@ def run_whole(run: Run, source: Source) -> Iterator[pa.RecordBatch]:
         yield _clock_batch(run, superstep, seconds)
 
 
-def stored_blocks(run: Run, path: str) -> Source:
+def stored_blocks(run: Run, folder: str) -> Source:
     """The blocks of a prepared graph, each opened when its turn comes."""
     edges = static_edges(run.plan.steps)
-    return Source(run.blocks, partial(_opened, path), lambda index: read_block(path, index, [SENDS], edges).sends)
+    return Source(run.blocks, partial(_opened, folder), lambda index: read_block(folder, index, [SENDS], edges).sends)
 
 
 def _result(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
@@ -229,9 +230,9 @@ def _clock_batch(run: Run, superstep: int, seconds: float) -> pa.RecordBatch:
     return Receipt(None, None, superstep, round(1000 * seconds)).batch()
 
 
-def _opened(path: str, index: int, step: Superstep) -> Block:
+def _opened(folder: str, index: int, step: Superstep) -> Block:
     """What a superstep needs of a block."""
-    return read_block(path, index, static_kinds([step]), static_edges([step]))
+    return read_block(folder, index, static_kinds([step]), static_edges([step]))
 
 
 def _state(plan: Plan, rows: list[Row]) -> Values:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.errors import DataError, GraphsweepError, StorageError
 from pipeline.resources import is_local
+from pipeline.storage import replaced_in
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -59,6 +60,9 @@ def readable_errors() -> Iterator[None]:
         ours = re.search(r"pipeline\.errors\.(DataError|StorageError): (.*)", text)
         if ours:
             raise (DataError if ours[1] == "DataError" else StorageError)(ours[2]) from error
+        replaced = replaced_in(text)
+        if replaced:
+            raise replaced from error
         if "FAILED_READ_FILE" in text or "CANNOT_READ_FILE_FOOTER" in text:
             raise StorageError(f"a table cannot be read: {first_line(error)}") from error
         raise

@@ -1,9 +1,10 @@
-"""Arrays, rows and files are the same thing; directories appear whole or not at all."""
+"""Arrays, rows and files are the same thing, and every file knows which prepare it is of."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,7 @@ from pipeline.rows import (
     to_batches,
 )
 from pipeline.schema import EDGE, NODE, EdgeType
-from pipeline.storage import discard, publish, read_block, read_manifest, read_rows, stage, write_rows
+from pipeline.storage import read_block, read_manifest, read_rows, write_rows
 from tests.graphs import GRAPHS
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def test_row_groups_are_small_and_of_one_part(tmp_path: Path) -> None:
     rows = [*array_rows(0, 0, FEATURES, "node/x", np.zeros((1 << 23, 1), np.float32))]
     rows += array_rows(0, 1, SENDS, "node__to__node", np.zeros(10, np.int32))
     write_rows(str(tmp_path), 0, "static", rows)
-    meta = pq.read_metadata(tmp_path / "blocks" / "target=0" / "static.parquet")
+    meta = pq.read_metadata(tmp_path / "target=0" / "static.parquet")
     groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
     assert max(group.total_byte_size for group in groups) < 17 << 20
     column = next(i for i in range(meta.num_columns) if meta.schema.column(i).name == KIND)
@@ -251,7 +252,7 @@ def test_spark_reads_the_same_rows(spark: SparkSession, tmp_path: Path) -> None:
     blocks = built("mixed")
     for block in blocks:
         write(tmp_path, block)
-    table = spark.read.parquet(str(tmp_path / "blocks")).select(*ROW_COLUMNS)
+    table = spark.read.parquet(str(tmp_path)).select(*ROW_COLUMNS)
     assert ", ".join(f"{name} {kind}" for name, kind in table.dtypes) == ROW_DDL
     rows = list(from_batches(table.repartition(5).toArrow().to_batches()))
     for block in blocks:
@@ -270,10 +271,10 @@ def test_half_written_files_are_not_seen(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="power cut"):
         write_rows(str(tmp_path), 0, "static", breaks())
-    (tmp_path / "blocks" / "target=0" / ".static-1.parquet").write_bytes(b"PAR1 half")
+    (tmp_path / "target=0" / ".static-1").write_bytes(b"PAR1 half")
     assert digest(all_rows(read_block(str(tmp_path), 0))) == digest(all_rows(block))
-    names = sorted(name for name in os.listdir(tmp_path / "blocks" / "target=0"))
-    assert names == [".static-1.parquet", "sends.parquet", "static.parquet"]
+    names = sorted(os.listdir(tmp_path / "target=0"))
+    assert names == [".static-1", "sends.parquet", "static.parquet"]
 
 
 def test_a_missing_block(tmp_path: Path) -> None:
@@ -283,101 +284,138 @@ def test_a_missing_block(tmp_path: Path) -> None:
 
 def test_a_damaged_block(tmp_path: Path) -> None:
     write(tmp_path, built("mixed")[0])
-    file = tmp_path / "blocks" / "target=0" / "sends.parquet"
+    file = tmp_path / "target=0" / "sends.parquet"
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(StorageError, match=r"sends\.parquet of block 0 is damaged"):
         read_block(str(tmp_path), 0)
 
 
-@pytest.mark.parametrize("scheme", ["", "file://"])
+@pytest.mark.parametrize("scheme", ["", "file:", "file://", "FILE://localhost"])
 def test_paths_and_uris(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     block = built("mixed")[0]
     write_rows(f"{scheme}{tmp_path}", 0, "static", static_rows(block))
+    write_rows(f"{scheme}{tmp_path}", 0, "sends", [])
     monkeypatch.chdir(tmp_path.parent)
     assert len(list(read_rows(tmp_path.name, 0))) == len(list(static_rows(block)))
 
 
 def test_a_scheme_that_nobody_knows() -> None:
-    with pytest.raises(StorageError, match=r"gopher://x/y: cannot be opened"):
+    with pytest.raises(StorageError, match=r"gopher://x/y: a place of gopher: can be reached by Spark only"):
         storage.locate("gopher://x/y")
 
 
-# ---- the directory
+# ---- which prepare they are of
 
 
-def names(path: Path) -> list[str]:
-    return sorted(os.listdir(path))
+def graph_of(tmp_path: Path, name: str, prepare: str) -> Path:
+    """The blocks of a graph, and as much of its manifest as tells whose they are."""
+    folder = tmp_path / name / storage.folder_name(prepare)
+    folder.mkdir(parents=True)
+    for block in built("mixed"):
+        write(folder, block)
+    manifest = {"format": storage.FORMAT, "version": storage.VERSION, "prepare": prepare}
+    (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+    return folder
 
 
-def test_nothing_is_there_before_it_is_published(tmp_path: Path) -> None:
-    target = str(tmp_path / "graph")
-    staging = stage(target, overwrite=False)
-    write(Path(staging), built("mixed")[0])
-    assert not os.path.exists(target)
-    publish(staging, target, {"blocks": 3})
-    assert names(tmp_path) == ["graph"]
-    assert names(tmp_path / "graph") == ["blocks", "manifest.json"]
-    assert read_manifest(target)["blocks"] == 3
+def sizes(folder: Path) -> dict[str, list[int]]:
+    return {
+        name: [(folder / f"target={index}" / f"{name}.parquet").stat().st_size for index in range(3)]
+        for name in storage.FILES
+    }
 
 
-def test_nothing_is_left_of_what_is_discarded(tmp_path: Path) -> None:
-    staging = stage(str(tmp_path / "deep" / "er" / "graph"), overwrite=False)
-    write(Path(staging), built("mixed")[0])
-    discard(staging)
-    discard(staging)
-    assert names(tmp_path / "deep" / "er") == []
+def look(check: str, folder: Path, written: dict[str, list[int]]) -> None:
+    """As workers do, who read block 1, or as the driver does before Spark reads all."""
+    if check == "read":
+        list(read_rows(str(folder), 1, kinds=(IDS,)))
+    else:
+        storage.check_files(str(folder), written)
 
 
-def test_what_is_there_is_kept_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
-    target = str(tmp_path / "graph")
-    publish(stage(target, False), target, {"blocks": 1})
-    with pytest.raises(StorageError, match=r"graph: exists already; give another path, or overwrite"):
-        stage(target, overwrite=False)
-    staging = stage(target, overwrite=True)
-    assert read_manifest(target)["blocks"] == 1
-    publish(staging, target, {"blocks": 2})
-    assert read_manifest(target)["blocks"] == 2
-    assert names(tmp_path) == ["graph"]
+FIRST, SECOND = "20240101T000000-00000000", "20240102T000000-11111111"
 
 
-def test_a_trailing_slash_does_not_matter(tmp_path: Path) -> None:
-    target = f"{tmp_path}/graph/"
-    publish(stage(target, False), target, {"blocks": 1})
-    publish(stage(target, True), target, {"blocks": 2})
-    assert names(tmp_path) == ["graph"]
-    assert read_manifest(target)["blocks"] == 2
+@pytest.mark.parametrize("file", ["static", "sends"])
+@pytest.mark.parametrize("check", ["read", "check"])
+def test_files_of_another_prepare_are_not_read(tmp_path: Path, file: str, check: str) -> None:
+    first, second = graph_of(tmp_path, "a", FIRST), graph_of(tmp_path, "b", SECOND)
+    shutil.copy(first / "target=1" / f"{file}.parquet", second / "target=1")
+    words = rf"b: {file}\.parquet of block 1 is of another prepare \(blocks-{FIRST}\): files were mixed up; prepare the"
+    with pytest.raises(StorageError, match=words):
+        look(check, second, sizes(second))
+    assert list(read_rows(str(second), 0))
 
 
-@pytest.mark.parametrize("content", ["letter.txt", "manifest.json"])
-def test_what_is_not_a_prepared_graph_is_never_overwritten(content: str, tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / content).write_text("dear")
-    with pytest.raises(StorageError, match="home: not overwritten, because it is not a prepared graph"):
-        stage(str(tmp_path / "home"), overwrite=True)
-    (tmp_path / "file").write_text("dear")
-    with pytest.raises(StorageError, match="file: not overwritten"):
-        stage(str(tmp_path / "file"), overwrite=True)
-    assert (tmp_path / "home" / content).read_text() == "dear"
+def test_files_of_no_prepare_are_not_read(tmp_path: Path) -> None:
+    folder = graph_of(tmp_path, "a", FIRST)
+    file = folder / "target=1" / "static.parquet"
+    pq.write_table(pq.read_table(file, partitioning=None).replace_schema_metadata(None), file)
+    with pytest.raises(StorageError, match=r"a: static\.parquet of block 1 is of no prepare: files were mixed up"):
+        read_block(str(folder), 1)
 
 
-def test_an_empty_directory_may_be_overwritten(tmp_path: Path) -> None:
-    target = str(tmp_path / "graph")
-    os.mkdir(target)
-    publish(stage(target, True), target, {"blocks": 2})
-    assert read_manifest(target)["blocks"] == 2
+@pytest.mark.parametrize("left", ["nothing", "one file", "everything"])
+@pytest.mark.parametrize("check", ["read", "check"])
+def test_a_graph_that_is_replaced_while_it_is_read(tmp_path: Path, left: str, check: str) -> None:
+    """Whatever is still there of the old one."""
+    folder = graph_of(tmp_path, "graph", FIRST)
+    written = sizes(folder)
+    if left == "nothing":
+        shutil.rmtree(folder)
+    elif left == "one file":
+        (folder / "target=1" / "sends.parquet").unlink()
+    else:
+        (folder / "target=1" / "sends.parquet").write_bytes(b"PAR1")
+    manifest = {"format": storage.FORMAT, "version": storage.VERSION, "prepare": SECOND}
+    (tmp_path / "graph" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StorageError, match=r"/graph: replaced while being read; run again$"):
+        look(check, folder, written)
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="graph: cannot be written"):
-        stage(str(tmp_path / "file" / "graph"), overwrite=False)
+def test_a_missing_file_is_noticed(tmp_path: Path) -> None:
+    folder = graph_of(tmp_path, "graph", FIRST)
+    written = sizes(folder)
+    (folder / "target=2" / "sends.parquet").unlink()
+    with pytest.raises(StorageError, match=r"/graph: block 2 is missing: it has no sends\.parquet"):
+        read_block(str(folder), 2)
+    assert storage.missing_blocks(str(folder), written) == [2]
+    with pytest.raises(StorageError, match=r"/graph: block 2 is missing or damaged, as are 1 of 3"):
+        storage.check_files(str(folder), written)
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_directory_without_permission(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(StorageError, match=r"graph: cannot be written.*Permission denied"):
-        stage(str(tmp_path / "graph"), overwrite=False)
+def test_files_of_another_size_are_noticed(tmp_path: Path) -> None:
+    folder = graph_of(tmp_path, "graph", FIRST)
+    written = sizes(folder)
+    file = folder / "target=0" / "static.parquet"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert storage.missing_blocks(str(folder), written) == [0]
+
+
+def test_two_attempts_write_the_same_bytes(tmp_path: Path) -> None:
+    block, file = built("mixed")[0], tmp_path / "target=0" / "static.parquet"
+    write_rows(str(tmp_path), 0, "static", static_rows(block))
+    first = file.read_bytes()
+    assert write_rows(str(tmp_path), 0, "static", static_rows(block)) == len(first)
+    assert file.read_bytes() == first
+
+
+def test_a_task_that_comes_too_late_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"/graph: cannot be written: No such file or directory"):
+        write_rows(f"{tmp_path}/graph/{storage.folder_name(FIRST)}", 0, "static", [])
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_spark_says_of_a_file_that_is_gone() -> None:
+    said = (
+        "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file file:///data/my graph/"
+        f"blocks-{FIRST}/target=1/sends.parquet. File does not exist. It is possible the underlying files"
+    )
+    assert str(storage.replaced_in(said)) == "/data/my graph: replaced while being read; run again"
+    assert storage.replaced_in(said.replace("blocks-", "parts-")) is None
+
+
+# ---- the manifest
 
 
 MANIFESTS = [
@@ -385,7 +423,11 @@ MANIFESTS = [
     ("{", "manifest.json is damaged"),
     ("[1]", "manifest.json is of something else"),
     ('{"format": "model"}', "manifest.json is of something else"),
-    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 3; prepare"),
+    (
+        json.dumps({"format": storage.FORMAT, "version": 4, "prepare": "../x"}),
+        "damaged: it does not say which blocks are",
+    ),
+    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 4; prepare"),
 ]
 
 

@@ -96,6 +96,32 @@ def refuse(findings: Iterable[Finding]) -> None:
         raise DataError("\n".join(lines))
 
 
+def check_totals(totals: Mapping[str, int], rows: Mapping[str, int | None], undirected: bool) -> None:
+    """Whether what is stored of a graph is all that was read: nothing lost on the way, nothing twice.
+
+    `rows`: nodes, edges → rows of the table, if they were known before it was read.
+
+    Raises
+    ------
+    DataError
+        If a table gave other rows than it has.
+    """
+    assert totals["payload_rows_in"] == totals["payload_rows_out"], "every block is sent what its tiles read"
+    # an undirected edge is stored twice, but for a self-loop; of those that were dropped it is not known which it was
+    directions = 2 if undirected else 1
+    loops = totals["self_loops"] if undirected else 0
+    stored = {"nodes": totals["nodes"]}
+    if not (undirected and totals["dropped"]):
+        stored["edges"] = (totals["edges"] + loops + totals["dropped"]) // directions
+    for table, count in stored.items():
+        known = rows[table]
+        if known is not None and count != known:
+            raise DataError(
+                f"{table} has {_count(known, 'row')}, but {count} came when it was read: it was changed meanwhile; "
+                f"run again when nobody writes it"
+            )
+
+
 def _sentence(finding: Finding) -> str:
     noun, rest = REMEDIES[finding.what]
     told = rest.format(count=_count(finding.count, noun), examples=_first(finding.examples))

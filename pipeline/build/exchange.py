@@ -24,8 +24,9 @@ from pipeline.rows import SCHEMA, Row, from_batches, to_batches
 class Exchange(AbstractContextManager["Exchange"]):
     """Where rows wait for the one who works on their block. Its files go when it is left."""
 
-    def __init__(self, directory: str, limit: int) -> None:
-        """`limit`: bytes of rows that may wait in memory; while they are written, as many more may come."""
+    def __init__(self, directory: str, limit: int, known_as: str | None = None) -> None:
+        """`limit`: bytes of rows that may wait in memory; while they are written, as many more may come. `known_as`:
+        what the user knows the directory as, for messages."""
         self._limit = limit
         self._waiting: dict[int, list[Row]] = defaultdict(list)
         self._bytes = 0
@@ -33,6 +34,7 @@ class Exchange(AbstractContextManager["Exchange"]):
         self._lock = threading.Lock()
         self._writing = threading.Lock()  # one at a time, so that no more than twice the limit is in memory
         self._parent = directory
+        self._known_as = known_as or directory
         self._directory: str | None = None
 
     def put(self, rows: Iterable[Row]) -> None:
@@ -72,7 +74,7 @@ class Exchange(AbstractContextManager["Exchange"]):
             try:
                 self._write(waiting)
             except OSError as error:
-                raise unwritable(self._parent, error) from error
+                raise unwritable(self._known_as, error) from error
 
     def _write(self, waiting: dict[int, list[Row]]) -> None:
         if self._directory is None:

@@ -85,6 +85,15 @@ def _is_reversed(row: Row) -> bool:
 
 def facts_row(index: int, rows: Sequence[Row], file: str, **facts: Any) -> Row:
     """Facts of a block, with bytes and digest of one file of it."""
-    facts |= {f"{file}_bytes": sum(len(row.data) for row in rows), f"{file}_digest": digest(rows)}
-    data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    return Row(index, index, FACTS, file, "|u1", 0, 0, data)
+    return _told(
+        index, file, facts | {f"{file}_bytes": sum(len(row.data) for row in rows), f"{file}_digest": digest(rows)}
+    )
+
+
+def file_row(index: int, file: str, size: int) -> Row:
+    """What only the one who has written a file knows: its bytes on disk."""
+    return _told(index, file, {f"{file}_file_bytes": size})
+
+
+def _told(index: int, file: str, facts: dict[str, Any]) -> Row:
+    return Row(index, index, FACTS, file, "|u1", 0, 0, np.frombuffer(json.dumps(facts).encode(), np.uint8))

@@ -7,8 +7,6 @@ JVM.
 
 from __future__ import annotations
 
-import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,14 +14,14 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.fs as fs
 
 from pipeline import storage
-from pipeline.blocks import LOOPS
 from pipeline.build.exchange import Exchange
+from pipeline.build.facts import file_row
 from pipeline.build.pack import pack
-from pipeline.build.steps import Plan, Step, collect, seek, steps
-from pipeline.rows import KINDS, PULLED, PUSHES, SENDS, Row
+from pipeline.build.steps import Plan, Step, answer, collect, seek, steps
+from pipeline.places.scratch import scratch_directory
+from pipeline.rows import KINDS, Row
 
 Source = Callable[[], Iterable[pa.RecordBatch]]
 """Opens a part of a table: batches of its layout's columns."""
@@ -35,7 +33,7 @@ SHARE = 0.25
 
 
 def prepare_here(
-    sources: Mapping[str, Sequence[Source]], plan: Plan, staging: str, threads: int, memory: int
+    sources: Mapping[str, Sequence[Source]], plan: Plan, folder: str, threads: int, memory: int
 ) -> list[Row]:
     """Runs all steps of all blocks: 2^20 nodes and 16.8M edges take 7 core-seconds, and 11 through Spark.
 
@@ -43,21 +41,24 @@ def prepare_here(
     ----------
     sources
         nodes, edges → the parts of the table, each read by one thread.
-    staging
-        Where the blocks' files go; rows beyond what memory has room for wait there too.
+    folder
+        Where the blocks' files go; rows beyond what memory has room for wait there too, if it is on a disk.
     memory
         Bytes that all threads together may use.
     """
     parts = [(layout, source) for layout in (plan.nodes, plan.edges) for source in sources[layout.table]]
-    with ThreadPoolExecutor(threads) as pool, ExitStack() as exchanges:
+    with ExitStack() as exchanges, ThreadPoolExecutor(threads) as pool:
+        where = storage.reached(folder)
+        directory = where.path if where.is_local else exchanges.enter_context(scratch_directory())
+        known_as = storage.graph_of(folder) if where.is_local else directory
 
         def exchange() -> Exchange:
-            return exchanges.enter_context(Exchange(_directory(staging), int(SHARE * memory)))
+            return exchanges.enter_context(Exchange(directory, int(SHARE * memory), known_as))
 
         rows = exchange()
         _each(pool, lambda part: rows.put(pack(part[1](), part[0], plan.blocks)), parts)
-        for step, writes in steps_written(plan, staging):
-            after = exchange()
+        for step, file in steps_written(plan):
+            after, writes = exchange(), (folder, file) if file else None
             _each(
                 pool, partial(_advance, step=step, plan=plan, writes=writes, rows=rows, after=after), range(plan.blocks)
             )
@@ -65,9 +66,9 @@ def prepare_here(
         return [row for block in range(plan.blocks) for row in rows.take(block)]
 
 
-def _advance(block: int, step: Step, plan: Plan, writes: str | None, rows: Exchange, after: Exchange) -> None:
+def _advance(block: int, step: Step, plan: Plan, writes: Writes | None, rows: Exchange, after: Exchange) -> None:
     made = step(block, rows.take(block), plan)
-    after.put(keep(made, block, writes) if writes else made)
+    after.put(keep(made, block, *writes) if writes else made)
 
 
 def _each(pool: ThreadPoolExecutor, work: Callable[[Any], None], items: Iterable[Any]) -> None:
@@ -75,28 +76,24 @@ def _each(pool: ThreadPoolExecutor, work: Callable[[Any], None], items: Iterable
         pass
 
 
-def _directory(staging: str) -> str:
-    filesystem, path = storage.locate(staging)
-    return path if isinstance(filesystem, fs.LocalFileSystem) else tempfile.gettempdir()
-
-
 # ---- what the tasks of Spark do as well
 
+Writes = tuple[str, str]
+"""The folder of all blocks, and which of a block's files a step writes there."""
 
-def steps_written(plan: Plan, staging: str) -> Iterator[tuple[Step, str | None]]:
-    """Each step, and where it writes what blocks keep: nowhere, as long as a later step amends it."""
+
+def steps_written(plan: Plan) -> Iterator[tuple[Step, str | None]]:
+    """Each step, and the file of what blocks keep that it writes: none, as long as a later step amends it."""
     for step in steps(plan):
-        yield step, None if step in (collect, seek) else staging
+        yield step, None if step in (collect, seek) else storage.SENDING if step is answer else storage.STATIC
 
 
-def keep(rows: Iterable[Row], index: int, path: str) -> Iterator[Row]:
-    """Writes the files of a block; the rows that are not of it pass."""
-    files: dict[str, list[Row]] = defaultdict(list)
+def keep(rows: Iterable[Row], index: int, folder: str, file: str) -> Iterator[Row]:
+    """Writes a file of a block; the rows that are not of it pass, and then its size."""
+    kept: list[Row] = []
     for row in rows:
         if row.kind in KINDS:
-            sent = row.kind in (SENDS, PULLED, *PUSHES) and row.source != LOOPS
-            files["sends" if sent else "static"].append(row)
+            kept.append(row)
         else:
             yield row
-    for file, kept in files.items():
-        storage.write_rows(path, index, file, kept)
+    yield file_row(index, file, storage.write_rows(folder, index, file, kept))

@@ -96,6 +96,11 @@ def say(error: BaseException) -> Said | None:
     ours = OURS.search(text)
     if ours:
         return Said(_spelled(ours[1].strip()), MENDABLE)
+    from pipeline.storage import replaced_in
+
+    replaced = replaced_in(text)
+    if replaced:
+        return Said(str(replaced), MENDABLE)
     for pattern, code, message in FOREIGN:
         found = re.search(pattern, text)
         if found:

@@ -45,6 +45,10 @@ GraphPath = Annotated[str, option("--graph", "PATH", "Prepared graph.")]
 SomeGraph = Annotated[str | None, option("--graph", "PATH", "Prepared graph, instead of --nodes and --edges.")]
 ModelPath = Annotated[str, option("--model", "PATH", "Saved model.")]
 Overwrite = Annotated[bool, option("--overwrite", None, "Replace what is there.")]
+IfSame = Annotated[
+    str | None,
+    option("--if-same", "skip", "skip: succeed, and do nothing, if the graph there is of the same files and options."),
+]
 Tier = Annotated[str | None, option("--tier", "TIER", "auto, fused or distributed.")]
 Exchange = Annotated[
     str | None,

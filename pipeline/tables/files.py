@@ -81,6 +81,11 @@ def file_bytes(path: str) -> int | None:
     return sum(file.size for file in files) if files else None
 
 
+def data_files(path: str) -> list[fs.FileInfo]:
+    """The files that a table consists of, in the order of their names; empty if they cannot be seen from here."""
+    return _look(path)
+
+
 ENDINGS = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz", ".csv.bz2", ".csv.zst")}
 
 

@@ -48,7 +48,9 @@ def look_around(spark: SparkSession | None, staging: str, pieces: Pieces) -> tup
     answers = ask_workers(spark, functools.partial(_visible, staging, token, list(first.values())))
     storage.remove(staging, _PROBE)
     if not all(answer[0] for answer in answers):
-        raise StorageError(f"{staging}: the workers do not see this directory; give a path that all machines share")
+        raise StorageError(
+            f"{storage.graph_of(staging)}: the workers do not see this directory; give a path that all machines share"
+        )
     seen = {table for i, table in enumerate(first) if all(answer[i + 1] for answer in answers)}
     return len(answers), {table: found if table in seen else None for table, found in pieces.items()}
 

@@ -83,13 +83,13 @@ def test_a_fused_run_holds_no_more_than_is_said(
     plan = plan_of(name, counts)
     keep = spill_to(str(tmp_path)) if spills else None
     edges = static_edges(plan.steps)
-    sends = lambda index: read_block(prepared.path, index, [SENDS], edges).sends
-    list(run_stored(plan, Source(counts.blocks, partial(_opened, prepared.path), sends), drop))  # compiles
+    sends = lambda index: read_block(prepared.folder, index, [SENDS], edges).sends
+    list(run_stored(plan, Source(counts.blocks, partial(_opened, prepared.folder), sends), drop))  # compiles
     with peak() as (look, most):
 
         def open_block(index: int, step: Superstep) -> Block:
             look()
-            block = _opened(prepared.path, index, step)
+            block = _opened(prepared.folder, index, step)
             look()
             return block
 

@@ -1,0 +1,1 @@
+"""Where a prepared graph is made: its directory, the tables that it was made of, places for a while."""

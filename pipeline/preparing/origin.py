@@ -1,0 +1,136 @@
+"""What a prepared graph was made of: which files, and what was asked for.
+
+Comes in: a `Graph`. Goes out: its tables' places; what the manifest keeps of them, so that a repeated prepare can tell
+that there is nothing to do. Knows nothing of what the tables hold: a file is known by its name, size and time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from glob import glob
+from typing import Any
+
+from pipeline.errors import SettingError, StorageError
+from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.places.place import Place
+from pipeline.storage import VERSION, find_manifest
+from pipeline.tables.files import data_files
+
+WORDS = {"nodes": "the node table", "edges": "the edge table"}
+
+
+def places_of(graph: Graph) -> dict[str, list[Place]]:
+    """What the tables are, for messages → where they lie. For DataFrames, the files that Spark says they read."""
+    found = {}
+    for table, frame in (("nodes", graph.nodes), ("edges", graph.edges)):
+        path = graph.sources.get(table, {}).get("path")
+        found[WORDS[table]] = _places([path] if path is not None else _files_read(frame))
+    return found
+
+
+def places_named(nodes: str, edges: str) -> dict[str, list[Place]]:
+    """The same, of paths that have not been read yet."""
+    return {WORDS["nodes"]: _places([nodes]), WORDS["edges"]: _places([edges])}
+
+
+def _places(paths: Iterable[str]) -> list[Place]:
+    found = []
+    for path in dict.fromkeys(paths):
+        with suppress(SettingError):  # what is no path is of a source that has no files
+            place = Place.of(path)
+            matches = glob(place.path) if place.is_local and not os.path.lexists(place.path) else []
+            found += [Place.of(match) for match in matches] or [place]
+    return found
+
+
+def _files_read(frame: Any) -> list[str]:
+    """Of what Spark has written, the directory stands for the files; a file of another name may lie among strangers."""
+    try:
+        files = list(frame.inputFiles())
+    except Exception:  # what a view or a stranger's data source cannot tell is not known
+        return []
+    return [os.path.dirname(file) if os.path.basename(file).startswith("part-") else file for file in files]
+
+
+# ---- what the manifest keeps
+
+
+def origin_of(graph: Graph, blocks: int | None) -> dict[str, Any]:
+    """For the manifest: what was asked for, and the files of both tables as they are now.
+
+    `blocks`: as they were asked for; None if that was left to us.
+    """
+    return {"asked_blocks": blocks, "files": {table: _files(graph, table) for table in WORDS}}
+
+
+def _files(graph: Graph, table: str) -> dict[str, Any] | None:
+    """None if they are not known: a DataFrame is whatever Spark makes of it."""
+    path = graph.sources.get(table, {}).get("path")
+    if path is None or not graph.as_read:
+        return None
+    files = data_files(path)
+    if not files:
+        return None
+    told = [[file.path, file.size, file.mtime_ns] for file in files]
+    return {
+        "count": len(files),
+        "bytes": sum(file.size or 0 for file in files),
+        "digest": hashlib.sha256(json.dumps(told).encode()).hexdigest(),
+    }
+
+
+def same_graph(
+    graph: Graph, path: str | os.PathLike[str], blocks: int | None, overwrite: bool = False
+) -> PreparedGraph | None:
+    """The graph that is at `path` already, if it is what `prepare` would make there; None if nothing is there, or, with
+    `overwrite`, another one.
+
+    Raises
+    ------
+    StorageError
+        If there is another one and it is not to be replaced; it says what is different.
+    """
+    manifest = find_manifest(os.fspath(path))
+    if manifest is None:
+        return None
+    why = _difference(graph, manifest, blocks)
+    if why is None:
+        return open_graph(path)
+    if not overwrite:
+        raise StorageError(f"{path}: another graph is there already: {why}; give another path, or overwrite")
+    return None
+
+
+def _difference(graph: Graph, manifest: Mapping[str, Any], blocks: int | None) -> str | None:
+    """What is not the same, in words; None if everything is."""
+    if manifest.get("version") != VERSION:
+        return f"it is of version {manifest.get('version')} of the format, not {VERSION}"
+    asked: dict[str, Any] = json.loads(json.dumps({**graph.describe(), "asked_blocks": blocks}))
+    for name, value in asked.items():
+        if manifest.get(name) != value and not (name == "asked_blocks" and value == manifest.get("blocks")):
+            return (
+                f"{name.removeprefix('asked_').replace('_', ' ')} was {_spelt(manifest.get(name))}, now {_spelt(value)}"
+            )
+    before = manifest.get("files")
+    for table, words in WORDS.items():
+        now, then = _files(graph, table), before.get(table) if isinstance(before, dict) else None
+        if now is None or then is None:
+            return f"which files {words} consists of is not known, now or then"
+        if now != then:
+            if _told(now) == _told(then):
+                return f"{words} has changed: its files were written or renamed since ({_told(now)}, as before)"
+            return f"{words} has changed: it was {_told(then)}, and is {_told(now)} now"
+    return None
+
+
+def _told(files: Mapping[str, Any]) -> str:
+    count = files.get("count")
+    return f"{count} file{'' if count == 1 else 's'} of {files.get('bytes')} bytes"
+
+
+def _spelt(value: Any) -> str:
+    return "auto" if value is None else json.dumps(value)
