@@ -1,7 +1,7 @@
 """What the command line says: log lines, one message for each error, exit codes.
 
-Comes in: exceptions of the library and of Spark. Goes out: text on stderr, and 0 (done), 1 (failed: not the user's
-fault, or a verification that does not pass), 2 (the user can mend it), 130 (interrupted). Knows nothing of commands.
+Comes in: exceptions of the library and of Spark. Goes out: text on stderr, and an exit code (exits.py). Knows nothing
+of commands.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from dataclasses import dataclass
 
 import typer
 
+from pipeline.command.exits import FAILED, INTERRUPTED, MENDABLE
 from pipeline.errors import GraphsweepError
 
 log = logging.getLogger("graphsweep")
-
-FAILED, MENDABLE, INTERRUPTED = 1, 2, 130
 
 # what a message of the library says in Python's words, in the words of the command line
 SPELLED = {

@@ -18,6 +18,13 @@ from pipeline.places.filesystem import Opened
 
 MARKER = "_graphsweep.json"
 PRODUCT = "graphsweep"
+
+# what a directory with a marker holds
+SCORES = "scores"
+PREPARED = "prepared graph"
+MODEL = "model"
+UNFINISHED = "unfinished"  # is being written, or was when its run was killed
+SCRATCH = "scratch"  # of one process, for as long as it lives
 MOST_BYTES = 64 << 20  # a marker is read whole: a file of another size is not ours
 
 
