@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
-import tempfile
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,14 @@ from pipeline.errors import ModelError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
 from pipeline.placement import place
+from pipeline.places.scratch import Scratch
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
 from pipeline.planned import Planned, plan_run
 from pipeline.prepare import prepare
 from pipeline.resources import is_local
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
+from pipeline.result.written import Folder
 from pipeline.rows import EDGE_KINDS
 from pipeline.settings import Settings
 from pipeline.stage import (
@@ -57,8 +59,8 @@ NO_SESSION = "there is no active Spark session; make one, or pass spark="
 
 
 def infer(
-    graph: Graph | PreparedGraph | str,
-    model: Model | str,
+    graph: Graph | PreparedGraph | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str],
     *,
     settings: Settings | None = None,
     classify: bool = False,
@@ -103,7 +105,7 @@ def run_frames(
     settings: Settings,
     classify: bool = False,
     marks: str | None = None,
-    output: str | None = None,
+    output: Folder | None = None,
 ) -> Frames:
     """Builds the frames of a run; no job starts. `output` is a directory that tasks write their results into."""
     run, steps = Run.of(planned, settings, classify, marks, output), planned.plan.steps
@@ -202,19 +204,27 @@ def _observe_result(rows: DataFrame, steps: int, seen: Observations) -> DataFram
 
 
 def planned_for(
-    graph: Graph | PreparedGraph | str, model: Model | str, settings: Settings, spark: SparkSession | None
+    graph: Graph | PreparedGraph | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str],
+    settings: Settings,
+    spark: SparkSession | None,
+    scratch: Scratch | None = None,
 ) -> Planned:
-    """Decides what a run will be; prepares raw tables for it, for as long as the process lives."""
-    model = Model.load(model) if isinstance(model, str) else model
+    """Decides what a run will be; prepares raw tables for it, in a scratch directory: the one that is given, or one for
+    as long as the process lives."""
+    model = model if isinstance(model, Model) else Model.load(model)
     if isinstance(graph, Graph):
-        graph = prepare_for(graph, model, settings)
-    elif isinstance(graph, str):
-        graph = open_graph(graph)
+        if scratch is None:
+            scratch = Scratch(settings.scratch)
+            atexit.register(scratch.discard)
+        graph = prepare_for(graph, model, settings, scratch)
+    elif not isinstance(graph, PreparedGraph):
+        graph = open_graph(os.fspath(graph))
     return plan_run(graph, model, settings, spark, _opens(spark, graph, settings))
 
 
-def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph:
-    """Prepares raw tables for one run, in the scratch directory, where it stays as long as the process.
+def prepare_for(graph: Graph, model: Model, settings: Settings, scratch: Scratch) -> PreparedGraph:
+    """Prepares raw tables for one run.
 
     Raises
     ------
@@ -225,16 +235,16 @@ def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph
         model.check_against(first_widths(graph).both_ways())
     if model.reads_reversed:
         graph = graph.with_reverse()
-    scratch = settings.scratch or tempfile.mkdtemp(prefix="graphsweep-")
-    path = f"{scratch.rstrip('/')}/graph-{time.time_ns():x}"
-    atexit.register(storage.discard, path)  # the result is lazy: it may be computed as long as the process lives
+    path = f"{scratch.make()}/graph-{time.time_ns():x}"
     started = time.perf_counter()
     prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory)
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 
 
-def session_of(graph: Graph | PreparedGraph | str, spark: SparkSession | None) -> SparkSession | None:
+def session_of(
+    graph: Graph | PreparedGraph | str | os.PathLike[str], spark: SparkSession | None
+) -> SparkSession | None:
     """The session of raw tables; else the one that is given, or the active one; None if there is none."""
     of_tables = graph.session if isinstance(graph, Graph) else None
     return of_tables or spark or active_session()

@@ -21,4 +21,5 @@ MEANINGS = {
     INTERRUPTED: "interrupted (Ctrl-C, SIGTERM); what was begun is removed",
 }
 
-TABLE = "Exit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in MEANINGS.items())
+# for --help; \b keeps the lines as they are
+TABLE = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in MEANINGS.items())

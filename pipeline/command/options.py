@@ -44,7 +44,11 @@ Blocks = Annotated[int | None, option("--blocks", "P", "Parts to cut the graph i
 GraphPath = Annotated[str, option("--graph", "PATH", "Prepared graph.")]
 SomeGraph = Annotated[str | None, option("--graph", "PATH", "Prepared graph, instead of --nodes and --edges.")]
 ModelPath = Annotated[str, option("--model", "PATH", "Saved model.")]
-Overwrite = Annotated[bool, option("--overwrite", None, "Replace what is there.")]
+Overwrite = Annotated[bool, option("--overwrite", None, "Replace what is there, if graphsweep wrote it.")]
+IfSame = Annotated[
+    str | None,
+    option("--if-same", "skip", "skip: do nothing if scores of the same graph, model and settings are there already."),
+]
 Tier = Annotated[str | None, option("--tier", "TIER", "auto, fused or distributed.")]
 Exchange = Annotated[
     str | None,
