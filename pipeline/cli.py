@@ -10,13 +10,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.command.messages import FAILED, messages
+from pipeline.command.exits import DIFFERS, TABLE
+from pipeline.command.messages import messages
 from pipeline.command.options import (
     Blocks,
     Conf,
@@ -127,6 +128,7 @@ def infer_command(
     format: Annotated[str, option("--format", "FORMAT", "Of the scores: parquet (default) or csv.")] = "parquet",
     classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
     overwrite: Overwrite = False,
+    if_same: IfSame = None,
     tier: Tier = None,
     exchange: Exchange = None,
     blocks: Blocks = None,
@@ -155,37 +157,49 @@ def infer_command(
         if graph is not None and (tables or blocks):
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*tables, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
+        from pipeline.command.output import Asked
         from pipeline.command.rehearsal import Rehearsal
         from pipeline.command.session import spark_is_optional
         from pipeline.graph import open_graph
         from pipeline.infer import prepare_for
         from pipeline.infer_local import runs_here
         from pipeline.model import Model
+        from pipeline.places.scratch import Scratch
         from pipeline.progress import Progress
         from pipeline.resources import is_local
-        from pipeline.result.placed import refuse_taken
-        from pipeline.score import score
+        from pipeline.score import Wish, scored
         from pipeline.workers import wake_worker
 
         # whatever can be refused is refused before anything is started
-        refuse_taken(output, overwrite)
-        loaded = Model.load(model)
+        wish = Wish(output, format, overwrite, classify, if_same)
+        optional = spark_is_optional()
+        asked = Asked.of(wish, settings, optional)
+        asked.refuse_overlap({"node": nodes, "edge": edges}, {"the model": model, "the settings' file": conf})
         prepared = None if graph is None else open_graph(graph)
+        if prepared is not None:
+            asked.refuse_overlap_with(prepared)
+        asked.refuse_taken()
+        loaded = Model.load(model)
         if prepared is not None:
             loaded.check_against(prepared.schema, prepared.ranges)
             log.info("%s", _describe(prepared))
+        found = asked.find_same(loaded, prepared)
         raw = RawTables(str(nodes), str(edges), tables.pop("nodes_format", None), tables.pop("edges_format", None))
         columns = columns_for(loaded, tables)
+        here = raw.read_here(**columns) if prepared is None and optional else None
+        found = found or asked.find_same(loaded, here)
+        if found is not None:
+            typer.echo(_already_there(found, format))
+            return
         rehearsal = Rehearsal(loaded)
-        with _scratch(settings) as scratch, Progress.on_terminal() as progress:
+        with Scratch(settings.scratch) as scratch, Progress.on_terminal() as progress:
             source: Any = prepared
             preparing, started = 0.0, time.perf_counter()
-            optional = spark_is_optional()
-            if source is None and optional and (here := raw.read_here(**columns)):
+            if here is not None:
                 rehearsal.start()
-                source = prepare_for(here, loaded, scratch)
+                source = prepare_for(here, loaded, settings, scratch)
                 preparing = time.perf_counter() - started
-            alone = source is not None and optional and runs_here(source, loaded, output, format, scratch)
+            alone = source is not None and optional and runs_here(source, loaded, asked.place, settings)
             session = nullcontext() if alone else _session(verbose, _is_small(prepared, nodes, edges), rehearsal.start)
             with session as spark:
                 if spark:
@@ -195,11 +209,12 @@ def infer_command(
                 waited = time.perf_counter()
                 rehearsal.wait()
                 compiling = time.perf_counter() - waited
-                report = score(
-                    source, loaded, output, format=format, overwrite=overwrite, classify=classify, settings=scratch,
-                    spark=spark, progress=None if quiet else progress,
-                )  # fmt: skip
-        typer.echo(_summary(report.with_preparing(preparing), compiling, output, format))
+                bar = None if quiet else progress
+                report = scored(source, loaded, wish, settings, spark, bar, scratch, asked.tables)
+        if report.skipped:
+            typer.echo(_already_there(report, format))
+        else:
+            typer.echo(_summary(report.with_preparing(preparing), compiling, output, format))
 
 
 @app.command(name="explain")
@@ -237,7 +252,7 @@ def verify_command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Recompute some nodes from the raw tables in float64, and compare. Exit code 1 if they differ."""
+    """Recompute some nodes from the raw tables in float64, and compare. Exit code 3 if they differ."""
     with messages(quiet, verbose):
         from pipeline.command.session import spark_is_optional
         from pipeline.graph import open_graph
@@ -253,7 +268,7 @@ def verify_command(
             found = verify(prepared, loaded, output, nodes, edges, sample, seed, limit, spark, **given)
         typer.echo(str(found))
         if not found.passed:
-            raise typer.Exit(FAILED)
+            raise typer.Exit(DIFFERS)
 
 
 @app.command(name="export")
@@ -288,7 +303,7 @@ def export_command(
         typer.echo(f"{first}\nchecked against the module on other graphs; written to {output}")
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog=TABLE)
 def _options(version: Annotated[bool, option("--version", None, "Print the version.")] = False) -> None:
     if version:
         from importlib.metadata import version as installed
@@ -340,15 +355,6 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, column
 
 
-@contextmanager
-def _scratch(settings: Settings) -> Iterator[Settings]:
-    """A place for a graph that is prepared on the fly, which is gone afterwards."""
-    from pipeline.places.scratch import scratch_directory
-
-    with scratch_directory(settings.scratch) as path:
-        yield settings.changed({"scratch": path})
-
-
 # ---- what a command says in the end
 
 
@@ -359,6 +365,13 @@ def _describe(graph: PreparedGraph) -> str:
         f"graph of {totals['nodes']:,} nodes and {totals['edges']:,} edges ({totals['self_loops']:,} self-loops, "
         f"largest in-degree {totals['max_in_degree']:,}) in {blocks}"
         + (f"; {totals['dropped']:,} dangling edges dropped" if totals.get("dropped") else "")
+    )
+
+
+def _already_there(report: Report, format: str) -> str:
+    return (
+        f"skipped  {report.rows:,} nodes are scored already, by run {report.run} {report.reason}\n"
+        f"written  {report.output} ({format})"
     )
 
 

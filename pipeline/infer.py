@@ -10,11 +10,8 @@ import atexit
 import functools
 import logging
 import os
-import posixpath
-import re
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,15 +22,17 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
 from pipeline.placement import place
 from pipeline.places.place import Place
-from pipeline.places.scratch import scratch_directory
+from pipeline.places.scratch import Scratch
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
 from pipeline.planned import Planned, plan_run
 from pipeline.prepare import prepare
 from pipeline.resources import is_local
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
+from pipeline.result.written import Folder
 from pipeline.rows import EDGE_KINDS
 from pipeline.settings import Settings
+from pipeline.spark.paths import literal
 from pipeline.stage import (
     CLOCK,
     PARTIAL,
@@ -63,7 +62,7 @@ NO_SESSION = "there is no active Spark session; make one, or pass spark="
 
 def infer(
     graph: Graph | PreparedGraph | str | os.PathLike[str],
-    model: Model | str,
+    model: Model | str | os.PathLike[str],
     *,
     settings: Settings | None = None,
     classify: bool = False,
@@ -108,7 +107,7 @@ def run_frames(
     settings: Settings,
     classify: bool = False,
     marks: str | None = None,
-    output: str | None = None,
+    output: Folder | None = None,
 ) -> Frames:
     """Builds the frames of a run; no job starts. `output` is a directory that tasks write their results into."""
     run, steps = Run.of(planned, settings, classify, marks, output), planned.plan.steps
@@ -178,9 +177,9 @@ def _static(spark: SparkSession, graph: PreparedGraph, steps: Sequence[Superstep
 
 def _stored(spark: SparkSession, graph: PreparedGraph) -> DataFrame:
     """All rows of a graph. Spark would take brackets and stars in a path for a pattern."""
-    folder = f"{Place.of(graph.path).for_spark.rstrip('/')}/{posixpath.basename(graph.folder)}"
+    folder = Place.of(graph.path).child(storage.folder_name(graph.manifest["prepare"]))
     try:
-        return spark.read.parquet(re.sub(r"([\\\[\]{}*?,])", r"\\\1", folder))
+        return spark.read.parquet(literal(folder))
     except Exception as error:  # of Java, of py4j, of PySpark
         storage.check_files(graph.folder, graph.sizes)  # if it has been replaced, this says so
         raise error
@@ -220,21 +219,26 @@ def _observe_result(rows: DataFrame, steps: int, seen: Observations) -> DataFram
 
 def planned_for(
     graph: Graph | PreparedGraph | str | os.PathLike[str],
-    model: Model | str,
+    model: Model | str | os.PathLike[str],
     settings: Settings,
     spark: SparkSession | None,
+    scratch: Scratch | None = None,
 ) -> Planned:
-    """Decides what a run will be; prepares raw tables for it, for as long as the process lives."""
-    model = Model.load(model) if isinstance(model, str) else model
+    """Decides what a run will be; prepares raw tables for it, in a scratch directory: the one that is given, or one for
+    as long as the process lives."""
+    model = model if isinstance(model, Model) else Model.load(model)
     if isinstance(graph, Graph):
-        graph = prepare_for(graph, model, settings)
+        if scratch is None:
+            scratch = Scratch(settings.scratch)
+            atexit.register(scratch.discard)
+        graph = prepare_for(graph, model, settings, scratch)
     elif not isinstance(graph, PreparedGraph):
-        graph = open_graph(graph)
+        graph = open_graph(os.fspath(graph))
     return plan_run(graph, model, settings, spark, _opens(spark, graph, settings))
 
 
-def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph:
-    """Prepares raw tables for one run, in the scratch directory, where it stays as long as the process.
+def prepare_for(graph: Graph, model: Model, settings: Settings, scratch: Scratch) -> PreparedGraph:
+    """Prepares raw tables for one run.
 
     Raises
     ------
@@ -245,11 +249,9 @@ def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph
         model.check_against(first_widths(graph).both_ways())
     if model.reads_reversed:
         graph = graph.with_reverse()
+    path = f"{scratch.make()}/graph-{time.time_ns():x}"
     started = time.perf_counter()
-    with ExitStack() as scratch:
-        path = scratch.enter_context(scratch_directory(settings.scratch))
-        prepared = prepare(graph, f"{path}/graph", settings.blocks, task_memory=settings.task_memory)
-        atexit.register(scratch.pop_all().close)  # the result is lazy: it may be computed as long as the process lives
+    prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory)
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 

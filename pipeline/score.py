@@ -7,34 +7,85 @@ nothing under the path, and an old table where it was.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ModelError, SettingError, nearest
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.errors import ModelError, SettingError, StorageError, nearest
+from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.infer import NO_SESSION, RESULT, Frames, Observations, planned_for, run_frames, session_of
 from pipeline.infer_local import infer_here, refuse_without_spark
 from pipeline.model import Model
+from pipeline.places.marker import SCORES
+from pipeline.places.place import Place, refuse_overlap
+from pipeline.places.scratch import Scratch
+from pipeline.places.staging import Staging
 from pipeline.plan.memory import size
 from pipeline.planned import Planned
 from pipeline.progress import Progress
-from pipeline.resources import is_local
-from pipeline.result.placed import placed
-from pipeline.result.written import Receipt, complete
+from pipeline.result.counted import count_files, mark_done, refuse_missing, refuse_other_blocks
+from pipeline.result.destination import Direct, Manifest, destination, find_manifest, tidy
+from pipeline.result.flat import lanes_of
+from pipeline.result.inputs import inputs_of
+from pipeline.result.manifest import differences, facts_of, origin
+from pipeline.result.output import OutputTable
+from pipeline.result.written import CSV, PARQUET, Folder, Receipt
 from pipeline.settings import Settings
-from pipeline.workers import ask_workers, readable_errors
+from pipeline.spark.paths import default_filesystem, literal
+from pipeline.spark.sight import workers_see
+from pipeline.tables.identity import identity
+from pipeline.workers import readable_errors
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger("graphsweep")
 
-FORMATS = ("parquet", "csv")
+FORMATS = (PARQUET, CSV)
+SKIP = "skip"
+
+# What a CSV reader (RFC 4180) reads back is what was given: nothing is trimmed, quotes are doubled.
+CSV_OPTIONS = {
+    "header": "true",
+    "escape": '"',
+    "ignoreLeadingWhiteSpace": "false",
+    "ignoreTrailingWhiteSpace": "false",
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user wants of the result. SettingError for what there is not."""
+
+    output: str | os.PathLike[str]
+    format: str = PARQUET
+    overwrite: bool = False
+    classify: bool = False
+    if_same: str | None = None
+    """"skip": a result of the same graph, model and settings that is there already is as good."""
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise SettingError(f"unknown output format {self.format!r}; {nearest(self.format, FORMATS)}")
+        if self.if_same not in (None, SKIP):
+            raise SettingError(f"if_same is {self.if_same!r}; accepted: {SKIP}")
+
+    def is_met_by(self, manifest: Manifest, wanted: Mapping[str, Any]) -> bool:
+        """Whether a result that is there is the wanted one. StorageError if it is not, and may not be replaced."""
+        found = differences(manifest, wanted)
+        if found and not self.overwrite:
+            raise StorageError(
+                f"{self.output}: exists already, and is not the same ({', '.join(found)}); give another path, or "
+                "overwrite it"
+            )
+        if found:
+            log.info("%s: will be replaced, because it is not the same (%s)", self.output, ", ".join(found))
+        return not found
 
 
 @dataclass(frozen=True)
@@ -61,24 +112,39 @@ class Report:
     supersteps: tuple[SuperstepReport, ...]
     spark: bool = True
     """Whether Spark ran it; else this process did."""
+    run: str = ""
+    """Of the run that wrote the table: it is in the table's marker, _graphsweep.json."""
+    skipped: bool = False
+    """Whether the same result was there already, and nothing was done."""
 
     def with_preparing(self, seconds: float) -> Report:
         """The same, if the graph had been prepared for this run before."""
         return replace(self, seconds=self.seconds + seconds, prepare_seconds=self.prepare_seconds + seconds)
 
     def __str__(self) -> str:
+        if self.skipped:
+            return f"already there: {self.rows:,} nodes scored by run {self.run}, {self.reason}, in {self.output}"
         prepared = f", of which preparing the graph {self.prepare_seconds:.1f} s" if self.prepare_seconds else ""
         return f"{self.rows:,} nodes scored in {self.seconds:.1f} s{prepared} ({self.tier}), written to {self.output}"
 
 
+class AlreadyThere(Exception):
+    """The result that is wanted is there; it has been found while nobody else writes."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__("the same result is there already")
+        self.manifest = manifest
+
+
 def score(
-    graph: Graph | PreparedGraph | str,
-    model: Model | str,
-    output: str,
+    graph: Graph | PreparedGraph | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
-    format: str = "parquet",
+    format: str = PARQUET,
     overwrite: bool = False,
     classify: bool = False,
+    if_same: str | None = None,
     settings: Settings | None = None,
     spark: SparkSession | None = None,
     progress: Progress | None = None,
@@ -87,79 +153,215 @@ def score(
 
     Without a session, a graph that is prepared, or read by `Graph.of_files`, is run in this process: no Spark, no Java.
 
+    Parameters
+    ----------
+    format
+        "parquet", or "csv": with a column for each lane, embedding_0, embedding_1, …
+    overwrite
+        Replace scores that graphsweep wrote. Nothing else is ever replaced.
+    if_same
+        "skip": do nothing if scores of the same graph, model and settings are there already.
+
     Raises
     ------
+    SettingError
+        If the path is, holds or lies in something that the run reads.
     StorageError
-        If the path exists (and `overwrite` is not given), or cannot be written. Before any job starts.
+        If the path exists (and `overwrite` is not given, or it is not ours), or cannot be written. Before any job
+        starts.
     """
-    if format not in FORMATS:
-        raise SettingError(f"unknown output format {format!r}; {nearest(format, FORMATS)}")
     settings = settings or Settings()
-    session = session_of(graph, spark)
-    if session is None:
-        refuse_without_spark(output, format, settings)
+    wish = Wish(output, format, overwrite, classify, if_same)
+    with Scratch(settings.scratch) as scratch:
+        return scored(graph, model, wish, settings, spark, progress, scratch)
+
+
+def scored(
+    graph: Graph | PreparedGraph | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str],
+    wish: Wish,
+    settings: Settings,
+    spark: SparkSession | None,
+    progress: Progress | None,
+    scratch: Scratch,
+    tables: Mapping[str, Any] | None = None,
+) -> Report:
+    """The same for who has a scratch directory, and for a graph that was prepared in it: of `tables`."""
     started = time.perf_counter()
-    with placed(output, overwrite, session) as (path, mode):
-        directory = _written_by_workers(path, format, settings, session)
-        planned = planned_for(graph, model, settings, session)
-        prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
-        choice, marks = planned.choice, progress.directory if progress else None
-        if session is None and choice.tier != "fused":
-            raise ModelError(f"{choice.reason}; {NO_SESSION}")
-        log.info("%s%s: %s", choice.tier, "" if session else ", without Spark", choice.reason)
-        if progress:
-            progress.expect(len(planned.plan.steps), planned.graph.blocks)
-        observations: Observations = {}
-        if session is None:
-            assert directory is not None
-            facts = _facts(infer_here(planned, settings, classify, directory, marks), directory, planned)
-        else:
-            frames = run_frames(planned, session, settings, classify, marks, directory)
-            observations = frames.observations
-            if directory is not None:
-                with readable_errors():
-                    facts = _facts((Receipt(*row) for row in frames.result.collect()), directory, planned)
-            else:
-                table = frames.result if format == "parquet" else flattened(frames)
-                writer = table.write.mode(mode)
-                (writer.option("header", True).csv if format == "csv" else writer.parquet)(path)
-                facts = dict(observations[RESULT].get)
-    steps = _supersteps(planned, observations, facts)
-    seconds = time.perf_counter() - started
-    return Report(output, facts["rows"], seconds, prepared, choice.tier, choice.reason, steps, session is not None)
+    read = {"the model": None if isinstance(model, Model) else model}
+    model = model if isinstance(model, Model) else Model.load(model)
+    graph = open_graph(os.fspath(graph)) if isinstance(graph, str | os.PathLike) else graph
+    session = session_of(graph, spark)
+    default = default_filesystem(session)
+    place = Place.of(wish.output, default)
+    refuse_overlap(place, inputs_of(default, graph, settings, files=read))
+    if session is None:
+        refuse_without_spark(place, settings)
+    if isinstance(graph, Graph):
+        tables = identity(graph, default)
+    known = None if isinstance(graph, Graph) else graph.fingerprint
+    wanted = origin(model, settings, wish.format, wish.classify, known, tables)
+
+    def look(manifest: Manifest) -> None:
+        if wish.is_met_by(manifest, wanted):
+            raise AlreadyThere(manifest)
+
+    try:
+        if wish.if_same and (there := find_manifest(place, session)):
+            look(there)
+        with destination(place, wish.overwrite, session, look if wish.if_same else None) as staging:
+            folder = _folder(place, staging, wish.format, settings, session)
+            planned = planned_for(graph, model, settings, session, scratch)
+            prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
+            facts, observations = _run(planned, session, settings, wish, progress, staging, folder, place)
+            steps = _supersteps(planned, observations, facts)
+            fingerprint, table = planned.graph.fingerprint, _table(planned, wish)
+            staging.publish(SCORES, facts_of(wanted, fingerprint, table, facts["files"], facts["rows"]))
+    except AlreadyThere as found:
+        with suppress(StorageError):  # somebody is writing there, or nobody can: the result is there all the same
+            tidy(place)
+        return _skipped(wish, found.manifest, time.perf_counter() - started)
+    seconds, choice = time.perf_counter() - started, planned.choice
+    report = Report(os.fspath(wish.output), facts["rows"], seconds, prepared, choice.tier, choice.reason, steps)
+    return replace(report, spark=session is not None, run=staging.run)
 
 
-def _written_by_workers(path: str, format: str, settings: Settings, spark: SparkSession | None) -> str | None:
-    """The directory that workers write a Parquet table into themselves; None: Spark writes it, from their rows.
+def find_same(place: Place, wish: Wish, wanted: Mapping[str, Any], spark: SparkSession | None) -> Report | None:
+    """The report of a result that is there already, if the wish is content with it. Nothing is begun."""
+    started = time.perf_counter()
+    there = find_manifest(place, spark) if wish.if_same else None
+    if there is None or not wish.is_met_by(there, wanted):
+        return None
+    with suppress(StorageError):
+        tidy(place)
+    return _skipped(wish, there, time.perf_counter() - started)
+
+
+def _skipped(wish: Wish, manifest: Manifest, seconds: float) -> Report:
+    reason = f"of {manifest.get('created', 'an unknown time')}, from the same graph, model and settings"
+    run, rows = str(manifest.get("run")), int(manifest["rows"])
+    return Report(os.fspath(wish.output), rows, seconds, 0.0, "", reason, (), False, run, skipped=True)
+
+
+# ---- computing and writing
+
+
+def _folder(
+    output: Place, staging: Staging | Direct, format: str, settings: Settings, spark: SparkSession | None
+) -> Folder | None:
+    """Where workers write the table themselves; None: Spark writes it, from their rows.
 
     `auto` runs a small job to find out whether they see it, unless all is local.
     """
-    if format != "parquet" or settings.write == "spark":
+    if settings.write == "spark":
         return None
-    directory = path.removeprefix("file://")
-    if directory == path:
+    if staging.opened is None:
         if settings.write == "worker":
-            raise SettingError(f'write is "worker", but {path} is no path of disks that all machines share: file://…')
+            raise SettingError(f'write is "worker", but {output} is a place that can be reached by Spark only')
         return None
-    if settings.write == "worker" or spark is None or is_local(spark):
-        return directory
-    answers = ask_workers(spark, functools.partial(_is_directory, directory))
-    return directory if all(all(answer) for answer in answers) else None
+    if spark is None or workers_see(spark, staging.place, staging.run):
+        return Folder(staging.place.uri, str(output), format)
+    if output.is_local or settings.write == "worker":
+        raise StorageError(
+            f"{output}: the workers do not see this directory; give a path that all machines share, or the setting "
+            'write = "spark" if Spark sees it all the same'
+        )
+    return None
 
 
-def _is_directory(path: str) -> list[bool]:
-    return [os.path.isdir(path)]
+def _run(
+    planned: Planned,
+    session: SparkSession | None,
+    settings: Settings,
+    wish: Wish,
+    progress: Progress | None,
+    staging: Staging | Direct,
+    folder: Folder | None,
+    output: Place,
+) -> tuple[dict[str, Any], Observations]:
+    """Computes and writes; what came of it: "rows" and "files", and milliseconds of supersteps."""
+    choice, marks = planned.choice, progress.directory if progress else None
+    if session is None and choice.tier != "fused":
+        raise ModelError(f"{choice.reason}; {NO_SESSION}")
+    log.info("%s%s: %s", choice.tier, "" if session else ", without Spark", choice.reason)
+    if progress:
+        progress.expect(len(planned.plan.steps), planned.graph.blocks)
+    receipts: list[Receipt] = []
+    observations: Observations = {}
+    if session is None:
+        assert folder is not None
+        receipts = infer_here(planned, settings, wish.classify, folder, marks)
+    else:
+        frames = run_frames(planned, session, settings, wish.classify, marks, folder)
+        observations = frames.observations
+        if folder is not None:
+            with readable_errors():
+                receipts = [Receipt(*row) for row in frames.result.collect()]
+        else:
+            with _writable(output, staging):
+                _write_by_spark(frames, wish, planned, staging)
+    facts = _clock(receipts) if folder else dict(observations[RESULT].get)
+    nodes, blocks = planned.graph.nodes, planned.graph.blocks
+    if staging.opened is None:
+        assert session is not None
+        facts["files"] = []
+        refuse_missing(_count_by_spark(session, wish, staging.place), facts["rows"], nodes, str(output))
+        return facts, observations
+    facts["files"] = files = count_files(staging.opened, wish.format, str(output))
+    if folder is not None:
+        refuse_other_blocks(files, blocks, receipts, str(output))
+    refuse_missing(sum(file.rows for file in files), facts["rows"], nodes, str(output))
+    mark_done(staging.opened)
+    return facts, observations
 
 
-def _facts(receipts: Iterable[Receipt], directory: str, planned: Planned) -> dict[str, Any]:
+def _clock(receipts: Iterable[Receipt]) -> dict[str, Any]:
     """Of a result that tasks have written: its rows, and the milliseconds of supersteps."""
-    receipts = list(receipts)
-    facts: dict[str, Any] = {"rows": complete(directory, planned.graph.blocks, receipts)}
+    rows = {receipt.block: receipt.rows or 0 for receipt in receipts if receipt.block is not None}
+    facts: dict[str, Any] = {"rows": sum(rows.values())}  # a block that was tried twice has two receipts
     for receipt in receipts:
         if receipt.milliseconds is not None:
             name = f"ms_{receipt.superstep}"
             facts[name] = facts.get(name, 0) + receipt.milliseconds
     return facts
+
+
+def _write_by_spark(frames: Frames, wish: Wish, planned: Planned, staging: Staging | Direct) -> None:
+    table = frames.result if wish.format == PARQUET else flattened(frames)
+    # the directory beside is there already, with its marker; a place that only Spark reaches must not be
+    writer = table.write.mode("errorifexists" if staging.opened is None else "append")
+    path = staging.place.for_spark
+    if wish.format == PARQUET:
+        writer.parquet(path)
+    else:
+        writer.options(**CSV_OPTIONS, quoteAll=planned.graph.id_type == "string").csv(path)
+
+
+def _count_by_spark(spark: SparkSession, wish: Wish, place: Place) -> int:
+    reader = spark.read
+    if wish.format == CSV:
+        return reader.options(**CSV_OPTIONS, multiLine=True).csv(literal(place)).count()
+    return reader.parquet(literal(place)).count()
+
+
+# what the system says of a disk, among all that Spark says
+_DISK = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system|Permission denied")
+
+
+@contextmanager
+def _writable(output: Place, staging: Staging | Direct) -> Iterator[None]:
+    """What Spark's writer says of the directory beside the output is said of the output."""
+    try:
+        yield
+    except Exception as error:  # of Java, of py4j or of PySpark
+        found = _DISK.search(str(error))
+        if found is not None and staging.place.name in str(error):
+            raise StorageError(f"{output}: cannot be written: {found[0]}") from error
+        raise
+
+
+def _table(planned: Planned, wish: Wish) -> OutputTable:
+    return OutputTable.of(planned.plan.program.outputs, planned.graph.id_type, wish.classify)
 
 
 def flattened(frames: Frames) -> DataFrame:
@@ -173,7 +375,8 @@ def flattened(frames: Frames) -> DataFrame:
         if value is None or value.shape == ():
             columns.append(F.col(f"`{name}`"))
         else:
-            columns += [F.col(f"`{name}`")[lane].alias(f"{name}_{lane}") for lane in range(value.width)]
+            names = lanes_of(name, value.width)
+            columns += [F.col(f"`{name}`")[lane].alias(alias) for lane, alias in enumerate(names)]
     return frames.result.select(*columns)
 
 

@@ -31,7 +31,7 @@ from pipeline.planned import Planned
 from pipeline.progress import mark
 from pipeline.resources import give_back
 from pipeline.result.output import OutputTable
-from pipeline.result.written import RECEIPT_DDL, Receipt, write_block
+from pipeline.result.written import RECEIPT_DDL, Folder, Receipt, write_block
 from pipeline.rows import (
     FEATURES,
     ID_OFFSETS,
@@ -86,7 +86,7 @@ class Run:
     table: OutputTable
     folder: str | None
     """Where a task reads its blocks itself; None: they come as rows."""
-    output: str | None = None
+    output: Folder | None = None
     """Directory that a task writes the results of its blocks into; None: they go out as rows."""
     marks: str | None = None
     """Where finished blocks are marked for the progress bar."""
@@ -100,7 +100,7 @@ class Run:
         settings: Settings,
         classify: bool = False,
         marks: str | None = None,
-        output: str | None = None,
+        output: Folder | None = None,
     ) -> Run:
         """The run that was decided upon; `output` and `marks` as above."""
         graph, plan = planned.graph, planned.plan
@@ -117,8 +117,8 @@ class Run:
 
 def _spill_directory(settings: Settings) -> str:
     """On the disk of the machine where the task runs."""
-    scratch = Place.of(settings.scratch or tempfile.gettempdir())
-    return scratch.path if scratch.is_local else tempfile.gettempdir()
+    place = Place.of(tempfile.gettempdir() if settings.scratch is None else settings.scratch)
+    return place.path if place.is_local else tempfile.gettempdir()
 
 
 def static_kinds(steps: Iterable[Superstep]) -> tuple[str, ...]:
@@ -220,7 +220,7 @@ def _result(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterat
     if run.output is None:
         yield from run.table.batches(ids, outputs)
     else:
-        rows = write_block(run.output, block.index, run.table.columns, run.table.rows(ids, outputs))
+        rows = write_block(run.output, block.index, run.table, run.table.rows(ids, outputs))
         yield Receipt(block.index, rows).batch()
 
 

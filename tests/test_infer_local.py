@@ -17,6 +17,7 @@ from pipeline.errors import DataError, ModelError
 from pipeline.fused import run_fused
 from pipeline.graph import PreparedGraph
 from pipeline.infer_local import runs_here
+from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
 from pipeline.settings import Settings
 from tests.formulas import build
@@ -104,23 +105,22 @@ def test_memory_without_room_for_the_values(prepared: PreparedGraph, tmp_path: P
 
 
 REFUSED = [
-    ({"tier": "distributed"}, "parquet", "o", "tier is distributed, which takes Spark"),
-    ({"read": "spark"}, "parquet", "o", "read is spark"),
-    ({"write": "spark"}, "parquet", "o", "write is spark"),
-    ({}, "csv", "o", "csv is written by Spark"),
-    ({}, "parquet", "s3://there/o", "s3://there/o is written by Spark"),
-    ({"task_memory": "1m"}, "parquet", "o", "in one task, which has 1.0 MB"),
+    ({"tier": "distributed"}, "o", "tier is distributed, which takes Spark"),
+    ({"read": "spark"}, "o", "read is spark"),
+    ({"write": "spark"}, "o", "write is spark"),
+    ({}, "viewfs://there/o", "viewfs://there/o can be reached by Spark only"),
+    ({"task_memory": "1m"}, "o", "in one task, which has 1.0 MB"),
 ]
 
 
-@pytest.mark.parametrize(("settings", "format", "output", "message"), REFUSED)
+@pytest.mark.parametrize(("settings", "output", "message"), REFUSED)
 def test_what_takes_spark(
-    prepared: PreparedGraph, tmp_path: Path, settings: dict[str, str], format: str, output: str, message: str
+    prepared: PreparedGraph, tmp_path: Path, settings: dict[str, str], output: str, message: str
 ) -> None:
     output = output if "://" in output else str(tmp_path / output)
-    assert not runs_here(prepared, build("sage"), output, format, Settings.of(settings))
+    assert not runs_here(prepared, build("sage"), Place.of(output), Settings.of(settings))
     with pytest.raises(ModelError, match=f"{message}.*there is no active Spark session"):
-        score(prepared, build("sage"), output, format=format, settings=Settings.of(settings))
+        score(prepared, build("sage"), output, settings=Settings.of(settings))
     assert os.listdir(tmp_path) == []
 
 
@@ -133,7 +133,7 @@ def test_a_failed_run_leaves_the_old_table(tables: tuple[str, str], prepared: Pr
     with pytest.raises(DataError, match="absent from the nodes"):
         score(bad, build("sage"), str(tmp_path / "o"), overwrite=True, settings=Settings(scratch=str(tmp_path / "s")))
     assert scores(tmp_path / "o") == before
-    assert sorted(os.listdir(tmp_path)) == ["fewer.parquet", "o", "s"]
+    assert sorted(os.listdir(tmp_path)) == ["fewer.parquet", "o"]
 
 
 CODE = """
@@ -188,7 +188,7 @@ def test_the_commands_import_no_spark(tables: tuple[str, str], prepared: Prepare
     wrong = {id: [lane + 1 for lane in lanes] for id, lanes in scores(tmp_path / "o").items()}
     pq.write_table(pa.table({"id": list(wrong), "embedding": list(wrong.values())}), tmp_path / "wrong.parquet")
     failed = command("verify", *given, tmp_path / "wrong.parquet")
-    assert failed.returncode == 1, failed.stderr
+    assert failed.returncode == 3, failed.stderr
     assert failed.stdout.endswith("FAIL\n")
     absent = command("verify", *given, tmp_path / "nowhere")
     assert (absent.returncode, absent.stderr) == (2, f"graphsweep: {tmp_path}/nowhere: no such file or directory\n")

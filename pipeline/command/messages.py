@@ -1,14 +1,16 @@
 """What the command line says: log lines, one message for each error, exit codes.
 
-Comes in: exceptions of the library and of Spark. Goes out: text on stderr, and 0 (done), 1 (failed: not the user's
-fault, or a verification that does not pass), 2 (the user can mend it), 130 (interrupted). Knows nothing of commands.
+Comes in: exceptions of the library and of Spark. Goes out: text on stderr, and an exit code (exits.py). Knows nothing
+of commands.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -17,11 +19,10 @@ from dataclasses import dataclass
 
 import typer
 
+from pipeline.command.exits import FAILED, INTERRUPTED, MENDABLE, SPARK_FAILED
 from pipeline.errors import GraphsweepError
 
 log = logging.getLogger("graphsweep")
-
-FAILED, MENDABLE, INTERRUPTED = 1, 2, 130
 
 # what a message of the library says in Python's words, in the words of the command line
 SPELLED = {
@@ -29,6 +30,7 @@ SPELLED = {
     "reverse=True": "--reverse",
     "or overwrite it": "or --overwrite",
     "or overwrite": "or --overwrite",
+    "if_same": "--if-same",
 }
 
 
@@ -44,7 +46,7 @@ def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
     if not verbose:  # py4j tells the root logger about broken connections: an interrupt would be pages
         logging.getLogger().addHandler(silence)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _stoppable():
             if not verbose:  # what libraries have to tell each other
                 warnings.simplefilter("ignore", FutureWarning)
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -65,6 +67,27 @@ def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
         log.removeHandler(handler)
         logging.getLogger().removeHandler(silence)
         log.setLevel(before)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """A command that is told to end cleans up, as one that is interrupted does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {}
+    try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores hang-ups, and somebody else may listen
+                before[number] = signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _AboveBars(logging.Handler):
@@ -105,7 +128,7 @@ def say(error: BaseException) -> Said | None:
         found = re.search(pattern, text)
         if found:
             return Said(message.format(*found.groups()), code)
-    return Said(f"Spark failed: {_gist(text)}\n--verbose shows all that it says", FAILED)
+    return Said(f"Spark failed: {_gist(text)}\n--verbose shows all that it says", SPARK_FAILED)
 
 
 # a worker's traceback, as Spark quotes it: the last line starts with the class; our messages can have several lines
@@ -116,15 +139,15 @@ FOREIGN = (
     (r"No module named '(pipeline|numba|numpy|pyarrow)[^']*'", MENDABLE,
      "the workers have no module {0}: install graphsweep on every machine, or ship it (spark-submit --archives), and "
      "let PYSPARK_PYTHON point to that Python"),
-    (r"Python worker exited unexpectedly|Python worker failed to connect back", FAILED,
+    (r"Python worker exited unexpectedly|Python worker failed to connect back", SPARK_FAILED,
      "a Python worker died, most likely because it ran out of memory: use more blocks, or give tasks more "
      "(spark.executor.memoryOverhead)"),
-    (r"java\.lang\.OutOfMemoryError: ([^\n]*)", FAILED,
+    (r"java\.lang\.OutOfMemoryError: ([^\n]*)", SPARK_FAILED,
      "Spark's JVM ran out of memory ({0}): give it more with spark.driver.memory or spark.executor.memory"),
     (r"No space left on device", MENDABLE, "a disk is full; Spark shuffles in spark.local.dir"),
     (r"(Permission denied[^\n]*|AccessControlException: [^\n]*)", MENDABLE, "no permission: {0}"),
     (r"PATH_ALREADY_EXISTS\S* Path (\S+) already exists", MENDABLE,
-     "{0}: exists already; give another path, or --overwrite"),
+     "{0}: exists already; give another path"),
     (r"(?:FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER)\S* ([^\n]*)", MENDABLE, "a table cannot be read: {0}"),
 )  # fmt: skip
 
@@ -134,8 +157,23 @@ def _of_spark(error: BaseException) -> bool:
     return any(kind.__module__.partition(".")[0] in ("pyspark", "py4j", "grpc") for kind in type(error).__mro__)
 
 
+# the last line of a traceback: ValueError: what is wrong; and what Java says of a cause
+_RAISED = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Warning)\b.*", re.MULTILINE)
+_CAUSE = re.compile(r"^\s*Caused by: (.*)", re.MULTILINE)
+
+
 def _gist(text: str) -> str:
-    """The first line with something to say; Spark's come before the stack."""
+    """What a person needs of all that Spark says: of a Python worker's traceback the last line, which names the error;
+    else Java's last cause, or its first line."""
+    _, quoted, python = text.partition("Traceback (most recent call last):")
+    if quoted:
+        python = re.split(r"\n\s*(?:at |JVM stacktrace|Caused by|Driver stacktrace)", python)[0]
+        raised = _RAISED.findall(python)
+        if raised:
+            return raised[-1].strip()
+    causes = [line.strip() for line in _CAUSE.findall(text)]
+    if causes:
+        return causes[-1]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("at ", "Traceback", "File ", "An error occurred"))]
     return (telling or lines or ["without a word"])[0]

@@ -44,10 +44,14 @@ Blocks = Annotated[int | None, option("--blocks", "P", "Parts to cut the graph i
 GraphPath = Annotated[str, option("--graph", "PATH", "Prepared graph.")]
 SomeGraph = Annotated[str | None, option("--graph", "PATH", "Prepared graph, instead of --nodes and --edges.")]
 ModelPath = Annotated[str, option("--model", "PATH", "Saved model.")]
-Overwrite = Annotated[bool, option("--overwrite", None, "Replace what is there.")]
+Overwrite = Annotated[bool, option("--overwrite", None, "Replace what is there, if graphsweep wrote it.")]
 IfSame = Annotated[
     str | None,
-    option("--if-same", "skip", "skip: succeed, and do nothing, if the graph there is of the same files and options."),
+    option(
+        "--if-same",
+        "skip",
+        "skip: succeed without work if the same is there already, of the same input.",
+    ),
 ]
 Tier = Annotated[str | None, option("--tier", "TIER", "auto, fused or distributed.")]
 Exchange = Annotated[

@@ -42,6 +42,21 @@ class Opened(NamedTuple):
     def is_local(self) -> bool:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
+    @property
+    def name(self) -> str:
+        """The last part of the path; empty for the root of a file system, and for a bucket."""
+        return self.path.rpartition("/")[2] if "/" in self.path else ""
+
+    @property
+    def parent(self) -> Opened:
+        return Opened(self.filesystem, self.path.rpartition("/")[0] or "/")
+
+    def child(self, name: str) -> Opened:
+        return Opened(self.filesystem, f"{self.path.rstrip('/')}/{name}")
+
+    def sibling(self, name: str) -> Opened:
+        return self.parent.child(name)
+
 
 def opened(place: Place) -> Opened | None:
     """None if this process has no way to the place: no such file system here, or no answer within PATIENCE."""

@@ -10,6 +10,7 @@ there each looks again after it has written its own, and the one whose lock is t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -22,49 +23,60 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as fs
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, unwritable
+from pipeline.places.beside import LOCK, beside, new_run
 from pipeline.places.filesystem import Opened
-from pipeline.places.owner import is_alive, this_process
+from pipeline.places.owner import is_alive, is_here, process_facts
 from pipeline.places.place import Place
+
+__all__ = ["Lock", "new_run"]
 
 RENEWED = 5.0  # seconds from one renewal to the next
 STALE = 30.0  # seconds without a renewal after which the owner, on another machine, counts as dead
 SETTLE = 0.5  # seconds until two writers of an object store have seen each other
 
-
-def new_run() -> str:
-    """The id of a run: the time, for people, and what makes it the only one."""
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+Owner = dict[str, Any]
 
 
 class Lock:
-    """`with Lock(place, opened, run): …`; StorageError at its entry if somebody else is writing there."""
+    """`with Lock(place, opened, run): …`; StorageError at its entry if somebody else is writing there.
+
+    `place` is the user's, for messages; `opened` is where it is, after links. The directory above has to be there.
+    """
 
     def __init__(self, place: Place, opened: Opened, run: str) -> None:
         self._place, self._filesystem = place, opened.filesystem
         self._local = opened.is_local
-        parent, _, name = opened.path.rstrip("/").rpartition("/")
-        self.path = f"{parent}/.{name}.graphsweep-lock"
+        self.path = opened.sibling(beside(opened.name, LOCK)).path
         self._run = run
+        self._now: float | None = None
+        """By the clock of the disk, which is the one that renewals are dated by; None where we did not ask it."""
         self._stop = threading.Event()
-        self._renewing = threading.Thread(target=self._renew, name=f"lock of {name}", daemon=True)
+        self._renewing = threading.Thread(target=self._renew, name=f"lock of {opened.name}", daemon=True)
 
     def __enter__(self) -> Lock:
-        waited_until: float | None = None
-        while not self._create():
-            owner, renewed = self._owner()
-            if owner is None and renewed is None:  # given back meanwhile
-                continue
-            if self._is_dead(owner, renewed):
-                self._take_away(owner)
-                continue
-            if owner is not None and is_alive(owner) is None and waited_until is None:
-                # its clock may not be ours: only a renewal that we see shows that it lives
-                waited_until = self._wait_for_renewal(owner, renewed)
-                continue
-            raise StorageError(f"{self._place}: {_spelt(owner)} is writing there; nothing was touched")
-        self._renewing.start()
+        try:
+            self._take()
+            self._renewing.start()
+        except BaseException:  # interrupted after it was created: this process lives on, and nobody could take it away
+            self._give_back()
+            raise
         return self
+
+    def _take(self) -> None:
+        while not self._create():
+            found = self._owner()
+            if found is None:  # given back meanwhile
+                continue
+            owner, renewed = found
+            if is_here(owner):
+                if is_alive(owner):
+                    raise self._refusal(owner)
+                self._take_away(owner)
+            elif self._now is not None and self._now - renewed > STALE:
+                self._take_away(owner)
+            else:
+                self._watch(owner, renewed)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -72,38 +84,66 @@ class Lock:
         self._stop.set()
         if self._renewing.ident is not None:
             self._renewing.join()
-        if self.is_held():
-            with suppress(OSError):
+        self._give_back()
+
+    def _give_back(self) -> None:
+        with suppress(OSError, pa.ArrowException):
+            if self.is_held():
                 self._filesystem.delete_file(self.path)
 
     def is_held(self) -> bool:
         """Whether it is still ours: asked again before anything is put in place."""
-        owner, _ = self._owner()
-        return owner is not None and owner.get("run") == self._run
+        found = self._owner()
+        return found is not None and found[0].get("run") == self._run
+
+    def _refusal(self, owner: Owner) -> StorageError:
+        who = f"{owner.get('run', 'unknown')}, process {owner.get('pid', '?')} on {owner.get('host', '?')}"
+        return StorageError(f"{self._place}: another run ({who}) is writing there; nothing was touched")
 
     # ---- the file
 
     def _text(self) -> str:
-        facts = {"product": "graphsweep", "kind": "lock", "run": self._run, **this_process(), "renewed": time.time()}
-        return json.dumps(facts)
+        facts = {"run": self._run, **process_facts(), "renewed": time.time()}
+        return json.dumps({"product": "graphsweep", "kind": "lock", **facts})
 
     def _create(self) -> bool:
-        if self._local:
-            # written beside and linked: whoever reads it reads all of it
-            temporary = f"{self.path}-{uuid.uuid4().hex}"
-            try:
-                with open(temporary, "w", encoding="utf-8") as file:
-                    file.write(self._text())
-                os.link(temporary, self.path)
-            except FileExistsError:
-                return False
-            except OSError as error:
-                raise StorageError(f"{self._place}: cannot be written: {os.strerror(error.errno or 0)}") from error
-            finally:
-                with suppress(OSError):
-                    os.remove(temporary)
-            return True
-        if self._owner() != (None, None):
+        try:
+            return self._create_on_disk() if self._local else self._create_object()
+        except StorageError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise unwritable(str(self._place), error) from error
+
+    def _create_on_disk(self) -> bool:
+        """Written beside and linked: whoever reads it reads all of it."""
+        temporary = f"{self.path}-{uuid.uuid4().hex}"
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(self._text())
+            self._now = os.stat(temporary).st_mtime
+            os.link(temporary, self.path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            # mounted volumes that know no links
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            return self._create_alone()
+        finally:
+            with suppress(OSError):
+                os.remove(temporary)
+        return True
+
+    def _create_alone(self) -> bool:
+        try:
+            with open(self.path, "x", encoding="utf-8") as file:
+                file.write(self._text())
+        except FileExistsError:
+            return False
+        return True
+
+    def _create_object(self) -> bool:
+        if self._owner() is not None:
             return False
         self._write()
         time.sleep(SETTLE)
@@ -113,53 +153,59 @@ class Lock:
         with self._filesystem.open_output_stream(self.path, compression=None) as stream:
             stream.write(self._text().encode())
 
-    def _owner(self) -> tuple[dict[str, Any] | None, float | None]:
-        """Who holds it, and when it was renewed (seconds since 1970); None, None if nobody does."""
+    def _owner(self) -> tuple[Owner, float] | None:
+        """Who holds it, and when it was renewed, in seconds since 1970 by the clock of the disk; None if nobody does.
+
+        The owner of a file that cannot be read is unknown: it is being written, or was when a disk was full.
+        """
         try:
             info = self._filesystem.get_file_info(self.path)
             if info.type == fs.FileType.NotFound:
-                return None, None
+                return None
+            renewed = info.mtime.timestamp() if info.mtime else 0.0
             with self._filesystem.open_input_stream(self.path, compression=None) as stream:
                 found = json.loads(stream.read().decode())
         except FileNotFoundError:
-            return None, None
-        except (OSError, pa.ArrowException, ValueError):
-            return None, 0.0  # there, but nobody's: what is left of a disk that was full
+            return None
+        except ValueError:
+            return {}, renewed
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"{self._place}: the lock beside it cannot be read: {error}") from error
         if not isinstance(found, dict) or found.get("kind") != "lock":
             raise StorageError(f"{self.path}: not a lock of ours; remove it, if it is nobody's")
-        renewed = info.mtime.timestamp() if info.mtime else 0.0
-        return found, max(renewed, float(found.get("renewed", 0)))
+        return found, renewed
 
-    def _is_dead(self, owner: dict[str, Any] | None, renewed: float | None) -> bool:
-        if owner is None:
-            return True
-        alive = is_alive(owner)
-        return time.time() - (renewed or 0.0) > STALE if alive is None else not alive
-
-    def _take_away(self, owner: dict[str, Any] | None) -> None:
+    def _take_away(self, owner: Owner) -> None:
         """Of two that take it away at the same time one moves it; the other finds another lock, or none."""
+        if not self._local:
+            with suppress(OSError, pa.ArrowException):
+                found = self._owner()
+                if found is not None and found[0] == owner:
+                    self._filesystem.delete_file(self.path)
+            return
         grave = f"{self.path}-{uuid.uuid4().hex}"
         with suppress(OSError):
-            if self._local:
-                os.rename(self.path, grave)
-                if owner != _read(grave):  # somebody was quicker, and this is the new owner's
-                    os.link(grave, self.path)
-                os.remove(grave)
-            elif self._owner()[0] == owner:
-                self._filesystem.delete_file(self.path)
+            os.rename(self.path, grave)
+        with suppress(OSError):
+            if owner != _read(grave):  # somebody was quicker, and this is the new owner's
+                os.link(grave, self.path)
+        with suppress(OSError):
+            os.remove(grave)
 
-    def _wait_for_renewal(self, owner: dict[str, Any], renewed: float | None) -> float:
-        """StorageError as soon as a renewal is seen; returns when there was none for STALE seconds."""
+    def _watch(self, owner: Owner, renewed: float) -> None:
+        """The clock of another machine may not be ours: only a renewal that we see shows that its process lives.
+
+        Takes the lock away after STALE seconds without one; returns if it was given back; else a StorageError.
+        """
         end = time.monotonic() + STALE
         while time.monotonic() < end:
-            time.sleep(1.0)
-            again, at = self._owner()
-            if again is None or again.get("run") != owner.get("run"):
-                return time.monotonic()
-            if at != renewed:
-                raise StorageError(f"{self._place}: {_spelt(again)} is writing there; nothing was touched")
+            time.sleep(min(1.0, RENEWED / 2))
+            found = self._owner()
+            if found is None:
+                return
+            if found != (owner, renewed):
+                raise self._refusal(found[0])
         self._take_away(owner)
-        return time.monotonic()
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEWED):
@@ -171,15 +217,13 @@ class Lock:
                     self._write()
 
 
-def _read(path: str) -> dict[str, Any] | None:
+def _read(path: str) -> Owner | None:
+    """What is in a file; {} if that is nothing of sense."""
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
-    except (OSError, ValueError):
+    except OSError:
         return None
-    return found if isinstance(found, dict) else None
-
-
-def _spelt(owner: dict[str, Any] | None) -> str:
-    owner = owner or {}
-    return f"another run ({owner.get('run', 'unknown')}, process {owner.get('pid', '?')} on {owner.get('host', '?')})"
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

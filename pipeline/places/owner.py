@@ -1,42 +1,64 @@
-"""Who made something: the process that has written a file, and whether it is still there.
+"""Who owns a lock or a directory: a process, which lives or does not.
 
-Comes in: what a file says of its owner. Goes out: alive, dead, or not to be told from here. Knows nothing of the file.
+Comes in: facts that a process wrote of itself. Goes out: whether it has ended, as far as this machine can tell.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import psutil
 
 
-def this_process() -> dict[str, Any]:
-    """This process, so that others can tell it from the next one with the same number."""
+def process_facts() -> dict[str, Any]:
+    """Of this process, for others to know it by."""
     process = psutil.Process()
-    facts = {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
-    return {**facts, "namespace": _namespace()}
+    return {
+        "host": socket.gethostname(),
+        "machine": machine(),
+        "pid": process.pid,
+        "started": process.create_time(),
+    }
 
 
-def is_alive(found: Mapping[str, Any]) -> bool | None:
-    """None: of another machine, or of another container of this one, whose processes have numbers of their own."""
-    if found.get("host") != socket.gethostname() or found.get("namespace", _namespace()) != _namespace():
-        return None
+def is_here(owner: Mapping[str, Any]) -> bool:
+    """Whether its process numbers are those of this machine, so that we can see whether it lives."""
+    return owner.get("machine") == machine()
+
+
+def is_alive(owner: Mapping[str, Any]) -> bool:
+    """Of an owner on this machine: the process with that number, if it is the one that began then."""
     try:
-        return abs(psutil.Process(int(found["pid"])).create_time() - float(found["started"])) < 1.0
-    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError, OverflowError):
+        process = psutil.Process(int(owner["pid"]))
+        began = abs(process.create_time() - float(owner["started"])) < 1.0
+        return began and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
         return False
     except psutil.AccessDenied:
         return True
 
 
-def _namespace() -> str:
-    """Of process numbers: containers that share the machine's name do not share them."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            return os.readlink("/proc/self/ns/pid")
-    return ""
+@functools.lru_cache(maxsize=1)
+def machine() -> str:
+    """What tells machines apart, and containers: two of them can have one host name, and process numbers of their
+    own."""
+    return ":".join([socket.gethostname(), _first_line("/proc/sys/kernel/random/boot_id"), _link("/proc/self/ns/pid")])
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.readline().strip()
+    except OSError:  # not Linux
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""

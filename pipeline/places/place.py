@@ -10,20 +10,26 @@ of what lies there.
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from pipeline.errors import SettingError, StorageError
+from pipeline.places.pattern import expand_braces, is_pattern, meeting
 
 LOCAL = "file"
 # Hadoop has names of its own for what pyarrow calls otherwise
-SAME_SCHEME = {"s3a": "s3", "s3n": "s3", "abfss": "abfs", "gcs": "gs"}
+SAME_SCHEME = {"s3a": "s3", "s3n": "s3", "abfss": "abfs", "gcs": "gs", "wasbs": "wasb"}
+# of these a place without a bucket or a container is none; Python's Path makes s3:/b/k of s3://b/k
+BUCKETS = frozenset({"s3", "gs", "abfs", "wasb", "oss", "cosn", "obs"})
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
+MOST_MATCHES = 10_000  # of a pattern, looked at one by one
 
 
 @dataclass(frozen=True)
@@ -49,16 +55,18 @@ class Place:
         SettingError
             If the text is empty, names no absolute place (`file:x`), or a file of another machine.
         """
-        text = os.fspath(given)
+        text = os.fsdecode(given)
         if not text or not text.strip():
             raise SettingError("a path is empty")
         if "\0" in text:
             raise SettingError(f"{text!r}: a path cannot hold a zero byte")
+        if not _is_unicode(text):
+            raise SettingError(f"{text!r}: a path has to be UTF-8")
         found = _URI.fullmatch(text)
         if found is None:
             base = _URI.fullmatch(default)
             if base is None or base[1].lower() == LOCAL:
-                return Place(text, LOCAL, "", os.path.abspath(text))
+                return Place(text, LOCAL, "", _absolute(text))
             if not text.startswith("/"):
                 raise SettingError(f"{text}: paths without a scheme are those of {default} here; give an absolute one")
             return _of_uri(text, base[1].lower(), base[2].rstrip("/") + text)
@@ -68,6 +76,11 @@ class Place:
     def is_local(self) -> bool:
         """Whether it is on a disk of the machine that looks, or mounted there. Others may have another disk there."""
         return self.scheme == LOCAL
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it was given without a scheme: which file system it is in depends on who is asked."""
+        return _URI.fullmatch(self.given) is None
 
     @property
     def uri(self) -> str:
@@ -100,8 +113,13 @@ class Place:
         return self.parent.child(name)
 
     def _at(self, path: str) -> Place:
-        place = Place("", self.scheme, self.authority, path)
-        return Place(place.uri, self.scheme, self.authority, path)
+        if self.is_local:
+            return Place(path, LOCAL, "", path)
+        found = _URI.fullmatch(self.given)
+        # Spark may know s3a only
+        return Place(
+            f"{found[1] if found else self.scheme}://{self.authority}{path}", self.scheme, self.authority, path
+        )
 
     def holds(self, other: Place) -> bool:
         """Whether `other` is this place or lies inside of it, after links, `..` and other spellings.
@@ -109,12 +127,10 @@ class Place:
         On this machine directories are known by their inodes: names that differ in case only, and mounts of one disk
         in two places, are seen.
         """
-        if self.scheme != other.scheme:
+        if not self.is_same_filesystem(other):
             return False
         if not self.is_local:
-            # a host that is not given is the default one, which may be any
-            hosts = {self.authority.lower(), other.authority.lower()} - {""}
-            return len(hosts) < 2 and _inside(self.path, other.path)
+            return _inside(self.path, other.path)
         if _inside(os.path.realpath(self.path), os.path.realpath(other.path)):
             return True
         try:
@@ -124,6 +140,10 @@ class Place:
         above = Path(os.path.realpath(other.path))
         return any(_is_same(own, path) for path in (above, *above.parents))
 
+    def is_same_filesystem(self, other: Place) -> bool:
+        """Whether both may be in one file system. A host that is not given is the default one, which may be any."""
+        return self.scheme == other.scheme and len({self.authority.lower(), other.authority.lower()} - {""}) < 2
+
     def __str__(self) -> str:
         return self.given
 
@@ -131,13 +151,37 @@ class Place:
 def refuse_overlap(output: Place, inputs: Mapping[str, Place]) -> None:
     """SettingError if an output is an input, holds one, or lies in one: whatever is written there could harm it.
 
-    `inputs`: what each is, for the message ("the node table") → where it is.
+    `inputs`: what each is, for the message ("the node table") → where it is; of a table also a pattern of names.
     """
     for what, place in inputs.items():
-        inside, around = place.holds(output), output.holds(place)
-        if inside or around:
-            how = "is" if inside and around else "lies in" if inside else "holds"
+        how = _meeting(output, place)
+        if how is not None:
             raise SettingError(f"{output}: the output {how} {what} ({place}); give another path. Nothing was touched")
+
+
+def _meeting(output: Place, place: Place) -> str | None:
+    """How the output and an input lie to each other, if they meet."""
+    for named in _named_by(place):
+        inside, around = named.holds(output), output.holds(named)
+        if inside or around:
+            return "is" if inside and around else "lies in" if inside else "holds"
+    if _is_pattern(place) and output.is_same_filesystem(place):
+        return meeting(place.path, os.path.realpath(output.path) if output.is_local else output.path)
+    return None
+
+
+def _is_pattern(place: Place) -> bool:
+    return is_pattern(place.path) and not (place.is_local and os.path.lexists(place.path))
+
+
+def _named_by(place: Place) -> Iterator[Place]:
+    """The place itself; on this machine, all that a pattern names."""
+    if not _is_pattern(place):
+        yield place
+    elif place.is_local:
+        found = (path for plain in expand_braces(place.path) for path in glob.iglob(plain))
+        for path in itertools.islice(found, MOST_MATCHES):
+            yield Place(path, LOCAL, "", path)
 
 
 def _of_uri(text: str, scheme: str, rest: str) -> Place:
@@ -149,16 +193,45 @@ def _of_uri(text: str, scheme: str, rest: str) -> Place:
         if scheme == LOCAL and authority.lower() not in ("", "localhost"):
             raise SettingError(f"{text}: a file of another machine; write file:/// and the path")
     if not rest.startswith("/") and (rest or not authority):
-        raise SettingError(f"{text}: not an absolute place; write {scheme}:/ and the whole path")
+        raise SettingError(
+            f"{text}: not an absolute place; write {scheme}:/ and the whole path, or ./ before the name of a file"
+        )
+    if scheme in BUCKETS and not authority:
+        raise SettingError(f"{text}: names no bucket; write two slashes, as {scheme}:/{rest}")
     if scheme == LOCAL:
-        return Place(text, LOCAL, "", os.path.abspath(_decoded(rest)))
-    return Place(text, scheme, authority, posixpath.normpath(rest or "/"))
+        return Place(text, LOCAL, "", _absolute(_decoded(rest)))
+    return Place(text, scheme, authority, _one_slash(posixpath.normpath(rest or "/")))
+
+
+def _absolute(path: str) -> str:
+    """Without `..`, which is what is above the directory that a link leads to, and not what is above the link."""
+    parts = path.split("/")
+    if ".." in parts:
+        last = len(parts) - 1 - parts[::-1].index("..")
+        path = "/".join([os.path.realpath("/".join(parts[: last + 1])), *parts[last + 1 :]])
+    try:
+        return _one_slash(os.path.abspath(path))
+    except FileNotFoundError:
+        raise SettingError(f"{path}: the current directory is no more; give an absolute path") from None
+
+
+def _one_slash(path: str) -> str:
+    """Two slashes in front are kept by normpath, and mean nothing here."""
+    return "/" + path.lstrip("/")
 
 
 def _decoded(path: str) -> str:
     """`%20` is a space in a URI, but Spark takes it as it stands: what is there decides."""
     decoded = unquote(path)
     return decoded if not os.path.lexists(path) and os.path.lexists(decoded) else path
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _inside(directory: str, path: str) -> bool:

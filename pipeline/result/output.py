@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +66,19 @@ class OutputTable:
         return pa.schema(fields)
 
     @property
+    def widths(self) -> dict[str, int]:
+        """Column of arrays → lanes."""
+        return {name: int(np.prod(shape)) for name, shape in self.outputs.items() if shape != ()}
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The columns for a marker: name, type in Spark's words, and of arrays the width."""
+        return [
+            {"name": field.name, "type": _word(field.type)}
+            | ({"width": self.widths[field.name]} if field.name in self.widths else {})
+            for field in self.columns
+        ]
+
+    @property
     def schema(self) -> pa.Schema:
         """The same with the clock's columns."""
         return pa.schema([*self.columns, pa.field(SUPERSTEP, pa.int32()), pa.field(MILLISECONDS, pa.int32())])
@@ -72,8 +86,7 @@ class OutputTable:
     @property
     def ddl(self) -> str:
         """The same schema in Spark's words."""
-        words = {type: word for word, type in ID_TYPES.items()} | {pa.float32(): "float"}
-        return ", ".join(f"`{field.name}` {words.get(field.type, 'array<float>')}" for field in self.schema)
+        return ", ".join(f"`{field.name}` {_word(field.type)}" for field in self.schema)
 
     def rows(self, ids: pa.Array, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
         """Of a block, in the columns that the user sees: ids (n,), outputs (n, *shape) float32."""
@@ -116,6 +129,11 @@ def is_softmax(value: Value) -> bool:
         return False
     above, below = value.inputs
     return above.op == "exp" and below.op == "lane_sum" and below.inputs[0] is above
+
+
+def _word(type: pa.DataType) -> str:
+    words = {type: word for word, type in ID_TYPES.items()} | {pa.float32(): "float"}
+    return words.get(type, "array<float>")
 
 
 def _column(values: FloatArray, shape: tuple[int, ...]) -> pa.Array:

@@ -1,28 +1,35 @@
-"""The result's files, written by the tasks that compute them: one Parquet file for each block, and receipts.
+"""The result's files, written by the tasks that compute them: one file for each block, and receipts.
 
-Comes in: a block's outputs as Arrow batches. Goes out: a file, and a receipt for it, which is all that goes through
-Spark (16.8M edges and 32 lanes, fused: writing through the JVM took 4 of 7 core-seconds). Knows nothing of Spark.
+Comes in: a block's outputs as Arrow batches. Goes out: a Parquet or CSV file, and a receipt for it, which is all that
+goes through Spark (16.8M edges and 32 lanes, fused: writing through the JVM took 4 of 7 core-seconds). Knows nothing of
+Spark.
 
 A file has its block's name and appears whole, so that a task that is tried again, or twice at a time, writes the same
-file. The table is a table when it is put in place by `complete`, which counts the receipts first.
+file. The table is a table when the driver has counted what is there (counted.py).
 """
 
 from __future__ import annotations
 
-import os
 import uuid
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
+from pipeline.columns import ID
 from pipeline.errors import StorageError, unwritable
+from pipeline.places.filesystem import Opened, opened
+from pipeline.places.place import Place, refuse_unreachable
+from pipeline.result.flat import flat_batch, flat_schema
+from pipeline.result.output import OutputTable
 
 RECEIPT_DDL = "block int, rows bigint, superstep int, milliseconds int"
 SCHEMA = pa.schema({"block": pa.int32(), "rows": pa.int64(), "superstep": pa.int32(), "milliseconds": pa.int32()})
-DONE = "_SUCCESS"  # what Spark leaves in a table that it has written; others wait for it
+PARQUET, CSV = "parquet", "csv"
 
 
 class Receipt(NamedTuple):
@@ -37,59 +44,69 @@ class Receipt(NamedTuple):
         return pa.RecordBatch.from_pylist([self._asdict()], schema=SCHEMA)
 
 
-def write_block(directory: str, block: int, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-    """Writes the file of a block, and returns its number of rows.
+@dataclass(frozen=True)
+class Folder:
+    """Where tasks write; it goes to every one of them."""
+
+    uri: str
+    """A path of a disk that all share, or a URI that Python reaches."""
+    output: str
+    """What the user calls it, for messages: `uri` is a hidden directory beside it."""
+    format: str = PARQUET
+
+    def file_of(self, block: int) -> str:
+        return f"part-{block:05}.{self.format}"
+
+    def open(self) -> Opened:
+        place = Place.of(self.uri)
+        found = opened(place)
+        if found is None:
+            raise refuse_unreachable(place)
+        return found
+
+
+def write_block(folder: Folder, block: int, table: OutputTable, batches: Iterable[pa.RecordBatch]) -> int:
+    """Writes the file of a block, and returns its number of rows. CSV has a column for each lane of an array.
 
     Raises
     ------
     StorageError
         If the directory cannot be written, or the disk is full.
     """
-    path = file_of(directory, block)
-    temporary = os.path.join(directory, f".{os.path.basename(path)}-{uuid.uuid4().hex}")
+    at, name = folder.open(), folder.file_of(block)
+    temporary = at.child(f".{name}-{uuid.uuid4().hex}" if at.renames else name)
     rows = 0
     try:
-        # numbers hardly repeat: looking for a dictionary of them costs as much as writing them
-        with pq.ParquetWriter(temporary, schema, use_dictionary=False, write_statistics=schema.names[:1]) as writer:
+        with _writer(temporary, folder.format, table) as writer:
             for batch in batches:
-                writer.write_batch(batch)
+                writer.write_batch(batch if folder.format == PARQUET else flat_batch(batch, table.widths))
                 rows += batch.num_rows
-        os.replace(temporary, path)
+        if at.renames:
+            _replace(temporary, at.child(name))
     except BaseException as error:
-        with suppress(OSError):
-            os.remove(temporary)
-        if isinstance(error, OSError):
-            raise unwritable(directory, error) from error
+        with suppress(OSError, pa.ArrowException):
+            at.filesystem.delete_file(temporary.path)
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise unwritable(folder.output, error) from error
         raise
     return rows
 
 
-def file_of(directory: str, block: int) -> str:
-    return os.path.join(directory, f"part-{block:05}.parquet")
+@contextmanager
+def _writer(file: Opened, format: str, table: OutputTable) -> Iterator[Any]:
+    with file.filesystem.open_output_stream(file.path, compression=None) as stream:
+        if format == CSV:
+            # texts are quoted, quotes in them doubled, and nothing is trimmed: a reader gets back what was given
+            with csv.CSVWriter(stream, flat_schema(table.columns, table.widths)) as writer:
+                yield writer
+        else:
+            # numbers hardly repeat: looking for a dictionary of them costs as much as writing them
+            with pq.ParquetWriter(stream, table.columns, use_dictionary=False, write_statistics=[ID]) as writer:
+                yield writer
 
 
-def complete(directory: str, blocks: int, receipts: Iterable[Receipt]) -> int:
-    """Checks that every block is there once or more, with the rows that its receipt says; returns the rows of all.
-
-    Raises
-    ------
-    StorageError
-        If a file is missing: the tasks do not see the same disk.
-    """
-    rows = {receipt.block: receipt.rows for receipt in receipts if receipt.block is not None}
-    missing = [block for block in range(blocks) if block not in rows or not os.path.exists(file_of(directory, block))]
-    if missing:
-        raise StorageError(
-            f"{directory}: {len(missing)} of {blocks} files were not written where this machine sees them, for example "
-            f'of block {missing[0]}; give a path that all machines share, or the setting write = "spark"'
-        )
-    for name in _left(os.listdir(directory)):
-        os.remove(os.path.join(directory, name))
-    with open(os.path.join(directory, DONE), "wb"):
-        pass
-    return sum(count or 0 for count in rows.values())
-
-
-def _left(names: Sequence[str]) -> list[str]:
-    """What a task was writing when it was killed."""
-    return [name for name in names if name.startswith(".part-")]
+def _replace(temporary: Opened, file: Opened) -> None:
+    if not temporary.is_local:  # hdfs moves nothing onto a file
+        with suppress(FileNotFoundError):
+            file.filesystem.delete_file(file.path)
+    temporary.filesystem.move(temporary.path, file.path)

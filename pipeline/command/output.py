@@ -1,0 +1,71 @@
+"""What a command can say of its output before Spark is started: it must not go there, or it is there already.
+
+Comes in: options. Goes out: refusals, or a report. Where paths without a scheme lie is known only if there is a
+session, or if there is none to be; else this waits, and the library looks itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline.graph import Graph, PreparedGraph
+from pipeline.model import Model
+from pipeline.places.place import LOCAL, Place, refuse_overlap
+from pipeline.result.destination import refuse
+from pipeline.result.inputs import inputs_of
+from pipeline.result.manifest import origin
+from pipeline.score import Report, Wish, find_same
+from pipeline.settings import Settings
+from pipeline.spark.paths import default_filesystem
+from pipeline.tables.identity import identity
+from pipeline.workers import active_session
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class Asked:
+    """An output that was asked for."""
+
+    def __init__(self, wish: Wish, settings: Settings, default: str | None, spark: SparkSession | None) -> None:
+        """`default` is the file system of paths without a scheme; None while it is not known."""
+        self._wish, self._settings, self._default, self._spark = wish, settings, default, spark
+        self.place = Place.of(wish.output, default or LOCAL)
+        self._known = default is not None or not self.place.is_plain
+        self.tables: dict[str, Any] | None = None
+        """What raw tables are known by that this process reads."""
+
+    @staticmethod
+    def of(wish: Wish, settings: Settings, optional: bool) -> Asked:
+        """`optional`: whether this machine may do without Spark, and so is where all paths lead."""
+        spark = active_session()
+        default = default_filesystem(spark) if spark is not None else LOCAL if optional else None
+        return Asked(wish, settings, default, spark)
+
+    def refuse_overlap(self, tables: Mapping[str, str | None], files: Mapping[str, str | None]) -> None:
+        """SettingError if the output is, holds or lies in something that is read."""
+        if self._known:
+            given = inputs_of(self._default or LOCAL, settings=self._settings, tables=tables, files=files)
+            refuse_overlap(self.place, given)
+
+    def refuse_overlap_with(self, graph: PreparedGraph) -> None:
+        """The same for a prepared graph, and the tables that it was made of."""
+        if self._known:
+            refuse_overlap(self.place, inputs_of(self._default or LOCAL, graph))
+
+    def find_same(self, model: Model, graph: Graph | PreparedGraph | None) -> Report | None:
+        """The report of the same result, if it is there, and that is enough."""
+        if graph is None or not self._known:
+            return None
+        fingerprint = graph.fingerprint if isinstance(graph, PreparedGraph) else None
+        if isinstance(graph, Graph):
+            self.tables = identity(graph, self._default or LOCAL)
+        wish = self._wish
+        wanted = origin(model, self._settings, wish.format, wish.classify, fingerprint, self.tables)
+        return find_same(self.place, wish, wanted, self._spark)
+
+    def refuse_taken(self) -> None:
+        """StorageError if something is there that may not be replaced."""
+        if self._known and self._wish.if_same is None:
+            refuse(self.place, self._wish.overwrite, self._spark)

@@ -1,0 +1,65 @@
+"""What a run reads: places that its output must not touch.
+
+Comes in: what a command or a call was given. Goes out: what each is, in words, and where.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.graph import Graph, PreparedGraph
+from pipeline.places.place import Place
+from pipeline.settings import Settings
+from pipeline.spark.paths import read_from
+
+Path = str | os.PathLike[str]
+
+
+def inputs_of(
+    default: str,
+    graph: Graph | PreparedGraph | None = None,
+    settings: Settings | None = None,
+    tables: Mapping[str, Path | None] | None = None,
+    files: Mapping[str, Path | None] | None = None,
+) -> dict[str, Place]:
+    """What is read, in words → where it is.
+
+    Parameters
+    ----------
+    default
+        The file system of tables' paths without a scheme, as `Place.of` takes it.
+    tables
+        "node", "edge" → the path of a raw table.
+    files
+        What it is → a path of this machine: "the model".
+    """
+    found = {f"the {name} table": Place.of(path, default) for name, path in (tables or {}).items() if path is not None}
+    found |= {what: Place.of(path) for what, path in (files or {}).items() if path is not None}
+    if settings is not None and settings.scratch is not None:
+        found["the scratch directory"] = Place.of(settings.scratch)
+    if isinstance(graph, PreparedGraph):
+        found["the prepared graph"] = Place.of(graph.path)
+        found |= dict(_sources(graph.manifest.get("sources") or {}, default, " that the graph was prepared from"))
+    elif graph is not None:
+        found |= dict(_sources(graph.sources, default, ""))
+        found |= _of_frames(graph)
+    return found
+
+
+def _sources(sources: Mapping[str, Any], default: str, more: str) -> Iterator[tuple[str, Place]]:
+    for name, source in sources.items():
+        if source and source.get("path"):
+            yield f"the {name.removesuffix('s')} table{more}", Place.of(source["path"], default)
+
+
+def _of_frames(graph: Graph) -> dict[str, Place]:
+    """Of DataFrames that somebody made: the files that they are read from."""
+    if graph.as_read or graph.session is None:
+        return {}
+    found = {}
+    for name, frame in (("node", graph.nodes), ("edge", graph.edges)):
+        for number, place in enumerate(read_from(frame)):
+            found[f"the {name} table" if number == 0 else f"a file of the {name} table (number {number + 1})"] = place
+    return found

@@ -1,0 +1,96 @@
+"""What the marker of a result says: what it was computed from, its columns, its files.
+
+Comes in: a run. Goes out: facts that JSON can hold; whether a result that is there is the one that is asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pipeline.errors import SettingError
+from pipeline.model import Model
+from pipeline.result.counted import File
+from pipeline.result.output import OutputTable
+from pipeline.settings import Settings
+
+Facts = dict[str, Any]
+
+# what is asked for → what it is called when it differs
+WORDS = {"graph": "the graph", "tables": "the tables", "model": "the model", "graphsweep": "graphsweep"}
+
+
+def origin(
+    model: Model,
+    settings: Settings,
+    format: str,
+    classify: bool,
+    fingerprint: str | None = None,
+    tables: Mapping[str, Any] | None = None,
+) -> Facts:
+    """All that decides about the bits and the columns of a result.
+
+    Parameters
+    ----------
+    fingerprint
+        Of a prepared graph.
+    tables
+        What raw tables are known by (tables/identity.py), where the run begins with these; they are cut into as many
+        blocks as the settings say.
+    """
+    asked: Facts = {
+        "wire": settings.wire,
+        "exchange": settings.exchange,
+        "classify": classify,
+        "format": format,
+        **({"blocks": settings.blocks} if tables is not None else {}),
+    }
+    return {
+        "graph": fingerprint,
+        "tables": dict(tables) if tables is not None else None,
+        "model": model.fingerprint,
+        "settings": asked,
+        "graphsweep": own_version(),
+    }
+
+
+def differences(manifest: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """In what a result that is there differs from the one that is asked for; none if they are the same.
+
+    A run from raw tables is compared by these, another one by the prepared graph.
+    """
+    by = "tables" if wanted["tables"] is not None else "graph"
+    if wanted[by] is None:
+        raise SettingError(
+            "--if-same skip: tables that are DataFrames, or that cannot be listed, are not known again; prepare the "
+            "graph first, or give paths"
+        )
+    found = [WORDS[name] for name in (by, "model", "graphsweep") if manifest.get(name) != wanted[name]]
+    settings = manifest.get("settings", {})
+    for name, value in wanted["settings"].items():
+        if settings.get(name) != value:
+            found.append(f"{name} {settings.get(name)} instead of {value}")
+    return found
+
+
+def facts_of(
+    wanted: Mapping[str, Any], fingerprint: str, table: OutputTable, files: Sequence[File], rows: int
+) -> Facts:
+    """The marker of a result that is whole."""
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **wanted,
+        "graph": fingerprint,
+        "columns": table.describe(),
+        "rows": rows,
+        "files": [file._asdict() for file in files],
+    }
+
+
+def own_version() -> str:
+    try:
+        return version("graphsweep")
+    except PackageNotFoundError:  # run from its sources
+        return "unknown"

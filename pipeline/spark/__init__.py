@@ -1,0 +1,1 @@
+"""What knows of a Spark session: the file systems that it reaches."""
