@@ -7,8 +7,8 @@ what happens inside a task is in stage.py, how a result is written and reported 
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
 from pipeline.planned import Planned, plan_run
 from pipeline.prepare import prepare
-from pipeline.resources import is_local
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.rows import EDGE_KINDS
 from pipeline.settings import Settings
+from pipeline.spark.handshake import Handshake, Place, handshake
 from pipeline.stage import (
     CLOCK,
     PARTIAL,
@@ -42,8 +42,8 @@ from pipeline.stage import (
     static_kinds,
     superstep_worker,
 )
-from pipeline.tables.survey import first_widths
-from pipeline.workers import active_session, ask_workers, readable_errors
+from pipeline.tables.survey import first_widths, table_places
+from pipeline.workers import active_session, readable_errors
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
@@ -66,8 +66,8 @@ def infer(
 ) -> DataFrame:
     """Every node's exact output, keyed by the user's id.
 
-    A prepared graph is run lazily. A raw `Graph` is prepared first, which runs jobs, in `settings.scratch`; what is
-    there of it is removed when the process ends.
+    A prepared graph is run lazily; on a cluster a small job asks its machines first. A raw `Graph` is prepared first,
+    which runs jobs, in `settings.scratch`; what is there of it is removed when the process ends.
 
     Returns
     -------
@@ -78,13 +78,17 @@ def infer(
     Raises
     ------
     ModelError
-        If the graph lacks a column that the model reads, or has it in another width. Before any job starts.
+        If the graph lacks a column that the model reads, or has it in another width. Before any work starts.
+    ClusterError
+        If tasks do not have what this process has.
     """
     settings = settings or Settings()
     spark = session_of(graph, spark)
     if spark is None:
         raise ModelError(NO_SESSION)
-    return run_frames(planned_for(graph, model, settings, spark), spark, settings, classify).result
+    settings = with_scratch(graph, settings)
+    shake = handshake(spark, places_of(graph, settings))
+    return run_frames(planned_for(graph, model, settings, shake), spark, settings, classify).result
 
 
 @dataclass(frozen=True)
@@ -201,57 +205,79 @@ def _observe_result(rows: DataFrame, steps: int, seen: Observations) -> DataFram
 # ---- what a run needs first
 
 
+def places_of(graph: Graph | PreparedGraph | str, settings: Settings) -> list[Place]:
+    """What tasks of a run read, and the graph that is made for it of raw tables."""
+    if isinstance(graph, Graph):
+        return [Place(_scratch_graph(settings), made=True), *table_places(graph)]
+    return [Place(_manifest(graph if isinstance(graph, str) else graph.path))]
+
+
+def with_scratch(graph: Graph | PreparedGraph | str, settings: Settings) -> Settings:
+    """With a directory for a graph that is made of raw tables: the one that is set, or one of this process's own."""
+    if settings.scratch is not None or not isinstance(graph, Graph):
+        return settings
+    scratch = tempfile.mkdtemp(prefix="graphsweep-")
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    return settings.changed({"scratch": scratch})
+
+
 def planned_for(
-    graph: Graph | PreparedGraph | str, model: Model | str, settings: Settings, spark: SparkSession | None
+    graph: Graph | PreparedGraph | str, model: Model | str, settings: Settings, shake: Handshake
 ) -> Planned:
     """Decides what a run will be; prepares raw tables for it, for as long as the process lives."""
     model = Model.load(model) if isinstance(model, str) else model
     if isinstance(graph, Graph):
-        graph = prepare_for(graph, model, settings)
+        graph = prepare_for(graph, model, settings, shake)
     elif isinstance(graph, str):
         graph = open_graph(graph)
-    return plan_run(graph, model, settings, spark, _opens(spark, graph, settings))
+    return plan_run(graph, model, settings, shake, _opens(shake, graph, settings))
 
 
-def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph:
-    """Prepares raw tables for one run, in the scratch directory, where it stays as long as the process.
+def prepare_for(graph: Graph, model: Model, settings: Settings, shake: Handshake | None = None) -> PreparedGraph:
+    """Prepares raw tables for one run, in the scratch directory, where it stays as long as the process. `shake` is of
+    tasks that were asked about `places_of` it.
 
     Raises
     ------
     ModelError
         If one row of each table shows that the model cannot read them.
     """
+    if shake is None or graph.session is None:  # files are prepared by this process, whoever runs the model
+        shake = handshake(None)
     with readable_errors():
-        model.check_against(first_widths(graph).both_ways())
+        model.check_against(first_widths(graph, shake).both_ways())
     if model.reads_reversed:
         graph = graph.with_reverse()
-    scratch = settings.scratch or tempfile.mkdtemp(prefix="graphsweep-")
-    path = f"{scratch.rstrip('/')}/graph-{time.time_ns():x}"
+    path = f"{_scratch_graph(settings)}-{time.time_ns():x}"
+    shake.require_written(path, 'set "scratch" to a directory that all machines share')
     atexit.register(storage.discard, path)  # the result is lazy: it may be computed as long as the process lives
     started = time.perf_counter()
-    prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory)
+    prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory, shake=shake)
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 
 
 def session_of(graph: Graph | PreparedGraph | str, spark: SparkSession | None) -> SparkSession | None:
-    """The session of raw tables; else the one that is given, or the active one; None if there is none."""
+    """The session of raw tables; else the one that is given, or the one that is there; None if there is none."""
     of_tables = graph.session if isinstance(graph, Graph) else None
     return of_tables or spark or active_session()
 
 
-def _opens(spark: SparkSession | None, graph: PreparedGraph, settings: Settings) -> bool:
-    """Whether tasks open the graph's files themselves. `auto` runs a small job to find out, unless all is local."""
-    if settings.read != "auto":
-        return settings.read == "worker"
-    if spark is None or is_local(spark):
-        return True
-    answers = ask_workers(spark, functools.partial(_is_visible, graph.path, graph.fingerprint))
-    return all(all(answer) for answer in answers)
+def _opens(shake: Handshake, graph: PreparedGraph, settings: Settings) -> bool:
+    """Whether tasks open the graph's files themselves. Where they do not see them, Spark can read them for tasks from a
+    file system that only it knows; but what is on a disk its executors see no better."""
+    manifest = _manifest(graph.path)
+    if settings.read == "spark":
+        return False
+    if settings.read == "worker" or "://" not in graph.path:
+        shake.require_seen(manifest, "give a prepared graph at a path that all machines share")
+    return shake.sees(manifest)
 
 
-def _is_visible(path: str, fingerprint: str) -> list[bool]:
-    try:
-        return [storage.read_manifest(path)["fingerprint"] == fingerprint]
-    except OSError:
-        return [False]
+def _manifest(path: str) -> str:
+    return f"{path.rstrip('/')}/{storage.MANIFEST}"
+
+
+def _scratch_graph(settings: Settings) -> str:
+    assert settings.scratch is not None, "with_scratch"
+    return f"{settings.scratch.rstrip('/')}/graph"

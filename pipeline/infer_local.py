@@ -15,6 +15,7 @@ from pipeline.resources import give_back
 from pipeline.result.placed import local_path
 from pipeline.result.written import Receipt
 from pipeline.settings import Settings
+from pipeline.spark.handshake import handshake
 from pipeline.stage import Run, run_whole, stored_blocks
 
 
@@ -31,7 +32,7 @@ def runs_here(graph: PreparedGraph, model: Model, output: str, format: str, sett
     """Whether a run needs no Spark: this process sees all files and has the memory, and nobody asked for something
     else."""
     fits = _why_spark(output, format, settings) is None
-    return fits and planned_for(graph, model, settings, None).choice.tier == "fused"
+    return fits and planned_for(graph, model, settings, handshake(None)).choice.tier == "fused"
 
 
 def refuse_without_spark(output: str, format: str, settings: Settings) -> None:

@@ -35,13 +35,14 @@ from pipeline.placement import place
 from pipeline.ranges import merge_ranges
 from pipeline.rows import Row, by_target, from_batches, to_batches
 from pipeline.schema import NODE, GraphSchema
+from pipeline.spark.handshake import Handshake, Place, handshake
 from pipeline.tables.files import Piece, read_pieces
 from pipeline.tables.layout import Layout, TextHash, text_keys
-from pipeline.tables.survey import Pieces, look_around, measure, pieces_of, selected
+from pipeline.tables.survey import Pieces, measure, pieces_of, selected, table_places
 from pipeline.workers import quoted, readable_errors, session_settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 # 131 072 nodes: what tiles read of 64 float32 features is 32 MB, and mostly stays in cache (0.56 s instead of 1.1 s
 # for one aggregation over 16.8M edges).
@@ -92,6 +93,7 @@ def prepare(
     overwrite: bool = False,
     task_memory: int | None = None,
     text_hash: TextHash = text_keys,
+    shake: Handshake | None = None,
 ) -> PreparedGraph:
     """Runs jobs: cuts a graph into blocks and stores them at `path`, which all machines must be able to write.
 
@@ -105,9 +107,13 @@ def prepare(
         Replace the prepared graph that is at `path`. Anything else there is not touched.
     task_memory : int, optional
         Bytes that a task may use, for the choice of blocks.
+    shake : Handshake, optional
+        What is known of the tasks of the tables' session, if they were asked about `path` and the tables already.
 
     Raises
     ------
+    ClusterError
+        If tasks do not have what this process has.
     DataError
         If the tables cannot be used: one message with all that is wrong, with counts and examples.
     StorageError
@@ -116,17 +122,20 @@ def prepare(
     if blocks is not None and blocks < 1:
         raise SettingError(f"blocks is {blocks}; a graph has at least 1 block")
     spark = graph.session
+    shake = shake or handshake(spark, [Place(path, made=True), *table_places(graph)])
+    shake.require_written(path, "give a path that all machines share")
     staging = storage.stage(path, overwrite)
     try:
         with session_settings(spark, SETTINGS) if spark else nullcontext(), readable_errors():
-            pieces = {layout.table: pieces_of(graph, layout) for layout in (graph.node_layout, graph.edge_layout)}
-            cores, pieces = look_around(spark, staging, pieces)
-            memory = task_memory or resources.task_memory(spark) // (cores if resources.is_local(spark) else 1)
+            layouts = graph.node_layout, graph.edge_layout
+            pieces = {layout.table: pieces_of(graph, layout, shake) for layout in layouts}
+            cores = shake.tasks
+            memory = task_memory or shake.task_memory // (cores if shake.local else 1)
             found = measure(graph, pieces) if blocks is None or not all(pieces.values()) else None
             if blocks is None:
                 assert found is not None
                 blocks = choose_blocks(*found, memory, cores)
-            here = Here(cores, cores * memory) if _fits_here(spark, pieces, found) else None
+            here = Here(cores, cores * memory) if _fits_here(shake, pieces, found) else None
             rows = _run(graph, pieces, staging, blocks, text_hash, here)
         storage.publish(staging, path, _manifest(graph, blocks, rows))
     except BaseException:
@@ -163,11 +172,11 @@ class Here(NamedTuple):
     """Bytes, of all threads together."""
 
 
-def _fits_here(spark: SparkSession | None, pieces: Pieces, found: tuple[int, int, int] | None) -> bool:
+def _fits_here(shake: Handshake, pieces: Pieces, found: tuple[int, int, int] | None) -> bool:
     """Whether this process is as good as the tasks: if they run on this machine, and no table has to come through the
     JVM, or a small one only. A shuffle in the JVM would take twice the time."""
     plain = all(found is not None for found in pieces.values())
-    return resources.is_local(spark) and (plain or (found is not None and record_bytes(*found) <= DRIVER_BYTES))
+    return shake.local and (plain or (found is not None and record_bytes(*found) <= DRIVER_BYTES))
 
 
 def _run(graph: Graph, pieces: Pieces, staging: str, blocks: int, text_hash: TextHash, here: Here | None) -> list[Row]:

@@ -7,9 +7,7 @@ nothing under the path, and an old table where it was.
 
 from __future__ import annotations
 
-import functools
 import logging
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -17,17 +15,27 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError, SettingError, nearest
 from pipeline.graph import Graph, PreparedGraph
-from pipeline.infer import NO_SESSION, RESULT, Frames, Observations, planned_for, run_frames, session_of
+from pipeline.infer import (
+    NO_SESSION,
+    RESULT,
+    Frames,
+    Observations,
+    places_of,
+    planned_for,
+    run_frames,
+    session_of,
+    with_scratch,
+)
 from pipeline.infer_local import infer_here, refuse_without_spark
 from pipeline.model import Model
 from pipeline.plan.memory import size
 from pipeline.planned import Planned
 from pipeline.progress import Progress
-from pipeline.resources import is_local
-from pipeline.result.placed import placed
+from pipeline.result.placed import local_path, placed
 from pipeline.result.written import Receipt, complete
 from pipeline.settings import Settings
-from pipeline.workers import ask_workers, readable_errors
+from pipeline.spark.handshake import Place, handshake
+from pipeline.workers import readable_errors
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -89,8 +97,11 @@ def score(
 
     Raises
     ------
+    ClusterError
+        If tasks do not have what this process has.
     StorageError
-        If the path exists (and `overwrite` is not given), or cannot be written. Before any job starts.
+        If the path exists (and `overwrite` is not given), or cannot be written, or tasks do not share it. Before any
+        work starts; on a cluster a small job asks its machines first.
     """
     if format not in FORMATS:
         raise SettingError(f"unknown output format {format!r}; {nearest(format, FORMATS)}")
@@ -99,9 +110,15 @@ def score(
     if session is None:
         refuse_without_spark(output, format, settings)
     started = time.perf_counter()
-    with placed(output, overwrite, session) as (path, mode):
-        directory = _written_by_workers(path, format, settings, session)
-        planned = planned_for(graph, model, settings, session)
+    settings = with_scratch(graph, settings)
+    on_disk = local_path(output) is not None
+    made = [Place(output, made=True, by_spark=True)] if on_disk else []
+    shake = handshake(session, [*places_of(graph, settings), *made])
+    if on_disk and shake.means_same(output):  # Spark's executors would write to disks of their own too
+        shake.require_written(output, "give a path that all machines share, or of a file system that they do")
+    with placed(output, overwrite, shake) as (path, mode):
+        directory = _written_by_workers(path, format, settings)
+        planned = planned_for(graph, model, settings, shake)
         prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
         choice, marks = planned.choice, progress.directory if progress else None
         if session is None and choice.tier != "fused":
@@ -129,26 +146,16 @@ def score(
     return Report(output, facts["rows"], seconds, prepared, choice.tier, choice.reason, steps, session is not None)
 
 
-def _written_by_workers(path: str, format: str, settings: Settings, spark: SparkSession | None) -> str | None:
-    """The directory that workers write a Parquet table into themselves; None: Spark writes it, from their rows.
-
-    `auto` runs a small job to find out whether they see it, unless all is local.
-    """
+def _written_by_workers(path: str, format: str, settings: Settings) -> str | None:
+    """The directory that workers write a Parquet table into themselves; None: Spark writes it, from their rows."""
     if format != "parquet" or settings.write == "spark":
         return None
     directory = path.removeprefix("file://")
-    if directory == path:
-        if settings.write == "worker":
-            raise SettingError(f'write is "worker", but {path} is no path of disks that all machines share: file://…')
-        return None
-    if settings.write == "worker" or spark is None or is_local(spark):
+    if directory != path:
         return directory
-    answers = ask_workers(spark, functools.partial(_is_directory, directory))
-    return directory if all(all(answer) for answer in answers) else None
-
-
-def _is_directory(path: str) -> list[bool]:
-    return [os.path.isdir(path)]
+    if settings.write == "worker":
+        raise SettingError(f'write is "worker", but {path} is no path of disks that all machines share: file://…')
+    return None
 
 
 def _facts(receipts: Iterable[Receipt], directory: str, planned: Planned) -> dict[str, Any]:

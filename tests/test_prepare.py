@@ -25,6 +25,7 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.prepare import SETTINGS, choose_blocks, prepare
 from pipeline.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.schema import EDGE, NODE, GraphSchema
+from pipeline.spark.handshake import Handshake
 from pipeline.tables.files import parquet_pieces
 from pipeline.tables.layout import text_keys
 from tests.graphs import GRAPHS, Tables, mixed, tables, text
@@ -403,15 +404,12 @@ def test_what_exists_is_not_touched(spark: SparkSession, tmp_path: Path) -> None
     assert os.listdir(tmp_path) == ["graph"]
 
 
-def test_a_path_that_workers_do_not_see(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.resources.is_local", lambda spark: False)
-    monkeypatch.setattr("pipeline.storage.write_text", lambda path, name, text: (tmp_path / name).write_text(text))
-    monkeypatch.setattr("pipeline.storage.remove", lambda path, name: None)
-    with pytest.raises(
-        StorageError, match="the workers do not see this directory; give a path that all machines share"
-    ):
-        prepare(frames(spark, mixed()), f"{tmp_path}/out/graph", blocks=2)
-    assert os.listdir(tmp_path / "out") == []
+def test_a_path_that_tasks_do_not_share(spark: SparkSession, tmp_path: Path) -> None:
+    path = f"{tmp_path}/out/graph"
+    said = Handshake(False, 2, 1 << 30, 1, barred={path: ("a",)})
+    with pytest.raises(StorageError, match=f"{path}: the tasks on host a do not share .* path that all machines share"):
+        prepare(frames(spark, mixed()), path, blocks=2, shake=said)
+    assert os.listdir(tmp_path) == []
 
 
 def test_tables_that_vanish(spark: SparkSession, tmp_path: Path) -> None:
