@@ -27,6 +27,10 @@ class ModelError(GraphsweepError, ValueError):
     """A model cannot be imported, loaded, or run on this graph."""
 
 
+class ClusterError(GraphsweepError, RuntimeError):
+    """The machines that run tasks do not have what this process has."""
+
+
 class SettingError(GraphsweepError, ValueError):
     """An option or a setting that does not exist or has a value that it cannot take."""
 

@@ -7,7 +7,6 @@ what happens inside a task is in stage.py, how a result is written and reported 
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
 import os
 import time
@@ -27,11 +26,11 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
 from pipeline.planned import Planned, plan_run
 from pipeline.prepare import prepare
-from pipeline.resources import is_local
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder
 from pipeline.rows import EDGE_KINDS
 from pipeline.settings import Settings
+from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.paths import literal
 from pipeline.stage import (
     CLOCK,
@@ -46,8 +45,8 @@ from pipeline.stage import (
     static_kinds,
     superstep_worker,
 )
-from pipeline.tables.survey import first_widths
-from pipeline.workers import active_session, ask_workers, readable_errors
+from pipeline.tables.survey import first_widths, table_probes
+from pipeline.workers import active_session, readable_errors
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
@@ -82,13 +81,16 @@ def infer(
     Raises
     ------
     ModelError
-        If the graph lacks a column that the model reads, or has it in another width. Before any job starts.
+        If the graph lacks a column that the model reads, or has it in another width. Before any work starts.
+    ClusterError
+        If tasks do not have what this process has.
     """
     settings = settings or Settings()
     spark = session_of(graph, spark)
     if spark is None:
         raise ModelError(NO_SESSION)
-    return run_frames(planned_for(graph, model, settings, spark), spark, settings, classify).result
+    shake = handshake(spark, probes_of(graph, settings))
+    return run_frames(planned_for(graph, model, settings, shake), spark, settings, classify).result
 
 
 @dataclass(frozen=True)
@@ -217,41 +219,54 @@ def _observe_result(rows: DataFrame, steps: int, seen: Observations) -> DataFram
 # ---- what a run needs first
 
 
+def probes_of(graph: Graph | PreparedGraph | str | os.PathLike[str], settings: Settings) -> list[Probe]:
+    """What tasks of a run read, and the graph that is made for it of raw tables."""
+    if isinstance(graph, Graph):
+        return [Probe(Scratch(settings.scratch).inside("graph"), made=True), *table_probes(graph)]
+    return [Probe(_manifest(graph.path if isinstance(graph, PreparedGraph) else os.fspath(graph)))]
+
+
 def planned_for(
     graph: Graph | PreparedGraph | str | os.PathLike[str],
     model: Model | str | os.PathLike[str],
     settings: Settings,
-    spark: SparkSession | None,
+    shake: Handshake,
     scratch: Scratch | None = None,
 ) -> Planned:
     """Decides what a run will be; prepares raw tables for it, in a scratch directory: the one that is given, or one for
-    as long as the process lives."""
+    as long as the process lives. `shake` is of tasks that were asked about `probes_of` the graph."""
     model = model if isinstance(model, Model) else Model.load(model)
     if isinstance(graph, Graph):
         if scratch is None:
             scratch = Scratch(settings.scratch)
             atexit.register(scratch.discard)
-        graph = prepare_for(graph, model, settings, scratch)
+        graph = prepare_for(graph, model, settings, scratch, shake)
     elif not isinstance(graph, PreparedGraph):
         graph = open_graph(os.fspath(graph))
-    return plan_run(graph, model, settings, spark, _opens(spark, graph, settings))
+    return plan_run(graph, model, settings, shake, _opens(shake, graph, settings))
 
 
-def prepare_for(graph: Graph, model: Model, settings: Settings, scratch: Scratch) -> PreparedGraph:
-    """Prepares raw tables for one run.
+def prepare_for(
+    graph: Graph, model: Model, settings: Settings, scratch: Scratch, shake: Handshake | None = None
+) -> PreparedGraph:
+    """Prepares raw tables for one run. `shake` as for `planned_for`.
 
     Raises
     ------
     ModelError
         If one row of each table shows that the model cannot read them.
     """
+    if shake is None or graph.session is None:  # files are prepared by this process, whoever runs the model
+        shake = handshake(None)
     with readable_errors():
-        model.check_against(first_widths(graph).both_ways())
+        model.check_against(first_widths(graph, shake).both_ways())
     if model.reads_reversed:
         graph = graph.with_reverse()
+    path = scratch.inside("graph")
+    shake.require_written(path, 'set "scratch" to a directory that all machines share')
     path = f"{scratch.make()}/graph-{time.time_ns():x}"
     started = time.perf_counter()
-    prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory)
+    prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory, shake=shake)
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 
@@ -259,24 +274,21 @@ def prepare_for(graph: Graph, model: Model, settings: Settings, scratch: Scratch
 def session_of(
     graph: Graph | PreparedGraph | str | os.PathLike[str], spark: SparkSession | None
 ) -> SparkSession | None:
-    """The session of raw tables; else the one that is given, or the active one; None if there is none."""
+    """The session of raw tables; else the one that is given, or the one that is there; None if there is none."""
     of_tables = graph.session if isinstance(graph, Graph) else None
     return of_tables or spark or active_session()
 
 
-def _opens(spark: SparkSession | None, graph: PreparedGraph, settings: Settings) -> bool:
-    """Whether tasks open the graph's files themselves. `auto` runs a small job to find out, unless all is local."""
-    if settings.read != "auto":
-        return settings.read == "worker"
-    if spark is None or is_local(spark):
-        return True
-    answers = ask_workers(spark, functools.partial(_is_visible, graph.path, graph.folder))
-    return all(all(answer) for answer in answers)
+def _opens(shake: Handshake, graph: PreparedGraph, settings: Settings) -> bool:
+    """Whether tasks open the graph's files themselves. Where they do not see them, Spark can read them for tasks from a
+    file system that only it knows; but what is on a disk its executors see no better."""
+    manifest = _manifest(graph.path)
+    if settings.read == "spark":
+        return False
+    if settings.read == "worker" or Place.of(graph.path).is_local:
+        shake.require_seen(manifest, "give a prepared graph at a path that all machines share")
+    return shake.sees(manifest)
 
 
-def _is_visible(path: str, folder: str) -> list[bool]:
-    """Whether a worker sees this very graph there, not another one of the same path."""
-    try:
-        return [open_graph(path).folder == folder]
-    except OSError:
-        return [False]
+def _manifest(path: str) -> str:
+    return f"{path.rstrip('/')}/{storage.MANIFEST}"

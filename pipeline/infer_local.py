@@ -16,6 +16,7 @@ from pipeline.planned import Planned
 from pipeline.resources import give_back
 from pipeline.result.written import Folder, Receipt
 from pipeline.settings import Settings
+from pipeline.spark.handshake import handshake
 from pipeline.stage import Run, run_whole, stored_blocks
 
 
@@ -35,7 +36,7 @@ def runs_here(graph: PreparedGraph, model: Model, output: Place, settings: Setti
     else."""
     if _why_spark(output, settings) is not None:
         return False
-    return planned_for(graph, model, settings, None).choice.tier == "fused"
+    return planned_for(graph, model, settings, handshake(None)).choice.tier == "fused"
 
 
 def refuse_without_spark(output: Place, settings: Settings) -> None:

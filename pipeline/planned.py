@@ -1,24 +1,19 @@
 """What a run will be, before anything of it is started: its plan on a graph, its tier, what a task may use.
 
-Comes in: a prepared graph, a model, settings. Goes out: a `Planned`. Knows of Spark only what a session tells of its
-tasks; without one, this machine is asked.
+Comes in: a prepared graph, a model, settings, what is known of the tasks. Goes out: a `Planned`. Knows no Spark.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pipeline.graph import PreparedGraph
 from pipeline.model import Model
 from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import Choice, Counts, choose_tier
 from pipeline.plan.plan import Plan
-from pipeline.resources import is_local, task_cores, task_memory
 from pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from pipeline.spark.handshake import Handshake
 
 
 @dataclass(frozen=True)
@@ -34,9 +29,7 @@ class Planned:
     """Tasks open the graph's files themselves; else they are sent what is in them."""
 
 
-def plan_run(
-    graph: PreparedGraph, model: Model, settings: Settings, spark: SparkSession | None = None, opens: bool = True
-) -> Planned:
+def plan_run(graph: PreparedGraph, model: Model, settings: Settings, shake: Handshake, opens: bool = True) -> Planned:
     """Decides what a run will be. Starts no work.
 
     Parameters
@@ -52,6 +45,6 @@ def plan_run(
     model.check_against(graph.schema, graph.ranges)
     counts = Counts.of(graph.manifest)
     plan = choose_exchange(Plan.of(model, graph.undirected, settings.wire), counts, settings.exchange)
-    memory, threads = settings.task_memory or task_memory(spark), settings.threads or task_cores(spark)
-    choice = choose_tier(plan, counts, memory, settings.tier, is_local(spark), threads, opens)
+    memory, threads = settings.task_memory or shake.task_memory, settings.threads or shake.task_cores
+    choice = choose_tier(plan, counts, memory, settings.tier, shake.local, threads, opens)
     return Planned(graph, plan, choice, threads, opens)

@@ -34,17 +34,18 @@ from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.placement import place
 from pipeline.preparing.origin import origin_of, places_of, same_graph
-from pipeline.preparing.publish import publishing, sweep
+from pipeline.preparing.publish import publishing, refuse_taken, sweep
 from pipeline.ranges import merge_ranges
 from pipeline.rows import Row, by_target, from_batches, to_batches
 from pipeline.schema import NODE, GraphSchema
+from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.tables.files import Piece, read_pieces
 from pipeline.tables.layout import Layout, TextHash, text_keys
-from pipeline.tables.survey import Pieces, look_around, measure, pieces_of, selected
+from pipeline.tables.survey import Pieces, measure, pieces_of, selected, table_probes
 from pipeline.workers import quoted, readable_errors, session_settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 # 131 072 nodes: what tiles read of 64 float32 features is 32 MB, and mostly stays in cache (0.56 s instead of 1.1 s
 # for one aggregation over 16.8M edges).
@@ -100,6 +101,7 @@ def prepare(
     task_memory: int | None = None,
     text_hash: TextHash = text_keys,
     if_same: str | None = None,
+    shake: Handshake | None = None,
 ) -> PreparedGraph:
     """Runs jobs: cuts a graph into blocks and stores them at `path`, which all machines must be able to write.
 
@@ -119,9 +121,13 @@ def prepare(
     if_same : "skip", optional
         If the graph at `path` was made of the same files in the same way, return it and do nothing. Files are the same
         if their names, sizes and times are; of DataFrames they are not known.
+    shake : Handshake, optional
+        What is known of the tasks of the tables' session, if they were asked about `path` and the tables already.
 
     Raises
     ------
+    ClusterError
+        If tasks do not have what this process has.
     DataError
         If the tables cannot be used: one message with all that is wrong, with counts and examples.
     SettingError
@@ -137,17 +143,22 @@ def prepare(
     if if_same and (there := already_there(graph, path, blocks, overwrite)):
         return there
     spark = graph.session
+    if shake is None:
+        refuse_taken(path, overwrite, places_of(graph))  # before any job
+        shake = handshake(spark, [Probe(os.fspath(path), made=True), *table_probes(graph)])
+    shake.require_written(os.fspath(path), "give a path that all machines share")
     with publishing(path, overwrite, places_of(graph)) as target:
         origin = origin_of(graph, blocks)  # before they are read: what changes meanwhile is seen by the next prepare
         with session_settings(spark, SETTINGS) if spark else nullcontext(), readable_errors():
-            pieces = {layout.table: pieces_of(graph, layout) for layout in (graph.node_layout, graph.edge_layout)}
-            cores, pieces = look_around(spark, target.folder, pieces)
-            memory = task_memory or resources.task_memory(spark) // (cores if resources.is_local(spark) else 1)
+            layouts = graph.node_layout, graph.edge_layout
+            pieces = {layout.table: pieces_of(graph, layout, shake) for layout in layouts}
+            cores = shake.tasks
+            memory = task_memory or shake.task_memory // (cores if shake.local else 1)
             found = measure(graph, pieces) if blocks is None or not all(pieces.values()) else None
             if blocks is None:
                 assert found is not None
                 blocks = choose_blocks(*found, memory, cores)
-            here = Here(cores, cores * memory) if _fits_here(spark, pieces, found) else None
+            here = Here(cores, cores * memory) if _fits_here(shake, pieces, found) else None
             rows = _run(graph, pieces, target.folder, blocks, text_hash, here)
         manifest = _manifest(graph, blocks, rows)
         known = {
@@ -198,11 +209,11 @@ class Here(NamedTuple):
     """Bytes, of all threads together."""
 
 
-def _fits_here(spark: SparkSession | None, pieces: Pieces, found: tuple[int, int, int] | None) -> bool:
+def _fits_here(shake: Handshake, pieces: Pieces, found: tuple[int, int, int] | None) -> bool:
     """Whether this process is as good as the tasks: if they run on this machine, and no table has to come through the
     JVM, or a small one only. A shuffle in the JVM would take twice the time."""
     plain = all(found is not None for found in pieces.values())
-    return resources.is_local(spark) and (plain or (found is not None and record_bytes(*found) <= DRIVER_BYTES))
+    return shake.local and (plain or (found is not None and record_bytes(*found) <= DRIVER_BYTES))
 
 
 def _run(graph: Graph, pieces: Pieces, folder: str, blocks: int, text_hash: TextHash, here: Here | None) -> list[Row]:

@@ -1,7 +1,8 @@
-"""What a task has: memory and cores, as far as the cluster's settings tell.
+"""What a task is given: memory and cores, as far as the session's settings tell; and whether it runs on this machine.
 
 Comes in: a session, or None where no Spark is running. Goes out: numbers. The Python worker's memory is not managed by
-Spark: on a cluster it is the executor's overhead, on one machine what is free.
+Spark: on a cluster it is the executor's overhead, on one machine what is free. What a cluster's machines really have,
+and what they see, is asked of them by spark/handshake.py.
 """
 
 from __future__ import annotations
@@ -12,21 +13,36 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-import psutil
 import pyarrow as pa
+
+from pipeline.run.limits import memory_left
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Of what is free on this machine, for one task that has it to itself; the JVM, which is already running, and the page
-# cache want the rest.
+# Of what is free on a machine, for all tasks that run on it; the JVM, which is already running, and the page cache want
+# the rest.
 LOCAL_SHARE = 0.6
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def is_local(spark: SparkSession | None) -> bool:
-    """Whether tasks run on this machine, in one JVM with the driver."""
-    return spark is None or _local_master(spark) is not None
+    """Whether it is certain that tasks run on this machine, in one JVM with the driver.
+
+    A session of Spark Connect says "local[*]" too, if that is what its server runs on: on whichever machine.
+    """
+    return spark is None or (_is_classic(spark) and has_local_master(spark))
+
+
+def has_local_master(spark: SparkSession) -> bool:
+    """Whether tasks run in one JVM with the driver's, or with that of Spark Connect's server."""
+    return _local_master(spark) is not None
+
+
+def _is_classic(spark: SparkSession) -> bool:
+    from pyspark.sql.session import SparkSession
+
+    return isinstance(spark, SparkSession)
 
 
 def local_tasks(spark: SparkSession | None) -> int:
@@ -47,10 +63,15 @@ def local_master(master: str) -> re.Match[str] | None:
     return re.fullmatch(r"local(?:\[(\d+|\*)(?:,\d+)?\])?", master.replace(" ", ""))
 
 
-def task_memory(spark: SparkSession | None) -> int:
-    """Bytes that the Python worker of one task may use."""
-    if spark is None or is_local(spark):
-        return int(LOCAL_SHARE * psutil.virtual_memory().available)
+def local_memory() -> int:
+    """Bytes that a task on this machine may use which has it to itself."""
+    left = memory_left()
+    shared = int(LOCAL_SHARE * left.shared)
+    return shared if left.own is None else min(shared, left.own)
+
+
+def given_memory(spark: SparkSession) -> int:
+    """Bytes that the settings of a cluster give the Python worker of one task."""
     memory = _bytes(spark.conf.get("spark.executor.memory", "1g") or "1g")
     overhead = spark.conf.get("spark.executor.memoryOverhead", None)
     given = _bytes(overhead) if overhead else max(384 << 20, memory // 10)

@@ -18,9 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError, SettingError, StorageError, nearest
 from pipeline.graph import Graph, PreparedGraph, open_graph
-from pipeline.infer import NO_SESSION, RESULT, Frames, Observations, planned_for, run_frames, session_of
+from pipeline.infer import (
+    NO_SESSION,
+    RESULT,
+    Frames,
+    Observations,
+    planned_for,
+    probes_of,
+    run_frames,
+    session_of,
+)
 from pipeline.infer_local import infer_here, refuse_without_spark
 from pipeline.model import Model
+from pipeline.places.filesystem import opened
 from pipeline.places.marker import SCORES
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.scratch import Scratch
@@ -36,8 +46,8 @@ from pipeline.result.manifest import differences, facts_of, origin
 from pipeline.result.output import OutputTable
 from pipeline.result.written import CSV, PARQUET, Folder, Receipt
 from pipeline.settings import Settings
+from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.paths import default_filesystem, literal
-from pipeline.spark.sight import workers_see
 from pipeline.tables.identity import identity
 from pipeline.workers import readable_errors
 
@@ -210,8 +220,9 @@ def scored(
         if wish.if_same and (there := find_manifest(place, session)):
             look(there)
         with destination(place, wish.overwrite, session, look if wish.if_same else None) as staging:
-            folder = _folder(place, staging, wish.format, settings, session)
-            planned = planned_for(graph, model, settings, session, scratch)
+            shake = handshake(session, [*probes_of(graph, settings), *_probes(place)], default)
+            folder = _folder(place, staging, wish.format, settings, shake)
+            planned = planned_for(graph, model, settings, shake, scratch)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
             facts, observations = _run(planned, session, settings, wish, progress, staging, folder, place)
             steps = _supersteps(planned, observations, facts)
@@ -247,26 +258,22 @@ def _skipped(wish: Wish, manifest: Manifest, seconds: float) -> Report:
 
 
 def _folder(
-    output: Place, staging: Staging | Direct, format: str, settings: Settings, spark: SparkSession | None
+    output: Place, staging: Staging | Direct, format: str, settings: Settings, shake: Handshake
 ) -> Folder | None:
-    """Where workers write the table themselves; None: Spark writes it, from their rows.
-
-    `auto` runs a small job to find out whether they see it, unless all is local.
-    """
+    """Where workers write the table themselves; None: Spark writes it, from their rows."""
     if settings.write == "spark":
         return None
     if staging.opened is None:
         if settings.write == "worker":
             raise SettingError(f'write is "worker", but {output} is a place that can be reached by Spark only')
         return None
-    if spark is None or workers_see(spark, staging.place, staging.run):
-        return Folder(staging.place.uri, str(output), format)
-    if output.is_local or settings.write == "worker":
-        raise StorageError(
-            f"{output}: the workers do not see this directory; give a path that all machines share, or the setting "
-            'write = "spark" if Spark sees it all the same'
-        )
-    return None
+    if output.is_local or settings.write == "worker":  # on disks of their own, Spark's executors would write too
+        shake.require_written(output.uri, "give a path that all machines share, or of a file system that they do")
+    return Folder(staging.place.uri, str(output), format) if shake.writes(output.uri) else None
+
+
+def _probes(output: Place) -> list[Probe]:
+    return [] if opened(output) is None else [Probe(output.uri, made=True)]
 
 
 def _run(

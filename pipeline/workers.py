@@ -1,5 +1,5 @@
-"""What a job needs of Spark around it: the active session, settings for a while, readable errors, what workers can see,
-and a warm one.
+"""What a job needs of Spark around it: the session that is there, settings for a while, readable errors, and a warm
+worker.
 
 Comes in: the session of the user's DataFrames. Goes out: the same. Knows nothing of graphs.
 """
@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -25,11 +24,16 @@ if TYPE_CHECKING:
 
 
 def active_session() -> SparkSession | None:
+    """The session of this thread, or else the one that another thread of this process has made."""
     if "pyspark" not in sys.modules:  # importing it takes a second, and would not make a session active
         return None
+    from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
 
-    return SparkSession.getActiveSession()
+    try:
+        return SparkSession.active()
+    except PySparkRuntimeError:
+        return None
 
 
 @contextmanager
@@ -75,21 +79,9 @@ def first_line(error: Exception) -> str:
     return named[0] if named else text.strip().partition("\n")[0]
 
 
-def ask_workers(spark: SparkSession, question: Callable[[], list[bool]]) -> list[list[bool]]:
-    """Runs a job: the answers of as many tasks as run at once."""
-    asked = spark.range(0, 1000).mapInArrow(partial(_answer, question=question), "answers array<boolean>")
-    return [row.answers for row in asked.collect()]
-
-
-def _answer(batches: Iterable[pa.RecordBatch], question: Callable[[], list[bool]]) -> Iterator[pa.RecordBatch]:
-    for _ in batches:  # Spark waits for its rows to be taken
-        pass
-    yield pa.RecordBatch.from_arrays([pa.array([question()], pa.list_(pa.bool_()))], ["answers"])
-
-
 def wake_worker(spark: SparkSession) -> None:
-    """Runs a job in the background, on this machine only: a Python worker starts and imports what a run will need,
-    while Spark reads the first footers (1 of 13 s for small tables)."""
+    """Runs a job in the background, if tasks run on this machine: a Python worker starts and imports what a run will
+    need, while Spark reads the first footers (1 of 13 s for small tables)."""
     if is_local(spark):
         threading.Thread(target=_wake, args=(spark,), name="wake worker", daemon=True).start()
 

@@ -16,6 +16,8 @@ from pipeline.command.session import SMALL_JVM
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from tests.spark.standalone import Standalone
+
 
 # the first call of a kernel compiles it, which is no example's fault; the same examples on every machine
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
@@ -91,6 +93,30 @@ def spark(request: pytest.FixtureRequest) -> Iterator[SparkSession]:
     session = builder.getOrCreate()
     yield session
     session.stop()
+
+
+@pytest.fixture
+def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if nobody had made a session: that of other tests is not ours. (What finds sessions is tested in processes of
+    their own, tests/command/test_session.py.)"""
+    monkeypatch.setattr("pipeline.command.session._somebodys", lambda: False)
+    if "pyspark" in sys.modules:
+        from pyspark.errors import PySparkRuntimeError
+        from pyspark.sql import SparkSession
+
+        def active() -> None:
+            raise PySparkRuntimeError(errorClass="NO_ACTIVE_OR_DEFAULT_SESSION", messageParameters={})
+
+        monkeypatch.setattr(SparkSession, "active", active)
+
+
+@pytest.fixture(scope="session")
+def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    """A real cluster of two workers, for all tests that take it: see tests/spark/standalone.py."""
+    from tests.spark.standalone import cluster
+
+    with cluster(tmp_path_factory.mktemp("standalone")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -148,15 +148,7 @@ def test_tables_of_this_machine_are_prepared_without_spark(prepared, tables, tmp
     assert open_graph(str(tmp_path / "g")).fingerprint == open_graph(str(prepared)).fingerprint
 
 
-@pytest.fixture
-def alone(monkeypatch):
-    """As if nobody had made a session."""
-    from pyspark.sql import SparkSession
-
-    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
-
-
-def test_raw_tables_of_this_machine_take_no_spark(tables, model, tmp_path, monkeypatch, alone):
+def test_raw_tables_of_this_machine_take_no_spark(tables, model, tmp_path, monkeypatch, no_session):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(cli, "_session", lambda *_: pytest.fail("Spark was started"))
     result = done("infer", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--model", model,
@@ -170,7 +162,7 @@ def test_raw_tables_of_this_machine_take_no_spark(tables, model, tmp_path, monke
 
 @pytest.mark.parametrize("options", [["--tier", "distributed"], ["--format", "csv"]])
 @pytest.mark.parametrize("here", [True, False])
-def test_what_takes_spark_gets_it(spark, tables, model, tmp_path, monkeypatch, alone, options, here):
+def test_what_takes_spark_gets_it(spark, tables, model, tmp_path, monkeypatch, no_session, options, here):
     """The tables are prepared before; a cluster, whose machines do not see that, reads them itself."""
     started, read = [], []
 
@@ -187,7 +179,7 @@ def test_what_takes_spark_gets_it(spark, tables, model, tmp_path, monkeypatch, a
     monkeypatch.setattr(cli, "_session", start)
     monkeypatch.setattr(RawTables, "read", read_by_spark)
     if not here:
-        monkeypatch.setattr("pipeline.resources.is_local", lambda session: session is None)
+        monkeypatch.setattr("pipeline.resources.is_local", lambda session: False)
     result = done("infer", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--model", model,
                   "--output", tmp_path / "o", *options)  # fmt: skip
     assert started == [True], "it has little to do"

@@ -21,6 +21,7 @@ from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
 from pipeline.schema import EDGE
 from pipeline.settings import Settings
+from pipeline.spark.handshake import handshake
 from tests.formulas import build
 from tests.whole import Whole, whole
 
@@ -51,7 +52,7 @@ def skewed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pre
 
 
 def frames(spark: SparkSession, graph: PreparedGraph, model: Model, settings: Settings) -> Frames:
-    return run_frames(planned_for(graph, model, settings, spark), spark, settings)
+    return run_frames(planned_for(graph, model, settings, handshake(spark)), spark, settings)
 
 
 def by_id(result: DataFrame, output: str = "embedding") -> dict[object, bytes]:
@@ -92,7 +93,7 @@ def test_the_same_bits_when_memory_has_no_room_for_the_values(
     spark: SparkSession, prepared: PreparedGraph, name: str, tmp_path: Path
 ) -> None:
     settings = Settings(tier="fused", task_memory="1m", scratch=str(tmp_path / "spill"), read="worker")
-    planned = planned_for(prepared, build(name), settings, spark)
+    planned = planned_for(prepared, build(name), settings, handshake(spark))
     assert planned.choice.spills
     assert by_id(run_frames(planned, spark, settings).result) == in_process(name, whole("mixed"), BLOCKS)
     assert os.listdir(tmp_path / "spill") == []

@@ -27,13 +27,7 @@ BLOCKS = 3
 MODELS = ["sage", "gcn_weighted", "gat", "graph_norm", "virtual_node", "both_ends"]
 
 
-@pytest.fixture(autouse=True)
-def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests' session is not ours."""
-    if "pyspark" in sys.modules:
-        from pyspark.sql import SparkSession
-
-        monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+pytestmark = pytest.mark.usefixtures("no_session")
 
 
 @pytest.fixture(scope="module")

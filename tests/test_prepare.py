@@ -25,6 +25,7 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.prepare import SETTINGS, choose_blocks, prepare
 from pipeline.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.schema import EDGE, NODE, GraphSchema
+from pipeline.spark.handshake import Handshake
 from pipeline.tables.files import parquet_pieces
 from pipeline.tables.layout import text_keys
 from tests.graphs import GRAPHS, Tables, mixed, tables, text
@@ -172,9 +173,7 @@ def test_a_graph_of_one_block(
     assert prepared.blocks == 1
     assert_same(prepared, graph)
     monkeypatch.setattr(MODULE, "_fits_here", lambda *_: False)
-    by_tasks = prepare(source, f"{tmp_path}/by tasks", blocks=1)
-    own = ("prepare", "asked_blocks")
-    assert {**by_tasks.manifest, **dict.fromkeys(own)} == {**prepared.manifest, **dict.fromkeys(own)}
+    assert prepare(source, f"{tmp_path}/by tasks", blocks=1).manifest == prepared.manifest
 
 
 def test_more_rows_than_memory_has_room_for_wait_in_files(
@@ -189,7 +188,7 @@ def test_more_rows_than_memory_has_room_for_wait_in_files(
     prepared = prepare(Graph.read(spark, nodes, edges, **OPTIONS), f"{tmp_path}/graph", blocks=3, task_memory=4000)
     assert len(spilled) > 3
     assert_same(prepared, graph)
-    assert sorted(os.listdir(prepared.folder)) == ["_graphsweep.json", "target=0", "target=1", "target=2"], "all gone"
+    assert sorted(os.listdir(tmp_path / "graph")) == ["blocks", "manifest.json"], "the files are gone"
 
 
 def test_what_is_prepared_in_this_process(spark: SparkSession, tmp_path: Path) -> None:
@@ -301,7 +300,7 @@ def test_another_version_is_refused(spark: SparkSession, tmp_path: Path) -> None
     prepare(frames(spark, tables([1], [])), f"{tmp_path}/graph", blocks=1)
     manifest = json.loads((tmp_path / "graph" / "manifest.json").read_text())
     (tmp_path / "graph" / "manifest.json").write_text(json.dumps({**manifest, "version": 0}))
-    with pytest.raises(StorageError, match="version 0 of the format, but this is version 4; prepare it again"):
+    with pytest.raises(StorageError, match="version 0 of the format, but this is version 3; prepare it again"):
         open_graph(f"{tmp_path}/graph")
 
 
@@ -314,7 +313,7 @@ WRONG = tables([1, 2, 3, 3], [(1, 2), (1, 77), (88, 2), (88, 78)])
 def test_all_that_is_wrong_is_told_and_nothing_is_left(spark: SparkSession, tmp_path: Path, read: bool) -> None:
     graph = Graph.read(spark, *write(WRONG, tmp_path / "tables"), **OPTIONS) if read else frames(spark, WRONG)
     with pytest.raises(DataError) as caught:
-        prepare(graph, f"{tmp_path}/out/deep/graph", blocks=3)
+        prepare(graph, f"{tmp_path}/out/graph", blocks=3)
     assert str(caught.value).splitlines() == [
         "edges.dst holds 2 ids absent from the nodes (first: 77, 78); "
         "add these nodes, or leave their edges out with drop_dangling=True",
@@ -322,7 +321,7 @@ def test_all_that_is_wrong_is_told_and_nothing_is_left(spark: SparkSession, tmp_
         "add these nodes, or leave their edges out with drop_dangling=True",
         "nodes.id holds 1 id more than once (first: 3); keep one row for each",
     ]
-    assert not (tmp_path / "out").exists()
+    assert os.listdir(tmp_path / "out") == []
 
 
 def test_nulls_and_numbers_that_are_none(spark: SparkSession, tmp_path: Path) -> None:
@@ -405,15 +404,12 @@ def test_what_exists_is_not_touched(spark: SparkSession, tmp_path: Path) -> None
     assert os.listdir(tmp_path) == ["graph"]
 
 
-def test_a_path_that_workers_do_not_see(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.resources.is_local", lambda spark: False)
-    monkeypatch.setattr("pipeline.storage.write_text", lambda path, name, text: (tmp_path / name).write_text(text))
-    monkeypatch.setattr("pipeline.storage.remove", lambda path, name: None)
-    with pytest.raises(
-        StorageError, match="/out/graph: the workers do not see this directory; give a path that all machines share"
-    ):
-        prepare(frames(spark, mixed()), f"{tmp_path}/out/graph", blocks=2)
-    assert not (tmp_path / "out").exists()
+def test_a_path_that_tasks_do_not_share(spark: SparkSession, tmp_path: Path) -> None:
+    path = f"{tmp_path}/out/graph"
+    said = Handshake(False, 2, 1 << 30, 1, barred={path: ("a",)})
+    with pytest.raises(StorageError, match=f"{path}: the tasks on host a do not share .* path that all machines share"):
+        prepare(frames(spark, mixed()), path, blocks=2, shake=said)
+    assert os.listdir(tmp_path) == []
 
 
 def test_tables_that_vanish(spark: SparkSession, tmp_path: Path) -> None:

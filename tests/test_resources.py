@@ -6,15 +6,30 @@ import os
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from pyspark.sql.session import SparkSession
 
-from pipeline.resources import is_local, local_tasks, task_cores, task_memory
+from pipeline.resources import given_memory, is_local, local_memory, local_tasks, task_cores
+from pipeline.run.limits import MemoryLeft
 
 
-def session(**settings: str) -> SimpleNamespace:
-    named = {f"spark.{name.replace('_', '.')}": value for name, value in settings.items()}
-    return SimpleNamespace(conf=SimpleNamespace(get=lambda key, default: named.get(key, default)))
+class Session(SparkSession):
+    """A classic session, of which nothing but its settings is there."""
+
+    conf: Any = None
+
+    def __init__(self, settings: dict[str, str]) -> None:
+        self.conf = SimpleNamespace(get=lambda key, default: settings.get(key, default))
+
+
+def named(settings: dict[str, str]) -> dict[str, str]:
+    return {f"spark.{name.replace('_', '.')}": value for name, value in settings.items()}
+
+
+def session(**settings: str) -> Session:
+    return Session(named(settings))
 
 
 @pytest.mark.parametrize(
@@ -31,13 +46,28 @@ def test_sessions_that_are_not_local(master: str) -> None:
     assert not is_local(session(master=master))
 
 
+def test_a_session_of_spark_connect_is_nowhere_for_certain() -> None:
+    """Its server's master is this machine: that of the server."""
+    remote = SimpleNamespace(conf=session(master="local[*]").conf)
+    assert not is_local(remote)
+
+
+@pytest.mark.parametrize(
+    ("left", "memory"),
+    [(MemoryLeft(1000, None), 600), (MemoryLeft(1000, 700), 600), (MemoryLeft(1000, 500), 500)],
+)
+def test_a_task_on_this_machine_has_its_share(monkeypatch: pytest.MonkeyPatch, left: MemoryLeft, memory: int) -> None:
+    monkeypatch.setattr("pipeline.resources.memory_left", lambda: left)
+    assert local_memory() == memory
+
+
 def test_a_task_of_a_cluster_has_its_share_of_the_overhead() -> None:
-    assert task_memory(session(master="yarn")) == 384 << 20
+    assert given_memory(session(master="yarn")) == 384 << 20
     spark = session(master="yarn", executor_memory="8g", executor_cores="4", task_cpus="2")
-    assert task_memory(spark) == (8 << 30) // 10 // 2
+    assert given_memory(spark) == (8 << 30) // 10 // 2
     assert task_cores(spark) == 2
     overhead = session(master="yarn", executor_memoryOverhead="3g", executor_cores="3")
-    assert task_memory(overhead) == 1 << 30
+    assert given_memory(overhead) == 1 << 30
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory of Linux")

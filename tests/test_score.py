@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from pipeline import Graph, Model, prepare, score
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.graph import PreparedGraph
 from pipeline.settings import Settings
+from pipeline.spark.handshake import Handshake, handshake
 from tests.formulas import build
 from tests.whole import whole
 
@@ -73,14 +75,28 @@ def test_ids_keep_their_type(spark: SparkSession, tmp_path: Path, id_type: str) 
     assert dict(spark.read.parquet(str(tmp_path / "out")).dtypes)["id"] == id_type
 
 
-def test_workers_that_do_not_see_the_path_leave_it_to_spark(
-    spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_directory_that_tasks_do_not_share(
+    spark: SparkSession,
+    prepared: PreparedGraph,
+    model: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+    format: str,
 ) -> None:
-    monkeypatch.setattr(sys.modules["pipeline.score"], "is_local", lambda spark: False)
-    monkeypatch.setattr(sys.modules["pipeline.score"], "ask_workers", lambda spark, question: [[True], [False]])
-    score(prepared, model, f"file://{tmp_path}/out", spark=spark)
-    assert not (tmp_path / "out" / "part-00000.parquet").exists()
-    assert spark.read.parquet(str(tmp_path / "out")).count() == prepared.nodes
+    """What they wrote would be lost, whoever writes it: tasks, or Spark's executors."""
+    output = f"{scheme}{tmp_path}/out"
+    said = Handshake(False, 2, 1 << 30, 1, barred={output: ("a", "b")})
+    monkeypatch.setattr(sys.modules["pipeline.score"], "handshake", lambda spark, places: said)
+    with pytest.raises(StorageError) as caught:
+        score(prepared, model, output, format=format, spark=spark)
+    assert str(caught.value) == (
+        f"{output}: the tasks on hosts a, b do not share its directory with this process, or may not write there; give "
+        "a path that all machines share, or of a file system that they do"
+    )
+    assert os.listdir(tmp_path) == []
 
 
 def test_only_shared_disks_are_written_by_workers(spark: SparkSession, prepared: PreparedGraph, model: Model) -> None:
@@ -137,7 +153,8 @@ def test_a_path_of_the_clusters_own_file_system_is_sparks_business(
     spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The default file system is the local one here; what shows is who refuses."""
-    monkeypatch.setattr(sys.modules["pipeline.result.placed"], "is_local", lambda spark: False)
+    said = replace(handshake(spark), default_scheme="hdfs")
+    monkeypatch.setattr(sys.modules["pipeline.score"], "handshake", lambda spark, places: said)
     out = tmp_path / "out"
     assert score(prepared, model, str(out), spark=spark).rows == prepared.nodes
     assert os.listdir(tmp_path) == ["out"]

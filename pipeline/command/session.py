@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from pipeline.command.told import Told, told
 from pipeline.errors import GraphsweepError
-from pipeline.resources import local_master
 from pipeline.workers import active_session
 
 if TYPE_CHECKING:
@@ -31,11 +31,6 @@ log = logging.getLogger("graphsweep")
 
 OLDEST_JAVA = 17
 INSTALL_JAVA = "`apt install openjdk-17-jre-headless`, `brew install openjdk@17` or `conda install openjdk=17`"
-
-# in the environment of what spark-submit starts; of one that has its Spark elsewhere; of one whose paths may be there
-SUBMITTED = "PYSPARK_GATEWAY_PORT"
-REMOTE = ("SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION")
-CLUSTER = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")
 
 # Of a session on this machine. The master is not among them: without any, spark-submit takes local[*].
 EMBEDDED = {
@@ -60,7 +55,8 @@ SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 def spark_session(
     verbose: bool = False, small: bool = False, meanwhile: Callable[[], None] | None = None
 ) -> Iterator[SparkSession]:
-    """The active session; else the one that spark-submit, Spark Connect or Databricks configured; else one of our own.
+    """The session that is there; else one as spark-submit, Spark's files, Spark Connect or Databricks say; else one of
+    our own. What was there before is there afterwards.
 
     Parameters
     ----------
@@ -76,67 +72,62 @@ def spark_session(
     GraphsweepError
         If Spark is to be started here and there is no Java, or one that is too old.
     """
-    from pyspark.sql import SparkSession
-
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        yield active
+    there = active_session()
+    if there is not None:
+        yield there
         return
     started = time.perf_counter()
-    spark = (
-        SparkSession.builder.appName("graphsweep").getOrCreate()
-        if _configured()
-        else _embedded(verbose, small, meanwhile)
-    )
+    ours = not _somebodys()
+    known = told(os.environ)
+    spark = _as_told(known) if known.decided else _embedded(known.settings, verbose, small, meanwhile)
     master = spark.conf.get("spark.master", "Spark Connect")
     log.info("Spark %s (%s), ready after %.1f s", spark.version, master, time.perf_counter() - started)
     try:
         yield spark
     finally:
-        spark.stop()
+        if ours:
+            spark.stop()
 
 
 def spark_is_optional() -> bool:
-    """Whether this machine may do without Spark what it can do alone: nobody has a session, and no setting asks for a
-    cluster. What spark-submit starts with a master of this machine has no session yet either: with one, raw tables of
+    """Whether this machine may do without Spark what it can do alone: nobody has a session, and no setting asks for
+    Spark. What spark-submit starts with a master of this machine has no session yet either: with one, raw tables of
     16.8M edges to scores took 34 s on 2 cores, and 17 without."""
-    if active_session() is not None or any(name in os.environ for name in (*REMOTE, *CLUSTER)):
+    if active_session() is not None or _somebodys():
         return False
-    return _is_of_this_machine(_submitted() if SUBMITTED in os.environ else _defaults())
+    why = told(os.environ).why
+    if why is not None:
+        log.debug("by Spark, because %s", why)
+    return why is None
 
 
-def _is_of_this_machine(settings: Mapping[str, str]) -> bool:
-    """Whether tasks would run here, paths without a scheme are those of this machine, and nobody wants to read later
-    what Spark did."""
-    here = local_master(settings.get("spark.master", "local")) is not None
-    files = settings.get("spark.hadoop.fs.defaultFS", "file:///").startswith("file:")
-    return here and files and settings.get("spark.eventLog.enabled", "false") != "true"
+def _somebodys() -> bool:
+    """Whether Spark is running in this process, or was when it started: it is not ours to stop."""
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        return True
+    if "pyspark" not in sys.modules:  # importing it takes a second, and would not make a session
+        return False
+    from pyspark import SparkContext
+
+    return SparkContext._active_spark_context is not None
 
 
-def _submitted() -> dict[str, str]:
-    """What spark-submit was told, by arguments and by its files."""
-    from pyspark.conf import SparkConf
+def _as_told(known: Told) -> SparkSession:
+    """A session of which others have decided everything; two things PySpark does not hand on from spark-submit."""
+    from pyspark.sql import SparkSession
 
-    return dict(SparkConf().getAll())
-
-
-def _defaults() -> dict[str, str]:
-    """What a session of our own would be told by Spark's file of settings, if there is one."""
-    directory = os.environ.get("SPARK_CONF_DIR") or os.path.join(os.environ.get("SPARK_HOME", ""), "conf")
-    try:
-        with open(os.path.join(directory, "spark-defaults.conf")) as file:
-            found = (re.match(r"\s*(spark\.[^\s=:]+)\s*[\s=:]\s*(.*?)\s*$", line) for line in file)
-            return {match[1]: match[2] for match in found if match}
-    except OSError:
-        return {}
+    builder = SparkSession.builder.appName("graphsweep")
+    if known.settings.get("spark.remote"):
+        builder = builder.remote(known.settings["spark.remote"])
+    elif "spark.api.mode" in known.settings:
+        builder = builder.config("spark.api.mode", known.settings["spark.api.mode"])
+    return builder.getOrCreate()
 
 
-def _configured() -> bool:
-    """Whether somebody else has decided what the session is: its settings are not to be touched."""
-    return any(name in os.environ for name in (SUBMITTED, *REMOTE))
-
-
-def _embedded(verbose: bool, small: bool, meanwhile: Callable[[], None] | None) -> SparkSession:
+def _embedded(
+    settings: Mapping[str, str], verbose: bool, small: bool, meanwhile: Callable[[], None] | None
+) -> SparkSession:
+    """A session on this machine, with our settings where Spark's own file has none."""
     from pyspark.sql import SparkSession
 
     check_java()
@@ -145,12 +136,13 @@ def _embedded(verbose: bool, small: bool, meanwhile: Callable[[], None] | None) 
     # workers run what the driver runs; Spark would take the first python3 on the PATH
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName("graphsweep")
-    for key, value in EMBEDDED.items():
-        builder = builder.config(key, value)
     memory = min(psutil.virtual_memory().total // 4, 8 << 30)
-    builder = builder.config("spark.driver.memory", f"{memory >> 20}m")
+    chosen = {**EMBEDDED, "spark.driver.memory": f"{memory >> 20}m"}
     if small:
-        builder = builder.config("spark.driver.extraJavaOptions", SMALL_JVM)
+        chosen["spark.driver.extraJavaOptions"] = SMALL_JVM
+    for key, value in chosen.items():
+        if key not in settings:
+            builder = builder.config(key, value)
     if verbose:
         return builder.getOrCreate()
     with tempfile.TemporaryFile() as greeting:

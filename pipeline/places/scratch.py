@@ -6,6 +6,7 @@ What killed processes have left there is removed when the next one needs its own
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import uuid
@@ -35,6 +36,10 @@ class Scratch:
         self._made: tuple[Opened, str] | None = None
         self._parents: list[Opened] = []
 
+    def inside(self, name: str) -> str:
+        """Where something in it is going to be, for those who ask before it is made."""
+        return Place.of(self._base).child(name).uri
+
     def make(self) -> str:
         """The directory, as a path or a URI; it is made by the first call.
 
@@ -49,7 +54,10 @@ class Scratch:
             try:
                 self._parents = make_parents(here)
                 self._made = here, place.uri
-                here.filesystem.create_dir(here.path)
+                if here.is_local:
+                    os.mkdir(here.path, 0o700)  # what is in the tables is nobody else's business
+                else:
+                    here.filesystem.create_dir(here.path)
                 write_marker(here, SCRATCH, process_facts())
             except (OSError, pa.ArrowException) as error:
                 raise unwritable(self._base, error) from error

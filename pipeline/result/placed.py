@@ -11,26 +11,22 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from pipeline.errors import StorageError, unwritable
-from pipeline.resources import is_local
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from pipeline.spark.handshake import Handshake
 
 # What a table written by Spark consists of: anything else under a path is somebody's, and is not overwritten.
 _TABLE_NAMES = ("part-", "_SUCCESS", ".part-", "._SUCCESS")
 
 
 @contextmanager
-def placed(output: str, overwrite: bool, spark: SparkSession | None) -> Iterator[tuple[str, str]]:
+def placed(output: str, overwrite: bool, shake: Handshake) -> Iterator[tuple[str, str]]:
     """(where to write, Spark's mode): on a local disk beside the path, moved there in the end; else the path itself.
 
-    Where tasks run elsewhere, a path without a scheme is of the cluster's default file system, which Spark knows.
+    A path without a scheme is of Spark's default file system, which need not be the disks.
     """
     local = local_path(output)
-    if local is None or not ("://" in output or is_local(spark)):
+    if local is None or not shake.means_same(output):
         yield output, "overwrite" if overwrite else "errorifexists"
         return
     refuse_taken(output, overwrite)

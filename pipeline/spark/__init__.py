@@ -1,1 +1,1 @@
-"""What knows of a Spark session: the file systems that it reaches."""
+"""What knows of Spark's sessions and tasks: whose they are, where they run, what they see."""

@@ -1,62 +1,45 @@
 """What is known of a user's tables before they are prepared: who can read them, how large and how wide they are.
 
-Comes in: a `Graph`. Goes out: pieces of Parquet tables, counts, widths. Knows Spark; looks at footers and at one row,
-and runs a job only where a table is not in Parquet files that everybody sees.
+Comes in: a `Graph`, and what its tasks see. Goes out: pieces of Parquet tables, counts, widths. Knows Spark; looks at
+footers and at one row, and runs a job only where a table is not in Parquet files that everybody sees.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
-from pipeline import resources, storage
-from pipeline.errors import StorageError
 from pipeline.graph import Graph
 from pipeline.schema import EDGE, NODE, GraphSchema
-from pipeline.tables.files import Piece, is_visible, parquet_pieces, read_pieces
+from pipeline.spark.handshake import Handshake, Probe
+from pipeline.tables.files import Piece, parquet_pieces, read_pieces
 from pipeline.tables.layout import Layout
-from pipeline.workers import ask_workers, quoted
+from pipeline.workers import quoted
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 Pieces = dict[str, list[Piece] | None]
 """nodes, edges → the pieces that workers may read themselves; None if the table has to come through Spark."""
 
-_PROBE = ".probe"
+
+def table_probes(graph: Graph) -> list[Probe]:
+    """Where tables are that tasks would read themselves, if they see them."""
+    paths = [_path(graph, layout) for layout in (graph.node_layout, graph.edge_layout)]
+    return [Probe(path, by_spark=True) for path in paths if path is not None]
 
 
-def pieces_of(graph: Graph, layout: Layout) -> list[Piece] | None:
-    """The pieces of a table that workers may read themselves: Parquet, and not changed since it was read."""
-    source = graph.sources.get(layout.table, {})
-    if not graph.as_read or source.get("format") != "parquet":
+def pieces_of(graph: Graph, layout: Layout, shake: Handshake) -> list[Piece] | None:
+    """The pieces of a table that tasks may read themselves: Parquet, not changed since it was read, and seen by all."""
+    path = _path(graph, layout)
+    if path is None or not (shake.means_same(path) and shake.sees(path)):
         return None
-    return parquet_pieces(source["path"], layout.columns)
+    return parquet_pieces(path, layout.columns)
 
 
-def look_around(spark: SparkSession | None, staging: str, pieces: Pieces) -> tuple[int, Pieces]:
-    """Whether workers see the directory to write into, which they must, and the tables. Runs a job, unless they are on
-    this machine.
-
-    Returns how many tasks run at once, and the pieces of tables that all workers see.
-    """
-    if spark is None or resources.is_local(spark):
-        return resources.local_tasks(spark), pieces
-    token = staging.rpartition("-")[2]
-    storage.write_text(staging, _PROBE, token)
-    first = {table: found[0] for table, found in pieces.items() if found}
-    answers = ask_workers(spark, functools.partial(_visible, staging, token, list(first.values())))
-    storage.remove(staging, _PROBE)
-    if not all(answer[0] for answer in answers):
-        raise StorageError(
-            f"{storage.graph_of(staging)}: the workers do not see this directory; give a path that all machines share"
-        )
-    seen = {table for i, table in enumerate(first) if all(answer[i + 1] for answer in answers)}
-    return len(answers), {table: found if table in seen else None for table, found in pieces.items()}
-
-
-def _visible(staging: str, token: str, pieces: list[Piece]) -> list[bool]:
-    return [storage.read_text(staging, _PROBE) == token, *map(is_visible, pieces)]
+def _path(graph: Graph, layout: Layout) -> str | None:
+    """Of a table that is as it was read from Parquet files."""
+    source = graph.sources.get(layout.table, {})
+    return source["path"] if graph.as_read and source.get("format") == "parquet" else None
 
 
 def measure(graph: Graph, pieces: Pieces) -> tuple[int, int, int]:
@@ -69,13 +52,13 @@ def measure(graph: Graph, pieces: Pieces) -> tuple[int, int, int]:
     return counts["nodes"], edges, sum(widths(graph.nodes, graph.node_layout, pieces["nodes"]).values())
 
 
-def first_widths(graph: Graph) -> GraphSchema:
+def first_widths(graph: Graph, shake: Handshake) -> GraphSchema:
     """The columns of the graph's values, and their widths in some row of each table; 0 where no row tells.
 
     Runs a job for each table that is not plain Parquet, and takes one row of it.
     """
-    nodes = widths(graph.nodes, graph.node_layout, pieces_of(graph, graph.node_layout))
-    edges = widths(graph.edges, graph.edge_layout, pieces_of(graph, graph.edge_layout))
+    nodes = widths(graph.nodes, graph.node_layout, pieces_of(graph, graph.node_layout, shake))
+    edges = widths(graph.edges, graph.edge_layout, pieces_of(graph, graph.edge_layout, shake))
     return GraphSchema({NODE: nodes}, {EDGE: edges})
 
 

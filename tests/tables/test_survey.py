@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.graph import Graph
 from pipeline.schema import EDGE, NODE, GraphSchema
+from pipeline.spark.handshake import handshake
 from pipeline.tables.survey import first_widths, measure, pieces_of
 from tests.graphs import GRAPHS, Tables
 from tests.test_prepare import OPTIONS, frames, write
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 def test_widths_and_counts(spark: SparkSession, tmp_path: Path, read: bool) -> None:
     tables = GRAPHS["self_loops"]()
     graph = Graph.read(spark, *write(tables, tmp_path), **OPTIONS) if read else frames(spark, tables)
-    assert first_widths(graph) == GraphSchema({NODE: {"x": 5}}, {EDGE: {"weight": 1, "attr": 2}})
-    pieces = {layout.table: pieces_of(graph, layout) for layout in (graph.node_layout, graph.edge_layout)}
+    assert first_widths(graph, handshake(spark)) == GraphSchema({NODE: {"x": 5}}, {EDGE: {"weight": 1, "attr": 2}})
+    pieces = {
+        layout.table: pieces_of(graph, layout, handshake(spark)) for layout in (graph.node_layout, graph.edge_layout)
+    }
     assert all(found is not None for found in pieces.values()) == read
     assert measure(graph, pieces) == (len(tables.nodes), len(tables.edges), 5)
     graph = Graph(graph.nodes, graph.edges, undirected=True)
@@ -38,5 +41,8 @@ def test_arrays_of_which_no_row_tells_the_width(spark: SparkSession, tmp_path: P
     )
     options = {"edge_features": "w"}
     expected = GraphSchema({NODE: {"x": 0}}, {EDGE: {"w": 1}})
-    assert first_widths(frames(spark, Tables(nodes, edges), **options)) == expected
-    assert first_widths(Graph.read(spark, *write(Tables(nodes, edges), tmp_path), **options)) == expected
+    for graph in (
+        frames(spark, Tables(nodes, edges), **options),
+        Graph.read(spark, *write(Tables(nodes, edges), tmp_path), **options),
+    ):
+        assert first_widths(graph, handshake(spark)) == expected

@@ -1,0 +1,1 @@
+"""What carries a run out, in whichever process it runs."""

@@ -1,0 +1,225 @@
+"""Where the tasks of a session run, whether they are as this process is, and what they see: asked of the tasks
+themselves, by one small job, before any work.
+
+Comes in: a session, and the places that tasks are going to read or to make. Goes out: a `Handshake`, which does not
+change and is handed on, so that a run asks once:
+
+    shake = handshake(spark, [Probe(tables, by_spark=True), Probe(graph, made=True)])
+    shake.local                        tasks run on this machine, for certain; nothing was asked
+    shake.tasks                        tasks that run at once
+    shake.task_memory                  bytes that one of them may use
+    shake.task_cores                   cores of one of them
+    shake.means_same(path)             Spark means by it what this process does
+    shake.sees(path)                   every task sees there what this process sees
+    shake.writes(path)                 and can make it, so that this process sees it
+    shake.require_seen(path, ...)      StorageError unless it is so, which names the machines
+    shake.require_written(path, ...)   the same
+
+Machines that have another graphsweep, another Python, or lack a library, are an error here. Nothing is asked of a
+session that is certainly local: its tasks are this machine's. Executors that join later are not asked.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline import storage
+from pipeline.errors import StorageError
+from pipeline.resources import (
+    LOCAL_SHARE,
+    given_memory,
+    has_local_master,
+    is_local,
+    local_memory,
+    local_tasks,
+    task_cores,
+)
+from pipeline.spark import witness
+from pipeline.spark.agreement import MOST_HOSTS, agree, refused
+from pipeline.spark.paths import default_filesystem
+from pipeline.spark.probe import Probe, is_left, look, prepared
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["Handshake", "Probe", "handshake"]
+
+log = logging.getLogger("graphsweep")
+
+Hosts = Mapping[str, Sequence[str]]
+"""Path → machines."""
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """What is known of a session's tasks."""
+
+    local: bool
+    """They run on this machine, for certain, and see what it sees."""
+    tasks: int
+    """That run at once."""
+    task_memory: int
+    """Bytes that the Python worker of one task may use; of a local one, all tasks together."""
+    task_cores: int
+    default_scheme: str = "file"
+    """Of the file system that paths without a scheme are of, to Spark; empty if it does not say."""
+    blind: Hosts = field(default_factory=dict)
+    """Place that was asked about → machines whose tasks do not see there what this process sees."""
+    barred: Hosts = field(default_factory=dict)
+    """The same for directories to write into → machines that do not see it, or cannot write there."""
+
+    def means_same(self, path: str) -> bool:
+        """Whether Spark means by a path what this process does: without a scheme it is of Spark's default file system.
+        What is in volumes of Databricks has the same path everywhere."""
+        return _means_same(path, self.default_scheme)
+
+    def sees(self, path: str) -> bool:
+        """Whether all tasks see at a path, which was asked about, or is in a directory that was, what is here."""
+        return self.local or not self._hosts(self.blind, path)
+
+    def writes(self, path: str) -> bool:
+        """Whether all tasks can make a path so that this process sees it."""
+        return self.local or not self._hosts(self.barred, path)
+
+    def require_seen(self, path: str, remedy: str) -> None:
+        """StorageError, naming machines, unless all tasks see at a path what is here."""
+        if not self.sees(path):
+            raise StorageError(f"{path}: {_on(self._hosts(self.blind, path))} do not see what is here; {remedy}")
+
+    def require_written(self, path: str, remedy: str) -> None:
+        """The same, unless all tasks can make it so that this process sees it."""
+        if not self.writes(path):
+            raise StorageError(
+                f"{path}: {_on(self._hosts(self.barred, path))} do not share its directory with this process, or may "
+                f"not write there; {remedy}"
+            )
+
+    def _hosts(self, of: Hosts, path: str) -> Sequence[str]:
+        if path in of:
+            return of[path]
+        inner = storage.locate(path)[1]
+        above = [probed for probed in of if inner.startswith(f"{storage.locate(probed)[1].rstrip('/')}/")]
+        assert above, f"nobody was asked about {path}"
+        return of[max(above, key=len)]
+
+
+def _means_same(path: str, default_scheme: str) -> bool:
+    return "://" in path or default_scheme == "file" or path.startswith("/Volumes/")
+
+
+def _on(hosts: Sequence[str]) -> str:
+    named = ", ".join(hosts[:MOST_HOSTS]) + (", …" if len(hosts) > MOST_HOSTS else "")
+    return f"the tasks on host{'' if len(hosts) == 1 else 's'} {named}"
+
+
+def handshake(spark: SparkSession | None, places: Iterable[Probe] = (), default: str | None = None) -> Handshake:
+    """Runs a job, unless the session is certainly local or there is none.
+
+    `default`: the session's default file system, where that is known already.
+
+    Raises
+    ------
+    ClusterError
+        If tasks would not run what this process runs, or lack something for it.
+    StorageError
+        If this process cannot write to a place that is to be made.
+    """
+    scheme = (default or default_filesystem(spark)).partition(":")[0]
+    if spark is None or is_local(spark):
+        return Handshake(True, local_tasks(spark), local_memory(), task_cores(spark), scheme)
+    places = [place for place in places if not place.by_spark or _means_same(place.path, scheme)]
+    token = uuid.uuid4().hex
+    with prepared(places, token) as asked:
+        question = {"hash": package_hash(), "token": token, "places": asked}
+        answers = _ask(spark, question)
+        for line in agree(witness.facts(), answers):
+            log.warning("%s", line)
+        blind, barred = _seen(places, asked, answers, token)
+    tasks = _at_once(answers)
+    log.info("%d tasks at once on %d host%s", tasks.total(), len(tasks), "" if len(tasks) == 1 else "s")
+    memory = _memory(None if has_local_master(spark) else given_memory(spark), answers)
+    return Handshake(False, tasks.total(), memory, task_cores(spark), scheme, blind, barred)
+
+
+@functools.cache
+def package_hash() -> str | None:
+    """Of all sources of this graphsweep."""
+    found: str | None = witness.package()["hash"]
+    return found
+
+
+# ---- the job
+
+
+def _ask(spark: SparkSession, question: dict[str, Any]) -> list[dict[str, Any]]:
+    """Runs a job: the answers of as many tasks as run at once. Once more if executors have joined meanwhile, as they do
+    when a session has just started."""
+    from pyspark import cloudpickle
+
+    cloudpickle.register_pickle_by_value(witness)  # type: ignore[no-untyped-call]
+    work = functools.partial(witness.answer, question=question)
+    answers: list[dict[str, Any]] = []
+    try:
+        while not answers or _partitions_now(spark) > len(answers):
+            rows = spark.range(0, 1000).mapInArrow(work, "answer string").collect()
+            answers = [json.loads(row.answer) for row in rows]
+    except Exception as error:
+        known = refused(error)
+        if known is None:
+            raise
+        raise known from error
+    return answers
+
+
+def _partitions_now(spark: SparkSession) -> int:
+    """Into how many tasks Spark cuts such a job: the cores that it has at present. 0 if it does not say. No job."""
+    plan = spark.sql("explain select * from range(0, 1000)").collect()[0][0]
+    found = re.search(r"splits=(\d+)", plan)
+    return int(found[1]) if found else 0
+
+
+# ---- what the answers say
+
+
+def _seen(
+    places: Sequence[Probe], asked: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]], token: str
+) -> tuple[Hosts, Hosts]:
+    """Probe, and what was probed for it → machines that do not see it; machines that cannot write there."""
+    blind: dict[str, tuple[str, ...]] = {}
+    barred: dict[str, tuple[str, ...]] = {}
+    for number, (place, one) in enumerate(zip(places, asked, strict=True)):
+        wanted = token if place.made else look(place.path)
+        said = [(answer["host"], answer["seen"][number]) for answer in answers]
+        unseen = {host for host, seen in said if wanted is None or seen["seen"] != wanted}
+        blind[place.path] = tuple(sorted(unseen))
+        if place.made:
+            lost = {host for host, seen in said if not is_left(one["path"], seen.get("left"), token)}
+            blind.setdefault(one["path"], blind[place.path])
+            barred[place.path] = barred[one["path"]] = tuple(sorted(unseen | lost))
+    return blind, barred
+
+
+def _at_once(answers: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """Machine → tasks that run there at once: a Python worker takes one after the other (spark.task.cpus, or
+    spark.default.parallelism, can make more of them than there are workers)."""
+    return Counter(host for host, _ in {(answer["host"], answer["pid"]) for answer in answers})
+
+
+def _memory(given: int | None, answers: Sequence[Mapping[str, Any]]) -> int:
+    """What the settings give a task, or less if a machine or a container has less for the tasks on it."""
+    tasks = _at_once(answers)
+    found = [] if given is None else [given]
+    for answer in answers:
+        shared, own = answer["memory"]
+        found.append(int(LOCAL_SHARE * shared) // tasks[answer["host"]])
+        if own is not None:
+            found.append(own)
+    return min(found)

@@ -1,0 +1,114 @@
+"""What one task says of the process it runs in: versions, the package, memory, and what it sees of places.
+
+Comes in: a question. Goes out: an answer, as JSON. Knows only Python's standard library until it is certain that the
+same graphsweep is installed where it runs: Spark carries this module to the task by value (handshake.py), so that a
+machine without graphsweep, or with another one, can say so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import platform
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+PACKAGE = "pipeline"
+LIBRARIES = ("numba", "numpy", "pyarrow")
+PAUSE = 0.1
+"""Seconds: tasks that run at once get a Python worker each, as large ones would, only if none has ended before the last
+has begun."""
+
+
+def answer(batches: Iterable[Any], question: dict[str, Any]) -> Iterator[Any]:
+    """The body of a task: one row with an answer, whatever comes in."""
+    import pyarrow as pa
+
+    for _ in batches:  # Spark waits for its rows to be taken
+        pass
+    time.sleep(PAUSE)
+    yield pa.RecordBatch.from_arrays([pa.array([json.dumps(testify(question))])], ["answer"])
+
+
+def testify(question: dict[str, Any]) -> dict[str, Any]:
+    """Of this process: facts(); and if its package has the hash that is asked about, whether everything that tasks need
+    can be imported, its memory, and what it sees of the places."""
+    said = facts()
+    if said["hash"] != question["hash"]:
+        return said
+    try:
+        importlib.import_module(f"{PACKAGE}.stage")
+        importlib.import_module(f"{PACKAGE}.prepare")
+        limits = importlib.import_module(f"{PACKAGE}.run.limits")
+        probes = importlib.import_module(f"{PACKAGE}.spark.probe")
+    except Exception as error:
+        return {**said, "lacks": f"{type(error).__name__}: {error}"}
+    left = limits.memory_left()
+    seen = [probes.visit(place, question["token"]) for place in question["places"]]
+    return {**said, "cpu": _cpu(), "memory": [left.shared, left.own], "seen": seen}
+
+
+def facts() -> dict[str, Any]:
+    """Who and where this process is, and versions: the text of an error for a library that cannot be imported."""
+    return {
+        "host": socket.gethostname(),
+        "address": _address(),
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "byteorder": sys.byteorder,
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        **package(),
+    }
+
+
+def package() -> dict[str, Any]:
+    """Where graphsweep is, and a hash of all its sources; of a package that is not in a directory, or not there, the
+    hash is None."""
+    try:
+        spec = importlib.util.find_spec(PACKAGE)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return {"where": None, "hash": None}
+    where = next(iter(spec.submodule_search_locations or [spec.origin or "?"]))
+    if not os.path.isdir(where):
+        return {"where": where, "hash": None}
+    found = hashlib.sha256()
+    for path in sorted(_sources(where)):
+        with open(os.path.join(where, path), "rb") as file:
+            content = file.read()
+        found.update(f"{path} {len(content)}\n".encode() + content)
+    return {"where": where, "hash": found.hexdigest()}
+
+
+def _sources(root: str) -> Iterator[str]:
+    for directory, _, names in os.walk(root):
+        inside = os.path.relpath(directory, root).replace(os.sep, "/")
+        yield from (f"{inside}/{name}" for name in names if name.endswith(".py"))
+
+
+def _version(library: str) -> str:
+    try:
+        return str(importlib.import_module(library).__version__)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _cpu() -> str:
+    """What Numba compiles for: on another kind of processor sums can differ in their last bits."""
+    numba = importlib.import_module("numba")
+    return str(numba.config.CPU_NAME or importlib.import_module("llvmlite.binding").get_host_cpu_name())
+
+
+def _address() -> str:
+    """Empty where the machine's own name leads nowhere."""
+    try:
+        return socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return ""

@@ -1,0 +1,109 @@
+"""Whether two processes see the same at a path: here with two directories that stand for two machines' disks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import StorageError
+from pipeline.spark.probe import Probe, is_left, look, prepared, visit
+
+
+def files(directory: Path, **contents: str) -> Path:
+    directory.mkdir(parents=True)
+    for name, content in contents.items():
+        (directory / name).write_text(content)
+    return directory
+
+
+def test_the_same_is_what_has_the_same_names_sizes_and_end(tmp_path: Path) -> None:
+    one = files(tmp_path / "one", a="1234", b="x")
+    assert look(str(one)) == look(str(files(tmp_path / "copy", a="1234", b="x")))
+    for number, other in enumerate(
+        ({"a": "1234"}, {"a": "1234", "c": "x"}, {"a": "1234", "b": "xy"}, {"a": "1235", "b": "x"})
+    ):
+        assert look(str(files(tmp_path / f"other{number}", **other))) != look(str(one)), other
+
+
+def test_a_file_is_looked_at_by_its_end(tmp_path: Path) -> None:
+    large = "-" * 200_000
+    place = files(tmp_path / "x", a=f"{large}1", b=f"{large}2", c=f"+{large}1"[: len(large) + 1])
+    seen = {name: look(str(place / name)) for name in "ab"}
+    assert seen["a"] != seen["b"]
+
+
+def test_nothing_there_is_not_the_same_as_an_empty_directory(tmp_path: Path) -> None:
+    assert look(str(tmp_path / "missing")) is None
+    assert look(str(files(tmp_path / "empty"))) is not None
+    assert look("nonsense://there/x") is None
+
+
+def test_what_is_made_is_looked_for_where_it_will_be(tmp_path: Path) -> None:
+    assert Probe(f"{tmp_path}/a/b/c", made=True).probed == str(tmp_path)
+    files(tmp_path / "a" / "b")
+    assert Probe(f"{tmp_path}/a/b/c", made=True).probed == f"{tmp_path}/a/b"
+    files(tmp_path / "a" / "b" / "c")
+    assert Probe(f"{tmp_path}/a/b/c", made=True).probed == f"{tmp_path}/a/b", "what is there already is not touched"
+    assert Probe(f"file://{tmp_path}/a/b/c", made=True).probed == f"{tmp_path}/a/b"
+    assert Probe("/x", made=True).probed == "/"
+
+
+def test_a_shared_directory(tmp_path: Path) -> None:
+    with prepared([Probe(f"{tmp_path}/x/out", made=True)], "token") as (asked,):
+        answer = visit(asked, "token")
+        assert answer["seen"] == "token"
+        assert is_left(str(tmp_path), answer["left"], "token")
+        assert not is_left(str(tmp_path), answer["left"], "other")
+        assert visit(asked, "other") == {"seen": None}, "a file of another run"
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_of_another_disk_is_not_written_into(tmp_path: Path) -> None:
+    driver, worker = files(tmp_path / "driver"), files(tmp_path / "worker")
+    with prepared([Probe(f"{driver}/out", made=True)], "token") as (asked,):
+        assert visit({**asked, "path": str(worker)}, "token") == {"seen": None}
+        assert visit({**asked, "path": f"{worker}/missing"}, "token") == {"seen": None}
+        assert os.listdir(worker) == []
+
+
+def test_what_a_task_writes_elsewhere_is_not_found(tmp_path: Path) -> None:
+    """It sees the file of the driver, in a copy or a snapshot; but its own files stay with it."""
+    driver, worker = files(tmp_path / "driver"), files(tmp_path / "worker")
+    with prepared([Probe(f"{driver}/out", made=True)], "token") as (asked,):
+        (worker / os.listdir(driver)[0]).write_text("token")
+        answer = visit({**asked, "path": str(worker)}, "token")
+        assert answer["seen"] == "token"
+        assert not is_left(str(driver), answer["left"], "token")
+
+
+def test_where_this_process_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: str, name: str, text: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pipeline.storage.write_text", denied)
+    with (
+        pytest.raises(StorageError, match=f"{tmp_path}/out: cannot be written: Permission denied"),
+        prepared([Probe(f"{tmp_path}/out", made=True)], "token"),
+    ):
+        pass
+
+
+def test_a_task_that_may_not_write_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with prepared([Probe(f"{tmp_path}/out", made=True)], "token") as (asked,):
+        write = "pipeline.storage.write_text"
+
+        def denied(path: str, name: str, text: str) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(write, denied)
+        answer = visit(asked, "token")
+        assert answer["seen"] is None
+        assert "Permission denied" in answer["error"]
+
+
+def test_probes_are_no_part_of_what_is_seen(tmp_path: Path) -> None:
+    before = look(str(files(tmp_path / "x", a="1")))
+    with prepared([Probe(f"{tmp_path}/x/out", made=True)], "token"):
+        assert look(str(tmp_path / "x")) == before
