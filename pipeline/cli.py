@@ -311,7 +311,7 @@ SMALL_BYTES = 1 << 26
 
 
 def _is_small(prepared: PreparedGraph | None, nodes: str | None, edges: str | None) -> bool:
-    from pipeline.tables.files import file_bytes
+    from pipeline.tables.opening import file_bytes
 
     if prepared is not None:
         totals = prepared.manifest["totals"]

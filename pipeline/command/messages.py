@@ -29,7 +29,10 @@ SPELLED = {
     "reverse=True": "--reverse",
     "or overwrite it": "or --overwrite",
     "or overwrite": "or --overwrite",
+    "swap nodes and edges": "swap --nodes and --edges",
 }
+# parameters of Graph that are options of the command: id='ID' is --id ID, features= is --features
+PARAMETERS = re.compile(r"\b(id|src|dst|features|edge_features)=(?:'([^']*)')?")
 
 
 @contextmanager
@@ -139,4 +142,4 @@ def _gist(text: str) -> str:
 def _spelled(text: str) -> str:
     for python, command in SPELLED.items():
         text = text.replace(python, command)
-    return text
+    return PARAMETERS.sub(lambda found: f"--{found[1].replace('_', '-')}" + (f" {found[2]}" if found[2] else ""), text)

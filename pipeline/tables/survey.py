@@ -1,7 +1,7 @@
 """What is known of a user's tables before they are prepared: who can read them, how large and how wide they are.
 
-Comes in: a `Graph`. Goes out: pieces of Parquet tables, counts, widths. Knows Spark; looks at footers and at one row,
-and runs a job only where a table is not in Parquet files that everybody sees.
+Comes in: a `Graph`. Goes out: pieces of its tables, counts, widths. Knows Spark; looks at footers and at some rows, and
+runs a job only where a table is not in files that everybody sees.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline import resources, storage
 from pipeline.errors import StorageError
 from pipeline.graph import Graph
 from pipeline.schema import EDGE, NODE, GraphSchema
-from pipeline.tables.files import Piece, is_visible, parquet_pieces, read_pieces
 from pipeline.tables.layout import Layout
-from pipeline.workers import ask_workers, quoted
+from pipeline.tables.table import Piece, Table, read_pieces
+from pipeline.workers import ask_workers
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -24,14 +27,21 @@ Pieces = dict[str, list[Piece] | None]
 """nodes, edges → the pieces that workers may read themselves; None if the table has to come through Spark."""
 
 _PROBE = ".probe"
+FIRST_ROWS = 100  # that tell the width of arrays
 
 
 def pieces_of(graph: Graph, layout: Layout) -> list[Piece] | None:
-    """The pieces of a table that workers may read themselves: Parquet, and not changed since it was read."""
-    source = graph.sources.get(layout.table, {})
-    if not graph.as_read or source.get("format") != "parquet":
-        return None
-    return parquet_pieces(source["path"], layout.columns)
+    """The pieces of a table that workers may read themselves; None of a DataFrame and of files that only Spark sees."""
+    table = getattr(graph, layout.table)
+    return table.pieces(layout.columns) if isinstance(table, Table) else None
+
+
+def frame_of(table: DataFrame | Table, spark: SparkSession | None, layout: Layout) -> DataFrame:
+    """The table through Spark, with at least the layout's columns."""
+    if not isinstance(table, Table):
+        return table
+    assert spark is not None, "who has no session reads pieces"
+    return table.frame(spark, list(dict.fromkeys(layout.columns)))
 
 
 def look_around(spark: SparkSession | None, staging: str, pieces: Pieces) -> tuple[int, Pieces]:
@@ -54,17 +64,14 @@ def look_around(spark: SparkSession | None, staging: str, pieces: Pieces) -> tup
 
 
 def _visible(staging: str, token: str, pieces: list[Piece]) -> list[bool]:
-    return [storage.read_text(staging, _PROBE) == token, *map(is_visible, pieces)]
+    return [storage.read_text(staging, _PROBE) == token, *(piece.is_visible() for piece in pieces)]
 
 
 def measure(graph: Graph, pieces: Pieces) -> tuple[int, int, int]:
     """Nodes, edges, and lanes of a node's features. Runs jobs for a table that has no pieces."""
-    counts = {}
-    for table, frame in (("nodes", graph.nodes), ("edges", graph.edges)):
-        found = pieces[table]
-        counts[table] = frame.count() if found is None else sum(piece.rows for piece in found)
-    edges = counts["edges"] * (2 if graph.edge_layout.undirected else len(graph.edge_layout.edge_types))
-    return counts["nodes"], edges, sum(widths(graph.nodes, graph.node_layout, pieces["nodes"]).values())
+    both = 2 if graph.edge_layout.undirected else len(graph.edge_layout.edge_types)
+    lanes = sum(widths(graph, graph.node_layout, pieces["nodes"]).values())
+    return graph.nodes.count(), graph.edges.count() * both, lanes
 
 
 def first_widths(graph: Graph) -> GraphSchema:
@@ -72,39 +79,49 @@ def first_widths(graph: Graph) -> GraphSchema:
 
     Runs a job for each table that is not plain Parquet, and takes one row of it.
     """
-    nodes = widths(graph.nodes, graph.node_layout, pieces_of(graph, graph.node_layout))
-    edges = widths(graph.edges, graph.edge_layout, pieces_of(graph, graph.edge_layout))
+    nodes = widths(graph, graph.node_layout, pieces_of(graph, graph.node_layout))
+    edges = widths(graph, graph.edge_layout, pieces_of(graph, graph.edge_layout))
     return GraphSchema({NODE: nodes}, {EDGE: edges})
 
 
-def widths(table: DataFrame, layout: Layout, pieces: list[Piece] | None) -> dict[str, int]:
-    """Value → lanes in some row; of numbers they are known, of arrays 0 if there is no row."""
+def widths(graph: Graph, layout: Layout, pieces: list[Piece] | None) -> dict[str, int]:
+    """Value → lanes in most of the first rows; of numbers they are known, of arrays 0 if there is no row."""
     found = {value.name: 0 if value.array else len(value.columns) for value in layout.values}
     if all(found.values()):
         return found
     if pieces is None:
-        batches = iter(selected(table.limit(1), layout).toArrow().to_batches())
+        frame = frame_of(getattr(graph, layout.table), graph.session, layout)
+        batches = iter(selected(frame.limit(FIRST_ROWS), layout).toArrow().to_batches())
     else:
         batches = read_pieces(pieces, layout.columns)
     some = next((batch for batch in batches if batch.num_rows), None)
     at = len(layout.keys)
     for value in layout.values:
         if some is not None and value.array:
-            found[value.name] = len(some.column(at)[0].as_py() or ())
+            found[value.name] = _usual_length(some.column(at)[:FIRST_ROWS])
         at += len(value.columns)
     return found
+
+
+def _usual_length(arrays: pa.Array) -> int:
+    """The first row may be the one that is wrong."""
+    lengths = pc.mode(pc.list_value_length(arrays).drop_null())
+    return int(lengths[0]["mode"].as_py()) if len(lengths) else 0
 
 
 def selected(table: DataFrame, layout: Layout) -> DataFrame:
     """The layout's columns in its order, cast to what `pack` takes."""
     from pyspark.sql import functions as F
 
-    key = "string" if layout.text else "bigint"
-    columns = [F.col(quoted(name)).cast(key) for name in layout.keys]
     types = dict(table.dtypes)
+    # by position: two names that differ in case only are one name to Spark
+    places = {name: f"c{at}" for at, name in enumerate(table.columns)}
+    table = table.toDF(*places.values())
+    key = "string" if layout.text else "bigint"
+    columns = [F.col(places[name]).cast(key) for name in layout.keys]
     for value in layout.values:
         for name in value.columns:
-            column = F.col(quoted(name))
+            column = F.col(places[name])
             if not value.array:
                 columns.append(column.cast("float"))
             elif types[name] in ("array<float>", "array<double>"):
