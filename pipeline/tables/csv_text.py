@@ -89,8 +89,16 @@ class CsvFile:
 
     def head(self) -> Head:
         """Its columns. StorageError if it has no header line, or one that cannot be understood."""
-        with self._text() as text:
-            start = text.read(HEAD_BYTES)
+        with self.open() as stored:
+            if stored.read(4) == b"PAR1":
+                raise StorageError(f"{self.name} is a Parquet file, not CSV")
+        try:
+            with self._text() as text:
+                start = text.read(HEAD_BYTES)
+        except UnicodeDecodeError as error:
+            raise self._not_decoded() from error
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"{self.name} cannot be read as CSV: {_first_line(error)}") from error
         if not start.strip():
             raise StorageError(f"{self.name} is empty, without a header line")
         try:
@@ -181,7 +189,7 @@ class CsvFile:
             return StorageError(f"{self.name}, line {start}: {what}; a quote within a field is written twice")
         except (OSError, pa.ArrowException) as found:
             error = found
-        return StorageError(f"{self.name} cannot be read as CSV: {str(error).strip().partition(chr(10))[0]}")
+        return StorageError(f"{self.name} cannot be read as CSV: {_first_line(error)}")
 
 
 class _Checked:
@@ -239,6 +247,10 @@ def _reader(text: _Checked, head: Head, numbers: Sequence[int]) -> Iterator[pa.R
             ),
         )
     )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _separator(text: str) -> str:

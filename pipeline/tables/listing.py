@@ -100,7 +100,7 @@ def _listed(place: Place, opened: Opened) -> Listing | None:
 
 def _nothing(walk: Walk, path: str) -> str:
     if walk.size(path) is not None:
-        return f"{posixpath.basename(path)} is empty: a file of 0 bytes"
+        return f"{posixpath.basename(path)} is empty, without a header line or a footer"
     return "the directory holds no data files"
 
 
