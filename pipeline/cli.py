@@ -22,6 +22,10 @@ from pipeline.command.messages import FAILED, messages
 from pipeline.command.options import (
     Blocks,
     Conf,
+    CsvEncoding,
+    CsvIds,
+    CsvNoHeader,
+    CsvSep,
     DropDangling,
     Dst,
     EdgeFeatures,
@@ -46,7 +50,7 @@ from pipeline.command.options import (
     Verbose,
     option,
 )
-from pipeline.command.raw import RawTables, column_names, columns_for, feature_columns
+from pipeline.command.raw import RawTables, column_names, columns_for, csv_options, feature_columns
 from pipeline.errors import SettingError
 from pipeline.settings import Settings
 
@@ -81,6 +85,10 @@ def prepare_command(
     overwrite: Overwrite = False,
     nodes_format: NodesFormat = None,
     edges_format: EdgesFormat = None,
+    csv_sep: CsvSep = None,
+    csv_no_header: CsvNoHeader = False,
+    csv_encoding: CsvEncoding = None,
+    csv_ids: CsvIds = None,
     id: Id = None,
     src: Src = None,
     dst: Dst = None,
@@ -94,7 +102,8 @@ def prepare_command(
         from pipeline.result.placed import refuse_taken
 
         refuse_taken(output, overwrite)  # the library does too, but only when Spark has been started
-        tables = RawTables(nodes, edges, nodes_format, edges_format)
+        csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
+        tables = RawTables(nodes, edges, nodes_format, edges_format, csv)
         options = {
             "features": "x" if features is None else feature_columns(features),
             "edge_features": column_names(edge_features or ""),
@@ -132,6 +141,10 @@ def infer_command(
     drop_dangling: DropDangling = False,
     nodes_format: NodesFormat = None,
     edges_format: EdgesFormat = None,
+    csv_sep: CsvSep = None,
+    csv_no_header: CsvNoHeader = False,
+    csv_encoding: CsvEncoding = None,
+    csv_ids: CsvIds = None,
     id: Id = None,
     src: Src = None,
     dst: Dst = None,
@@ -145,6 +158,7 @@ def infer_command(
         tables = _given(
             features=features, edge_features=edge_features, undirected=undirected, drop_dangling=drop_dangling,
             nodes_format=nodes_format, edges_format=edges_format, id=id, src=src, dst=dst,
+            csv=csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids),
         )  # fmt: skip
         if (graph is None) == (nodes is None and edges is None) or (nodes is None) != (edges is None):
             raise SettingError("give either --graph, or both --nodes and --edges")
@@ -170,7 +184,10 @@ def infer_command(
         if prepared is not None:
             loaded.check_against(prepared.schema, prepared.ranges)
             log.info("%s", _describe(prepared))
-        raw = RawTables(str(nodes), str(edges), tables.pop("nodes_format", None), tables.pop("edges_format", None))
+        raw = RawTables(
+            str(nodes), str(edges), tables.pop("nodes_format", None), tables.pop("edges_format", None),
+            tables.pop("csv", None),
+        )  # fmt: skip
         columns = columns_for(loaded, tables)
         rehearsal = Rehearsal(loaded)
         with _scratch(settings) as scratch, Progress.on_terminal() as progress:

@@ -94,7 +94,9 @@ def refuse(findings: Iterable[Finding]) -> None:
     for column, found in sorted(widths.items()):
         if [finding.width for finding in found] == [0]:
             count = _count(found[0].count, "row")
-            lines.append(f"{column} holds arrays without numbers in {count}{_first(found[0].examples)}; drop the column")
+            lines.append(
+                f"{column} holds arrays without numbers in {count}{_first(found[0].examples)}; drop the column"
+            )
         elif len(found) > 1:
             lines.append(f"{column} holds arrays of different lengths: {_lengths(found)}; they must be the same")
     if lines:

@@ -55,6 +55,17 @@ class RawTables:
         return self.nodes_format or "auto", self.edges_format or "auto"
 
 
+def csv_options(sep: str | None, no_header: bool, encoding: str | None, ids: str | None) -> Csv | None:
+    """None if nothing was said about CSV. A separator may be spelt \\t or tab, which shells make hard to type."""
+    given = {"sep": {"\\t": "\t", "tab": "\t"}.get(sep or "", sep), "encoding": encoding, "ids": ids}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given and not no_header:
+        return None
+    from pipeline.tables.csv_text import Csv
+
+    return Csv(**given, header=not no_header)  # type: ignore[arg-type]
+
+
 def columns_for(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that a model reads, as options of a `Graph`; --features stands for the only node column of a model,
     whatever its name."""
