@@ -21,6 +21,10 @@ from pipeline.command.messages import messages
 from pipeline.command.options import (
     Blocks,
     Conf,
+    CsvEncoding,
+    CsvIds,
+    CsvNoHeader,
+    CsvSep,
     DropDangling,
     Dst,
     EdgeFeatures,
@@ -46,7 +50,7 @@ from pipeline.command.options import (
     Verbose,
     option,
 )
-from pipeline.command.raw import RawTables, column_names, columns_for, feature_columns
+from pipeline.command.raw import RawTables, column_names, columns_for, csv_options, feature_columns
 from pipeline.errors import SettingError
 from pipeline.settings import Settings
 
@@ -82,6 +86,10 @@ def prepare_command(
     if_same: IfSame = None,
     nodes_format: NodesFormat = None,
     edges_format: EdgesFormat = None,
+    csv_sep: CsvSep = None,
+    csv_no_header: CsvNoHeader = False,
+    csv_encoding: CsvEncoding = None,
+    csv_ids: CsvIds = None,
     id: Id = None,
     src: Src = None,
     dst: Dst = None,
@@ -100,7 +108,8 @@ def prepare_command(
             raise SettingError(f"--if-same is {if_same!r}; accepted: skip")
         if if_same is None or find_manifest(output) is None:
             refuse_taken(output, overwrite, places_named(nodes, edges))  # prepare does too, when Spark has been started
-        tables = RawTables(nodes, edges, nodes_format, edges_format)
+        csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
+        tables = RawTables(nodes, edges, nodes_format, edges_format, csv)
         options = {
             "features": "x" if features is None else feature_columns(features),
             "edge_features": column_names(edge_features or ""),
@@ -138,6 +147,10 @@ def infer_command(
     drop_dangling: DropDangling = False,
     nodes_format: NodesFormat = None,
     edges_format: EdgesFormat = None,
+    csv_sep: CsvSep = None,
+    csv_no_header: CsvNoHeader = False,
+    csv_encoding: CsvEncoding = None,
+    csv_ids: CsvIds = None,
     id: Id = None,
     src: Src = None,
     dst: Dst = None,
@@ -151,6 +164,7 @@ def infer_command(
         tables = _given(
             features=features, edge_features=edge_features, undirected=undirected, drop_dangling=drop_dangling,
             nodes_format=nodes_format, edges_format=edges_format, id=id, src=src, dst=dst,
+            csv=csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids),
         )  # fmt: skip
         if (graph is None) == (nodes is None and edges is None) or (nodes is None) != (edges is None):
             raise SettingError("give either --graph, or both --nodes and --edges")
@@ -184,7 +198,10 @@ def infer_command(
             loaded.check_against(prepared.schema, prepared.ranges)
             log.info("%s", _describe(prepared))
         found = asked.find_same(loaded, prepared)
-        raw = RawTables(str(nodes), str(edges), tables.pop("nodes_format", None), tables.pop("edges_format", None))
+        raw = RawTables(
+            str(nodes), str(edges), tables.pop("nodes_format", None), tables.pop("edges_format", None),
+            tables.pop("csv", None),
+        )  # fmt: skip
         columns = columns_for(loaded, tables)
         here = raw.read_here(**columns) if prepared is None and optional else None
         found = found or asked.find_same(loaded, here)
@@ -330,7 +347,7 @@ SMALL_BYTES = 1 << 26
 
 
 def _is_small(prepared: PreparedGraph | None, nodes: str | None, edges: str | None) -> bool:
-    from pipeline.tables.files import file_bytes
+    from pipeline.tables.opening import file_bytes
 
     if prepared is not None:
         totals = prepared.manifest["totals"]

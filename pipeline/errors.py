@@ -54,5 +54,6 @@ def unreadable(path: str, error: Exception) -> StorageError:
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
     choices = sorted(known)
-    close = difflib.get_close_matches(name, choices, n=1)
+    alike = [choice for choice in choices if choice.lower() == name.lower()]
+    close = alike[:1] or difflib.get_close_matches(name, choices, n=1)
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(choices)

@@ -1,7 +1,7 @@
 """The user's graph: two tables, and which of their columns mean what. And the prepared graph that is made of it once.
 
-Comes in: DataFrames, or paths of tables; the path of a prepared graph. Goes out: `Graph`, checked as far as that costs
-no job; `PreparedGraph`. Knows nothing of how one becomes the other (prepare.py).
+Comes in: DataFrames, paths of tables, or tables in memory; the path of a prepared graph. Goes out: `Graph`, checked as
+far as that costs no job; `PreparedGraph`. Knows nothing of how one becomes the other (prepare.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from glob import glob
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +23,13 @@ from pipeline.places.place import Place
 from pipeline.ranges import Ranges, merge_ranges
 from pipeline.rows import KINDS
 from pipeline.schema import GraphSchema
-from pipeline.tables.files import ParquetTable, find_format, parquet_pieces, read_table
-from pipeline.tables.layout import Columned, are_sparks, check_id_types, edge_layout, node_layout
-from pipeline.workers import quoted
+from pipeline.tables.csv import CsvTable, check_partition_ids, settle_ids
+from pipeline.tables.csv_text import Csv
+from pipeline.tables.layout import Columned, check_id_types, check_not_swapped, columns_of, edge_layout, node_layout
+from pipeline.tables.opening import TAKES, NeedsSpark, Reading, is_frame, open_given
+from pipeline.tables.parquet import ParquetTable
+from pipeline.tables.table import Table
+from pipeline.workers import active_session, first_line, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -37,8 +40,10 @@ class Graph:
 
     Parameters
     ----------
-    nodes, edges : DataFrame
-        Of any source. A GraphFrame may stand for both.
+    nodes, edges : DataFrame, path or table in memory
+        Spark DataFrames of any source; paths of Parquet, CSV or Delta tables, as on the command line; pandas or polars
+        DataFrames, Arrow tables. Of paths and tables in memory what can be read without Spark is. A GraphFrame may
+        stand for both.
     features : str, list of str, mapping or None
         A column of arrays, several columns of numbers (together they are the feature "x"), or name → either of these.
     edge_features : str, list of str, mapping or None
@@ -52,12 +57,21 @@ class Graph:
         Columns of ids: integers of any size in all three, or strings in all three.
     drop_dangling : bool
         Leave out edges whose ends are not among the nodes, which are an error otherwise.
+    format, edges_format : str, optional
+        Of paths: parquet, csv, delta, or auto: names and contents of the files tell it. `edges_format` where the tables
+        have different ones.
+    csv : Csv, optional
+        How CSV files are to be read, if not by their header lines, in UTF-8.
+    spark : SparkSession, optional
+        Reads paths that only Spark can; else the active one.
 
     Raises
     ------
     DataError
         If a column is missing or of a type that cannot be used. No job is started to find out; only to show what text
-        is in a column of numbers.
+        is in a column of numbers, and to find the types of CSV, which is read once for it.
+    StorageError
+        If a path holds no table that can be read whole.
     """
 
     def __init__(
@@ -71,90 +85,86 @@ class Graph:
         src: str = SRC,
         dst: str = DST,
         drop_dangling: bool = False,
-        sources: Mapping[str, Any] | None = None,
         reverse: bool = False,
+        format: str | None = None,
+        edges_format: str | None = None,
+        csv: Csv | None = None,
+        spark: SparkSession | None = None,
     ) -> None:
         if edges is None:
             if not (hasattr(nodes, "vertices") and hasattr(nodes, "edges")):
-                raise DataError("a graph needs a node table and an edge table, or one GraphFrame")
+                raise DataError(f"a graph needs a node table and an edge table, or one GraphFrame; it takes {TAKES}")
             nodes, edges = nodes.vertices, nodes.edges
-        self.nodes: Any = nodes
-        self.edges: Any = edges
+        frames = [given for given in (nodes, edges) if is_frame(given)]
+        paths = any(isinstance(given, (str, os.PathLike)) for given in (nodes, edges))
+        self._session = frames[0].sparkSession if frames else spark or (active_session() if paths else None)
         self.drop_dangling = drop_dangling
-        self.sources = dict(sources or {})
+        ids = {"nodes": [id], "edges": [src, dst]}
+        values = {"nodes": columns_of(features), "edges": columns_of(edge_features)}
+        opened = {
+            name: open_given(name, given, Reading(self._session, form, csv or Csv()), [*ids[name], *values[name]])
+            for name, given, form in (("nodes", nodes, format), ("edges", edges, edges_format or format))
+        }
+        self.sources = {name: dict(found.source) for name, found in opened.items() if found.source is not None}
         """Where the tables come from, if they were read from paths: `verify` reads them again."""
-        self._read: tuple[Any, Any] | None = None
-        node_types, edge_types = _types("nodes", nodes), _types("edges", edges)
-        self.node_layout = node_layout(node_types, id, features, partial(_no_number, nodes))
-        look = partial(_no_number, edges)
+        types = {name: _types(name, found.table) for name, found in opened.items()}
+        check_not_swapped(types, ids)
+        tables = {name: _surveyed(name, found.table, ids[name], values[name]) for name, found in opened.items()}
+        tables = settle_ids({name: (table, ids[name]) for name, table in tables.items()})
+        self.nodes: Any = tables["nodes"]
+        self.edges: Any = tables["edges"]
+        node_types, edge_types = _types("nodes", self.nodes), _types("edges", self.edges)
+        self.node_layout = node_layout(node_types, id, features, partial(_no_number, self.nodes))
+        look = partial(_no_number, self.edges)
         self.edge_layout = edge_layout(edge_types, src, dst, edge_features, undirected, look, reverse)
         check_id_types(self.node_layout, self.edge_layout, node_types, edge_types)
         self.id_type = "string" if self.node_layout.text else node_types[id]
 
     @staticmethod
     def read(
-        spark: SparkSession,
-        nodes: str,
-        edges: str,
+        spark: SparkSession | None,
+        nodes: str | os.PathLike[str],
+        edges: str | os.PathLike[str],
         format: str | None = None,
         edges_format: str | None = None,
         **options: Any,
     ) -> Graph:
-        """A graph of two tables on disk, see `read_table`; `options` are those of `Graph`.
-
-        `edges_format` is for tables of different formats. Faster than the same with DataFrames if a table is Parquet:
-        workers read it without the JVM.
+        """A graph of two tables on disk; `options` are those of `Graph`. Faster than the same with DataFrames: workers
+        read files that they see without the JVM.
         """
-        sources = _sources(
-            {
-                "nodes": (nodes, format or find_format(nodes)),
-                "edges": (edges, edges_format or format or find_format(edges)),
-            }
-        )
-        tables = {table: read_table(spark, source["path"], source["format"]) for table, source in sources.items()}
-        graph = Graph(tables["nodes"], tables["edges"], sources=sources, **options)
-        graph._read = (graph.nodes, graph.edges)
-        return graph
+        return Graph(nodes, edges, format=format, edges_format=edges_format, spark=spark, **options)
 
     @staticmethod
     def of_files(
-        nodes: str, edges: str, format: str | None = None, edges_format: str | None = None, **options: Any
+        nodes: str | os.PathLike[str],
+        edges: str | os.PathLike[str],
+        format: str | None = None,
+        edges_format: str | None = None,
+        **options: Any,
     ) -> Graph | None:
-        """A graph of two plain Parquet tables that this process reads itself: `prepare` needs no Spark for it. None if
-        they are not, or if it takes Spark to say what is wrong with them. Formats as in `read`.
+        """A graph of two tables that this process reads itself, whoever has a session: `prepare` needs no Spark for it.
+        None if only Spark can read them. Formats as in `read`.
         """
-        given = ((nodes, format), (edges, edges_format or format))
-        found = [table for path, form in given if (table := ParquetTable.open(path, form))]
-        if len(found) < 2:
-            return None
-        sources = _sources({"nodes": (nodes, "parquet"), "edges": (edges, "parquet")})
+        csv = options.pop("csv", None) or Csv()
+        ids = [options.get(name, name) for name in (ID, SRC, DST)]
+        wanted = [*ids, *columns_of(options.get("features", "x")), *columns_of(options.get("edge_features"))]
         try:
-            graph = Graph(found[0], found[1], sources=sources, **options)
-        except DataError:
-            if all(are_sparks(dict(table.dtypes).values()) for table in found):
-                raise
+            node_table = open_given("nodes", nodes, Reading(None, format, csv), wanted).table
+            edge_table = open_given("edges", edges, Reading(None, edges_format or format, csv), wanted).table
+        except NeedsSpark:
             return None
-        for layout in (graph.node_layout, graph.edge_layout):
-            if parquet_pieces(sources[layout.table]["path"], layout.columns) is None:
-                return None
-        graph._read = (graph.nodes, graph.edges)
-        return graph
+        return Graph(node_table, edge_table, **options)
 
     @property
     def session(self) -> SparkSession | None:
-        """Of its tables; None if they are files that this process reads itself."""
-        return None if isinstance(self.nodes, ParquetTable) else self.nodes.sparkSession
+        """Of its DataFrames, or what its paths were read with; None if this process reads its tables itself."""
+        return self._session
 
     def with_reverse(self) -> Graph:
         """The same graph, of which the edges against their direction are stored too."""
         graph = copy(self)
         graph.edge_layout = replace(self.edge_layout, reverse=True)
         return graph
-
-    @property
-    def as_read(self) -> bool:
-        """Whether the tables are those of `sources`, as they are there."""
-        return self._read == (self.nodes, self.edges)
 
     def describe(self) -> dict[str, Any]:
         """Sources and the meaning of columns, for the manifest."""
@@ -241,30 +251,38 @@ def open_graph(path: str | PathLike[str]) -> PreparedGraph:
     return PreparedGraph(place.path if place.is_local else place.given, storage.read_manifest(os.fspath(path)))
 
 
-def _sources(tables: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, str]]:
-    """Table → path and format. A relative path is made absolute: `verify` may be run from another directory. Spark may
-    know a place that we do not see by the same words; then they stay as they are."""
-    sources = {}
-    for table, (path, format) in tables.items():
-        here = os.path.abspath(path)
-        seen = "://" not in path and (os.path.lexists(here) or bool(glob(here)))
-        sources[table] = {"path": here if seen and not os.path.isabs(path) else path, "format": format}
-    return sources
-
-
-def _types(table: str, frame: DataFrame) -> dict[str, str]:
-    twice = [name for name, times in Counter(frame.columns).items() if times > 1]
+def _types(name: str, table: DataFrame | Table) -> dict[str, str]:
+    try:
+        columns, types = table.columns, dict(table.dtypes)
+    except DataError:
+        raise
+    except Exception as error:  # of Java, of py4j, of PySpark
+        raise DataError(
+            f"{name} cannot be used, maybe because its Spark session has ended: {first_line(error)}"
+        ) from error
+    twice = [column for column, times in Counter(columns).items() if times > 1]
     if twice:
-        raise DataError(f"{table} has more than one column named {twice[0]!r}; rename or drop one of them")
-    return dict(frame.dtypes)
+        raise DataError(f"{name} has more than one column named {twice[0]!r}; rename or drop one of them")
+    return types
 
 
-def _no_number(frame: DataFrame | ParquetTable, column: str) -> object:
+def _surveyed(name: str, table: DataFrame | Table, ids: list[str], values: list[str]) -> DataFrame | Table:
+    """The table, whose files have all columns that are read; of CSV with their types, which takes all rows."""
+    if isinstance(table, Table):
+        table.check(name, [*ids, *values])
+    if isinstance(table, CsvTable):
+        table = table.surveyed(ids, values)
+    if isinstance(table, (CsvTable, ParquetTable)):
+        check_partition_ids(name, table.listing, ids)
+    return table
+
+
+def _no_number(table: DataFrame | Table, column: str) -> object:
     """Runs a job, or reads the file, but only to say what is wrong: a text that is not a number."""
-    if isinstance(frame, ParquetTable):
-        return frame.no_number(column)
+    if isinstance(table, Table):
+        return table.no_number(column)
     from pyspark.sql import functions as F
 
     text = F.col(quoted(column))
-    row = frame.select(text.alias("text")).where(text.isNotNull() & text.try_cast("double").isNull()).first()
+    row = table.select(text.alias("text")).where(text.isNotNull() & text.try_cast("double").isNull()).first()
     return row.text if row else None

@@ -30,7 +30,7 @@ from pipeline.build.local import Source, Writes, keep, prepare_here, steps_writt
 from pipeline.build.pack import pack
 from pipeline.build.steps import SEEDS, Plan, Step, findings_of, texts_of
 from pipeline.columns import ROW_DDL, TARGET
-from pipeline.errors import SettingError
+from pipeline.errors import DataError, SettingError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.placement import place
 from pipeline.preparing.origin import origin_of, places_of, same_graph
@@ -39,13 +39,13 @@ from pipeline.ranges import merge_ranges
 from pipeline.rows import Row, by_target, from_batches, to_batches
 from pipeline.schema import NODE, GraphSchema
 from pipeline.spark.handshake import Handshake, Probe, handshake
-from pipeline.tables.files import Piece, read_pieces
 from pipeline.tables.layout import Layout, TextHash, text_keys
-from pipeline.tables.survey import Pieces, measure, pieces_of, selected, table_probes
+from pipeline.tables.survey import Pieces, frame_of, measure, pieces_of, selected, table_probes
+from pipeline.tables.table import Piece, Table, read_pieces
 from pipeline.workers import quoted, readable_errors, session_settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 # 131 072 nodes: what tiles read of 64 float32 features is 32 MB, and mostly stays in cache (0.56 s instead of 1.1 s
 # for one aggregation over 16.8M edges).
@@ -105,7 +105,7 @@ def prepare(
 ) -> PreparedGraph:
     """Runs jobs: cuts a graph into blocks and stores them at `path`, which all machines must be able to write.
 
-    Where all is on this machine and the tables are Parquet, there are no jobs: this process does the work.
+    Where all is on this machine and the tables are files or in memory, there are no jobs: this process does the work.
 
     Parameters
     ----------
@@ -136,6 +136,10 @@ def prepare(
         If there is something at the path (but for a graph, with `overwrite`), or if it cannot be written. Nothing is
         left there that was not there before.
     """
+    if not isinstance(graph, Graph):
+        raise DataError(
+            f"prepare takes a Graph, and was given a {type(graph).__name__}: prepare(Graph(nodes, edges), path)"
+        )
     if blocks is not None and blocks < 1:
         raise SettingError(f"blocks is {blocks}; a graph has at least 1 block")
     if if_same not in (None, *IF_SAME):
@@ -233,7 +237,7 @@ def _run(graph: Graph, pieces: Pieces, folder: str, blocks: int, text_hash: Text
         if not any(finding.what == "collision" for finding in findings):
             break
     if plan.edges.text:
-        find = functools.partial(_texts, graph.edges, pieces["edges"] if here else None, plan.edges)
+        find = functools.partial(_texts, graph, pieces["edges"] if here else None, plan.edges)
         findings = spell(findings, find)
     refuse(findings)
     return [row for row in rows if row.kind == FACTS]
@@ -244,12 +248,14 @@ def _frame(graph: Graph, pieces: Pieces, plan: Plan, folder: str) -> DataFrame:
     from pyspark.sql import functions as F
 
     # a row for each block: one without nodes and edges is a block too
-    every = graph.nodes.sparkSession.range(0, plan.blocks, 1, 1).select(
+    spark = graph.session
+    assert spark is not None
+    every = spark.range(0, plan.blocks, 1, 1).select(
         F.col("id").cast("int").alias(TARGET),
         *(F.lit(None).cast(column.split()[1]).alias(column.split()[0]) for column in ROW_DDL.split(", ")[1:]),
     )
-    rows = every.union(_packed(graph.nodes, plan.nodes, pieces["nodes"], plan.blocks))
-    rows = rows.union(_packed(graph.edges, plan.edges, pieces["edges"], plan.blocks))
+    rows = every.union(_packed(spark, graph.nodes, plan.nodes, pieces["nodes"], plan.blocks))
+    rows = rows.union(_packed(spark, graph.edges, plan.edges, pieces["edges"], plan.blocks))
     for step, file in steps_written(plan):
         work = functools.partial(_work, step=step, plan=plan, writes=(folder, file) if file else None)
         rows = place(rows, plan.blocks).mapInArrow(work, ROW_DDL)
@@ -257,12 +263,12 @@ def _frame(graph: Graph, pieces: Pieces, plan: Plan, folder: str) -> DataFrame:
 
 
 def _sources(graph: Graph, pieces: Pieces, plan: Plan) -> dict[str, list[Source]]:
-    """What opens the parts of both tables in this process; a table that is not plain Parquet is one part."""
+    """What opens the parts of both tables in this process; a table that comes through Spark is one part."""
     sources: dict[str, list[Source]] = {}
     for table, layout in ((graph.nodes, plan.nodes), (graph.edges, plan.edges)):
         found = pieces[layout.table]
         if found is None:
-            sources[layout.table] = [functools.partial(_collected, table, layout)]
+            sources[layout.table] = [functools.partial(_collected, frame_of(table, graph.session, layout), layout)]
         else:
             sources[layout.table] = [functools.partial(read_pieces, [piece], layout.columns) for piece in found]
     return sources
@@ -273,12 +279,15 @@ def _collected(table: DataFrame, layout: Layout) -> list[pa.RecordBatch]:
     return batches
 
 
-def _packed(table: DataFrame, layout: Layout, pieces: list[Piece] | None, blocks: int) -> DataFrame:
+def _packed(
+    spark: SparkSession, table: DataFrame | Table, layout: Layout, pieces: list[Piece] | None, blocks: int
+) -> DataFrame:
     """The packed rows of a table, which workers read themselves if there are pieces of it."""
     if pieces is not None:
         tasks = max(1, len(pieces))
-        numbers = table.sparkSession.range(0, len(pieces), 1, tasks)
+        numbers = spark.range(0, len(pieces), 1, tasks)
         return numbers.mapInArrow(functools.partial(_pack_pieces, pieces=pieces, layout=layout, blocks=blocks), ROW_DDL)
+    table = frame_of(table, spark, layout)
     return selected(table, layout).mapInArrow(functools.partial(_pack, layout=layout, blocks=blocks), ROW_DDL)
 
 
@@ -304,9 +313,7 @@ def _work(batches: Iterable[pa.RecordBatch], step: Step, plan: Plan, writes: Wri
 # ---- what is known after
 
 
-def _texts(
-    edges: DataFrame, pieces: list[Piece] | None, layout: Layout, column: str, keys: list[int]
-) -> dict[int, str]:
+def _texts(graph: Graph, pieces: list[Piece] | None, layout: Layout, column: str, keys: list[int]) -> dict[int, str]:
     """Runs a job, or reads pieces of the table here, but only to say what is wrong: edge ends by their keys."""
     if pieces is not None:
         named: dict[int, str] = {}
@@ -314,6 +321,7 @@ def _texts(
             named |= texts_of(batch.column(0), keys, layout)
         return named
     find = functools.partial(_find_texts, keys=keys, layout=layout)
+    edges = frame_of(graph.edges, graph.session, layout)
     found = edges.select(quoted(column)).mapInArrow(find, "key bigint, text string").distinct().collect()
     return {row.key: row.text for row in found}
 

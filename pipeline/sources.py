@@ -6,11 +6,15 @@ Comes in: a prepared graph, whose manifest knows paths and columns; paths of oth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph
-from pipeline.tables.files import ParquetTable, find_format, parquet_pieces, read_table, refuse_missing
+from pipeline.resources import is_local
+from pipeline.tables.csv_text import Csv
+from pipeline.tables.opening import NeedsSpark, Reading, open_table
+from pipeline.tables.table import Table
 from pipeline.workers import active_session
 
 if TYPE_CHECKING:
@@ -25,47 +29,66 @@ def raw_graph(
         here = graph_here(graph, nodes, edges)
         if here is not None:
             return here
-    tables: dict[str, DataFrame] = {}
-    for name, given in (("nodes", nodes), ("edges", edges)):
-        if given is None or isinstance(given, str):
-            path, format = _source(graph, name, given)
-            spark = spark or _session()
-            given = read_table(spark, path, format)
-        tables[name] = given
-    return Graph(tables["nodes"], tables["edges"], **_columns(graph))
+    given = {name: _source(graph, name, table) for name, table in (("nodes", nodes), ("edges", edges))}
+    spark = spark or _session()
+    return Graph(given["nodes"].table, given["edges"].table, spark=spark, **_reading(given), **_columns(graph))
 
 
 def graph_here(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> Graph | None:
     """The same, read by this process; None if it takes Spark. StorageError if a table is not there at all."""
     if not all(given is None or isinstance(given, str) for given in (nodes, edges)):
         return None
-    (nodes, format), (edges, edges_format) = _source(graph, "nodes", nodes), _source(graph, "edges", edges)
-    refuse_missing(nodes)
-    refuse_missing(edges)
-    formats = format or find_format(nodes), edges_format or find_format(edges)
-    return Graph.of_files(nodes, edges, *formats, **_columns(graph))
+    given = {name: _source(graph, name, table) for name, table in (("nodes", nodes), ("edges", edges))}
+    return Graph.of_files(given["nodes"].table, given["edges"].table, **_reading(given), **_columns(graph))
 
 
-def scores_here(path: str) -> ParquetTable | None:
+def scores_here(path: str) -> Table | None:
     """Scores that this process reads; None if it takes Spark. StorageError if they are not there at all."""
-    refuse_missing(path)
-    found = ParquetTable.open(path)
-    return found if found and parquet_pieces(path, found.columns) is not None else None
+    try:
+        found = open_table(path, Reading()).table
+    except NeedsSpark:
+        return None
+    return found if isinstance(found, Table) else None
 
 
-def scores_table(graph: Graph, path: str) -> DataFrame | ParquetTable:
-    """Scores, read as the graph's tables are."""
-    here = scores_here(path) if graph.session is None else None
-    return here or read_table(graph.session or _session(), path)
+def scores_table(graph: Graph, path: str) -> DataFrame | Table:
+    """Scores: by this process if it sees them, but by the workers if they are on other machines."""
+    spark = graph.session or active_session()
+    try:
+        found = open_table(path, Reading(spark)).table
+    except NeedsSpark:
+        found = open_table(path, Reading(_session())).table
+    if isinstance(found, Table) and spark is not None and not is_local(spark):
+        return found.frame(spark, found.columns)
+    return found
 
 
-def _source(graph: PreparedGraph, name: str, given: str | None) -> tuple[str, str | None]:
-    """Path and format of a table: the one given, or that of the manifest. SettingError if it knows none."""
+class _Source(NamedTuple):
+    table: Any
+    """A path, or what was given in its place."""
+    format: str | None = None
+    csv: Csv | None = None
+
+
+def _source(graph: PreparedGraph, name: str, given: Any) -> _Source:
+    """A table: the one given, or that of the manifest. SettingError if it knows none."""
     source = graph.manifest["sources"].get(name) or {}
     path = source.get("path") if given is None else given
     if path is None:
         raise SettingError(f"{graph.path} was prepared from DataFrames: give the {name} table (--{name})")
-    return path, source.get("format") if path == source.get("path") else None
+    known = isinstance(path, str) and path == source.get("path")
+    options = Csv(**source["csv"]) if "csv" in source else None
+    return _Source(path, source.get("format") if known else None, options)
+
+
+def _reading(given: Mapping[str, _Source]) -> dict[str, Any]:
+    """How the paths are to be read, as options of a `Graph`."""
+    csv = next((source.csv for source in given.values() if source.csv is not None), None)
+    return {
+        "format": given["nodes"].format or "auto",
+        "edges_format": given["edges"].format or "auto",
+        "csv": csv,
+    }
 
 
 def _columns(graph: PreparedGraph) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +15,12 @@ import pytest
 
 from pipeline.errors import DataError, StorageError
 from pipeline.graph import Graph
-from pipeline.tables.files import find_format, parquet_pieces, read_pieces, read_table
+from pipeline.places.place import Place
+from pipeline.tables.formats import format_of
 from pipeline.tables.layout import Value
+from pipeline.tables.listing import list_table
+from pipeline.tables.opening import Reading, open_table
+from pipeline.tables.table import Table, read_pieces
 from tests.graphs import mixed
 
 if TYPE_CHECKING:
@@ -118,13 +124,20 @@ def test_formats_by_name(files: Path) -> None:
     (files / "delta" / "_delta_log" / "0.json").touch()
     (files / "delta" / "part-0.parquet").touch()
     for name, format in {"nodes.parquet": "parquet", "edges.csv": "csv", "dir": "csv", "delta": "delta"}.items():
-        assert find_format(str(files / name)) == format
-    assert find_format("hdfs://elsewhere/table") == "parquet"
-    (files / "table.txt").touch()
+        assert format_at(files / name) == format
+    shutil.copy(files / "nodes.parquet", files / "nodes")
+    assert format_at(files / "nodes") == "parquet", "its first and last bytes tell it"
+    (files / "table.txt").write_text("id,x")
     with pytest.raises(
         StorageError, match=r"table.txt: the name does not tell the format; give it, one of parquet, csv"
     ):
-        find_format(str(files / "table.txt"))
+        format_at(files / "table.txt")
+
+
+def format_at(path: Path) -> str:
+    listing = list_table(Place.of(path))
+    assert listing is not None
+    return format_of(listing, None)
 
 
 def test_parquet_and_csv(spark: SparkSession, files: Path) -> None:
@@ -169,7 +182,7 @@ UNREADABLE = [
     ("table", empty_directory, "table: the directory holds no data files"),
     ("table.parquet", not_parquet, r"table\.parquet: table\.parquet is not a Parquet file"),
     ("table.parquet", half_a_parquet, r"table\.parquet is a Parquet file whose end is missing"),
-    ("table.parquet", garbage_in_parquet, r"table\.parquet: cannot be read as parquet: "),
+    ("table.parquet", garbage_in_parquet, r"table\.parquet: table\.parquet cannot be read as parquet, it is damaged: "),
     ("table.csv", lambda path: pq.write_table(mixed().nodes, path), r"table\.csv is a Parquet file, not CSV"),
     ("table.csv", lambda path: path.touch(), r"table\.csv is empty, without a header line"),
 ]
@@ -179,33 +192,33 @@ UNREADABLE = [
 def test_unreadable_tables(spark: SparkSession, tmp_path: Path, name: str, make: Any, words: str) -> None:
     make(tmp_path / name)
     with pytest.raises(StorageError, match=words) as caught:
-        read_table(spark, str(tmp_path / name))
+        open_table(str(tmp_path / name), Reading(spark))
     assert "\n" not in str(caught.value)
 
 
 def test_unknown_format(spark: SparkSession, files: Path) -> None:
     with pytest.raises(StorageError, match=r"unknown format 'parket'; did you mean 'parquet'\?"):
-        read_table(spark, f"{files}/nodes.parquet", "parket")
+        open_table(f"{files}/nodes.parquet", Reading(spark, "parket"))
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
 def test_no_permission(spark: SparkSession, files: Path) -> None:
     (files / "nodes.parquet").chmod(0)
     with pytest.raises(StorageError, match=r"no permission to read nodes\.parquet"):
-        read_table(spark, f"{files}/nodes.parquet")
+        open_table(f"{files}/nodes.parquet", Reading(spark))
 
 
 # ---- pieces
 
 
 def test_pieces_are_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.tables.files.PIECE_BYTES", 20_000)
+    monkeypatch.setattr("pipeline.tables.parquet.PIECE_BYTES", 20_000)
     edges = mixed().edges
     (tmp_path / "table").mkdir()
     pq.write_table(edges.slice(0, 2000), tmp_path / "table" / "a.parquet", row_group_size=300)
     pq.write_table(edges.slice(2000), tmp_path / "table" / "b.parquet")
     columns = ("dst", "src", "dst", "attr")
-    pieces = parquet_pieces(str(tmp_path / "table"), columns)
+    pieces = table_at(tmp_path / "table").pieces(columns)
     assert pieces is not None
     assert len(pieces) == 3
     assert sum(piece.rows for piece in pieces) == 3000
@@ -218,20 +231,21 @@ def decimals(table: pa.Table) -> pa.Table:
     return table.set_column(2, "weight", table["weight"].cast(pa.decimal128(10, 2)))
 
 
-def test_only_spark_reads_what_is_not_plain(tmp_path: Path) -> None:
-    """Columns in the names of directories, types that NumPy and Spark make numbers of in different ways, mixtures."""
-    edges = mixed().edges
-    pq.write_table(edges, tmp_path / "plain.parquet")
-    assert parquet_pieces(str(tmp_path / "plain.parquet"), edges.column_names)
-    pq.write_table(decimals(edges), tmp_path / "decimals.parquet")
-    assert parquet_pieces(str(tmp_path / "decimals.parquet"), ["weight"]) is None
-    assert parquet_pieces(str(tmp_path), ["weight"]) is None
-    assert parquet_pieces(str(tmp_path), ["src"]) is not None
-    assert parquet_pieces(str(tmp_path), ["not there"]) is None
-    assert parquet_pieces(str(tmp_path / "no table"), ["src"]) is None
-    (tmp_path / "dirs" / "day=1").mkdir(parents=True)
-    pq.write_table(edges, tmp_path / "dirs" / "day=1" / "plain.parquet")
-    assert parquet_pieces(str(tmp_path / "dirs"), ["src"]) is None
+def table_at(path: Path) -> Table:
+    table = open_table(str(path), Reading()).table
+    assert isinstance(table, Table)
+    return table
+
+
+def test_decimals_are_the_nearest_float32(tmp_path: Path) -> None:
+    """By their digits, as Spark casts them: a float64 between would be rounded twice."""
+    pq.write_table(decimals(mixed().edges), tmp_path / "decimals.parquet")
+    (batch, *_) = read_pieces(table_at(tmp_path / "decimals.parquet").pieces(["weight"]) or [], ["weight"])
+    assert batch.column(0).to_pylist()[:50] == mixed().edges["weight"].to_pylist()[:50]
+    exact = Decimal("1.000000059604644775390625000000000001")  # just above the middle of two float32
+    pq.write_table(pa.table({"w": pa.array([exact])}), tmp_path / "one.parquet")
+    (batch,) = read_pieces(table_at(tmp_path / "one.parquet").pieces(["w"]) or [], ["w"])
+    assert batch.column(0).to_pylist() == [1.0 + 2.0**-23]
 
 
 # ---- without Spark
@@ -244,27 +258,17 @@ def test_parquet_files_are_a_graph_without_spark(tmp_path: Path) -> None:
     graph = Graph.of_files(*paths, features={"x": "x", "n": "n"})
     assert graph is not None
     assert graph.session is None
-    assert graph.as_read
     assert graph.id_type == "string"
     assert [value.array for value in graph.node_layout.values] == [True, False]
     with pytest.raises(DataError, match="nodes has no column 'y'"):
         Graph.of_files(*paths, features="y")
 
 
-@pytest.mark.parametrize("what", ["csv", "not there", "partitioned", "unsigned", "date"])
-def test_what_only_spark_should_read(tmp_path: Path, what: str) -> None:
-    x = pa.array([1], {"unsigned": pa.uint32(), "date": pa.date32()}.get(what, pa.int32()))
-    nodes = tmp_path / ("n.csv" if what == "csv" else "n.parquet")
-    if what == "csv":
-        nodes.write_text("id,x\n1,1\n")
-    elif what == "partitioned":
-        (tmp_path / "n" / "x=1").mkdir(parents=True)
-        pq.write_table(pa.table({"id": [1]}), tmp_path / "n" / "x=1" / "0.parquet")
-        nodes = tmp_path / "n"
-    elif what != "not there":
-        pq.write_table(pa.table({"id": [1], "x": x}), nodes)
+def test_what_only_spark_can_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"src": [1], "dst": [1]}), tmp_path / "e.parquet")
-    assert Graph.of_files(str(nodes), f"{tmp_path}/e.parquet") is None
+    (tmp_path / "delta" / "_delta_log").mkdir(parents=True)
+    for nodes in ("viewfs://lake/nodes", "dbfs:/nodes", str(tmp_path / "delta")):
+        assert Graph.of_files(nodes, f"{tmp_path}/e.parquet") is None
 
 
 def test_a_damaged_file_is_told_at_once(tmp_path: Path) -> None:

@@ -147,17 +147,16 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(given, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_a_format_that_was_given_needs_no_ending(tables: tuple[str, str], tmp_path: Path) -> None:
+def test_parquet_needs_no_ending(tables: tuple[str, str], tmp_path: Path) -> None:
     """Names that do not tell it: of raw tables, and of those that the manifest remembers."""
     nodes, edges = (
         shutil.copyfile(path, tmp_path / name) for path, name in zip(tables, ("nodes", "edges"), strict=True)
     )
     build("sage").save(tmp_path / "model")
     raw, output = ["--nodes", nodes, "--edges", edges, "--edge-features", "weight,attr"], ["--output", tmp_path / "g"]
-    silent = command("prepare", *raw, *output)
-    assert silent.returncode == 2
-    assert "the name does not tell the format; give it" in silent.stderr
-    done = command("prepare", *raw, "--nodes-format", "parquet", "--edges-format", "parquet", *output)
+    done = command("prepare", *raw, *output)
+    assert done.returncode == 0, done.stderr
+    done = command("prepare", *raw, "--nodes-format", "parquet", "--edges-format", "parquet", *output, "--overwrite")
     assert done.returncode == 0, done.stderr
     for name in ("infer", "verify"):
         done = command(name, "--graph", tmp_path / "g", "--model", tmp_path / "model", "--output", tmp_path / "o")

@@ -26,7 +26,6 @@ from pipeline.prepare import SETTINGS, choose_blocks, prepare
 from pipeline.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.spark.handshake import Handshake
-from pipeline.tables.files import parquet_pieces
 from pipeline.tables.layout import text_keys
 from tests.graphs import GRAPHS, Tables, mixed, tables, text
 
@@ -106,9 +105,8 @@ def test_the_way_that_tables_come_does_not_matter(spark: SparkSession, tmp_path:
     prints = [prepare(frames(spark, graph, parts), f"{tmp_path}/{parts}", 3).fingerprint for parts in (1, 5)]
     for files in (1, 4):
         nodes, edges = write(graph.shuffled(files), tmp_path / f"tables {files}", files)
-        assert parquet_pieces(nodes, ["id", "x"])
         read = Graph.read(spark, nodes, edges, **OPTIONS)
-        assert read.as_read
+        assert read.nodes.pieces(["id", "x"])
         prints.append(prepare(read, f"{tmp_path}/read {files}", 3).fingerprint)
     assert len(set(prints)) == 1
 

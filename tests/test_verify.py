@@ -21,7 +21,7 @@ from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.neighbourhood import Hops
 from pipeline.result.sampled import sample_rows
-from pipeline.tables.files import ParquetTable
+from pipeline.sources import scores_here
 from pipeline.tables.semi_join import FileRows, edge_rows, node_rows
 from pipeline.verify import _held_bytes, verify
 
@@ -379,7 +379,7 @@ def test_scores_of_something_else_are_refused(spark, kept):
 @pytest.mark.parametrize("seed", [0, 7, -1, 2**40])
 def test_the_sample_is_the_same_from_files(spark, tmp_path, seed, text):
     given = scores(spark, model("sage"), text=text)
-    files = ParquetTable.open(Kept("from files", tmp_path).scores(given.repartition(3)))
+    files = scores_here(Kept("from files", tmp_path).scores(given.repartition(3)))
     both = [sample_rows(table, ["embedding"], text, 9, seed) for table in (given, files)]
     assert both[0].to_pylist() == both[1].to_pylist()
 
@@ -387,7 +387,7 @@ def test_the_sample_is_the_same_from_files(spark, tmp_path, seed, text):
 def test_a_score_without_an_id_is_refused(tmp_path):
     pq.write_table(pa.table({"id": [1, None], "embedding": [[0.0], [1.0]]}), tmp_path / "s.parquet")
     with pytest.raises(DataError, match="the scores hold 1 rows without an id"):
-        sample_rows(ParquetTable.open(str(tmp_path / "s.parquet")), ["embedding"], False, 5, 0)
+        sample_rows(scores_here(str(tmp_path / "s.parquet")), ["embedding"], False, 5, 0)
 
 
 @pytest.mark.parametrize("by_both_ends", [False, True])

@@ -42,6 +42,7 @@ class Finding:
 REMEDIES = {  # what is counted, and the rest of the sentence about it
     "null": ("null", "{count}{examples}; fill them or drop these rows"),
     "not finite": ("row", "NaN or infinite numbers in {count}{examples}; replace them"),
+    "no text": ("text", "{count} not in UTF-8{examples}; store them in UTF-8"),
     "duplicate": ("id", "{count} more than once{examples}; keep one row for each"),
     "collision": ("id", "{count} with the 64-bit hash of another{examples}; rename one of them"),
     "dangling": (
@@ -75,8 +76,9 @@ def spell(findings: Iterable[Finding], look_up: Callable[[str, list[int]], Mappi
     for finding in findings:
         keys = [example for example in finding.examples if isinstance(example, int)]
         if finding.what == "dangling" and keys:
+            # a DataFrame that is computed anew may hold other edges by now: no example then
             texts = look_up(finding.column, keys)
-            finding = dataclasses.replace(finding, examples=tuple(sorted(texts[key] for key in keys)))
+            finding = dataclasses.replace(finding, examples=tuple(sorted(texts[key] for key in keys if key in texts)))
         spelled.append(finding)
     return spelled
 
@@ -90,7 +92,12 @@ def refuse(findings: Iterable[Finding]) -> None:
         if finding.what == "width":
             widths[f"{finding.table}.{finding.column}"].append(finding)
     for column, found in sorted(widths.items()):
-        if len(found) > 1:
+        if [finding.width for finding in found] == [0]:
+            count = _count(found[0].count, "row")
+            lines.append(
+                f"{column} holds arrays without numbers in {count}{_first(found[0].examples)}; drop the column"
+            )
+        elif len(found) > 1:
             lines.append(f"{column} holds arrays of different lengths: {_lengths(found)}; they must be the same")
     if lines:
         raise DataError("\n".join(lines))

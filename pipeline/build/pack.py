@@ -24,6 +24,7 @@ from pipeline.kernels.jit import read_only
 from pipeline.kernels.sort import group
 from pipeline.rows import Row, text_buffers
 from pipeline.tables.layout import Layout, Value
+from pipeline.tables.words import not_text
 
 # kinds of rows, beside those of blocks
 PACKED = "packed"  # NAME the node or edge type, WIDTH the float32 lanes of a record, DTYPE how they are divided: "64,1"
@@ -78,6 +79,7 @@ def _flushes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 def _pack(table: pa.Table, layout: Layout, blocks: int, findings: list[Finding]) -> Iterator[Row]:
     columns = [_whole(column) for column in table.columns]
     columns = _without_null_keys(columns, layout, findings)
+    columns = _without_bytes(columns, layout, findings)
     names, at = columns[: len(layout.keys)], len(layout.keys)
     keys = [layout.text_hash(ids, layout.seed) if layout.text else ids.cast(pa.int64()).to_numpy() for ids in names]
     matrices = []
@@ -187,6 +189,17 @@ def _without_null_keys(columns: list[pa.Array], layout: Layout, findings: list[F
     return [column.filter(valid) for column in columns]
 
 
+def _without_bytes(columns: list[pa.Array], layout: Layout, findings: list[Finding]) -> list[pa.Array]:
+    """Without rows whose ids are bytes that are no UTF-8: nobody could print them, or look them up."""
+    for at, name in enumerate(layout.keys if layout.text else ()):
+        bad = not_text(columns[at])
+        if bad is not None:
+            examples = [str(text)[1:] for text in columns[at].filter(bad)[:EXAMPLES].cast(pa.binary()).to_pylist()]
+            findings.append(Finding(layout.table, name, "no text", pc.sum(bad).as_py(), tuple(sorted(examples))))
+            columns = [column.filter(pc.invert(bad)) for column in columns]
+    return columns
+
+
 def _arrays(
     parts: list[pa.Array], names: list[pa.Array], layout: Layout, value: Value, findings: list[Finding]
 ) -> FloatArray:
@@ -210,7 +223,7 @@ def _arrays(
         at = np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False)) // usual
         bad[at if rows is None else rows[at]] = True
         _find(pa.array(bad), names, layout, name, "null", findings)
-        flat = flat.fill_null(0)
+        flat = _filled(flat)
     matrix = _float32(flat.to_numpy(zero_copy_only=False)).reshape(len(column) if rows is None else len(rows), usual)
     if rows is not None:
         filled = np.zeros((len(column), usual), np.float32)
@@ -230,12 +243,17 @@ def _numbers(
     for lane, (column, name) in enumerate(zip(parts, value.columns, strict=True)):
         if column.null_count:
             _find(column.is_null(), names, layout, name, "null", findings)
-            column = column.fill_null(0)
+            column = _filled(column)
         matrix[:, lane] = _float32(column.to_numpy(zero_copy_only=False))
         finite = np.isfinite(matrix[:, lane])
         if not finite.all():
             _find(pa.array(~finite), names, layout, name, "not finite", findings)
     return matrix
+
+
+def _filled(column: pa.Array) -> pa.Array:
+    """Zeros for nulls, which are findings."""
+    return column.fill_null(pa.scalar(0).cast(column.type))
 
 
 def _float32(array: npt.NDArray[np.generic]) -> FloatArray:

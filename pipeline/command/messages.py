@@ -31,7 +31,10 @@ SPELLED = {
     "or overwrite it": "or --overwrite",
     "or overwrite": "or --overwrite",
     "if_same": "--if-same",
+    "swap nodes and edges": "swap --nodes and --edges",
 }
+# parameters of Graph that are options of the command: id='ID' is --id ID, features= is --features
+PARAMETERS = re.compile(r"\b(id|src|dst|features|edge_features)=(?:'([^']*)')?")
 
 
 @contextmanager
@@ -182,4 +185,4 @@ def _gist(text: str) -> str:
 def _spelled(text: str) -> str:
     for python, command in SPELLED.items():
         text = text.replace(python, command)
-    return text
+    return PARAMETERS.sub(lambda found: f"--{found[1].replace('_', '-')}" + (f" {found[2]}" if found[2] else ""), text)

@@ -21,6 +21,17 @@ SomeNodes = Annotated[str | None, option("--nodes", "PATH", "Node table: Parquet
 SomeEdges = Annotated[str | None, option("--edges", "PATH", "Edge table.")]
 NodesFormat = Annotated[str | None, option("--nodes-format", "FORMAT", "parquet, csv or delta; else by file names.")]
 EdgesFormat = Annotated[str | None, option("--edges-format", "FORMAT", "parquet, csv or delta; else by file names.")]
+CsvSep = Annotated[
+    str | None,
+    option("--csv-sep", "CHAR", "Between fields of CSV; else what is certain from the header: , ; | or tab."),
+]
+CsvNoHeader = Annotated[
+    bool, option("--csv-no-header", None, "CSV files have no header line: columns are _c0, _c1, … by position.")
+]
+CsvEncoding = Annotated[str | None, option("--csv-encoding", "NAME", "Of CSV files: latin-1, cp1252, …; else utf-8.")]
+CsvIds = Annotated[
+    str | None, option("--csv-ids", "KIND", "text: ids of CSV are text; else integers if every one is written as one.")
+]
 Features = Annotated[
     str | None,
     option(

@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import SettingError
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from pipeline.graph import Graph
     from pipeline.model import Model
+    from pipeline.tables.csv_text import Csv
 
 
 @dataclass(frozen=True)
@@ -26,26 +29,41 @@ class RawTables:
     nodes_format: str | None = None
     edges_format: str | None = None
 
-    @property
-    def formats(self) -> tuple[str, str]:
-        from pipeline.tables.files import find_format
+    csv: Csv | None = None
+    """How CSV files are to be read."""
 
-        return self.nodes_format or find_format(self.nodes), self.edges_format or find_format(self.edges)
+    def __post_init__(self) -> None:
+        for name, path in (("nodes", self.nodes), ("edges", self.edges)):
+            if not path.strip():
+                raise SettingError(f"--{name} is empty; is a variable unset?")
 
     def read_here(self, **options: Any) -> Graph | None:
-        """Without Spark, if they are Parquet on this machine. StorageError if one is not there at all."""
+        """Without Spark; None if only Spark can read them. StorageError if one is not there at all."""
         from pipeline.graph import Graph
-        from pipeline.tables.files import refuse_missing
 
-        refuse_missing(self.nodes)
-        refuse_missing(self.edges)
-        return Graph.of_files(self.nodes, self.edges, *self.formats, **options)
+        return Graph.of_files(self.nodes, self.edges, *self._formats, csv=self.csv, **options)
 
     def read(self, spark: SparkSession, **options: Any) -> Graph:
-        """By Spark; `options` are those of `Graph`."""
+        """With a session; `options` are those of `Graph`."""
         from pipeline.graph import Graph
 
-        return Graph.read(spark, self.nodes, self.edges, *self.formats, **options)
+        return Graph.read(spark, self.nodes, self.edges, *self._formats, csv=self.csv, **options)
+
+    @property
+    def _formats(self) -> tuple[str, str]:
+        """The one of the nodes is not that of the edges as well."""
+        return self.nodes_format or "auto", self.edges_format or "auto"
+
+
+def csv_options(sep: str | None, no_header: bool, encoding: str | None, ids: str | None) -> Csv | None:
+    """None if nothing was said about CSV. A separator may be spelt \\t or tab, which shells make hard to type."""
+    given = {"sep": {"\\t": "\t", "tab": "\t"}.get(sep or "", sep), "encoding": encoding, "ids": ids}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given and not no_header:
+        return None
+    from pipeline.tables.csv_text import Csv
+
+    return Csv(**given, header=not no_header)  # type: ignore[arg-type]
 
 
 def columns_for(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pipeline.errors import SettingError, StorageError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.places.place import Place
 from pipeline.storage import VERSION, find_manifest
-from pipeline.tables.files import data_files
+from pipeline.tables.identity import files_at
 
 WORDS = {"nodes": "the node table", "edges": "the edge table"}
 
@@ -70,17 +70,13 @@ def origin_of(graph: Graph, blocks: int | None) -> dict[str, Any]:
 def _files(graph: Graph, table: str) -> dict[str, Any] | None:
     """None if they are not known: a DataFrame is whatever Spark makes of it."""
     path = graph.sources.get(table, {}).get("path")
-    if path is None or not graph.as_read:
+    if path is None:
         return None
-    files = data_files(path)
+    files = files_at(Place.of(path), graph.session)
     if not files:
         return None
-    told = [[file.path, file.size, file.mtime_ns] for file in files]
-    return {
-        "count": len(files),
-        "bytes": sum(file.size or 0 for file in files),
-        "digest": hashlib.sha256(json.dumps(told).encode()).hexdigest(),
-    }
+    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    return {"count": len(files), "bytes": sum(size for _, size, _ in files), "digest": digest}
 
 
 def same_graph(

@@ -13,6 +13,7 @@ from pipeline.graph import Graph, PreparedGraph
 from pipeline.places.place import Place
 from pipeline.settings import Settings
 from pipeline.spark.paths import read_from
+from pipeline.tables.opening import is_frame
 
 Path = str | os.PathLike[str]
 
@@ -56,10 +57,10 @@ def _sources(sources: Mapping[str, Any], default: str, more: str) -> Iterator[tu
 
 def _of_frames(graph: Graph) -> dict[str, Place]:
     """Of DataFrames that somebody made: the files that they are read from."""
-    if graph.as_read or graph.session is None:
-        return {}
     found = {}
     for name, frame in (("node", graph.nodes), ("edge", graph.edges)):
+        if f"{name}s" in graph.sources or not is_frame(frame):
+            continue
         for number, place in enumerate(read_from(frame)):
             found[f"the {name} table" if number == 0 else f"a file of the {name} table (number {number + 1})"] = place
     return found

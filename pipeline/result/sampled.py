@@ -16,8 +16,8 @@ from pipeline.columns import ID
 from pipeline.errors import DataError
 from pipeline.kernels.hash import hash_texts
 from pipeline.kernels.jit import read_only
-from pipeline.tables.files import ParquetTable, parquet_pieces, read_pieces
 from pipeline.tables.layout import text_keys
+from pipeline.tables.table import Table, read_pieces
 from pipeline.workers import quoted
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ LongArray = npt.NDArray[np.int64]
 SPARK_SEED = 42  # of its `xxhash64`
 
 
-def sample_rows(scores: DataFrame | ParquetTable, outputs: list[str], text: bool, sample: int, seed: int) -> pa.Table:
+def sample_rows(scores: DataFrame | Table, outputs: list[str], text: bool, sample: int, seed: int) -> pa.Table:
     """Id and outputs of the rows whose hashed ids are smallest; how the scores are split plays no part.
 
     Raises
@@ -39,7 +39,7 @@ def sample_rows(scores: DataFrame | ParquetTable, outputs: list[str], text: bool
     for name in (ID, *outputs):
         if name not in scores.columns:
             raise DataError(f"the scores have no column {name!r}; they have {', '.join(scores.columns)}")
-    chosen = _of_files if isinstance(scores, ParquetTable) else _of_frame
+    chosen = _of_files if isinstance(scores, Table) else _of_frame
     return chosen(scores, outputs, text, sample, seed)  # type: ignore[arg-type]
 
 
@@ -53,11 +53,11 @@ def _of_frame(scores: DataFrame, outputs: list[str], text: bool, sample: int, se
     return chosen.toArrow()
 
 
-def _of_files(scores: ParquetTable, outputs: list[str], text: bool, sample: int, seed: int) -> pa.Table:
+def _of_files(scores: Table, outputs: list[str], text: bool, sample: int, seed: int) -> pa.Table:
     names, key = [ID, *outputs], pa.string() if text else pa.int64()
     none = {ID: pa.array([], key), **{name: pa.array([], pa.list_(pa.float32())) for name in outputs}}
     parts = []
-    for batch in read_pieces(parquet_pieces(scores.path, names) or [], names):
+    for batch in read_pieces(scores.pieces(names) or [], names):
         ids = batch.column(0).cast(key)
         if ids.null_count:
             raise DataError(f"the scores hold {ids.null_count} rows without an id")

@@ -32,11 +32,11 @@ def identity(graph: Graph, default: str) -> dict[str, Any] | None:
 
     `default` is the file system of paths without a scheme, as `Place.of` takes it.
     """
-    if not graph.as_read:
+    if len(graph.sources) < 2:
         return None
     found: dict[str, Any] = {}
     for table, source in sorted(graph.sources.items()):
-        files = _files(Place.of(source["path"], default), graph.session)
+        files = files_at(Place.of(source["path"], default), graph.session)
         if not files:
             return None
         digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
@@ -50,7 +50,8 @@ def identity(graph: Graph, default: str) -> dict[str, Any] | None:
     return {**found, "meaning": meaning}
 
 
-def _files(place: Place, spark: SparkSession | None) -> Files | None:
+def files_at(place: Place, spark: SparkSession | None) -> Files | None:
+    """All files of a table; None if they cannot be known."""
     here = opened(place)
     if here is None:
         return files_under(spark, place) if spark is not None else None

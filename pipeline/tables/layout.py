@@ -6,7 +6,7 @@ out: a `Layout` for each table. Knows nothing of the rows, nor of what will carr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from pipeline.errors import DataError, nearest
 from pipeline.kernels.hash import hash_texts
 from pipeline.rows import text_buffers
 from pipeline.schema import EDGE, NODE, EdgeType
+from pipeline.tables.words import word
 
 INTEGERS = ("tinyint", "smallint", "int", "bigint")
 NUMBERS = (*INTEGERS, "float", "double", "decimal", "boolean")
@@ -87,7 +88,7 @@ Look = Callable[[str], object]
 
 
 def node_layout(types: Mapping[str, str], id: str, features: Columned, look: Look | None = None) -> Layout:
-    _check_names("nodes", types, [id])
+    _check_names("nodes", types, {id: "id"})
     values = _values("nodes", types, features, look, joint="x")
     return Layout("nodes", NODE, (id,), values, text=_is_text("nodes", id, types[id]))
 
@@ -101,7 +102,7 @@ def edge_layout(
     look: Look | None = None,
     reverse: bool = False,
 ) -> Layout:
-    _check_names("edges", types, [src, dst])
+    _check_names("edges", types, {src: "src", dst: "dst"})
     text = [_is_text("edges", column, types[column]) for column in (src, dst)]
     if text[0] != text[1]:
         raise DataError(f"edges.{src} is {types[src]} but edges.{dst} is {types[dst]}; both are node ids, of one type")
@@ -118,29 +119,47 @@ def check_id_types(nodes: Layout, edges: Layout, node_types: Mapping[str, str], 
         )
 
 
+def check_not_swapped(types: Mapping[str, Mapping[str, str]], ids: Mapping[str, Sequence[str]]) -> None:
+    """DataError if each table has the id columns of the other one, and lacks its own."""
+    own = [set(ids[name]) <= set(types[name]) for name in ("nodes", "edges")]
+    other = [set(ids["edges"]) <= set(types["nodes"]), set(ids["nodes"]) <= set(types["edges"])]
+    if not any(own) and all(other):
+        raise DataError(
+            f"the node table has the columns {', '.join(ids['edges'])}, and the edge table {', '.join(ids['nodes'])}; "
+            "did you swap nodes and edges?"
+        )
+
+
 def arrow_types(schema: pa.Schema) -> dict[str, str]:
-    """Column → Spark's word for its type, as far as it matters here."""
-    return {field.name: _word(field.type) for field in schema}
+    """Column → Spark's word for its type."""
+    return {field.name: word(field.type) for field in schema}
 
 
-def are_sparks(words: Iterable[str]) -> bool:
-    """Whether Spark would call these types the same; it has no unsigned integers, say."""
-    known = {*NUMBERS, "string"} - {"decimal"}
-    return all(word.removeprefix("array<").removesuffix(">") in known for word in words)
+def columns_of(wanted: Columned) -> list[str]:
+    """All columns that `features` or `edge_features` names."""
+    if wanted is None:
+        return []
+    if isinstance(wanted, str):
+        return [wanted]
+    if not isinstance(wanted, Mapping):
+        return list(wanted)
+    return [column for columns in wanted.values() for column in ([columns] if isinstance(columns, str) else columns)]
 
 
-def _word(type: pa.DataType) -> str:
-    if pa.types.is_list(type) or pa.types.is_large_list(type) or pa.types.is_fixed_size_list(type):
-        return f"array<{_word(type.value_type)}>"
-    words = {"int8": "tinyint", "int16": "smallint", "int32": "int", "int64": "bigint", "bool": "boolean"}
-    words |= {"large_string": "string", "string_view": "string"}
-    return words.get(str(type), str(type))
-
-
-def _check_names(table: str, types: Mapping[str, str], wanted: Iterable[str]) -> None:
-    for name in wanted:
-        if name not in types:
-            raise DataError(f"{table} has no column {name!r}; {nearest(name, types)} ({', '.join(types)} exist)")
+def _check_names(table: str, types: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """`wanted`: columns, and the parameter of `Graph` that names each, for the message."""
+    for name, option in wanted.items():
+        if name in types:
+            continue
+        near = nearest(name, types)
+        alike = [other for other in types if other.lower() == name.lower()]
+        if alike:
+            more = f" ({option}={alike[0]!r})"
+        elif near.startswith("did"):
+            more = f" ({', '.join(types)} exist)"
+        else:
+            more = f"; {option}= says which column is meant"
+        raise DataError(f"{table} has no column {name!r}; {near}{more}")
 
 
 def _is_text(table: str, column: str, type: str) -> bool:
@@ -166,7 +185,7 @@ def _values(
 
 def _value(table: str, types: Mapping[str, str], name: str, columns: Columns, look: Look | None) -> Value:
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
-    _check_names(table, types, columns)
+    _check_names(table, types, dict.fromkeys(columns, "features" if table == "nodes" else "edge_features"))
     arrays = [_is_array(table, column, types[column], look) for column in columns]
     if len(columns) > 1 and any(arrays):
         at = columns[arrays.index(True)]

@@ -10,20 +10,21 @@ more by its src, as if that were the dst, with BACK true.
 from __future__ import annotations
 
 import functools
-import operator
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
-from pipeline import storage
 from pipeline.columns import DST, ID, SRC
-from pipeline.tables.files import ParquetTable, parquet_pieces
+from pipeline.resources import is_local, task_cores
 from pipeline.tables.layout import Layout
+from pipeline.tables.survey import frame_of
+from pipeline.tables.table import Piece, Table, read_pieces
 from pipeline.workers import quoted
 
 if TYPE_CHECKING:
@@ -49,16 +50,20 @@ class Rows(Protocol):
 
 
 def node_rows(graph: Graph) -> Rows:
-    if isinstance(graph.nodes, ParquetTable):
-        return FileRows.of(graph.nodes, graph.node_layout, (ID,))
-    return FrameRows(_standard(graph.nodes, graph.node_layout, (ID,)), (ID,))
+    pieces = _pieces(graph, graph.node_layout)
+    if pieces is not None:
+        return FileRows(pieces, graph.node_layout, (ID,))
+    return FrameRows(
+        _standard(frame_of(graph.nodes, graph.session, graph.node_layout), graph.node_layout, (ID,)), (ID,)
+    )
 
 
 def edge_rows(graph: Graph, by_both_ends: bool) -> Rows:
     layout = graph.edge_layout
-    if isinstance(graph.edges, ParquetTable):
-        return FileRows.of(graph.edges, layout, (SRC, DST), _ways(layout.undirected, by_both_ends))
-    edges = _standard(graph.edges, layout, (SRC, DST))
+    pieces = _pieces(graph, layout)
+    if pieces is not None:
+        return FileRows(pieces, layout, (SRC, DST), _ways(layout.undirected, by_both_ends))
+    edges = _standard(frame_of(graph.edges, graph.session, layout), layout, (SRC, DST))
     if layout.undirected:
         edges = edges.union(_turned(edges))
     if by_both_ends:
@@ -66,6 +71,12 @@ def edge_rows(graph: Graph, by_both_ends: bool) -> Rows:
 
         edges = edges.select("*", F.lit(False).alias(BACK)).union(_turned(edges).select("*", F.lit(True).alias(BACK)))
     return FrameRows(edges, (SRC, DST))
+
+
+def _pieces(graph: Graph, layout: Layout) -> list[Piece] | None:
+    """Of a table that this process reads: where workers are on other machines, they do."""
+    table = getattr(graph, layout.table)
+    return table.pieces(layout.columns) if isinstance(table, Table) and is_local(graph.session) else None
 
 
 def counts(rows: pa.Table, key: str) -> pa.Table:
@@ -142,19 +153,13 @@ def _ways(undirected: bool, by_both_ends: bool) -> tuple[Way, ...]:
 
 @dataclass(frozen=True)
 class FileRows:
-    """Each call reads the files once, on all cores."""
+    """Each call reads the pieces once, on all cores."""
 
-    files: ds.Dataset
+    pieces: list[Piece]
     layout: Layout
     keys: tuple[str, ...]
     """As those of FrameRows."""
     ways: tuple[Way, ...] = (Way(),)
-
-    @staticmethod
-    def of(table: ParquetTable, layout: Layout, keys: tuple[str, ...], ways: tuple[Way, ...] = (Way(),)) -> FileRows:
-        files = dict.fromkeys(piece.file for piece in parquet_pieces(table.path, layout.columns) or [])
-        filesystem, _ = storage.locate(table.path)
-        return FileRows(ds.dataset(list(files), format="parquet", filesystem=filesystem), layout, keys, ways)
 
     def among(self, ids: pa.Array, limit: int | None = None, values: bool = True) -> pa.Table:
         found, rows = [], 0
@@ -177,13 +182,33 @@ class FileRows:
 
     def _parts(self, ids: pa.Array, values: bool) -> Iterator[pa.Table]:
         """An empty one comes first, so that there is one."""
-        yield from self._each_way(self._standard(pa.RecordBatch.from_pylist([], schema=self.files.schema), values), ids)
-        columns = dict.fromkeys(self.layout.columns if values else self.layout.keys)
-        asked = {self.layout.keys[self.keys.index(self._asked(way))] for way in self.ways}
-        wanted = [ds.field(name).cast(self._key_type).isin(ids) for name in sorted(asked)]
-        for batch in self.files.to_batches(columns=list(columns), filter=functools.reduce(operator.or_, wanted)):
-            if batch.num_rows:
-                yield from self._each_way(self._standard(batch, values), ids)
+        yield from self._each_way(self._empty(values), ids)
+        columns = self.layout.columns if values else self.layout.keys
+        waiting = iter(self.pieces)
+        threads = task_cores(None)
+        with ThreadPoolExecutor(threads) as pool:
+            # as many at a time as there are threads: what is found of a piece is held until it is taken
+            while some := list(itertools.islice(waiting, threads)):
+                for parts in pool.map(lambda piece: self._of_piece(piece, columns, ids, values), some):
+                    yield from parts
+
+    def _of_piece(self, piece: Piece, columns: Sequence[str], ids: pa.Array, values: bool) -> list[pa.Table]:
+        asked = {self.keys.index(self._asked(way)) for way in self.ways}
+        found: list[pa.Table] = []
+        for batch in read_pieces([piece], columns):
+            keys = [batch.column(at).cast(self._key_type) for at in sorted(asked)]
+            chosen = functools.reduce(pc.or_, (pc.is_in(key, value_set=ids) for key in keys))
+            some = batch.filter(chosen)
+            if some.num_rows:
+                found += self._each_way(self._standard(some, values), ids)
+        return found
+
+    def _empty(self, values: bool) -> pa.Table:
+        columns = dict.fromkeys(self.keys, self._key_type)
+        columns |= {
+            f"v{number}": pa.list_(pa.float32()) for number, _ in enumerate(self.layout.values if values else ())
+        }
+        return pa.table({name: pa.array([], type) for name, type in columns.items()})
 
     def _each_way(self, rows: pa.Table, ids: pa.Array) -> Iterator[pa.Table]:
         for way in self.ways:
@@ -211,11 +236,12 @@ class FileRows:
         return pa.string() if self.layout.text else pa.int64()
 
     def _standard(self, batch: pa.RecordBatch, values: bool) -> pa.Table:
-        named = zip(self.layout.keys, self.keys, strict=True)
-        columns = {ours: batch.column(name).cast(self._key_type) for name, ours in named}
+        columns = {ours: batch.column(at).cast(self._key_type) for at, ours in enumerate(self.keys)}
+        at = len(self.keys)
         for number, value in enumerate(self.layout.values if values else ()):
-            parts = [batch.column(name) for name in value.columns]
+            parts = batch.columns[at : at + len(value.columns)]
             columns[f"v{number}"] = _floats(parts[0]) if value.array else _side_by_side(parts)
+            at += len(value.columns)
         return pa.table(columns)
 
 

@@ -1,55 +1,60 @@
 """What is known of a user's tables before they are prepared: who can read them, how large and how wide they are.
 
-Comes in: a `Graph`, and what its tasks see. Goes out: pieces of Parquet tables, counts, widths. Knows Spark; looks at
-footers and at one row, and runs a job only where a table is not in Parquet files that everybody sees.
+Comes in: a `Graph`, and what its tasks see. Goes out: pieces of its tables, counts, widths. Knows Spark; looks at footers
+and at some rows, and runs a job only where a table is not in files that everybody sees.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline.graph import Graph
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.spark.handshake import Handshake, Probe
-from pipeline.tables.files import Piece, parquet_pieces, read_pieces
 from pipeline.tables.layout import Layout
-from pipeline.workers import quoted
+from pipeline.tables.table import Piece, Table, read_pieces
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 Pieces = dict[str, list[Piece] | None]
 """nodes, edges → the pieces that workers may read themselves; None if the table has to come through Spark."""
 
+FIRST_ROWS = 100  # that tell the width of arrays
+
 
 def table_probes(graph: Graph) -> list[Probe]:
     """Where tables are that tasks would read themselves, if they see them."""
-    paths = [_path(graph, layout) for layout in (graph.node_layout, graph.edge_layout)]
-    return [Probe(path, by_spark=True) for path in paths if path is not None]
+    sources = [table.source for table in (graph.nodes, graph.edges) if isinstance(table, Table)]
+    return [Probe(source["path"]) for source in sources if source is not None]
 
 
 def pieces_of(graph: Graph, layout: Layout, shake: Handshake) -> list[Piece] | None:
-    """The pieces of a table that tasks may read themselves: Parquet, not changed since it was read, and seen by all."""
-    path = _path(graph, layout)
-    if path is None or not (shake.means_same(path) and shake.sees(path)):
+    """The pieces of a table that tasks may read themselves; None of a DataFrame, of files that not all of them see, and
+    of what is in the memory of this process where they run elsewhere."""
+    table = getattr(graph, layout.table)
+    if not isinstance(table, Table):
         return None
-    return parquet_pieces(path, layout.columns)
+    seen = shake.local or (table.source is not None and shake.sees(table.source["path"]))
+    return table.pieces(layout.columns) if seen else None
 
 
-def _path(graph: Graph, layout: Layout) -> str | None:
-    """Of a table that is as it was read from Parquet files."""
-    source = graph.sources.get(layout.table, {})
-    return source["path"] if graph.as_read and source.get("format") == "parquet" else None
+def frame_of(table: DataFrame | Table, spark: SparkSession | None, layout: Layout) -> DataFrame:
+    """The table through Spark, with at least the layout's columns."""
+    if not isinstance(table, Table):
+        return table
+    assert spark is not None, "who has no session reads pieces"
+    return table.frame(spark, list(dict.fromkeys(layout.columns)))
 
 
 def measure(graph: Graph, pieces: Pieces) -> tuple[int, int, int]:
     """Nodes, edges, and lanes of a node's features. Runs jobs for a table that has no pieces."""
-    counts = {}
-    for table, frame in (("nodes", graph.nodes), ("edges", graph.edges)):
-        found = pieces[table]
-        counts[table] = frame.count() if found is None else sum(piece.rows for piece in found)
-    edges = counts["edges"] * (2 if graph.edge_layout.undirected else len(graph.edge_layout.edge_types))
-    return counts["nodes"], edges, sum(widths(graph.nodes, graph.node_layout, pieces["nodes"]).values())
+    both = 2 if graph.edge_layout.undirected else len(graph.edge_layout.edge_types)
+    lanes = sum(widths(graph, graph.node_layout, pieces["nodes"]).values())
+    return graph.nodes.count(), graph.edges.count() * both, lanes
 
 
 def first_widths(graph: Graph, shake: Handshake) -> GraphSchema:
@@ -57,39 +62,49 @@ def first_widths(graph: Graph, shake: Handshake) -> GraphSchema:
 
     Runs a job for each table that is not plain Parquet, and takes one row of it.
     """
-    nodes = widths(graph.nodes, graph.node_layout, pieces_of(graph, graph.node_layout, shake))
-    edges = widths(graph.edges, graph.edge_layout, pieces_of(graph, graph.edge_layout, shake))
+    nodes = widths(graph, graph.node_layout, pieces_of(graph, graph.node_layout, shake))
+    edges = widths(graph, graph.edge_layout, pieces_of(graph, graph.edge_layout, shake))
     return GraphSchema({NODE: nodes}, {EDGE: edges})
 
 
-def widths(table: DataFrame, layout: Layout, pieces: list[Piece] | None) -> dict[str, int]:
-    """Value → lanes in some row; of numbers they are known, of arrays 0 if there is no row."""
+def widths(graph: Graph, layout: Layout, pieces: list[Piece] | None) -> dict[str, int]:
+    """Value → lanes in most of the first rows; of numbers they are known, of arrays 0 if there is no row."""
     found = {value.name: 0 if value.array else len(value.columns) for value in layout.values}
     if all(found.values()):
         return found
     if pieces is None:
-        batches = iter(selected(table.limit(1), layout).toArrow().to_batches())
+        frame = frame_of(getattr(graph, layout.table), graph.session, layout)
+        batches = iter(selected(frame.limit(FIRST_ROWS), layout).toArrow().to_batches())
     else:
         batches = read_pieces(pieces, layout.columns)
     some = next((batch for batch in batches if batch.num_rows), None)
     at = len(layout.keys)
     for value in layout.values:
         if some is not None and value.array:
-            found[value.name] = len(some.column(at)[0].as_py() or ())
+            found[value.name] = _usual_length(some.column(at)[:FIRST_ROWS])
         at += len(value.columns)
     return found
+
+
+def _usual_length(arrays: pa.Array) -> int:
+    """The first row may be the one that is wrong."""
+    lengths = pc.mode(pc.list_value_length(arrays).drop_null())
+    return int(lengths[0]["mode"].as_py()) if len(lengths) else 0
 
 
 def selected(table: DataFrame, layout: Layout) -> DataFrame:
     """The layout's columns in its order, cast to what `pack` takes."""
     from pyspark.sql import functions as F
 
-    key = "string" if layout.text else "bigint"
-    columns = [F.col(quoted(name)).cast(key) for name in layout.keys]
     types = dict(table.dtypes)
+    # by position: two names that differ in case only are one name to Spark
+    places = {name: f"c{at}" for at, name in enumerate(table.columns)}
+    table = table.toDF(*places.values())
+    key = "string" if layout.text else "bigint"
+    columns = [F.col(places[name]).cast(key) for name in layout.keys]
     for value in layout.values:
         for name in value.columns:
-            column = F.col(quoted(name))
+            column = F.col(places[name])
             if not value.array:
                 columns.append(column.cast("float"))
             elif types[name] in ("array<float>", "array<double>"):

@@ -29,7 +29,7 @@ def test_widths_and_counts(spark: SparkSession, tmp_path: Path, read: bool) -> N
     }
     assert all(found is not None for found in pieces.values()) == read
     assert measure(graph, pieces) == (len(tables.nodes), len(tables.edges), 5)
-    graph = Graph(graph.nodes, graph.edges, undirected=True)
+    graph = Graph(graph.nodes, graph.edges, undirected=True, spark=spark)
     assert measure(graph, {"nodes": None, "edges": None}) == (len(tables.nodes), 2 * len(tables.edges), 5)
 
 
