@@ -1,7 +1,7 @@
 """What is known of a user's tables before they are prepared: who can read them, how large and how wide they are.
 
-Comes in: a `Graph`, and what its tasks see. Goes out: pieces of its tables, counts, widths. Knows Spark; looks at footers
-and at some rows, and runs a job only where a table is not in files that everybody sees.
+Comes in: a `Graph`, and what its tasks see. Goes out: pieces of its tables, counts, widths. Knows Spark; looks at
+footers and at some rows, and runs a job only where a table is not in files that everybody sees.
 """
 
 from __future__ import annotations
