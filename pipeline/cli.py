@@ -304,7 +304,10 @@ def export_command(
 ) -> None:
     """Turn a trained PyTorch Geometric module into a model. The only command that needs torch."""
     with messages(quiet, verbose):
+        from pipeline.model import Model, refuse_to_save
+
         inputs = dict(_assignment(text) for text in input or [])
+        refuse_to_save(output, overwrite, {"the checkpoint": checkpoint})  # before torch is imported, which takes long
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's own module
         try:
             from pipeline.pyg.load import build
@@ -312,9 +315,10 @@ def export_command(
             if (error.name or "").partition(".")[0] not in ("torch", "torch_geometric"):
                 raise
             raise SettingError(f"export needs {error.name}: pip install 'graphsweep[torch]'") from error
-        from pipeline.model import Model
 
-        model = Model.from_pyg(build(reference, checkpoint), inputs=inputs, features=features)
+        net = build(reference, checkpoint)
+        refuse_to_save(output, overwrite, {"the module": _source_of(reference)})
+        model = Model.from_pyg(net, inputs=inputs, features=features)
         model.save(output, overwrite)
         first, _, _ = str(model).partition("\n")
         typer.echo(f"{first}\nchecked against the module on other graphs; written to {output}")
@@ -363,6 +367,11 @@ def _settings(conf: str | None, **given: Any) -> Settings:
 def _given(**options: Any) -> dict[str, Any]:
     """Those that were given."""
     return {name: value for name, value in options.items() if value is not None and value is not False}
+
+
+def _source_of(reference: str) -> str | None:
+    """The file of the user's module, which has been imported."""
+    return getattr(sys.modules.get(reference.partition(":")[0]), "__file__", None)
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,18 +22,24 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from pipeline.errors import FormulaError, ModelError, StorageError
+from pipeline.errors import FormulaError, ModelError, StorageError, unwritable
 from pipeline.formula.bounds import misfit
 from pipeline.formula.categories import Category, Computed, categories, computed
 from pipeline.formula.program import Input, Program
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.trace import Formula, trace
+from pipeline.places.contents import is_model, owned_files
+from pipeline.places.filesystem import Opened, opened
+from pipeline.places.marker import MODEL
+from pipeline.places.place import Place, refuse_overlap
+from pipeline.places.staging import followed, refuse_taken, staged
 from pipeline.ranges import Range, Ranges
 from pipeline.schema import GraphSchema
 
 FORMAT = 1  # of model.json; raised when an older version could misread a newer file
 PROGRAM_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+FILES = (PROGRAM_FILE, WEIGHTS_FILE)
 
 WeightArray = npt.NDArray[np.float32]
 
@@ -196,26 +200,25 @@ class Model:
 
         StorageError if `path` exists; `overwrite` replaces a saved model, and nothing else.
         """
-        target = Path(path)
-        if target.exists() and not overwrite:
-            raise StorageError(f"{target} exists; choose another path, or overwrite it")
-        if target.exists() and not (target / PROGRAM_FILE).is_file():
-            raise StorageError(f"{target} is not a saved model (it holds no {PROGRAM_FILE}): it is not overwritten")
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        try:
-            temporary.mkdir(parents=True)
-            (temporary / PROGRAM_FILE).write_text(json.dumps(self._to_json(), indent=1) + "\n", encoding="utf-8")
-            safetensors.numpy.save_file(dict(self.weights), temporary / WEIGHTS_FILE)
-            _replace(temporary, target)
-        except OSError as error:
-            raise StorageError(f"cannot write the model to {target}: {error}") from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        place, here = _on_disk(path)
+        with staged(place, here, partial(_saved_files, place), overwrite) as staging:
+            directory = Path(staging.opened.path)
+            try:
+                (directory / PROGRAM_FILE).write_text(json.dumps(self._to_json(), indent=1) + "\n", encoding="utf-8")
+                safetensors.numpy.save_file(dict(self.weights), directory / WEIGHTS_FILE)
+                # safetensors lets nobody else read its files, whatever the user's umask says
+                (directory / WEIGHTS_FILE).chmod((directory / PROGRAM_FILE).stat().st_mode)
+            except SafetensorError as error:
+                raise StorageError(f"{place}: cannot be written: {error}") from error
+            except OSError as error:
+                raise unwritable(str(place), error) from error
+            files = [{"name": name, "bytes": (directory / name).stat().st_size} for name in FILES]
+            staging.publish(MODEL, {"files": files, "model": self.fingerprint, "versions": _versions()})
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Model:
         """Reads a model's directory; StorageError if it cannot be read, ModelError if it is not a model of ours."""
-        directory = Path(path)
+        directory = Path(_on_disk(path)[1].path)
         if not directory.is_dir():
             found = "is not a directory" if directory.exists() else "does not exist"
             raise StorageError(f"{directory} {found}; a model is a directory of {PROGRAM_FILE} and {WEIGHTS_FILE}")
@@ -343,19 +346,35 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _replace(temporary: Path, target: Path) -> None:
-    """Renames `temporary` to `target`; what was there goes only after the new one has its name."""
-    if not target.exists():
-        temporary.rename(target)
-        return
-    old = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    target.rename(old)
+def refuse_to_save(
+    path: str | os.PathLike[str], overwrite: bool, read: Mapping[str, str | os.PathLike[str] | None]
+) -> None:
+    """What `save` would refuse, before anything is done; and a SettingError for a path that is, holds or lies in
+    something that was read: in words → where."""
+    place, here = _on_disk(path)
+    refuse_overlap(place, {what: Place.of(file) for what, file in read.items() if file is not None})
+    refuse_taken(place, followed(here), partial(_saved_files, place), overwrite)
+
+
+def _on_disk(path: str | os.PathLike[str]) -> tuple[Place, Opened]:
+    place = Place.of(path)
+    here = opened(place) if place.is_local else None
+    if here is None:
+        raise StorageError(f"{place}: models lie on disks of this machine; give a path without {place.scheme}:")
+    return place, here
+
+
+def _saved_files(place: Place, here: Opened) -> list[str]:
+    return owned_files(place, here, MODEL, _without_marker)
+
+
+def _without_marker(here: Opened) -> dict[str, int | None] | None:
+    """The files of a model that a version without markers saved."""
+    file = Path(here.path) / PROGRAM_FILE
     try:
-        temporary.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old)
+        return dict.fromkeys(FILES) if file.is_file() and is_model(file.read_text(encoding="utf-8")) else None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -268,12 +268,17 @@ def _folder(
             raise SettingError(f'write is "worker", but {output} is a place that can be reached by Spark only')
         return None
     if output.is_local or settings.write == "worker":  # on disks of their own, Spark's executors would write too
-        shake.require_written(output.uri, "give a path that all machines share, or of a file system that they do")
-    return Folder(staging.place.uri, str(output), format) if shake.writes(output.uri) else None
+        shake.require_written(_probed(output), "give a path that all machines share, or of a file system that they do")
+    return Folder(staging.place.uri, str(output), format) if shake.writes(_probed(output)) else None
 
 
 def _probes(output: Place) -> list[Probe]:
-    return [] if opened(output) is None else [Probe(output.uri, made=True)]
+    return [] if opened(output) is None else [Probe(_probed(output), made=True)]
+
+
+def _probed(output: Place) -> str:
+    """What tasks are asked about: in the user's own words, where these mean the same to them."""
+    return str(output) if output.is_local else output.uri
 
 
 def _run(

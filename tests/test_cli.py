@@ -160,11 +160,13 @@ def test_raw_tables_of_this_machine_take_no_spark(tables, model, tmp_path, monke
     assert os.listdir(tmp_path) == ["o"], "the prepared graph has gone"
 
 
-@pytest.mark.parametrize("options", [["--tier", "distributed"], ["--format", "csv"]])
+@pytest.mark.parametrize("options", [["--tier", "distributed"], ["--conf", "conf.toml"]])
 @pytest.mark.parametrize("here", [True, False])
 def test_what_takes_spark_gets_it(spark, tables, model, tmp_path, monkeypatch, no_session, options, here):
     """The tables are prepared before; a cluster, whose machines do not see that, reads them itself."""
     started, read = [], []
+    (tmp_path / "conf.toml").write_text('write = "spark"')
+    monkeypatch.chdir(tmp_path)
 
     @contextmanager
     def start(verbose, small, meanwhile):
@@ -240,12 +242,12 @@ def test_verify_passes(spark, prepared, model, scores):
     assert result.stdout.endswith("PASS\n")
 
 
-def test_verify_fails_with_exit_code_1(spark, prepared, scores, tmp_path):
+def test_verify_fails_with_exit_code_3(spark, prepared, scores, tmp_path):
     net = build("sage")
     changed = {name: array * 1.01 for name, array in net.weights.items()}
     type(net)(net.program, changed, net.columns).save(tmp_path / "other")
     result = run("verify", "--graph", prepared, "--model", tmp_path / "other", "--output", scores, "--sample", 5)
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert result.stdout.endswith("FAIL\n")
 
 
@@ -254,7 +256,7 @@ def test_verify_of_other_tables(spark, prepared, model, scores, tables, tmp_path
     pa.parquet.write_table(edges[: len(edges) // 2], tmp_path / "half.parquet")
     result = run("verify", "--graph", prepared, "--model", model, "--output", scores,
                  "--edges", tmp_path / "half.parquet", "--sample", 20)  # fmt: skip
-    assert result.exit_code == 1, result.output
+    assert result.exit_code == 3, result.output
 
 
 # ---- settings and options

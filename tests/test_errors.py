@@ -10,7 +10,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +22,8 @@ from typer.testing import CliRunner
 
 import pipeline
 from pipeline import Graph, Model, cli, open_graph, prepare
-from pipeline.command.messages import FAILED, MENDABLE, say
+from pipeline.command.exits import FAILED, INTERRUPTED, MEANINGS, MENDABLE, SPARK_FAILED
+from pipeline.command.messages import say
 from pipeline.errors import DataError, FormulaError, GraphsweepError, ModelError, SettingError, StorageError, nearest
 from pipeline.formula import linear, lookup
 
@@ -297,13 +300,14 @@ def test_tables_that_cannot_be_read(spark, tmp_path):
 
 def test_output_that_exists(no_spark, prepared, net, tmp_path):
     (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "part-0.parquet").touch()
     arguments = ["--output", tmp_path / "o"]
     for command in (
         ["infer", "--graph", prepared, "--model", net],
         ["prepare", "--nodes", "n.parquet", "--edges", "e.parquet"],
     ):
         said = refused(*command, *arguments)
-        assert said.endswith("o: exists already; give another path, or --overwrite\n")
+        assert "o: exists already; give another path" in said
 
 
 def test_somebody_elses_directory_is_not_overwritten(spark, prepared, net, tmp_path):
@@ -313,7 +317,7 @@ def test_somebody_elses_directory_is_not_overwritten(spark, prepared, net, tmp_p
     target = ["--output", tmp_path / "letters", "--overwrite"]
     assert "not overwritten, because it is not a prepared graph" in refused("prepare", *tables, *target)
     said = refused("infer", "--graph", prepared, "--model", net, *target)
-    assert "not overwritten, because it is not a table written by Spark" in said
+    assert "not overwritten, because it holds dear.txt, and not scores that graphsweep wrote; give another path" in said
     assert (tmp_path / "letters" / "dear.txt").read_text() == "love"
 
 
@@ -333,7 +337,7 @@ def test_no_permission_to_write(spark, prepared, net, tmp_path):
 
 def test_graphs_and_models_that_are_none(no_spark, prepared, net, tmp_path):
     def said(graph=prepared, model=net):
-        return refused("infer", "--graph", graph, "--model", model, "--output", tmp_path / "o")
+        return refused("infer", "--graph", graph, "--model", model, "--output", f"{tmp_path}-other")
 
     assert "no prepared graph here (manifest.json is missing)" in said(graph=tmp_path)
     assert "no prepared graph here" in said(graph=tmp_path / "missing")
@@ -472,11 +476,15 @@ org.apache.spark.api.python.PythonException
             "the workers have no module numba: ",
             MENDABLE,
         ),
-        (PythonException("Job aborted: Python worker exited unexpectedly (crashed)"), "a Python worker died, ", FAILED),
+        (
+            PythonException("Job aborted: Python worker exited unexpectedly (crashed)"),
+            "a Python worker died, ",
+            SPARK_FAILED,
+        ),
         (
             PythonException("java.lang.OutOfMemoryError: Java heap space\n\tat"),
             "ran out of memory (Java heap sp",
-            FAILED,
+            SPARK_FAILED,
         ),
         (PythonException("java.io.IOException: No space left on device"), "a disk is full; ", MENDABLE),
         (PythonException("\njava.io.IOException: Permission denied: /data\n"), "no permission: Permission", MENDABLE),
@@ -487,8 +495,20 @@ org.apache.spark.api.python.PythonException
         ),
         (
             PythonException("An error occurred while calling o1.x\nthe reason\n\tat y"),
-            "Spark failed: the reason",
-            FAILED,
+            "Spark failed: the reason\n",
+            SPARK_FAILED,
+        ),
+        (
+            PythonException(WORKER.replace("pipeline.errors.DataError: block", "ValueError: no block")),
+            "Spark failed: ValueError: no block 3 has 5 edges, more than 4\n",
+            SPARK_FAILED,
+        ),
+        (
+            PythonException(
+                "x\n\tat y\nCaused by: a.B: middle\n\tat z\nCaused by: java.io.IOException: the cause\n\tat c"
+            ),
+            "Spark failed: java.io.IOException: the cause\n",
+            SPARK_FAILED,
         ),
         (StorageError("o: exists; or overwrite it"), "o: exists; or --overwrite", MENDABLE),
     ],
@@ -513,7 +533,28 @@ def test_interrupted(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_settings", stop)
-    assert refused("explain", "--graph", "g", "--model", "m", code=130) == "graphsweep: interrupted\n"
+    assert refused("explain", "--graph", "g", "--model", "m", code=INTERRUPTED) == "graphsweep: interrupted\n"
+
+
+def test_told_to_end(monkeypatch):
+    """As an interrupt, which lets everything be cleaned up; afterwards the process is as it was."""
+
+    def stop(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        pytest.fail("it went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli, "_settings", stop)
+    assert refused("explain", "--graph", "g", "--model", "m", code=INTERRUPTED) == "graphsweep: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_exit_codes_are_in_the_help():
+    said = CliRunner().invoke(cli.app, ["--help"]).stdout
+    assert sorted(MEANINGS) == [0, 1, 2, 3, 4, 130]
+    for code, meaning in MEANINGS.items():
+        assert f"  {code:<4} {meaning}\n" in said
 
 
 @pytest.mark.parametrize("kind", [DataError, FormulaError, ModelError, SettingError])

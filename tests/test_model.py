@@ -148,7 +148,7 @@ def test_the_fingerprint_sees_every_part():
 
 def test_an_existing_path_is_kept(tmp_path):
     model().save(tmp_path / "m")
-    with pytest.raises(StorageError, match="m exists; choose another path, or overwrite"):
+    with pytest.raises(StorageError, match="m: exists already; give another path, or overwrite it"):
         model().save(tmp_path / "m")
     changed = model(**{"lin.bias": np.zeros(2)})
     changed.save(tmp_path / "m", overwrite=True)
@@ -159,14 +159,14 @@ def test_an_existing_path_is_kept(tmp_path):
 def test_overwrite_removes_nothing_but_models(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(StorageError, match=r"mine is not a saved model .* not overwritten"):
+    with pytest.raises(StorageError, match=r"mine: not overwritten, because it holds letter\.txt, and not a model"):
         model().save(tmp_path / "mine", overwrite=True)
     assert (tmp_path / "mine" / "letter.txt").exists()
 
 
 def test_a_path_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot write the model to"):
+    with pytest.raises(StorageError, match="file/m: cannot be written: Not a directory"):
         model().save(tmp_path / "file" / "m")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,10 @@ import pytest
 from pipeline import Graph, Model, prepare, score
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.graph import PreparedGraph
+from pipeline.infer import Frames
+from pipeline.places.marker import MARKER
 from pipeline.settings import Settings
-from pipeline.spark.handshake import Handshake, handshake
+from pipeline.spark.handshake import Handshake
 from tests.formulas import build
 from tests.whole import whole
 
@@ -89,7 +91,7 @@ def test_a_directory_that_tasks_do_not_share(
     """What they wrote would be lost, whoever writes it: tasks, or Spark's executors."""
     output = f"{scheme}{tmp_path}/out"
     said = Handshake(False, 2, 1 << 30, 1, barred={output: ("a", "b")})
-    monkeypatch.setattr(sys.modules["pipeline.score"], "handshake", lambda spark, places: said)
+    monkeypatch.setattr(sys.modules["pipeline.score"], "handshake", lambda spark, probes, default: said)
     with pytest.raises(StorageError) as caught:
         score(prepared, model, output, format=format, spark=spark)
     assert str(caught.value) == (
@@ -99,9 +101,28 @@ def test_a_directory_that_tasks_do_not_share(
     assert os.listdir(tmp_path) == []
 
 
-def test_only_shared_disks_are_written_by_workers(spark: SparkSession, prepared: PreparedGraph, model: Model) -> None:
-    with pytest.raises(SettingError, match='write is "worker", but hdfs://there/out is no path of disks'):
-        score(prepared, model, "hdfs://there/out", settings=Settings(write="worker"), spark=spark)
+def test_workers_are_asked_for_the_marker_of_the_run(
+    spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.spark.sight.is_here", lambda spark: False)
+    score(prepared, model, tmp_path / "out", spark=spark)
+    assert (tmp_path / "out" / "part-00000.parquet").exists(), "they see it, and have written it"
+
+
+def test_what_only_spark_sees_is_counted(
+    spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on executors with disks of their own, which say that they have written all."""
+
+    def write_elsewhere(frames: Frames, *_: object) -> None:
+        frames.result.write.parquet(str(tmp_path / "elsewhere"))
+
+    monkeypatch.setattr(sys.modules["pipeline.score"], "_write_by_spark", write_elsewhere)
+    with pytest.raises(
+        StorageError, match=r"out: 200 rows were computed, but the files .* hold 0: tasks write to disks"
+    ):
+        score(prepared, model, tmp_path / "out", settings=Settings(write="spark"), spark=spark)
+    assert os.listdir(tmp_path) == ["elsewhere"]
 
 
 def test_csv_has_a_column_for_each_lane(
@@ -139,28 +160,44 @@ def test_an_existing_path_is_refused(
     spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    score(prepared, model, str(out), spark=spark)
-    with pytest.raises(StorageError, match="exists already; give another path, or --overwrite"):
+    first = score(prepared, model, str(out), spark=spark)
+    with pytest.raises(StorageError, match="exists already; give another path, or overwrite it"):
         score(prepared, model, str(out), spark=spark)
-    score(prepared, model, str(out), overwrite=True, spark=spark)
-    (out / "notes.txt").write_text("mine")
-    with pytest.raises(StorageError, match="not overwritten, because it is not a table written by Spark"):
-        score(prepared, model, str(out), overwrite=True, spark=spark)
-    assert (out / "notes.txt").read_text() == "mine"
-
-
-def test_a_path_of_the_clusters_own_file_system_is_sparks_business(
-    spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The default file system is the local one here; what shows is who refuses."""
-    said = replace(handshake(spark), default_scheme="hdfs")
-    monkeypatch.setattr(sys.modules["pipeline.score"], "handshake", lambda spark, places: said)
-    out = tmp_path / "out"
-    assert score(prepared, model, str(out), spark=spark).rows == prepared.nodes
+    second = score(prepared, model, str(out), overwrite=True, spark=spark)
+    assert json.loads((out / MARKER).read_text())["run"] == second.run != first.run
+    (out / "thesis.txt").write_text("mine")
+    for overwrite in (True, False):
+        with pytest.raises(
+            StorageError, match=r"thesis\.txt" if overwrite else "out: exists already; give another path$"
+        ):
+            score(prepared, model, str(out), overwrite=overwrite, spark=spark)
+    assert (out / "thesis.txt").read_text() == "mine"
     assert os.listdir(tmp_path) == ["out"]
-    with pytest.raises(Exception, match="PATH_ALREADY_EXISTS"):
-        score(prepared, model, str(out), spark=spark)
-    score(prepared, model, str(out), overwrite=True, spark=spark)
+
+
+@pytest.mark.parametrize("write", ["worker", "spark"])
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+def test_the_marker_says_what_is_there(
+    spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, format: str, write: str
+) -> None:
+    settings = Settings(write=write, wire="float16", exchange="pull")
+    report = score(prepared, model, tmp_path / "o", format=format, classify=True, settings=settings, spark=spark)
+    found = json.loads((tmp_path / "o" / MARKER).read_text())
+    assert (found["product"], found["kind"], found["run"]) == ("graphsweep", "scores", report.run)
+    assert (found["graph"], found["model"]) == (prepared.fingerprint, model.fingerprint)
+    told = {"wire": "float16", "exchange": "pull", "classify": True, "format": format}
+    assert found["settings"] == told
+    assert found["columns"] == [
+        {"name": "id", "type": prepared.id_type},
+        {"name": "embedding", "type": "array<float>", "width": 4},
+        {"name": "predicted", "type": "int"},
+        {"name": "probability", "type": "float"},
+    ]
+    assert found["rows"] == sum(file["rows"] for file in found["files"]) == prepared.nodes
+    sizes = {file.name: file.stat().st_size for file in (tmp_path / "o").iterdir()}
+    assert {file["name"]: file["bytes"] for file in found["files"]} == {
+        name: size for name, size in sizes.items() if name not in (MARKER, "_SUCCESS")
+    }
 
 
 def test_a_failed_run_leaves_the_old_table_and_nothing_else(spark: SparkSession, model: Model, tmp_path: Path) -> None:
@@ -169,11 +206,13 @@ def test_a_failed_run_leaves_the_old_table_and_nothing_else(spark: SparkSession,
     ends = spark.sql("select id src, id dst from range(5)")
     settings = Settings(scratch=str(tmp_path / "scratch"))
     score(Graph(bad, ends), model, str(out), settings=settings)
-    before = sorted(os.listdir(out))
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
     with pytest.raises(DataError, match="absent from the nodes"):
         score(Graph(good, ends), model, str(out), overwrite=True, settings=settings)
-    assert sorted(os.listdir(out)) == before
-    assert sorted(os.listdir(tmp_path)) == ["out", "scratch"]
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    with pytest.raises(DataError, match="absent from the nodes"):
+        score(Graph(good, ends), model, tmp_path / "new" / "folder" / "out", settings=settings)
+    assert os.listdir(tmp_path) == ["out"], "no folder above it either"
 
 
 def test_no_permission(spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path) -> None:
