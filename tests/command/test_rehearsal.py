@@ -35,6 +35,7 @@ rehearsal = Rehearsal(model)
 rehearsal.start()
 rehearsal.wait()
 rehearsed = len(compiled())
+os.mkdir(path)
 for block in whole("mixed").blocks(1, reverse=model.reads_reversed):
     storage.write_rows(path, block.index, "static", static_rows(block))
     storage.write_rows(path, block.index, "sends", send_rows(block))
