@@ -117,7 +117,12 @@ class Graph:
         self.node_layout = node_layout(node_types, id, features, partial(_no_number, self.nodes))
         look = partial(_no_number, self.edges)
         self.edge_layout = edge_layout(edge_types, src, dst, edge_features, undirected, look, reverse)
-        check_id_types(self.node_layout, self.edge_layout, node_types, edge_types)
+        examples = {
+            name: text
+            for name, table in tables.items()
+            if isinstance(table, CsvTable) and (text := table.no_integer(ids[name])) is not None
+        }
+        check_id_types(self.node_layout, self.edge_layout, node_types, edge_types, examples)
         self.id_type = "string" if self.node_layout.text else node_types[id]
 
     @staticmethod

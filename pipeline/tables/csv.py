@@ -122,6 +122,8 @@ class CsvTable(Table):
         """The same table with the types of these columns; ids are text until they are settled. Reads all of it."""
         known = set(self.columns) - set(self.listing.partitions)
         wanted = [name for name in dict.fromkeys([*ids, *values]) if name in known]
+        if not wanted:  # whatever is wrong will be said by who looks for the columns
+            return replace(self, seen={}, words={})
         if self.by_spark is not None:
             found = survey_csv(self.by_spark, self.listing, self.options, wanted)
         else:
@@ -143,6 +145,11 @@ class CsvTable(Table):
 
     def no_number(self, column: str) -> str | None:
         return self.seen[column].no_number if self.seen and column in self.seen else None
+
+    def no_integer(self, columns: Iterable[str]) -> str | None:
+        """The first text among ids that is not written as an integer is."""
+        found = (self.seen[name].no_integer for name in columns if self.seen and name in self.seen)
+        return next((text for text in found if text is not None), None)
 
     def pieces(self, columns: Sequence[str]) -> list[Piece] | None:
         if self.by_spark is not None:

@@ -109,12 +109,20 @@ def edge_layout(
     return Layout("edges", str(EDGE), (src, dst), _values("edges", types, values, look), text[0], undirected, reverse)
 
 
-def check_id_types(nodes: Layout, edges: Layout, node_types: Mapping[str, str], edge_types: Mapping[str, str]) -> None:
-    """Integers of any size go together; integers and text do not."""
+def check_id_types(
+    nodes: Layout,
+    edges: Layout,
+    node_types: Mapping[str, str],
+    edge_types: Mapping[str, str],
+    examples: Mapping[str, str] | None = None,
+) -> None:
+    """Integers of any size go together; integers and text do not. `examples`: nodes or edges → an id that is text."""
     if nodes.text != edges.text:
         (id,), src = nodes.keys, edges.keys[0]
+        shown = {table: f" (for example {text!r})" for table, text in (examples or {}).items()}
         raise DataError(
-            f"nodes.{id} is {node_types[id]} but edges.{src} is {edge_types[src]}; "
+            f"nodes.{id} is {node_types[id]}{shown.get('nodes', '')} but edges.{src} is {edge_types[src]}"
+            f"{shown.get('edges', '')}; "
             f"ids must be integers in both tables, or text in both"
         )
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 # logs beside the files that say which of them count; of Iceberg and Hudi, files that every table has
+MOST_FILES = 10_000  # that Spark is given by name
 LOGS = {DELTA: "*", SINK: "*", HUDI: "*", ICEBERG: "*.metadata.json*"}
 
 
@@ -131,14 +132,21 @@ def _path_of(uri: str) -> str:
 # ---- rows
 
 
-def parquet_frame(
-    spark: SparkSession, place: Place, pattern: bool, types: Mapping[str, str] | None = None
-) -> DataFrame:
-    """A Parquet table by Spark; with `types` only these columns, so that Spark does not look at the others."""
-    reader = spark.read
+def parquet_frame(spark: SparkSession, listing: Listing, types: Mapping[str, str] | None = None) -> DataFrame:
+    """A Parquet table by Spark; with `types` only these columns, so that Spark does not look at the others.
+
+    Spark is given the files by name: it would look into folders, and follow logs, by rules of its own.
+    """
+    place, reader = listing.place, spark.read
     if types is not None:
         reader = reader.schema(", ".join(f"`{name.replace('`', '``')}` {word}" for name, word in types.items()))
-    return _loaded(place, "parquet", lambda: reader.parquet(spelt(place, pattern)))
+    if len(listing.parts) > MOST_FILES or (listing.is_pattern and listing.partitions):
+        paths = [spelt(place, listing.is_pattern)]
+    else:
+        paths = [start(place) + escaped(part.file) for part in listing.parts]
+        if listing.partitions:
+            reader = reader.option("basePath", start(place) + place.path)
+    return _loaded(place, "parquet", lambda: reader.parquet(*paths))
 
 
 def delta_frame(spark: SparkSession, place: Place) -> DataFrame:
