@@ -109,7 +109,7 @@ def open_table(path: str, reading: Reading) -> Given:
         table = ParquetTable.of(listing)
         return Given(table, table.source)
     spark = _session(path, format, spark)
-    frame = delta_frame(spark, place) if format == "delta" else parquet_frame(spark, place, listing.is_pattern)
+    frame = delta_frame(spark, place) if format == "delta" else parquet_frame(spark, listing)
     return Given(frame, {"path": absolute(place), "format": format})
 
 

@@ -182,9 +182,7 @@ class ParquetTable(Table):
 
     def frame(self, spark: SparkSession, columns: Sequence[str]) -> DataFrame:
         types = dict(self.dtypes)
-        return parquet_frame(
-            spark, self.listing.place, self.listing.is_pattern, {name: types[name] for name in columns}
-        )
+        return parquet_frame(spark, self.listing, {name: types[name] for name in columns})
 
 
 def _footer(table: str, part: Part, filesystem: fs.FileSystem) -> Footer:

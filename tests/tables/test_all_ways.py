@@ -1,4 +1,4 @@
-"""One rule for what belongs to a table and what its values are: each case by every way, against rows written by hand."""
+"""One rule for what belongs to a table and what its values are: each case by every way, and rows written by hand."""
 
 from __future__ import annotations
 
@@ -288,13 +288,13 @@ def plain(at: Path) -> str:
 
 
 def a_folder_that_is_no_partition(at: Path) -> str:
-    for name in ("backup", "2024/01", "HIVE_UNION_SUBDIR_1", "backup/day=1"):
+    for name in ("backup", "2024/01", "HIVE_UNION_SUBDIR_1"):
         parquet(at / "e" / name / "a.parquet", edge_table())
     return plain(at)
 
 
 def hidden_names(at: Path) -> str:
-    for name in ("_SUCCESS", ".a.parquet.crc", "a.parquet._COPYING_", "_temporary/0/a.parquet", ".x/a.parquet"):
+    for name in ("_SUCCESS", ".old.crc", "a.parquet._COPYING_", "_temporary/0/a.parquet", ".x/a.parquet"):
         parquet(at / "e" / name, edge_table())
     return plain(at)
 
@@ -377,7 +377,10 @@ def a_stream(at: Path, root: str = "e") -> str:
     log.mkdir()
 
     def entry(name: str) -> str:
-        return json.dumps({"path": f"file://{at}/{root}/{name}", "size": 1, "isDir": False, "action": "add"})
+        path = at / root / name
+        size = path.stat().st_size if path.exists() else 1
+        times = {"modificationTime": 1, "blockReplication": 1, "blockSize": 1 << 25}
+        return json.dumps({"path": f"file://{path}", "size": size, "isDir": False, **times, "action": "add"})
 
     text(log / "0", "v1", entry("gone.parquet"))
     text(log / "1.compact", "v1", entry("a.parquet"))
