@@ -217,6 +217,17 @@ class Lock:
                     self._write()
 
 
+def remove_left(left: Opened) -> None:
+    """Removes what a process has left on a disk that was killed while it took or broke a lock."""
+    if not left.is_local:
+        return
+    with suppress(OSError):
+        owner = _read(left.path) or {}
+        age = os.stat(left.parent.path).st_mtime - os.stat(left.path).st_mtime
+        if not is_alive(owner) if is_here(owner) else age > STALE:
+            os.remove(left.path)
+
+
 def _read(path: str) -> Owner | None:
     """What is in a file; {} if that is nothing of sense."""
     try:

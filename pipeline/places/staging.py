@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ from pipeline.places.disk import (
     remove_files,
 )
 from pipeline.places.filesystem import Opened
-from pipeline.places.lock import STALE, Lock
+from pipeline.places.lock import Lock, remove_left
 from pipeline.places.marker import MARKER, UNFINISHED, is_free, is_half_marker, read_marker, write_marker
 from pipeline.places.place import Place
 
@@ -192,7 +192,7 @@ def heal(output: Place, target: Opened, owned: Owned) -> None:
         if found is not None:
             runs.setdefault(found[0], set()).add(found[1])
         elif is_left_of_lock(target.name, entry):
-            _remove_stale(target.sibling(entry))
+            remove_left(target.sibling(entry))
     for run, kinds in sorted(runs.items()):
         new, old = target.sibling(beside(target.name, run)), target.sibling(beside(target.name, run + OLD))
         if True in kinds:
@@ -239,15 +239,6 @@ def _try_to_clear(output: Place, staging: Opened, target: Opened) -> None:
 def _is_ours(name: str) -> bool:
     """What can be in a directory of ours before it has its marker, or when one of Spark's tasks comes too late."""
     return is_half_marker(name) or name == "_temporary"
-
-
-def _remove_stale(opened: Opened) -> None:
-    info = opened.info
-    if opened.is_local and info.mtime is not None:
-        now = os.stat(opened.parent.path).st_mtime
-        if now - info.mtime.timestamp() > STALE:
-            with suppress(OSError):
-                os.remove(opened.path)
 
 
 # ---- putting in place

@@ -22,6 +22,7 @@ from pipeline.places.filesystem import Opened, opened
 from pipeline.places.lock import Lock
 from pipeline.places.owner import process_facts
 from pipeline.places.place import Place
+from tests.places.objects import store
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["disk", "disk without links", "objects"])
 def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
     if request.param == "objects":
-        store = Opened(fs._MockFileSystem(), "bucket/o")
-        store.filesystem.create_dir("bucket")
-        return store
+        return Opened(store(), "bucket/o")
     if request.param == "disk without links":
 
         def link(*_: object) -> None:
@@ -54,7 +53,8 @@ def lock(target: Opened, run: str) -> Lock:
 
 
 def left(target: Opened) -> list[str]:
-    return [info.base_name for info in target.filesystem.get_file_info(fs.FileSelector(target.parent.path))]
+    inside = fs.FileSelector(target.parent.path, allow_not_found=True)
+    return [info.base_name for info in target.filesystem.get_file_info(inside)]
 
 
 def plant(target: Opened, **facts: Any) -> None:

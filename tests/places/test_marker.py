@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pyarrow.fs as fs
 import pytest
 
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.marker import MARKER, SCORES, is_free, read_marker, write_marker
 from pipeline.places.place import Place
+from tests.places.objects import store
 
 
 def at(path: Path) -> Opened:
@@ -64,10 +64,9 @@ def test_a_marker_that_is_a_directory_or_a_file_in_its_place(tmp_path: Path) -> 
 
 
 def test_through_a_file_system_of_objects() -> None:
-    store = Opened(fs._MockFileSystem(), "b/o")
-    store.filesystem.create_dir("b/o")
-    assert is_free(store)
-    write_marker(store, SCORES, {"run": "r"})
-    found = read_marker(store)
+    objects = Opened(store(), "b/o")
+    assert is_free(objects)
+    write_marker(objects, SCORES, {"run": "r"})
+    found = read_marker(objects)
     assert found is not None
     assert found["run"] == "r"
