@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import storage
 from pipeline.columns import DATA, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, StorageError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
 from pipeline.placement import place
@@ -248,7 +248,14 @@ def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph
     started = time.perf_counter()
     with ExitStack() as scratch:
         path = scratch.enter_context(scratch_directory(settings.scratch))
-        prepared = prepare(graph, f"{path}/graph", settings.blocks, task_memory=settings.task_memory)
+        try:
+            prepared = prepare(graph, f"{path}/graph", settings.blocks, task_memory=settings.task_memory)
+        except StorageError as error:
+            if "cannot be written" not in str(error):
+                raise
+            raise StorageError(
+                f"{error}; raw tables are prepared there: the setting scratch gives another place"
+            ) from error
         atexit.register(scratch.pop_all().close)  # the result is lazy: it may be computed as long as the process lives
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
