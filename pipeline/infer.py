@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import storage
 from pipeline.columns import DATA, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, StorageError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
 from pipeline.placement import place
@@ -266,7 +266,12 @@ def prepare_for(
     shake.require_written(path, 'set "scratch" to a directory that all machines share')
     path = f"{scratch.make()}/graph-{time.time_ns():x}"
     started = time.perf_counter()
-    prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory, shake=shake)
+    try:
+        prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory, shake=shake)
+    except StorageError as error:
+        if "cannot be written" not in str(error):
+            raise
+        raise StorageError(f"{error}; raw tables are prepared there: the setting scratch gives another place") from error
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 

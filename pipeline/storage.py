@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -237,7 +238,7 @@ def replaced(graph: str) -> StorageError:
 def replaced_in(text: str) -> StorageError | None:
     """The same, of an error of Spark's reader that says so: a file of a graph is not there any more."""
     found = re.search(rf"FILE_NOT_EXIST\S* [^\n]*?file (\S[^\n]*)/{folder_name(PREPARE_ID.pattern)}/target=", text)
-    return replaced(re.sub(r"file:(//)?", "", found[1])) if found else None
+    return replaced(unquote(re.sub(r"file:(//)?", "", found[1]))) if found else None
 
 
 def _name(folder: str) -> str:

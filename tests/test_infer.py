@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline import Graph, infer, open_graph, prepare
-from pipeline.errors import ModelError
+from pipeline.command.messages import say
+from pipeline.errors import DataError, ModelError, StorageError
 from pipeline.formula import GraphArrays, interpret
 from pipeline.fused import run_fused
 from pipeline.graph import PreparedGraph
@@ -167,7 +170,7 @@ def test_raw_tables_are_reversed_if_the_model_reads_it(spark: SparkSession, name
     got = by_id(infer(whole("mixed").graph(spark), build(name), settings=settings))
     assert got == in_process(name, whole("mixed"), 2)
     (made,) = os.listdir(tmp_path)
-    schema = open_graph(f"{tmp_path}/{made}").schema
+    schema = open_graph(f"{tmp_path}/{made}/graph").schema
     assert set(schema.edges) == ({EDGE, EDGE.reversed} if name == "both_ends" else {EDGE})
 
 
@@ -203,14 +206,60 @@ def test_small_graphs_and_text_ids_from_raw_tables(
 def test_what_was_prepared_for_a_run_goes_with_the_process(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_exit: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("atexit.register", lambda *call: at_exit.append(call))
+    at_exit: list[Any] = []
+    monkeypatch.setattr("atexit.register", at_exit.append)
     infer(whole("one node").graph(spark), build("gat"), settings=Settings(scratch=str(tmp_path)))
     (name,) = os.listdir(tmp_path)
-    for function, *arguments in at_exit:
-        if arguments == [f"{tmp_path}/{name}"]:
-            function(*arguments)
+    assert open_graph(f"{tmp_path}/{name}/graph").nodes == 1
+    for function in at_exit:
+        if isinstance(getattr(function, "__self__", None), ExitStack):
+            function()
     assert os.listdir(tmp_path) == []
+
+
+def test_nothing_stays_of_raw_tables_that_cannot_be_prepared(spark: SparkSession, tmp_path: Path) -> None:
+    nodes, edges = (
+        spark.sql("select id, array(1.0f, 2, 3, 4, 5, 6) x from range(4)"),
+        spark.sql("select 1L src, 9L dst"),
+    )
+    with pytest.raises(DataError, match="absent from the nodes"):
+        infer(Graph(nodes, edges), build("no_edges"), settings=Settings(scratch=f"{tmp_path}/made/scratch"))
+    assert os.listdir(tmp_path) == []
+
+
+# ---- a graph that is replaced
+
+
+@pytest.mark.parametrize(("tier", "read"), WAYS)
+@pytest.mark.parametrize("when", ["opened", "built"])
+def test_a_run_whose_graph_was_replaced_is_told(
+    spark: SparkSession, tmp_path: Path, tier: str, read: str, when: str
+) -> None:
+    """Never the scores of neither graph: not if it was opened before, nor if the lazy result was there already."""
+    tables, path, settings = whole("mixed"), tmp_path / "a [b]{c} é", Settings(tier=tier, read=read)
+    opened = prepare(tables.graph(spark), path, blocks=BLOCKS)
+    assert by_id(infer(path, build("sage"), settings=settings, spark=spark)) == in_process("sage", tables, BLOCKS)
+    result = infer(opened, build("sage"), settings=settings, spark=spark) if when == "built" else None
+    prepare(tables.graph(spark), path, blocks=BLOCKS, overwrite=True)
+
+    def run() -> None:
+        (result or infer(opened, build("sage"), settings=settings, spark=spark)).collect()
+
+    with pytest.raises(Exception, match=r"replaced while being read|FILE_NOT_EXIST") as caught:
+        run()
+    said = say(caught.value)
+    assert said is not None
+    assert said.code == 2
+    assert said.text.endswith(" é: replaced while being read; run again")
+
+
+@pytest.mark.parametrize("tier", ["fused", "distributed"])
+def test_spark_reads_no_files_of_another_prepare(spark: SparkSession, tmp_path: Path, tier: str) -> None:
+    tables = whole("mixed")
+    first, second = (prepare(tables.graph(spark), tmp_path / name, blocks=BLOCKS) for name in ("a", "b"))
+    shutil.copy(f"{first.folder}/target=1/static.parquet", f"{second.folder}/target=1")
+    with pytest.raises(StorageError, match=r"static\.parquet of block 1 is of another prepare .*files were mixed up"):
+        infer(second, build("sage"), settings=Settings(tier=tier, read="spark"), spark=spark)
 
 
 def test_several_outputs_and_classes(spark: SparkSession, prepared: PreparedGraph) -> None:

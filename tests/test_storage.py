@@ -408,7 +408,7 @@ def test_a_task_that_comes_too_late_makes_nothing(tmp_path: Path) -> None:
 
 def test_what_spark_says_of_a_file_that_is_gone() -> None:
     said = (
-        "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file file:///data/my graph/"
+        "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file file:///data/my%20graph/"
         f"blocks-{FIRST}/target=1/sends.parquet. File does not exist. It is possible the underlying files"
     )
     assert str(storage.replaced_in(said)) == "/data/my graph: replaced while being read; run again"

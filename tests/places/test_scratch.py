@@ -36,7 +36,9 @@ def test_made_when_it_is_needed_and_gone_in_the_end(tmp_path: Path) -> None:
 def test_the_default_is_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with Scratch(None) as scratch:
-        assert Path(scratch.make()).parent == tmp_path
+        path = Path(scratch.make())
+        assert path.parent == tmp_path
+        assert path.stat().st_mode & 0o777 == 0o700, "what is in the tables is nobody else's business"
     assert os.listdir(tmp_path) == []
 
 
