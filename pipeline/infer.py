@@ -271,7 +271,8 @@ def prepare_for(
     except StorageError as error:
         if "cannot be written" not in str(error):
             raise
-        raise StorageError(f"{error}; raw tables are prepared there: the setting scratch gives another place") from error
+        why = "raw tables are prepared there: the setting scratch gives another place"
+        raise StorageError(f"{error}; {why}") from error
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 

@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.prepare import SETTINGS, choose_blocks, prepare
 from pipeline.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.schema import EDGE, NODE, GraphSchema
-from pipeline.spark.handshake import Handshake
+from pipeline.spark.handshake import Handshake, handshake
 from pipeline.tables.layout import text_keys
 from tests.graphs import GRAPHS, Tables, mixed, tables, text
 
@@ -189,14 +189,14 @@ def test_more_rows_than_memory_has_room_for_wait_in_files(
     assert sorted(os.listdir(tmp_path / "graph")) == ["blocks", "manifest.json"], "the files are gone"
 
 
-def test_what_is_prepared_in_this_process(spark: SparkSession, tmp_path: Path) -> None:
+def test_what_is_prepared_in_this_process() -> None:
     """Files of any size; what comes through the JVM only if it is small; nothing where tasks run elsewhere."""
     seen = {"nodes": [], "edges": []}
-    assert FITS_HERE(spark, seen, None)
-    assert FITS_HERE(spark, seen | {"edges": None}, (1000, 1000, 8))
-    assert not FITS_HERE(spark, seen | {"edges": None}, (1000, 1 << 26, 8))
-    cluster = SimpleNamespace(conf=SimpleNamespace(get=lambda name, default: "yarn"))
-    assert not FITS_HERE(cluster, seen, None)
+    local = handshake(None)
+    assert FITS_HERE(local, seen, None)
+    assert FITS_HERE(local, seen | {"edges": None}, (1000, 1000, 8))
+    assert not FITS_HERE(local, seen | {"edges": None}, (1000, 1 << 26, 8))
+    assert not FITS_HERE(replace(local, local=False), seen, None)
 
 
 # ---- what is stored

@@ -13,9 +13,6 @@ from pipeline.command import session
 from pipeline.command.session import check_java, spark_is_optional, spark_session
 from pipeline.errors import GraphsweepError
 
-CONFIGURED = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION")
-CLUSTER = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")
-
 
 @pytest.fixture
 def java(tmp_path, monkeypatch):
@@ -68,14 +65,6 @@ def test_the_active_session_is_used_and_stays(spark):
     assert spark.range(3).count() == 3
 
 
-def test_a_configured_session_is_left_as_it_is(monkeypatch):
-    for name in CONFIGURED:
-        monkeypatch.delenv(name, raising=False)
-    assert not session._configured()
-    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "17.3")
-    assert session._configured()
-
-
 def test_a_session_of_our_own_is_quiet_and_runs_this_python():
     """Without a virtual environment's PATH, as cron and editors start it."""
     code = (
@@ -100,57 +89,95 @@ def test_a_session_of_our_own_is_quiet_and_runs_this_python():
     assert done.stdout.startswith("4.")
 
 
-@pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no session, and the environment says nothing of any."""
-    from pyspark.sql import SparkSession
-
-    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
-    for name in (*CONFIGURED, *CLUSTER, "SPARK_HOME", "SPARK_CONF_DIR"):
-        monkeypatch.delenv(name, raising=False)
-
-
-SETTINGS = [
-    ({}, True),
-    ({"spark.master": "local[4]"}, True),
-    ({"spark.master": "local[*,2]"}, True),
-    ({"spark.master": "local-cluster[2,1,1024]"}, False),
-    ({"spark.master": "spark://a:1"}, False),
-    ({"spark.masters.x": "yarn"}, True),
-    ({"spark.hadoop.fs.defaultFS": "hdfs://a:8020"}, False),  # what /graph means there
-    ({"spark.hadoop.fs.defaultFS": "file:///"}, True),
-    ({"spark.eventLog.enabled": "true"}, False),  # somebody wants to read it
-]
+def in_a_process(code: str, **environment: str) -> list[str]:
+    """What code says in a process of its own, where nothing is set that means Spark."""
+    names = ("SPARK_", "PYSPARK_", "HADOOP_", "YARN_", "MASTER", "DATABRICKS_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**kept, "SPARK_LOCAL_IP": "127.0.0.1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
 
 
-@pytest.mark.usefixtures("nobody")
-@pytest.mark.parametrize("form", ["{} {}", "  {}={}", "{}\t:  {}  "])
-@pytest.mark.parametrize(("settings", "optional"), SETTINGS, ids=str)
-def test_a_file_of_settings_may_ask_for_spark(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: dict[str, str], optional: bool, form: str
-) -> None:
-    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
-    assert spark_is_optional()
-    lines = ["# spark.master yarn", "spark.app.name x", *(form.format(*pair) for pair in settings.items())]
-    (tmp_path / "spark-defaults.conf").write_text("\n".join(lines))
-    assert spark_is_optional() is optional
+IN_A_THREAD = """
+import threading
+from pyspark import SparkContext
+from pyspark.sql import SparkSession
+from pipeline.command.session import spark_is_optional, spark_session
+from pipeline.workers import active_session
+
+def in_a_thread(work):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+def use():
+    with spark_session() as found:
+        return found.range(2).count(), found
+
+builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").config("spark.log.level", "OFF")
+theirs = builder.getOrCreate()
+assert in_a_thread(active_session) is theirs
+assert not in_a_thread(spark_is_optional)
+count, found = in_a_thread(use)
+assert (count, found) == (2, theirs)
+assert theirs.range(3).count() == 3, "the user's session goes on"
+theirs.stop()
+assert active_session() is None
+
+context = SparkContext.getOrCreate()
+assert not spark_is_optional()
+assert in_a_thread(use)[0] == 2
+assert not context._jsc.sc().isStopped(), "the user's context goes on, which had no session"
+SparkSession.active().stop()
+
+assert in_a_thread(use)[0] == 2
+assert active_session() is None and SparkContext._active_spark_context is None, "our own is stopped"
+print("done")
+"""
 
 
-@pytest.mark.usefixtures("nobody")
-@pytest.mark.parametrize(("settings", "optional"), SETTINGS, ids=str)
-def test_spark_submit_may_ask_for_spark(
-    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], optional: bool
-) -> None:
-    """With another master than this machine; what it was told is read from the process that it is."""
-    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
-    monkeypatch.setattr(session, "_submitted", lambda: settings)
-    assert spark_is_optional() is optional
+def test_a_users_session_is_used_in_any_thread_and_never_stopped() -> None:
+    """Spark's active session is one of a thread; the command can run in any."""
+    assert in_a_process(IN_A_THREAD)[-1] == "done"
 
 
-@pytest.mark.usefixtures("nobody")
-@pytest.mark.parametrize("name", [*CLUSTER, "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION"])
-def test_paths_are_those_of_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-    """/graph is a path of its file system then, and not of this machine's."""
-    assert spark_is_optional()
-    monkeypatch.setenv(name, str(tmp_path))
+def test_databricks_has_a_session_that_nobody_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not session._somebodys() or "pyspark" in sys.modules
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "17.3")
+    assert session._somebodys()
     assert not spark_is_optional()
+
+
+def test_settings_of_sparks_own_file_go_before_ours(tmp_path: Path) -> None:
+    (tmp_path / "spark-defaults.conf").write_text("spark.driver.memory 700m\nspark.shuffle.compress true\n")
+    code = (
+        "from pipeline.command.session import spark_is_optional, spark_session\n"
+        "assert spark_is_optional()\n"
+        "with spark_session(small=True) as spark:\n"
+        "    for name in ('spark.driver.memory', 'spark.shuffle.compress', 'spark.ui.enabled', 'spark.master'):\n"
+        "        print(spark.conf.get(name))\n"
+    )
+    assert in_a_process(code, SPARK_CONF_DIR=str(tmp_path)) == ["700m", "true", "false", "local[*]"]
+
+
+def test_a_session_that_others_decided_has_none_of_our_settings(tmp_path: Path) -> None:
+    """A cluster's settings are its own, from wherever they come: here two executors on this machine."""
+    (tmp_path / "spark-defaults.conf").write_text("spark.log.level OFF\nspark.driver.memory 600m\n")
+    code = (
+        "from pipeline.command.session import EMBEDDED, spark_is_optional, spark_session\n"
+        "assert not spark_is_optional()\n"
+        "with spark_session(small=True) as spark:\n"
+        "    print(spark.conf.get('spark.master'), spark.conf.get('spark.driver.memory'))\n"
+        "    print([name for name in EMBEDDED if spark.conf.get(name, None) == EMBEDDED[name]])\n"
+    )
+    said = in_a_process(code, SPARK_CONF_DIR=str(tmp_path), MASTER="local-cluster[1,1,512]")
+    assert said[0] == "local-cluster[1,1,512] 600m"
+    assert said[1] == str(["spark.sql.execution.arrow.maxBytesPerBatch"]), "which is Spark's own default"

@@ -46,16 +46,16 @@ QUIET = {
 
 @dataclass(frozen=True)
 class Application:
-    """What a master says of one application that it has run, and the application's own event log of it."""
+    """What a master says of an application that it has run, and the logs of its executors."""
 
     id: str
     name: str
     state: str
     cores: int
     tasks: int
-    """That executors have ended well."""
+    """That executors have finished."""
     executors: frozenset[str]
-    """Those that ran them."""
+    """Those that have finished some."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Standalone:
     """spark://127.0.0.1:7077, but for the port."""
     page: str
     directory: Path
-    """Logs of master and workers; events of applications."""
+    """Logs of master, workers and executors."""
 
     def submit(
         self,
@@ -77,21 +77,12 @@ class Standalone:
         environment: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
-        """A spark-submit of jobs/<job>.py, or of a file, to this cluster; both streams in its stdout."""
+        """A spark-submit of jobs/<job>.py, or of a file, to this cluster."""
         script = job if isinstance(job, Path) else ROOT / "jobs" / f"{job}.py"
-        events = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": f"file://{self.directory}/events"}
-        settings = {**QUIET, **events, "spark.eventLog.compress": "false", **(conf or {})}
-        command = [str(SPARK_HOME / "bin" / "spark-submit"), "--master", master or self.master, *options]
-        command += [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
-        return subprocess.run(
-            [*command, str(script), *map(str, arguments)],
-            env={**python_environment(), **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        settings = {**QUIET, **(conf or {})}
+        given = ["--master", master or self.master, *options]
+        given += [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
+        return submitted(given, script, *arguments, environment=environment)
 
     def applications(self) -> list[Application]:
         """That have ended, in the order in which they started."""
@@ -101,15 +92,27 @@ class Standalone:
         return [self._application(one) for one in done]
 
     def _application(self, said: Mapping[str, Any]) -> Application:
-        executors: list[str] = []
-        for file in sorted(self.directory.glob(f"events/*{said['id']}*/events_*")) or sorted(
-            self.directory.glob(f"events/{said['id']}*")
-        ):
-            for line in file.read_text().splitlines():
-                event = json.loads(line)
-                if event["Event"] == "SparkListenerTaskEnd" and event["Task End Reason"]["Reason"] == "Success":
-                    executors.append(event["Task Info"]["Executor ID"])
-        return Application(said["id"], said["name"], said["state"], said["cores"], len(executors), frozenset(executors))
+        finished = {}
+        for log in self.directory.glob(f"work*/{said['id']}/*/stderr"):  # executor's number
+            finished[log.parent.name] = log.read_text(errors="replace").count(" INFO Executor: Finished task ")
+        worked = frozenset(executor for executor, tasks in finished.items() if tasks)
+        return Application(said["id"], said["name"], said["state"], said["cores"], sum(finished.values()), worked)
+
+
+def submitted(
+    options: Sequence[str], script: Path, *arguments: object, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A script by the wheel's spark-submit; what it and Spark say is in stdout."""
+    return subprocess.run(
+        [str(SPARK_HOME / "bin" / "spark-submit"), *options, str(script), *map(str, arguments)],
+        env={**python_environment(), **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+        preexec_fn=_die_with_us,
+    )
 
 
 def python_environment() -> dict[str, str]:
@@ -133,7 +136,7 @@ def cluster(directory: Path, workers: Sequence[Sequence[str]] = ((), ()), memory
     workers : sequence of commands
         For each worker what it is started by: () plainly; ("unshare", "-m", "sh", script) with disks of its own.
     """
-    (directory / "events").mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     port, page = _free_port(), _free_port()
     found = Standalone(f"spark://127.0.0.1:{port}", f"http://127.0.0.1:{page}", directory)
     processes: list[subprocess.Popen[bytes]] = []
@@ -167,9 +170,10 @@ def cluster(directory: Path, workers: Sequence[Sequence[str]] = ((), ()), memory
 
 
 def _wait_for(found: Standalone, workers: int, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Until the master knows all workers. In its first moments it answers with another page, or not at all."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and all(process.poll() is None for process in processes):
-        with suppress(OSError), urllib.request.urlopen(f"{found.page}/json/", timeout=5) as answer:
+        with suppress(OSError, ValueError), urllib.request.urlopen(f"{found.page}/json/", timeout=5) as answer:
             if json.load(answer)["aliveworkers"] == workers:
                 return
         time.sleep(0.1)

@@ -1,0 +1,33 @@
+"""Run by spark-submit: one session after the other on a cluster, each with executors of its own kind, and what the
+handshake says of them. Argument: a file with {name: settings}; and a path that tasks are asked about."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from pipeline.errors import GraphsweepError
+from pipeline.spark.handshake import Place, handshake
+
+
+def main(cases: str, path: str) -> None:
+    for name, settings in json.loads(Path(cases).read_text()).items():
+        builder = SparkSession.builder.appName(name)
+        for key, value in settings.items():
+            builder = builder.config(key, value)
+        spark = builder.getOrCreate()
+        try:
+            said = asdict(handshake(spark, [Place(f"{path}/made", made=True), Place(cases, by_spark=True)]))
+        except GraphsweepError as error:
+            said = {"error": type(error).__name__, "says": str(error)}
+        sys.stdout.write(f"\nSAID {json.dumps([name, said])}\n")
+        sys.stdout.flush()
+        spark.stop()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,63 @@
+"""The commands by a real spark-submit on a real cluster: its master says afterwards what it has run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.formulas import build
+from tests.spark.standalone import Application, Standalone
+from tests.whole import whole
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables and a model."""
+    directory, graph = tmp_path_factory.mktemp("cluster"), whole("mixed")
+    pq.write_table(graph.nodes(), directory / "nodes.parquet")
+    pq.write_table(graph.edges(), directory / "edges.parquet")
+    build("sage").save(str(directory / "model"))
+    return directory
+
+
+def run(standalone: Standalone, place: Path, job: str, **options: str) -> tuple[str, Application]:
+    """What a command says, and the one application that the master has run for it."""
+    before = {application.id for application in standalone.applications()}
+    given = [part for name, value in options.items() for part in (f"--{name}", f"{place}/{value}")]
+    done = standalone.submit(job, *given)
+    assert done.returncode == 0, done.stdout
+    (ran,) = [application for application in standalone.applications() if application.id not in before]
+    return done.stdout, ran
+
+
+def test_the_cluster_runs_the_commands(standalone: Standalone, place: Path) -> None:
+    """Small tables that the driver sees, for which one machine alone would start no Spark; and nothing but the master
+    asks for one."""
+    raw, ran = run(
+        standalone, place, "infer", nodes="nodes.parquet", edges="edges.parquet", model="model", output="raw"
+    )
+    assert "without Spark" not in raw
+    assert "2 tasks at once on 1 host" in raw
+    assert (ran.state, ran.cores) == ("FINISHED", 2)
+    # the handshake's two, and those that pack, build and score
+    assert ran.tasks > 4
+    assert ran.executors == {"0", "1"}
+
+    said, ran = run(standalone, place, "prepare", nodes="nodes.parquet", edges="edges.parquet", output="graph")
+    assert "graph of 200 nodes" in said
+    assert ran.tasks > 4
+
+    said, ran = run(standalone, place, "infer", graph="graph", model="model", output="scores")
+    assert "without Spark" not in said
+    assert ran.tasks > 2
+
+    said, ran = run(standalone, place, "verify", graph="graph", model="model", output="scores")
+    assert "PASS" in said
+    assert ran.tasks > 0
+
+    one, other = (pq.read_table(place / name).sort_by("id") for name in ("raw", "scores"))
+    assert one.num_rows == other.num_rows == 200
+    assert one.equals(other)
+    assert not [file for file in place.iterdir() if file.name.startswith(".")], "nothing is left beside them"
