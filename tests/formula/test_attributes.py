@@ -57,8 +57,8 @@ def test_reductions_begin_with_edge_values() -> None:
     g, x = Relation(), node_input("x", (4,))
     with pytest.raises(FormulaError, match="takes logits and messages of the same edges"):
         apply("softmax_sum", weight("a", (4,)), g.src(x))
+    loops = apply("restrict", g.src(x), part="loops")
     with pytest.raises(FormulaError, match=r"messages have shape \(4,\), but own ones \(2, 4\)"):
-        loops = apply("restrict", g.src(x), part="loops")
         apply("last", loops, weight("a", (2, 4)))
 
 
