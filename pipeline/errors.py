@@ -51,6 +51,12 @@ def unreadable(path: str, error: Exception) -> StorageError:
     return StorageError(f"{path}: cannot be read: {os.strerror(number) if number else error}")
 
 
+def shortened(item: object, letters: int = 60) -> str:
+    """What was found, as it is shown in a message: of a file's content, which may be long, the beginning."""
+    text = repr(item)
+    return text if len(text) <= letters else f"{text[:letters]}… ({len(text):,} letters)"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
     choices = sorted(known)

@@ -22,11 +22,12 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from pipeline.errors import FormulaError, ModelError, StorageError, unwritable
+from pipeline.errors import ModelError, StorageError, shortened, unwritable
 from pipeline.formula.bounds import misfit
 from pipeline.formula.categories import Category, Computed, categories, computed
-from pipeline.formula.program import Input, Program
-from pipeline.formula.spaces import Nodes
+from pipeline.formula.program import Input, Program, input_name
+from pipeline.formula.saved import FORMAT, PROGRAM_FILE, WEIGHTS_FILE, read_saved
+from pipeline.formula.spaces import Edges, Nodes, Space
 from pipeline.formula.trace import Formula, trace
 from pipeline.places.contents import is_model, owned_files
 from pipeline.places.filesystem import Opened, opened
@@ -36,9 +37,6 @@ from pipeline.places.staging import followed, refuse_taken, staged
 from pipeline.ranges import Range, Ranges
 from pipeline.schema import GraphSchema
 
-FORMAT = 1  # of model.json; raised when an older version could misread a newer file
-PROGRAM_FILE = "model.json"
-WEIGHTS_FILE = "weights.safetensors"
 FILES = (PROGRAM_FILE, WEIGHTS_FILE)
 
 WeightArray = npt.NDArray[np.float32]
@@ -149,15 +147,11 @@ class Model:
                 "the model reduces at the source of edges, and this graph was prepared without its edges against their "
                 "direction; prepare it with reverse=True"
             )
+        self._check_types(schema)
         for column in self.program.inputs:
             name = self.columns[input_name(column)]
             space = column.space
-            present = schema.nodes.get(space.type) if isinstance(space, Nodes) else schema.edges.get(space.type)
-            if present is None:
-                raise ModelError(
-                    f"the model reads {name}, but the graph has no {column.space}; "
-                    f"it has {', '.join(map(str, (*schema.nodes, *schema.edges)))}"
-                )
+            present = schema.nodes[space.type] if isinstance(space, Nodes) else schema.edges[space.type]
             table, _, wanted = name.rpartition(".")
             lanes = _lanes(column.shape)
             known = ", ".join(f"{table}.{key} ({width})" for key, width in sorted(present.items()))
@@ -174,6 +168,18 @@ class Model:
                 _check_category(category, _lane_of(name, category.column, lane), held)
         for lookup in computed(self.program):
             self._check_computed(lookup, ranges or {})
+
+    def _check_types(self, schema: GraphSchema) -> None:
+        """ModelError if the program is about nodes or edges of a type that the graph does not have: without a column of
+        theirs, it would find none of them, and go on."""
+        known = f"it has {', '.join(map(str, (*schema.nodes, *schema.edges)))}"
+        for column in self.program.inputs:
+            if not _has(schema, column.space):
+                name = self.columns[input_name(column)]
+                raise ModelError(f"the model reads {name}, but the graph has no {column.space}; {known}")
+        for value in self.program.values:
+            if not _has(schema, value.space):
+                raise ModelError(f"the model computes on {value.space}, which the graph does not have; {known}")
 
     def _check_computed(self, lookup: Computed, ranges: Ranges) -> None:
         """ModelError if some row's index is certainly no row of the table that it is looked up in."""
@@ -218,32 +224,7 @@ class Model:
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Model:
         """Reads a model's directory; StorageError if it cannot be read, ModelError if it is not a model of ours."""
-        directory = Path(_on_disk(path)[1].path)
-        if not directory.is_dir():
-            found = "is not a directory" if directory.exists() else "does not exist"
-            raise StorageError(f"{directory} {found}; a model is a directory of {PROGRAM_FILE} and {WEIGHTS_FILE}")
-        data = _read_json(directory / PROGRAM_FILE)
-        if data.get("format") != FORMAT:
-            raise ModelError(
-                f"{directory / PROGRAM_FILE} has format {data.get('format')!r}; this version reads format {FORMAT}"
-            )
-        try:
-            program = Program.from_json(data["program"])
-            columns = {str(name): str(entry["column"]) for name, entry in data["inputs"].items()}
-            declared = {str(name): tuple(map(int, entry["shape"])) for name, entry in data["inputs"].items()}
-            read = {input_name(column): column.shape for column in program.inputs}
-            widths = {name: int(entry["width"]) for name, entry in data["outputs"].items()}
-            given = {name: value.width for name, value in program.outputs.items()}
-        except (ModelError, FormulaError) as error:
-            raise ModelError(f"{directory / PROGRAM_FILE}: {error}") from None
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError, AssertionError) as error:
-            raise ModelError(f"{directory / PROGRAM_FILE} is not well formed: {error!r}") from None
-        if (declared, widths) != (read, given):
-            raise ModelError(
-                f"{directory / PROGRAM_FILE} contradicts itself: it declares inputs {declared} and outputs {widths}, "
-                f"its program has inputs {read} and outputs {given}"
-            )
-        return Model(program, _read_weights(directory / WEIGHTS_FILE), columns, origin=str(data.get("origin", "file")))
+        return Model(*read_saved(_on_disk(path)[1].path))
 
     def _to_json(self) -> dict[str, Any]:
         return {
@@ -259,9 +240,10 @@ class Model:
         }
 
 
-def input_name(column: Input) -> str:
-    """How a model calls an input: "nodes.x", and "nodes[paper].x" where there are several types."""
-    return f"{column.space}.{column.name}"
+def _has(schema: GraphSchema, space: Space) -> bool:
+    if isinstance(space, Nodes):
+        return space.type in schema.nodes
+    return not isinstance(space, Edges) or space.type in schema.edges
 
 
 def _some_lanes(category: Category, lanes: Sequence[Range]) -> list[tuple[int, Range]]:
@@ -321,7 +303,7 @@ def _checked_columns(program: Program, columns: Mapping[str, str]) -> dict[str, 
     for name, column in chosen.items():
         table, _, key = column.rpartition(".")
         if table != str(read[name].space) or not key:
-            raise ModelError(f"{name} is read from {column!r}; write {read[name].space}.COLUMN")
+            raise ModelError(f"{name} is read from {shortened(column)}; write {read[name].space}.COLUMN")
         width = _lanes(read[name].shape)
         if lanes.setdefault(column, width) != width:
             raise ModelError(f"column {column} is read with width {lanes[column]} and with width {width}")
@@ -375,32 +357,3 @@ def _without_marker(here: Opened) -> dict[str, int | None] | None:
         return dict.fromkeys(FILES) if file.is_file() and is_model(file.read_text(encoding="utf-8")) else None
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path.parent} holds no {path.name}: it is not a saved model") from None
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise ModelError(f"{path} is not well formed: an object is expected")
-    return data
-
-
-def _read_weights(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        arrays: dict[str, npt.NDArray[Any]] = safetensors.numpy.load_file(path)
-    except FileNotFoundError:
-        raise ModelError(f"{path.parent} holds no {path.name}: the model was not saved whole") from None
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} cannot be read as safetensors: {error}") from None
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error}") from error
-    for name, array in arrays.items():
-        if array.dtype != np.float32:
-            raise ModelError(f"weight {name} in {path} is {array.dtype}; float32 is expected")
-    return arrays

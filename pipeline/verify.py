@@ -22,9 +22,9 @@ from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError, ModelError, SettingError
 from pipeline.formula.interpret import GraphArrays, interpret
 from pipeline.formula.operations import TOTALS
-from pipeline.formula.program import Program
+from pipeline.formula.program import Program, input_name
 from pipeline.graph import Graph, PreparedGraph, open_graph
-from pipeline.model import Model, input_name
+from pipeline.model import Model
 from pipeline.neighbourhood import Hops, Neighbourhood, Neighbourhoods
 from pipeline.result.sampled import sample_rows
 from pipeline.schema import EDGE, NODE

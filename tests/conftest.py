@@ -28,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--cluster", action="store_true", help="run Spark tests on two executor processes, and those that need them"
     )
+    parser.addoption("--fuzz-cases", type=int, help="cases of each kind that tests/fuzz plays, instead of those of CI")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,9 +9,12 @@ import pytest
 import safetensors.numpy
 
 from pipeline.errors import ModelError, StorageError
-from pipeline.formula import GraphArrays, interpret, linear
+from pipeline.formula import GraphArrays, Program, Relation, interpret, linear, lookup
+from pipeline.formula.spaces import Edges
+from pipeline.formula.values import node_input
 from pipeline.model import Model
-from pipeline.schema import EDGE, NODE, GraphSchema
+from pipeline.ranges import Range
+from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 
 
 def weighted(g, x, w):
@@ -102,6 +105,26 @@ def schema(nodes=None, edges=None):
 
 def test_a_graph_that_fits():
     model().check_against(schema({"x": 3, "age": 1}))
+
+
+def test_a_type_of_edges_that_the_graph_does_not_have():
+    """Nothing but their ends is read: there would be no such edges, and every sum 0."""
+    other = Relation(Edges(EdgeType("node", "likes", "node")))
+    made = Model(Program({"embedding": other.sum(other.src(node_input("x", (3,))))}), {})
+    words = r"the model computes on edges\[node__likes__node\], which the graph does not have; it has node, node__to__"
+    with pytest.raises(ModelError, match=words):
+        made.check_against(schema())
+
+
+def test_views_of_a_category_may_be_many():
+    def formula(g, kind, w):
+        for _ in range(1500):
+            kind = kind.reshape(1).reshape()
+        return lookup(w.kinds, kind)
+
+    made = Model.from_formula(formula, {"kinds": np.ones((4, 2))}, {"nodes.kind": ()})
+    with pytest.raises(ModelError, match=r"nodes.kind holds 9; the model's table kinds has 4 rows"):
+        made.check_against(schema({"kind": 1}), {"nodes.kind": [Range(0, 9, True)]})
 
 
 @pytest.mark.parametrize(

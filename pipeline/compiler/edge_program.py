@@ -6,7 +6,7 @@ Knows nothing of text or arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.compiler.scalar import COSTLY, SCALAR
@@ -20,6 +20,9 @@ LANE_REDUCTIONS = frozenset(["lane_sum", "lane_mean", "lane_max", "lane_min", "l
 INLINE = LANE_REDUCTIONS | {"reshape", "broadcast_to", "transpose", "slice", "concat"}
 # ... the others are computed by NumPy, for a chunk of edges at a time
 DENSE = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "row") - INLINE
+# A longer chain of operations is not written into one loop: the rest of it is computed by NumPy too. Writing goes down
+# the chain by recursion, seven calls for each operation, of which Python allows 1,000.
+LONGEST_CHAIN = 64
 LEAVES = frozenset(["src", "dst", "input", "fill"])
 # how many edge values each takes
 REDUCED = {"sum": 1, "prod": 1, "max": 1, "min": 1, "last": 1, "quantile": 1, "softmax_sum": 2}
@@ -40,6 +43,8 @@ class EdgeProgram:
     """Further inputs, one row per node: own logit and own message, own message, or the default of `last`."""
     dense: list[Value] = field(default_factory=list)
     """Edge values that enter the loop as arrays."""
+    arrays: set[int] = field(default_factory=set)
+    """Their ids."""
     inner: list[Value] = field(default_factory=list)
     """Values computed in the loop and its leaves, inputs first."""
     below: list[Value] = field(default_factory=list)
@@ -85,15 +90,36 @@ def joint_program(programs: Sequence[EdgeProgram]) -> EdgeProgram:
 
 
 def _sort(program: EdgeProgram) -> None:
-    program.inner = _collect(program.roots, stop=DENSE)
-    program.dense = [inner for inner in program.inner if inner.op in DENSE and not inner.is_weight]
+    cut = _too_deep(_collect(program.roots, stop=DENSE))
+    program.inner = _collect(program.roots, stop=DENSE, cut=cut)
+    program.dense = [inner for inner in program.inner if _is_dense(inner, cut)]
+    program.arrays = {inner.id for inner in program.dense}
     program.below = _collect(program.dense, stop=frozenset())
     for inner in program.inner:
-        program.levels[inner.id] = _level(inner, program.levels)
+        program.levels[inner.id] = _level(inner, program)
     program.kept = _kept(program)
 
 
-def _collect(roots: Iterable[Value], stop: frozenset[str]) -> list[Value]:
+def _is_dense(value: Value, cut: Collection[int]) -> bool:
+    return (value.op in DENSE or value.id in cut) and not value.is_weight
+
+
+def _too_deep(values: Iterable[Value]) -> set[int]:
+    """Ids of the values, inputs first, that end a chain of LONGEST_CHAIN operations."""
+    cut: set[int] = set()
+    depth: dict[int, int] = {}
+    for value in values:
+        if value.is_weight or value.op in LEAVES or value.op in DENSE:
+            depth[value.id] = 0
+            continue
+        depth[value.id] = 1 + max(depth[operand.id] for operand in value.inputs)
+        if depth[value.id] >= LONGEST_CHAIN and value.op not in ("reshape", "restrict"):  # these have no text
+            cut.add(value.id)
+            depth[value.id] = 0
+    return cut
+
+
+def _collect(roots: Iterable[Value], stop: frozenset[str], cut: Collection[int] = ()) -> list[Value]:
     """The values that the roots need down to the leaves, inputs first. Iterative: edge programs can be deep."""
     order: list[Value] = []
     done: set[int] = set()
@@ -102,7 +128,7 @@ def _collect(roots: Iterable[Value], stop: frozenset[str]) -> list[Value]:
         value, expanded = stack.pop()
         if value.id in done:
             continue
-        if expanded or value.is_weight or value.op in LEAVES or value.op in stop:
+        if expanded or value.is_weight or value.op in LEAVES or value.op in stop or value.id in cut:
             done.add(value.id)
             order.append(value)
             continue
@@ -118,14 +144,14 @@ def _collect(roots: Iterable[Value], stop: frozenset[str]) -> list[Value]:
     return order
 
 
-def _level(value: Value, levels: dict[int, str]) -> str:
+def _level(value: Value, program: EdgeProgram) -> str:
     if value.is_weight or value.op == "fill":
         return FUNCTION
     if value.op == "dst":
         return ROW
-    if value.op in LEAVES or value.op in DENSE:
+    if value.op in LEAVES or value.id in program.arrays:
         return EDGE
-    below = {levels[operand.id] for operand in value.inputs}
+    below = {program.levels[operand.id] for operand in value.inputs}
     return next((level for level in (EDGE, ROW) if level in below), FUNCTION)
 
 
@@ -133,13 +159,13 @@ def _kept(program: EdgeProgram) -> set[int]:
     """Values that are dear and would be computed several times, by loops that do not share their names."""
     users: dict[int, list[Value]] = {value.id: [] for value in program.inner}
     for value in program.inner:
-        if value.id in program.levels and not _is_leaf(value):
+        if value.id in program.levels and not _is_leaf(value, program):
             for operand in value.inputs:
                 users[operand.id].append(value)
     kept: set[int] = set()
     costly: set[int] = set()
     for value in program.inner:
-        if _is_leaf(value):
+        if _is_leaf(value, program):
             continue
         dear = value.op in COSTLY or value.op in LANE_REDUCTIONS
         if not (dear or any(operand.id in costly for operand in value.inputs)):
@@ -155,8 +181,8 @@ def _kept(program: EdgeProgram) -> set[int]:
     return kept
 
 
-def _is_leaf(value: Value) -> bool:
-    return value.is_weight or value.op in LEAVES or value.op in DENSE
+def _is_leaf(value: Value, program: EdgeProgram) -> bool:
+    return value.is_weight or value.op in LEAVES or value.id in program.arrays
 
 
 def _repeats(shape: Shape, to: Shape) -> bool:

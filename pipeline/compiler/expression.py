@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pipeline.compiler.edge_program import DENSE, LANE_REDUCTIONS, EdgeProgram, array_key
+from pipeline.compiler.edge_program import LANE_REDUCTIONS, EdgeProgram, array_key
 from pipeline.compiler.index import ZERO_INDEX, Index, broadcast_index, join, split
 from pipeline.compiler.lane_reduction import folded_sum, folds, reduce_lanes
 from pipeline.compiler.scalar import SCALAR, template
@@ -29,6 +29,7 @@ class Expression:
         self.writer = writer
         self.program = program
         self.arrays = arrays
+        self._flat: dict[int, bool] = {}
 
     def write(self, value: Value, index: Index) -> str:
         """The name of a lane of a value."""
@@ -85,9 +86,14 @@ class Expression:
 
     def is_flat(self, value: Value) -> bool:
         """Whether every lane needs only the lane at its own position, or a single number."""
-        if value.width == 1 or value.is_weight or value.op in ("src", "dst", "input", "fill") or value.op in DENSE:
+        if value.id not in self._flat:
+            self._flat[value.id] = self._is_flat(value)
+        return self._flat[value.id]
+
+    def _is_flat(self, value: Value) -> bool:
+        if value.width == 1 or value.is_weight or value.op in ("src", "dst", "input", "fill"):
             return True
-        if value.id in self.program.kept:
+        if value.id in self.program.arrays or value.id in self.program.kept:
             return True
         if value.op in SCALAR or value.op in ("reshape", "restrict", "broadcast_to"):
             return all(operand.width in (1, value.width) and self.is_flat(operand) for operand in value.inputs)

@@ -6,7 +6,6 @@ the others, the index that is computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +57,7 @@ def computed(program: Program) -> list[Computed]:
     """The lookups that `categories` leaves out, in the order of the program."""
     found = []
     for value in program.values:
-        if value.op == "lookup" and not list(_columns(value.inputs[1])):
+        if value.op == "lookup" and not _columns(value.inputs[1]):
             table, index = value.inputs
             inputs = (below for below in topological([index]) if below.op == "input")
             found.append(Computed(index, tuple(map(_input, inputs)), table.shape[0], _name(table)))
@@ -74,13 +73,16 @@ def _input(value: Value) -> Input:
     return Input(value.space, value.attributes["name"], value.shape)
 
 
-def _columns(value: Value) -> Iterator[tuple[Input, Array]]:
+def _columns(value: Value) -> list[tuple[Input, Array]]:
     """The columns that a value only arranges, and of which lane each of its numbers is."""
-    if value.op == "input":
-        yield _input(value), np.arange(value.width).reshape(1, *value.shape)
-    elif value.op in MOVES or value.op == "extend":  # `extend`: a column, and what it is on added self-loops
-        for operand in value.inputs:
-            yield from _columns(operand)
-    elif value.op in VIEWS:
-        for column, lanes in _columns(value.inputs[0]):
-            yield column, execute_rows(value, [lanes])
+    found: dict[int, list[tuple[Input, Array]]] = {}
+    for below in topological([value]):
+        found[below.id] = []
+        if below.op == "input":
+            found[below.id] = [(_input(below), np.arange(below.width).reshape(1, *below.shape))]
+        elif below.op in MOVES or below.op == "extend":  # `extend`: a column, and what it is on added self-loops
+            found[below.id] = [column for operand in below.inputs for column in found[operand.id]]
+        elif below.op in VIEWS:
+            arranged = found[below.inputs[0].id]
+            found[below.id] = [(column, execute_rows(below, [lanes])) for column, lanes in arranged]
+    return found[value.id]

@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import erf
 
+from pipeline.errors import shortened
 from pipeline.formula import rules
+from pipeline.formula.attributes import ATTRIBUTES, check_attribute
 from pipeline.formula.rules import MOST_ROWS, Attributes, Shape
 from pipeline.formula.spaces import Space
 
@@ -41,11 +43,14 @@ class Operation:
     attributes: frozenset[str] = frozenset()
 
     def check(self, inputs: int, attributes: Attributes) -> None:
-        """ValueError unless it takes so many inputs and just these attributes: a program may come from a file."""
+        """ValueError unless it takes so many inputs and just these attributes, each of its kind: a program may come
+        from a file."""
         if inputs < 1 if self.inputs is None else inputs not in self.inputs:
             raise ValueError(f"it does not take {inputs} inputs")
         if attributes.keys() != self.attributes:
-            raise ValueError(f"its attributes are {sorted(self.attributes)}, not {sorted(attributes)}")
+            raise ValueError(f"its attributes are {sorted(self.attributes)}, not {shortened(sorted(attributes))}")
+        for key, item in attributes.items():
+            check_attribute(key, item)
 
 
 # ---- meanings
@@ -124,39 +129,12 @@ def _lookup_meaning(table: Array, index: Array) -> Array:
     return found if inside.all() else np.where(inside.reshape(inside.shape + (1,) * (table.ndim - 1)), found, np.nan)
 
 
-_ATTRIBUTES = frozenset(
-    [
-        "slope",
-        "alpha",
-        "scale",
-        "input_scale",
-        "approximate",
-        "beta",
-        "threshold",
-        "low",
-        "high",
-        "shape",
-        "axes",
-        "axis",
-        "start",
-        "stop",
-        "step",
-        "indices",
-        "keepdims",
-        "edges",
-        "nodes",
-        "part",
-        "empty",
-    ]
-)
-
-
 def _signature(meaning: Callable[..., Array]) -> tuple[tuple[int, ...] | None, frozenset[str]]:
     """Number of inputs and names of attributes, as the meaning takes them."""
     if isinstance(meaning, np.ufunc):
         return (meaning.nin,), frozenset()
     parameters = inspect.signature(meaning).parameters.values()
-    attributes = frozenset(parameter.name for parameter in parameters) & _ATTRIBUTES
+    attributes = frozenset(parameter.name for parameter in parameters) & ATTRIBUTES.keys()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return None, attributes
     return (len(parameters) - len(attributes),), attributes
@@ -244,10 +222,10 @@ OPERATIONS: dict[str, Operation] = {
     "lookup": Operation("row", rules.looked_up, rules.lookup, _lookup_meaning, (2,)),
     "lane_sum": _row(rules.over_lanes, _lanes(np.sum)),
     "lane_mean": _row(rules.over_lanes, _lanes(np.mean)),
-    "lane_max": _row(rules.over_lanes, _lanes(np.max)),
-    "lane_min": _row(rules.over_lanes, _lanes(np.min)),
+    "lane_max": _row(rules.extreme_lanes, _lanes(np.max)),
+    "lane_min": _row(rules.extreme_lanes, _lanes(np.min)),
     "lane_prod": _row(rules.over_lanes, _lanes(np.prod)),
-    "lane_argmax": _row(rules.over_lanes, _argmax),
+    "lane_argmax": _row(rules.lane_argmax, _argmax),
     # between nodes and edges
     "src": Operation("move", rules.to_edges("src"), rules.first, None, (1,), frozenset({"edges"})),
     "dst": Operation("move", rules.to_edges("dst"), rules.first, None, (1,), frozenset({"edges"})),
@@ -265,11 +243,11 @@ OPERATIONS: dict[str, Operation] = {
     "quantile": Operation(
         "reduce", rules.to_nodes, rules.quantile, None, (1, 2), frozenset({"q", "interpolation", "empty"})
     ),
-    "last": Operation("reduce", rules.loops_only, rules.first, None, (1, 2)),
+    "last": Operation("reduce", rules.loops_only, rules.with_own, None, (1, 2)),
     "softmax": Operation("normalise", rules.edges_only, rules.first),
     # softmax_sum(logits, messages[, own logit, own message]): sum of softmax(logits) * messages, the last two being one
     # more edge that every node has
-    "softmax_sum": Operation("reduce", rules.to_nodes, rules.message, None, (2, 4)),
+    "softmax_sum": Operation("reduce", rules.softmax_sum, rules.message, None, (2, 4)),
     # over all nodes of a type, into one row for the whole graph; and that row again for every node. Without nodes a sum
     # is 0, a maximum -inf and a minimum inf, which no output can show: outputs have a row per node
     "total_sum": _over_nodes(),

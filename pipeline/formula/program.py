@@ -7,16 +7,20 @@ Reading a program from JSON rebuilds it through the table of operations, so that
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pipeline.errors import FormulaError, ModelError
+from pipeline.columns import ID
+from pipeline.errors import FormulaError, ModelError, shortened
+from pipeline.formula.attributes import MOST_COMPUTED, check_name
 from pipeline.formula.operations import OPERATIONS
-from pipeline.formula.spaces import WEIGHT, Edges, Nodes, parse_space
-from pipeline.formula.values import Value, apply, topological
+from pipeline.formula.spaces import Edges, Nodes, parse_space
+from pipeline.formula.values import Value, apply, leaf, topological
 from pipeline.schema import EdgeType
+
+RESERVED = frozenset([ID, "__superstep", "__milliseconds"])  # columns of a result; the last two are taken out of it
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Input:
 
     def __str__(self) -> str:
         return f"{self.table}.{self.name}"
+
+
+def input_name(column: Input) -> str:
+    """How a model calls an input: "nodes.x", and "nodes[paper].x" where there are several types."""
+    return f"{column.space}.{column.name}"
 
 
 class Program:
@@ -53,6 +62,44 @@ class Program:
                     "reduce edge values first: g.sum(...), g.mean(...), g.max(...)"
                 )
         self.values = topological(self.outputs.values())
+        self._check_names()
+        self._check_weights()
+
+    def _check_names(self) -> None:
+        """FormulaError for a name that a table or a file cannot have."""
+        try:
+            for name in self.outputs:
+                check_name("an output", name)
+            for value in self.values:
+                if value.op in ("input", "weight"):
+                    check_name("a column" if value.op == "input" else "a weight", value.attributes["name"])
+        except ValueError as error:
+            raise FormulaError(str(error)) from None
+        seen: dict[str, str] = {}
+        for name in self.outputs:
+            # Spark takes no account of case in names of columns
+            if name.lower() in RESERVED:
+                raise FormulaError(f"output {name!r}: the result has a column of this name already; give another one")
+            other = seen.setdefault(name.lower(), name)
+            if other != name:
+                raise FormulaError(f"outputs {other!r} and {name!r} differ by case only; give one another name")
+
+    def _check_weights(self) -> None:
+        """FormulaError if what is computed from weights alone would not fit in memory."""
+        held = computed = 0
+        shapes: dict[str, tuple[int, ...]] = {}
+        for value in self.values:
+            if value.op == "weight":
+                name = value.attributes["name"]
+                if shapes.setdefault(name, value.shape) != value.shape:
+                    raise FormulaError(f"weight {name} is read with shape {shapes[name]} and with shape {value.shape}")
+                held += value.width
+            elif value.is_weight:
+                computed += value.width
+        if computed > max(MOST_COMPUTED, 16 * held):
+            raise FormulaError(
+                f"{computed:,} numbers are computed from weights of {held:,}; {MOST_COMPUTED:,} are supported"
+            )
 
     @cached_property
     def numbers(self) -> dict[int, int]:
@@ -123,23 +170,28 @@ class Program:
         values: list[Value] = []
         for number, entry in enumerate(data["values"]):
             op = entry["op"]
-            if op not in OPERATIONS:
+            if not isinstance(op, str) or op not in OPERATIONS:
                 raise ModelError(
-                    f"value {number} of the program: unknown operation {op!r}; written by a newer version?"
+                    f"value {number} of the program: unknown operation {shortened(op)}; written by a newer version?"
                 )
             try:
-                attributes = {key: _rich(key, item) for key, item in entry.get("attributes", {}).items()}
-                if OPERATIONS[op].kind == "leaf":
-                    space = WEIGHT if op in ("weight", "constant") else parse_space(entry["space"])
-                    values.append(Value(op, (), attributes, space, tuple(map(int, entry["shape"]))))
-                else:
-                    if not all(0 <= position < number for position in entry["inputs"]):
-                        raise ValueError(f"its inputs {entry['inputs']} do not come before it")
-                    operands = [values[position] for position in entry["inputs"]]
-                    values.append(apply(op, *operands, **attributes))
+                values.append(_value(op, entry, values))
             except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
                 raise ModelError(f"value {number} of the program ({op}) is not well formed: {error}") from None
-        return Program({name: values[number] for name, number in data["outputs"].items()})
+        return Program({name: values[_position(number, values)] for name, number in data["outputs"].items()})
+
+
+def _value(op: str, entry: Mapping[str, Any], before: Sequence[Value]) -> Value:
+    attributes = {key: _rich(key, item) for key, item in entry.get("attributes", {}).items()}
+    if OPERATIONS[op].kind == "leaf":
+        return leaf(op, attributes, parse_space(entry["space"]), tuple(entry["shape"]))
+    return apply(op, *(before[_position(number, before)] for number in entry["inputs"]), **attributes)
+
+
+def _position(number: Any, before: Sequence[Value]) -> int:
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(before):
+        raise ValueError(f"{shortened(number)} is not the number of a value before it")
+    return number
 
 
 def _short(item: Any) -> str:
@@ -157,14 +209,16 @@ def _plain(item: Any) -> Any:
 def _rich(key: str, item: Any) -> Any:
     if key in ("edges", "nodes"):
         return _space(key, item)
-    if item in ("inf", "-inf", "nan"):
+    if isinstance(item, str) and item in ("inf", "-inf", "nan"):
         return float(item)
     return tuple(item) if isinstance(item, list) else item
 
 
 def _space(key: str, item: str) -> Edges | Nodes:
     """The space that an attribute names, which is one of edges, or of nodes."""
+    if not isinstance(item, str):
+        raise ValueError(f"{shortened(item)} are no {key}")
     space = parse_space(item)
     if not isinstance(space, Edges if key == "edges" else Nodes):
-        raise ValueError(f"{item!r} are no {key}")
+        raise ValueError(f"{shortened(item)} are no {key}")
     return space

@@ -11,8 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import nearest
-from pipeline.formula.spaces import GRAPH, LOOPS, SELF_PART, WEIGHT, Edges, Nodes, Space, Weight, WholeGraph
+from pipeline.errors import nearest, shortened
+from pipeline.formula.spaces import (
+    ALL,
+    BASE_PART,
+    GRAPH,
+    LOOPS,
+    PROPER,
+    SELF_PART,
+    WEIGHT,
+    Edges,
+    Nodes,
+    Space,
+    Weight,
+    WholeGraph,
+)
 
 Shape = tuple[int, ...]
 Attributes = dict[str, Any]
@@ -52,14 +65,22 @@ def to_edges(end: str) -> Callable[[Sequence[Space], Attributes], Space]:
 
 
 def to_nodes(spaces: Sequence[Space], _: Attributes) -> Space:
-    rows = {space for space in spaces if isinstance(space, Edges)}
-    if len(rows) != 1:
+    edges, *own = spaces
+    if not isinstance(edges, Edges):
         raise ValueError("a reduction takes edge values: g.src(...), g.dst(...) or g.edge(...)")
-    edges = rows.pop()
-    target = edges.target
-    if any(isinstance(space, Nodes) and space != target for space in spaces):
+    return _with_own(edges, own)
+
+
+def _with_own(edges: Edges, own: Sequence[Space]) -> Space:
+    if any(space != edges.target and not isinstance(space, Weight) for space in own):
         raise ValueError("the parts of a reduction belong to different node types")
-    return target
+    return edges.target
+
+
+def softmax_sum(spaces: Sequence[Space], _: Attributes) -> Space:
+    if not isinstance(spaces[0], Edges) or spaces[1] != spaces[0]:
+        raise ValueError("a weighted sum over edges takes logits and messages of the same edges")
+    return _with_own(spaces[0], spaces[2:])
 
 
 def looked_up(spaces: Sequence[Space], _: Attributes) -> Space:
@@ -74,7 +95,10 @@ def looked_up(spaces: Sequence[Space], _: Attributes) -> Space:
 def restrict(spaces: Sequence[Space], attributes: Attributes) -> Space:
     if not isinstance(spaces[0], Edges):
         raise ValueError("only edge values can be restricted to a part of the edges")
-    return Edges(spaces[0].type, attributes["part"])
+    stored, part = BASE_PART.get(spaces[0].part, spaces[0].part), attributes["part"]
+    if part != stored and (stored != ALL or part not in (PROPER, LOOPS)):
+        raise ValueError(f"{spaces[0]} cannot be restricted to {part!r}, of which they are no part")
+    return Edges(spaces[0].type, part)
 
 
 def extend(spaces: Sequence[Space], _: Attributes) -> Space:
@@ -131,7 +155,21 @@ def first(shapes: Sequence[Shape], _: Attributes) -> Shape:
 
 
 def message(shapes: Sequence[Shape], _: Attributes) -> Shape:
-    return broadcast_shapes(shapes[:2])
+    shape = broadcast_shapes(shapes[:2])
+    for of_edges, own in zip(shapes[:2], shapes[2:], strict=False):
+        _check_own(of_edges, own)
+    return shape
+
+
+def with_own(shapes: Sequence[Shape], _: Attributes) -> Shape:
+    for own in shapes[1:]:
+        _check_own(shapes[0], own)
+    return shapes[0]
+
+
+def _check_own(shape: Shape, own: Shape) -> None:
+    if broadcast_shapes([shape, own]) != shape:
+        raise ValueError(f"messages have shape {shape}, but own ones {own}")
 
 
 def quantile(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
@@ -182,11 +220,16 @@ def outer(shapes: Sequence[Shape], _: Attributes) -> Shape:
 
 
 def transpose(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
-    return tuple(shapes[0][axis] for axis in attributes["axes"])
+    axes = attributes["axes"]
+    if sorted(axes) != list(range(len(shapes[0]))):
+        raise ValueError(f"rows of {shapes[0]} cannot be transposed to axes {tuple(axes)}: each axis once is expected")
+    return tuple(shapes[0][axis] for axis in axes)
 
 
 def concat(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     axis = attributes["axis"]
+    if axis < 0:
+        raise ValueError(f"rows of {shapes[0]} have no axis {axis}")
     rest = {shape[:axis] + shape[axis + 1 :] for shape in shapes}
     if len(rest) != 1 or any(len(shape) <= axis for shape in shapes):
         raise ValueError("cannot join rows of shapes " + ", ".join(map(str, shapes)))
@@ -195,17 +238,18 @@ def concat(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
 
 
 def slice_lanes(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
-    axis = attributes["axis"]
-    taken = len(range(attributes["start"], attributes["stop"], attributes["step"]))
-    if attributes["stop"] > shapes[0][axis] or attributes["step"] < 1:
-        raise ValueError(f"lanes {attributes['start']}:{attributes['stop']} are not in rows of {shapes[0]}")
-    return (*shapes[0][:axis], taken, *shapes[0][axis + 1 :])
+    axis, start, stop, step = (attributes[key] for key in ("axis", "start", "stop", "step"))
+    _check_axis(shapes[0], axis)
+    if not 0 <= start <= stop <= shapes[0][axis] or step < 1:
+        raise ValueError(f"lanes {start}:{stop}:{step} are not in rows of {shapes[0]}")
+    return (*shapes[0][:axis], len(range(start, stop, step)), *shapes[0][axis + 1 :])
 
 
 def take(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     axis = attributes["axis"]
+    _check_axis(shapes[0], axis)
     if any(not 0 <= index < shapes[0][axis] for index in attributes["indices"]):
-        raise ValueError(f"lanes {attributes['indices']} are not in rows of {shapes[0]}")
+        raise ValueError(f"lanes {shortened(attributes['indices'])} are not in rows of {shapes[0]}")
     return (*shapes[0][:axis], len(attributes["indices"]), *shapes[0][axis + 1 :])
 
 
@@ -220,7 +264,25 @@ def lookup(shapes: Sequence[Shape], _: Attributes) -> Shape:
 
 def over_lanes(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     axes = attributes["axes"]
-    if any(not 0 <= axis < len(shapes[0]) for axis in axes):
-        raise ValueError(f"rows of {shapes[0]} have no axes {tuple(axes)}")
+    if len(set(axes)) < len(axes) or any(not 0 <= axis < len(shapes[0]) for axis in axes):
+        raise ValueError(f"rows of {shapes[0]} have no axes {shortened(tuple(axes))}")
     keep = attributes["keepdims"]
     return tuple(1 if axis in axes else size for axis, size in enumerate(shapes[0]) if keep or axis not in axes)
+
+
+def extreme_lanes(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    shape = over_lanes(shapes, attributes)
+    if any(not shapes[0][axis] for axis in attributes["axes"]):
+        raise ValueError(f"rows of {shapes[0]} have no largest lane")
+    return shape
+
+
+def lane_argmax(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    if len(attributes["axes"]) != 1:
+        raise ValueError(f"the largest lane is looked for along one axis, not {len(attributes['axes'])}")
+    return extreme_lanes(shapes, attributes)
+
+
+def _check_axis(shape: Shape, axis: int) -> None:
+    if not 0 <= axis < len(shape):
+        raise ValueError(f"rows of {shape} have no axis {axis}")

@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from pipeline.errors import FormulaError, nearest
+from pipeline.errors import FormulaError, nearest, shortened
+from pipeline.formula.attributes import check_attribute, check_shape
 from pipeline.formula.operations import OPERATIONS, Shape
 from pipeline.formula.spaces import WEIGHT, Edges, Nodes, Space, Weight, WholeGraph
 
@@ -156,6 +157,24 @@ def fill(number: float, space: Space, shape: Sequence[int] = ()) -> Value:
     return Value("fill", (), {"value": float(number)}, space, tuple(shape))
 
 
+def leaf(op: str, attributes: dict[str, Any], space: Space, shape: Shape) -> Value:
+    """A value without inputs, as a file describes it; ValueError if none of the functions above would make it."""
+    kind = "value" if op in ("constant", "fill") else "name"
+    if attributes.keys() != {kind}:
+        raise ValueError(f"its attributes are [{kind!r}], not {shortened(sorted(attributes))}")
+    (item,) = attributes.values()
+    if kind == "value":
+        check_attribute(kind, item)
+    check_shape(shape, weight=op == "weight")
+    if op in ("weight", "constant"):
+        if not isinstance(space, Weight) or (op == "constant" and shape):
+            raise ValueError(f"it is on {space}, of shape {shape}; a {op} is not")
+        return weight(item, shape) if op == "weight" else constant(item)
+    if isinstance(space, Weight) or (op == "input" and isinstance(space, WholeGraph)):
+        raise ValueError(f"it is on {space}; rows of nodes or edges are expected")
+    return fill(item, space, shape) if op == "fill" else Value(op, (), {"name": item}, space, shape)
+
+
 def apply(op: str, *operands: Operand, **attributes: Any) -> Value:
     """Adds one operation to the formula: the single point where spaces and shapes are checked."""
     if op not in OPERATIONS:
@@ -166,6 +185,7 @@ def apply(op: str, *operands: Operand, **attributes: Any) -> Value:
         operation.check(len(inputs), attributes)
         space = operation.space([value.space for value in inputs], attributes)
         shape = operation.shape([value.shape for value in inputs], attributes)
+        check_shape(shape, weight=isinstance(space, Weight))
     except ValueError as error:
         raise FormulaError(f"{op}({', '.join(map(_say, inputs))}): {error}") from None
     return Value(op, inputs, attributes, space, shape)

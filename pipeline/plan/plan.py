@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.compiler import CompiledReduction, EdgePass, compile_reduction
-from pipeline.formula.program import Input, Program
+from pipeline.formula.program import Input, Program, input_name
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value
-from pipeline.model import Model, input_name
+from pipeline.model import Model
 from pipeline.plan.levels import sent_values
 from pipeline.plan.lower import lower
 from pipeline.plan.rewriting import rebuild

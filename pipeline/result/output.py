@@ -19,6 +19,7 @@ import pyarrow as pa
 from pipeline.blocks import FloatArray
 from pipeline.columns import ID
 from pipeline.formula.values import Value
+from pipeline.workers import quoted
 
 PREDICTED = "predicted"  # int: position of the largest lane of the first output
 PROBABILITY = "probability"  # float: its share in the softmax over the lanes
@@ -86,7 +87,7 @@ class OutputTable:
     @property
     def ddl(self) -> str:
         """The same schema in Spark's words."""
-        return ", ".join(f"`{field.name}` {_word(field.type)}" for field in self.schema)
+        return ", ".join(f"{quoted(field.name)} {_word(field.type)}" for field in self.schema)
 
     def rows(self, ids: pa.Array, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
         """Of a block, in the columns that the user sees: ids (n,), outputs (n, *shape) float32."""
@@ -123,8 +124,8 @@ def classes(scores: FloatArray, probabilities: bool = False) -> list[pa.Array]:
 
 def is_softmax(value: Value) -> bool:
     """Whether a value ends as exp(x) / sum(exp(x)) over its lanes. Logarithms of a softmax count as logits."""
-    if value.op == "reshape":
-        return is_softmax(value.inputs[0])
+    while value.op == "reshape":
+        value = value.inputs[0]
     if value.op != "div":
         return False
     above, below = value.inputs

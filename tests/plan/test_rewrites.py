@@ -173,6 +173,15 @@ def test_fold_weights(graph: GraphArrays) -> None:
     np.testing.assert_allclose(interpret(folded, weights, graph)["y"], interpret(program, {"w": matrix}, graph)["y"])
 
 
+def test_folded_weights_have_names_of_their_own(graph: GraphArrays) -> None:
+    """Also where the model has a weight that is called as they are: its numbers took the place of the computed ones."""
+    x = node_input("x", (WIDTH,))
+    program = Program({"y": x @ (W * 2.0) + weight("folded.0", (2,)) + weight("_folded.0", (2,))})
+    given = {"w": np.ones((WIDTH, 2)), "folded.0": np.full(2, 10.0), "_folded.0": np.full(2, 100.0)}
+    folded, weights = rules.fold_weights(program, given)
+    np.testing.assert_allclose(interpret(folded, weights, graph)["y"], interpret(program, given, graph)["y"])
+
+
 def test_identities_and_constants(graph: GraphArrays) -> None:
     def make(g: Relation, x: Value) -> Value:
         ones = fill(1.0, Nodes())

@@ -16,7 +16,7 @@ from pipeline.spark.places import look
 from pipeline.errors import StorageError
 from pipeline.spark import handshake as module
 from pipeline.spark.agreement import REMEDY
-from pipeline.spark.handshake import Handshake, Place, handshake
+from pipeline.spark.handshake import Handshake, Probe, handshake
 from tests.spark.standalone import ROOT
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def test_nothing_is_asked_of_a_local_session(
 ) -> None:
     monkeypatch.setattr(module, "_ask", lambda *_: pytest.fail("a job was run"))
     for session, tasks in ((spark, 2), (None, None)):
-        found = handshake(session, [Place(f"{tmp_path}/x", made=True)])
+        found = handshake(session, [Probe(f"{tmp_path}/x", made=True)])
         assert found.local
         assert tasks is None or found.tasks == tasks
         assert found.sees("/anything")
@@ -212,7 +212,7 @@ def test_memory_is_what_the_worst_task_has(given: int | None, answers: list[dict
 def test_every_task_has_to_see_a_place(tmp_path: Path) -> None:
     """Answers made by hand: b has another table, and c a disk of its own."""
     (tmp_path / "table").write_text("rows")
-    places = [Place(f"{tmp_path}/table"), Place(f"{tmp_path}/out", made=True)]
+    places = [Probe(f"{tmp_path}/table"), Probe(f"{tmp_path}/out", made=True)]
     asked = [{"path": place.probed, "made": place.made} for place in places]
     (tmp_path / "left").write_text("token")
     same = {"seen": look(f"{tmp_path}/table")}

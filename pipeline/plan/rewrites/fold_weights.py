@@ -60,6 +60,9 @@ def fold_weights(
     """Executes everything that depends on weights only (in float64), and keeps the weights still used (in float32)."""
     known: dict[int, npt.NDArray[Any]] = {}
     folded: dict[str, npt.NDArray[Any]] = {}
+    prefix = "folded."
+    while any(name.startswith(prefix) for name in weights):  # a weight of the model may have such a name
+        prefix = f"_{prefix}"
 
     def change(value: Value) -> Value | None:
         if not value.is_weight:
@@ -72,7 +75,7 @@ def fold_weights(
             return None
         with np.errstate(all="ignore"):
             result = execute_rows(value, [known[operand.id] for operand in value.inputs])
-        new = weight(f"folded.{len(folded)}", value.shape)
+        new = weight(f"{prefix}{len(folded)}", value.shape)
         known[new.id] = folded[new.attributes["name"]] = np.asarray(result, np.float64).reshape(value.shape)
         return new
 

@@ -12,6 +12,8 @@ from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, apply
 from pipeline.plan.rewrites.products import Factor, factors, one_per_row, product
 
+DEEPEST = 100  # sums and products that are looked through on the way to a sum over edges
+
 
 def linear_before_sum(value: Value) -> Value | None:
     """matmul(sum(e * src(x)) + y, W) → sum(e * src(matmul(x, W))) + matmul(y, W)."""
@@ -20,19 +22,25 @@ def linear_before_sum(value: Value) -> Value | None:
     x, matrix = value.inputs
     if not matrix.is_weight or x.is_weight or matrix.shape[1] >= matrix.shape[0]:
         return None
-    return _before(x, matrix)
+    return _before(x, matrix, {}, 0)
 
 
-def _before(x: Value, matrix: Value) -> Value | None:
+def _before(x: Value, matrix: Value, done: dict[int, Value | None], depth: int) -> Value | None:
     """matmul(x, matrix) with the product inside the sums of x; None where x holds no sum to enter."""
+    if x.id not in done:
+        done[x.id] = _inside(x, matrix, done, depth) if depth < DEEPEST else None
+    return done[x.id]
+
+
+def _inside(x: Value, matrix: Value, done: dict[int, Value | None], depth: int) -> Value | None:
     if x.op in ("mul", "div") and one_per_row(x.inputs[1]) and not x.inputs[0].is_weight:
-        inner = _before(x.inputs[0], matrix)
+        inner = _before(x.inputs[0], matrix, done, depth + 1)
         return None if inner is None else apply(x.op, inner, x.inputs[1])
     if x.op == "mul" and one_per_row(x.inputs[0]) and not x.inputs[1].is_weight:
-        inner = _before(x.inputs[1], matrix)
+        inner = _before(x.inputs[1], matrix, done, depth + 1)
         return None if inner is None else x.inputs[0] * inner
     if x.op in ("add", "sub") and all(operand.shape == x.shape and operand.is_node for operand in x.inputs):
-        sides = [_before(operand, matrix) for operand in x.inputs]
+        sides = [_before(operand, matrix, done, depth + 1) for operand in x.inputs]
         if sides == [None, None]:
             return None
         left, right = (

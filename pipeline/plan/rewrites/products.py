@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from pipeline.formula.values import Value, apply
 
+# A number multiplied with itself forty times over has 2^40 factors: of a longer product, the rest is one of them.
+MOST_FACTORS = 64
+
 
 @dataclass(frozen=True)
 class Factor:
@@ -20,7 +23,7 @@ def factors(value: Value) -> list[Factor]:
     stack = [Factor(value)]
     while stack:
         top = stack.pop()
-        if top.value.op in ("mul", "div"):
+        if top.value.op in ("mul", "div") and len(found) + len(stack) < MOST_FACTORS:
             left, right = top.value.inputs
             flipped = top.inverse != (top.value.op == "div")
             stack.append(Factor(right, flipped))

@@ -1,0 +1,122 @@
+"""A saved model, read: `model.json`, the program and what it reads, and `weights.safetensors`. Data, never code.
+
+Comes in: a directory, from anybody. Goes out: the parts of a model, each known to be well formed; whether they fit each
+other is for pipeline.model to say. Nothing is allocated or read because a file says so: sizes are looked at first.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from pipeline.errors import FormulaError, ModelError, StorageError, shortened
+from pipeline.formula.attributes import check_name
+from pipeline.formula.program import Program, input_name
+from pipeline.places.regular import check_regular, parse_json, read_regular
+
+FORMAT = 1  # of model.json; raised when an older version could misread a newer file
+PROGRAM_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+MOST_JSON = 64 << 20  # bytes of model.json: a program of 1,000 operations takes some 100 KB
+MOST_HEADER = 64 << 20  # bytes of names and shapes before the weights; safetensors has a limit of 100 MB of its own
+
+
+class Saved(NamedTuple):
+    """The parts of a model, as they were saved."""
+
+    program: Program
+    weights: dict[str, npt.NDArray[Any]]
+    columns: dict[str, str]
+    origin: str
+
+
+def read_saved(path: str | os.PathLike[str]) -> Saved:
+    """Reads a model's directory; StorageError if it cannot be read, ModelError if it is not a model of ours."""
+    directory = Path(path)
+    try:
+        there = os.path.isdir(directory)
+    except ValueError:  # a null character
+        there = False
+    if not there:
+        found = "is not a directory" if os.path.lexists(directory) else "does not exist"
+        raise StorageError(f"{directory} {found}; a model is a directory of {PROGRAM_FILE} and {WEIGHTS_FILE}")
+    program, columns, origin = _read_program(directory / PROGRAM_FILE)
+    return Saved(program, _read_weights(directory / WEIGHTS_FILE, program), columns, origin)
+
+
+def _read_program(path: Path) -> tuple[Program, dict[str, str], str]:
+    data = _read_json(path)
+    if data.get("format") != FORMAT:
+        raise ModelError(f"{path} has format {shortened(data.get('format'))}; this version reads format {FORMAT}")
+    try:
+        program = Program.from_json(data["program"])
+        columns = {name: _text(f"the column of {name}", entry["column"]) for name, entry in data["inputs"].items()}
+        origin = _text("the origin", data.get("origin", "file"))
+        declared = {name: tuple(entry["shape"]) for name, entry in data["inputs"].items()}
+        widths = {name: entry["width"] for name, entry in data["outputs"].items()}
+    except (ModelError, FormulaError) as error:
+        raise ModelError(f"{path}: {error}") from None
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path} is not well formed: {shortened(error, 500)}") from None
+    read = {input_name(column): column.shape for column in program.inputs}
+    given = {name: value.width for name, value in program.outputs.items()}
+    if (declared, widths) != (read, given):
+        raise ModelError(
+            f"{path} contradicts itself: it declares inputs {shortened(declared, 200)} and outputs "
+            f"{shortened(widths, 200)}, its program has inputs {shortened(read, 200)} and outputs "
+            f"{shortened(given, 200)}"
+        )
+    return program, columns, origin
+
+
+def _text(what: str, item: Any) -> str:
+    check_name(what, item)
+    text: str = item
+    return text
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = parse_json(read_regular(path, MOST_JSON))
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} holds no {path.name}: it is not a saved model") from None
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {_reason(error)}") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ModelError(f"{path} is not well formed: an object is expected")
+    return data
+
+
+def _read_weights(path: Path, program: Program) -> dict[str, npt.NDArray[Any]]:
+    numbers = sum(math.prod(shape) for shape in program.weights.values())
+    try:
+        check_regular(path, MOST_HEADER + 8 * numbers)  # twice float32: told of another type by name
+        arrays: dict[str, npt.NDArray[Any]] = safetensors.numpy.load_file(path)
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} holds no {path.name}: the model was not saved whole") from None
+    except StorageError:
+        raise
+    except (OSError, MemoryError) as error:
+        raise StorageError(f"cannot read {path}: {_reason(error)}") from error
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read as safetensors: {shortened(error, 200)}") from None
+    for name, array in arrays.items():
+        if array.dtype != np.float32:
+            raise ModelError(f"weight {name[:60]} in {path} is {array.dtype}; float32 is expected")
+    return arrays
+
+
+def _reason(error: OSError | MemoryError) -> str:
+    return "it does not fit in memory" if isinstance(error, MemoryError) else error.strerror or str(error)
