@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pipeline.spark.places import look
+from pipeline.spark.probe import look
 
 from pipeline.errors import StorageError
 from pipeline.spark import handshake as module
