@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.compiler.scalar import COSTLY, SCALAR
 from pipeline.compiler.scope import EDGE, FUNCTION, ROW
 from pipeline.errors import FormulaError
-from pipeline.formula.operations import OPERATIONS, Shape
+from pipeline.formula.operations import COSTLY, ELEMENTWISE, LANE_REDUCTIONS, OPERATIONS, Shape
 from pipeline.formula.values import Value
 
-LANE_REDUCTIONS = frozenset(["lane_sum", "lane_mean", "lane_max", "lane_min", "lane_prod"])
 # a row operation that only says where a lane comes from, or sums a few lanes, becomes part of the loop ...
 INLINE = LANE_REDUCTIONS | {"reshape", "broadcast_to", "transpose", "slice", "concat"}
 # ... the others are computed by NumPy, for a chunk of edges at a time
@@ -107,8 +105,7 @@ def _collect(roots: Iterable[Value], stop: frozenset[str]) -> list[Value]:
             order.append(value)
             continue
         kind = OPERATIONS[value.op].kind
-        known = value.op in SCALAR if kind == "elementwise" else kind == "row" or value.op == "restrict"
-        if not known:
+        if kind not in ("elementwise", "row") and value.op != "restrict":
             raise FormulaError(
                 f"{value.op} cannot be computed inside a reduction over edges; what can: src, dst, edge columns, "
                 "elementwise operations and operations inside a row"
@@ -130,7 +127,7 @@ def _level(value: Value, levels: dict[int, str]) -> str:
 
 
 def _kept(program: EdgeProgram) -> set[int]:
-    """Values that are dear and would be computed several times, by loops that do not share their names."""
+    """Values that are costly and would be computed several times, by loops that do not share their names."""
     users: dict[int, list[Value]] = {value.id: [] for value in program.inner}
     for value in program.inner:
         if value.id in program.levels and not _is_leaf(value):
@@ -141,12 +138,12 @@ def _kept(program: EdgeProgram) -> set[int]:
     for value in program.inner:
         if _is_leaf(value):
             continue
-        dear = value.op in COSTLY or value.op in LANE_REDUCTIONS
-        if not (dear or any(operand.id in costly for operand in value.inputs)):
+        costly_here = OPERATIONS[value.op].cost == COSTLY or value.op in LANE_REDUCTIONS
+        if not (costly_here or any(operand.id in costly for operand in value.inputs)):
             continue
         inside = [user for user in users[value.id] if user.op in LANE_REDUCTIONS]
         again = inside and len(users[value.id]) > 1
-        repeated = any(_repeats(value.shape, user.shape) for user in users[value.id] if user.op in SCALAR)
+        repeated = any(_repeats(value.shape, user.shape) for user in users[value.id] if user.op in ELEMENTWISE)
         by_row = program.levels[value.id] == ROW  # per row instead of per edge
         if value.width > 1 and (again or repeated or by_row):
             kept.add(value.id)

@@ -15,13 +15,12 @@ from pipeline.compiler.edge_program import EdgeProgram, array_key
 from pipeline.compiler.expression import Expression
 from pipeline.compiler.index import Index
 from pipeline.compiler.partial import sum_edges
-from pipeline.compiler.scalar import SCALAR
 from pipeline.compiler.scope import EDGE, ROW, Writer
 from pipeline.compiler.softmax import write_softmax_sum
 from pipeline.formula.values import Value
 
 RESULTS = {"softmax_sum": ["out", "top", "total"], "max": ["out", "seen"], "min": ["out", "seen"]}
-STEP = {"max": SCALAR["maximum"], "min": SCALAR["minimum"], "prod": SCALAR["mul"]}
+STEP = {"max": "maximum({0}, {1})", "min": "minimum({0}, {1})", "prod": "{0} * {1}"}
 
 
 def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
