@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pipeline.compiler.scope import EDGE, FUNCTION, ROW
 from pipeline.errors import FormulaError
 from pipeline.formula.operations import COSTLY, ELEMENTWISE, LANE_REDUCTIONS, OPERATIONS, Shape
+from pipeline.formula.reductions import REDUCTIONS, Reduction
 from pipeline.formula.values import Value
 
 # a row operation that only says where a lane comes from, or sums a few lanes, becomes part of the loop ...
@@ -19,12 +20,6 @@ INLINE = LANE_REDUCTIONS | {"reshape", "broadcast_to", "transpose", "slice", "co
 # ... the others are computed by NumPy, for a chunk of edges at a time
 DENSE = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "row") - INLINE
 LEAVES = frozenset(["src", "dst", "input", "fill"])
-# how many edge values each takes
-REDUCED = {"sum": 1, "prod": 1, "max": 1, "min": 1, "last": 1, "quantile": 1, "softmax_sum": 2}
-# not from one tile after another, but from all messages of a node at once (sorting.py)
-GATHERED = frozenset(["quantile"])
-# results of some of a row's edges merge into the result of all, in a single array: a block may reduce for another one
-MERGED = frozenset(["sum", "prod", "max", "min"])
 
 
 @dataclass
@@ -47,6 +42,11 @@ class EdgeProgram:
     levels: dict[int, str] = field(default_factory=dict)
     """Value.id → the outermost loop that its numbers are known in."""
 
+    @property
+    def reduction(self) -> Reduction:
+        """The record of the operation."""
+        return REDUCTIONS[self.value.op]
+
     def leaves(self, op: str) -> list[Value]:
         """The leaves of one kind that the loop itself reads, each array once."""
         return _distinct(value for value in self.inner if value.op == op)
@@ -64,11 +64,11 @@ class EdgeProgram:
 
 def edge_program(value: Value) -> EdgeProgram:
     """Sorts the values below a reduction; a FormulaError names an operation that cannot stand there."""
-    if value.op not in REDUCED:
-        raise FormulaError(f"{value.op} is no reduction over edges; known: {', '.join(sorted(REDUCED))}")
-    count = REDUCED[value.op]
-    program = EdgeProgram(value, list(value.inputs[:count]), list(value.inputs[count:]))
-    if value.op in GATHERED:
+    if value.op not in REDUCTIONS:
+        raise FormulaError(f"{value.op} is no reduction over edges; known: {', '.join(sorted(REDUCTIONS))}")
+    record = REDUCTIONS[value.op]
+    program = EdgeProgram(value, list(value.inputs[: record.messages]), list(value.inputs[record.messages :]))
+    if record.is_holistic:
         program.dense, program.below = program.roots, _collect(program.roots, stop=frozenset())
         return program
     _sort(program)

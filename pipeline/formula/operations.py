@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.special import erf
 
 from pipeline.formula import meanings, rules
+from pipeline.formula.reductions import REDUCTIONS, Reduction
 from pipeline.formula.rules import MOST_ROWS, Attributes, Shape
 from pipeline.formula.spaces import Space
 
@@ -93,8 +94,8 @@ def _leaf() -> Operation:
     return Operation("leaf", rules.same_space, rules.first, cost=FREE)
 
 
-def _reduction(*attributes: str) -> Operation:
-    return Operation("reduce", rules.to_nodes, rules.first, None, (1,), frozenset(attributes))
+def _reduction(record: Reduction) -> Operation:
+    return Operation("reduce", record.space, record.shape, None, record.inputs, record.attributes)
 
 
 def _over_nodes() -> Operation:
@@ -184,21 +185,9 @@ OPERATIONS: dict[str, Operation] = {
     "extend": Operation("move", rules.extend, rules.broadcast_shapes, None, (2,)),
     # the same edges in the same order, src and dst having changed places: what follows reduces at the other end
     "flip": _move(rules.flip),
-    # over the edges of one dst. `empty`: the result where a node has no edge (PyG: 0)
-    "sum": _reduction(),
-    "prod": _reduction(),  # 1 where a node has no edge
-    "max": _reduction("empty"),
-    "min": _reduction("empty"),
-    # quantile(messages[, own message]): of a node's sorted messages, lane by lane, those at q * (count - 1), and
-    # between two of them `interpolation`; the own message is one more edge that every node has
-    "quantile": Operation(
-        "reduce", rules.to_nodes, rules.quantile, None, (1, 2), frozenset({"q", "interpolation", "empty"})
-    ),
-    "last": Operation("reduce", rules.loops_only, rules.first, None, (1, 2)),
+    # over the edges of one dst: to a row per node, see reductions/; and to a row per edge again
+    **{name: _reduction(record) for name, record in REDUCTIONS.items()},
     "softmax": Operation("normalise", rules.edges_only, rules.first),
-    # softmax_sum(logits, messages[, own logit, own message]): sum of softmax(logits) * messages, the last two being one
-    # more edge that every node has
-    "softmax_sum": Operation("reduce", rules.to_nodes, rules.message, None, (2, 4)),
     # over all nodes of a type, into one row for the whole graph; and that row again for every node. Without nodes a sum
     # is 0, a maximum -inf and a minimum inf, which no output can show: outputs have a row per node
     "total_sum": _over_nodes(),
@@ -210,10 +199,9 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 ELEMENTWISE = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "elementwise")
-REDUCTIONS = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "reduce")
 LANE_REDUCTIONS = frozenset(name for name, operation in OPERATIONS.items() if operation.fold)
 TOTALS = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "total")
 __all__ = [
-    "CHEAP", "COSTLY", "ELEMENTWISE", "FREE", "LANE_REDUCTIONS", "MOST_ROWS", "OPERATIONS", "REDUCTIONS", "TOTALS",
+    "CHEAP", "COSTLY", "ELEMENTWISE", "FREE", "LANE_REDUCTIONS", "MOST_ROWS", "OPERATIONS", "TOTALS",
     "Operation", "Shape",
 ]  # fmt: skip

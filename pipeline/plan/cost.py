@@ -5,8 +5,9 @@ Moving bytes is most of a distributed run (README, Figures): a lane less to ship
 
 from __future__ import annotations
 
-from pipeline.formula.operations import CHEAP, COSTLY, FREE, OPERATIONS, REDUCTIONS
+from pipeline.formula.operations import CHEAP, COSTLY, FREE, OPERATIONS
 from pipeline.formula.program import Program
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import Value
 from pipeline.plan.levels import edge_program, levels, sent_values
 

@@ -45,7 +45,7 @@ RATES: Mapping[str, Rate] = {
     "sent_lanes": Rate(EDGES, 2.3e-9),
     "edges": Rate(EDGES, 25e-9),
     "edge_lanes": Rate(EDGES, 0.18e-9),
-    "softmax_lanes": Rate(EDGES, 0.9e-9),
+    "weighed_lanes": Rate(EDGES, 0.9e-9),
     "edge_costly": Rate(EDGES, 1.6e-9),
     "array_lanes": Rate(EDGES, 0.95e-9),
     "sorted_lanes": Rate(EDGES, 15e-9),

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pipeline.compiler.edge_program import GATHERED, edge_program
+from pipeline.compiler.edge_program import edge_program
 from pipeline.compiler.sorting import FLOATS
 from pipeline.formula.operations import COSTLY, FREE, LANE_REDUCTIONS, OPERATIONS, TOTALS
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import Value
 from pipeline.plan.levels import local_values, sent_values
 from pipeline.plan.memory import FLOAT, INDEX, Counts, kept_lanes, received_bytes
@@ -37,14 +38,14 @@ class Work(NamedTuple):
     """Edges that a reduction goes over in a generated loop."""
     edge_lanes: float = 0
     """Lanes that these loops compute or add up, of all edges."""
-    softmax_lanes: float = 0
+    weighed_lanes: float = 0
     """Lanes that a softmax weighs and adds up, of all edges."""
     edge_costly: float = 0
     """Exponentials and their like among them."""
     array_lanes: float = 0
     """Lanes of edge values that NumPy computes, chunk by chunk, because no loop can be generated for them."""
     sorted_lanes: float = 0
-    """Lanes of messages that a quantile sorts."""
+    """Lanes of messages that holistic reductions sort."""
     edge_products: float = 0
     """Multiply-adds of matrix products per edge."""
     node_lanes: float = 0
@@ -105,8 +106,6 @@ def _per_edge(reduction: Value) -> Work:
     for value in program.below:
         arrays += 0 if value.is_weight or (_is_free(value) and value.op not in ("src", "dst", "input")) else value.width
         products += _products(value)
-    if reduction.op in GATHERED:
-        return Work(array_lanes=arrays, sorted_lanes=reduction.inputs[0].width, edge_products=products)
     for value in program.inner:
         if value.is_weight or _is_free(value) or value in program.dense:
             continue
@@ -114,13 +113,15 @@ def _per_edge(reduction: Value) -> Work:
             costly += value.width
         else:
             lanes += value.inputs[0].width if value.op in LANE_REDUCTIONS else value.width
-    softmax = reduction.op == "softmax_sum"
+    record = REDUCTIONS[reduction.op]
+    reduced = record.work(reduction)
     return Work(
-        edges=1,
-        edge_lanes=lanes + (0 if softmax else reduction.width),
-        softmax_lanes=reduction.width if softmax else 0,
-        edge_costly=costly + (reduction.inputs[0].width if softmax else 0),
+        edges=0 if record.is_holistic else 1,
+        edge_lanes=lanes + reduced.added,
+        weighed_lanes=reduced.weighed,
+        edge_costly=costly + reduced.costly,
         array_lanes=arrays,
+        sorted_lanes=reduced.sorted,
         edge_products=products,
     )
 
@@ -148,8 +149,8 @@ def _kept(step: Superstep) -> Work:
 
 
 def _around(reduction: Value) -> Work:
-    """Before the first tile and after the last: the result is cleared, and that of a softmax divided."""
-    return Work(node_lanes=reduction.width * (3 if reduction.op == "softmax_sum" else 1))
+    """Before the first tile and after the last: the states start and are finished."""
+    return Work(node_lanes=reduction.width * REDUCTIONS[reduction.op].passes)
 
 
 def _is_free(value: Value) -> bool:
@@ -185,7 +186,7 @@ def _read(plan: Plan, counts: Counts, step: Superstep, block: int, static: int) 
 
 def _passes(counts: Counts, reduction: Value, block: int) -> int:
     """How often a reduction goes through the tiles: one that sorts keeps so many messages at a time."""
-    if reduction.op not in GATHERED:
+    if not REDUCTIONS[reduction.op].is_holistic:
         return 1
     return max(1, -(-counts.edges[block] * reduction.inputs[0].width // FLOATS))
 

@@ -51,13 +51,13 @@ def test_what_a_run_has_to_do() -> None:
     assert work.sent_lanes == (6 + 4) * 8 * (200_000 + 100)
     assert work.rows == 800_000
     assert work.written == 4 * 800_000
-    assert not work.softmax_lanes
+    assert not work.weighed_lanes
     assert not work.sorted_lanes
 
 
 def test_what_edges_have_to_do_beside_adding_up() -> None:
     gat, edges = whole(Plan.of(build("gat_no_loops"))), 16_000_000
-    assert (gat.edges, gat.softmax_lanes) == (edges, 8 * edges)
+    assert (gat.edges, gat.weighed_lanes) == (edges, 8 * edges)
     assert gat.edge_costly == 2 * edges, "an exponential for each head"
     product = Model.from_formula(
         lambda g, x, w: g.max(linear(g.src(x) - g.dst(x), w.a)), {"a.weight": [[0.1] * 64] * 32}, {"nodes.x": 64}
