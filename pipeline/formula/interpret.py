@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.formula.operations import OPERATIONS, TOTALS
+from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.formula.reductions import REDUCTIONS, softmax
 from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, Edges, Nodes, WholeGraph
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value, topological
 from pipeline.schema import EDGE, NODE, EdgeType
 
@@ -154,7 +155,7 @@ def _execute(
         own = np.broadcast_to(inputs[1], (len(inputs[1]), *value.shape))
         return np.concatenate([np.broadcast_to(inputs[0], (len(inputs[0]), *value.shape)), own])
     if op in TOTALS:
-        return _over_nodes(op, *inputs)
+        return TOTALS[op].meaning(*inputs)
     if op == "spread":
         return np.broadcast_to(inputs[0], (_rows(value, graph), *value.shape))
     if OPERATIONS[op].kind in ("reduce", "normalise"):
@@ -178,17 +179,6 @@ def _column(value: Value, graph: GraphArrays) -> Array:
     assert isinstance(value.space, Edges)
     kind = value.space.type
     return np.asarray(graph.edge_columns[kind if kind in graph.edge_columns else kind.reversed][name])
-
-
-def _over_nodes(op: str, rows: Array, *others: Array) -> Array:
-    """One row: the total of all rows. Without any, a sum is 0, a maximum -inf, a minimum inf."""
-    if op == "total_product":
-        return np.einsum("n...i,n...j->...ij", rows, others[0])[None]
-    if op == "total_sum":
-        return rows.sum(axis=0, keepdims=True)
-    if op == "total_max":
-        return rows.max(axis=0, keepdims=True, initial=-np.inf)
-    return rows.min(axis=0, keepdims=True, initial=np.inf)
 
 
 def _over_edges(value: Value, inputs: list[Array], graph: GraphArrays) -> Array:

@@ -18,6 +18,7 @@ from pipeline.formula import meanings, rules
 from pipeline.formula.reductions import REDUCTIONS, Reduction
 from pipeline.formula.rules import MOST_ROWS, Attributes, Shape
 from pipeline.formula.spaces import Space
+from pipeline.formula.totals import TOTALS, TotalOperation
 
 Array = npt.NDArray[Any]
 Meaning = Callable[..., Array]
@@ -98,8 +99,8 @@ def _reduction(record: Reduction) -> Operation:
     return Operation("reduce", record.space, record.shape, None, record.inputs, record.attributes)
 
 
-def _over_nodes() -> Operation:
-    return Operation("total", rules.total, rules.first)
+def _over_nodes(record: TotalOperation) -> Operation:
+    return Operation("total", rules.total, record.shape, None, (record.inputs,))
 
 
 def _gelu(*, approximate: str) -> str:
@@ -188,19 +189,13 @@ OPERATIONS: dict[str, Operation] = {
     # over the edges of one dst: to a row per node, see reductions/; and to a row per edge again
     **{name: _reduction(record) for name, record in REDUCTIONS.items()},
     "softmax": Operation("normalise", rules.edges_only, rules.first),
-    # over all nodes of a type, into one row for the whole graph; and that row again for every node. Without nodes a sum
-    # is 0, a maximum -inf and a minimum inf, which no output can show: outputs have a row per node
-    "total_sum": _over_nodes(),
-    "total_max": _over_nodes(),
-    "total_min": _over_nodes(),
-    # sum of x ⊗ y: (…, m), (…, d) → (…, m, d)
-    "total_product": Operation("total", rules.total, rules.outer, None, (2,)),
+    # over all nodes of a type, into one row for the whole graph, see totals.py; and that row again for every node
+    **{name: _over_nodes(record) for name, record in TOTALS.items()},
     "spread": _move(rules.spread, "nodes"),
 }
 
 ELEMENTWISE = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "elementwise")
 LANE_REDUCTIONS = frozenset(name for name, operation in OPERATIONS.items() if operation.fold)
-TOTALS = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "total")
 __all__ = [
     "CHEAP", "COSTLY", "ELEMENTWISE", "FREE", "LANE_REDUCTIONS", "MOST_ROWS", "OPERATIONS", "TOTALS",
     "Operation", "Shape",

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median_low
 from typing import Any
 
-from pipeline.formula.operations import TOTALS
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.model import Model
 from pipeline.plan.advice import advice

@@ -13,10 +13,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pipeline.formula.operations import TOTALS
 from pipeline.formula.program import Program
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import ALL, LOOPS, Edges, Nodes
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.levels import edge_program, levels, local_values, sent_values
 from pipeline.schema import EdgeType

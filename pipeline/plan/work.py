@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from pipeline.compiler.edge_program import edge_program
 from pipeline.compiler.sorting import FLOATS
-from pipeline.formula.operations import COSTLY, FREE, LANE_REDUCTIONS, OPERATIONS, TOTALS
+from pipeline.formula.operations import COSTLY, FREE, LANE_REDUCTIONS, OPERATIONS
 from pipeline.formula.reductions import REDUCTIONS
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.levels import local_values, sent_values
 from pipeline.plan.memory import FLOAT, INDEX, Counts, kept_lanes, received_bytes
@@ -164,8 +165,8 @@ def _is_costly(value: Value) -> bool:
 def _products(value: Value) -> float:
     if value.is_weight:
         return 0
-    if value.op == "total_product":
-        return value.width
+    if value.op in TOTALS:
+        return value.width if TOTALS[value.op].products else 0
     return value.width * value.inputs[0].shape[-1] if value.op == "matmul" else 0
 
 
