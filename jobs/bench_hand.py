@@ -48,7 +48,7 @@ def compare(plan: Plan, blocks: list[Block], rounds: int) -> float:
 
 def _noted(reduction: CompiledReduction, calls: Tiles, accumulator: Any, tile: Any, payload: Any, read: Any) -> None:
     local = {value.id: np.array(read(value)) for value in reduction.local}
-    calls.append((len(accumulator.out), tile, payload, local))
+    calls.append((len(accumulator.results[0]), tile, payload, local))
     CompiledReduction.add(reduction, accumulator, tile, payload, read)
 
 
@@ -83,7 +83,7 @@ def _softmax(reduction: CompiledReduction, calls: Tiles) -> None:
         arrays = map(read_only, (tile.rows, tile.offsets, tile.columns, payload))
         at = [reduction.offsets[value.id] for value in sent]
         here = read_only(values[local.id].reshape(nodes, heads))
-        softmax_loop(heads, width // heads)(*arrays, here, *at, accumulator.out, accumulator.top, accumulator.total)
+        softmax_loop(heads, width // heads)(*arrays, here, *at, *accumulator.results)
 
 
 @functools.cache

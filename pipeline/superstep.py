@@ -20,9 +20,9 @@ from pipeline.blocks import LOOPS, Block, FloatArray, IntArray, Tile
 from pipeline.compiler import EdgePass
 from pipeline.compiler.dense import rows_between
 from pipeline.formula.interpret import execute_rows
-from pipeline.formula.operations import TOTALS
 from pipeline.formula.spaces import ALL, Edges, Nodes
 from pipeline.formula.spaces import LOOPS as LOOPS_PART
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.kernels.gather import gather_rows
 from pipeline.kernels.jit import read_only

@@ -13,26 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.blocks import FloatArray
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 
 TotalArray = npt.NDArray[np.float64]
 """(1, *shape) float64"""
-
-# operation → how two rows become one, and what a block without nodes has
-_MERGE: dict[str, tuple[np.ufunc, float]] = {
-    "total_sum": (np.add, 0.0),
-    "total_max": (np.maximum, -np.inf),
-    "total_min": (np.minimum, np.inf),
-    "total_product": (np.add, 0.0),
-}
 
 
 class Total:
     """A block's part of a total, while its rows are being added."""
 
     def __init__(self, value: Value):
-        self._merge, start = _MERGE[value.op]
-        self.part: TotalArray = np.full((1, *value.shape), start)
+        record = TOTALS[value.op]
+        self._merge = record.merge
+        self.part: TotalArray = np.full((1, *value.shape), record.start)
 
     def add(self, *rows: FloatArray) -> None:
         """The next rows, (k, *shape) of each input."""
@@ -47,7 +41,7 @@ class Total:
 
 def merged(value: Value, parts: Sequence[TotalArray]) -> FloatArray:
     """The total, (1, *shape) float32, of all blocks' parts in their order."""
-    merge, _ = _MERGE[value.op]
+    merge = TOTALS[value.op].merge
     total = parts[0]
     for part in parts[1:]:
         total = merge(total, part)

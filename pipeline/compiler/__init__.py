@@ -1,9 +1,9 @@
 """Edge programs as machine code: a reduction over edges becomes one generated loop over tiles.
 
 In reading order: edge_pass (what a superstep calls), reduction (one of a pass), edge_program (what the loop computes),
-index and scope (how text is written), expression (a value as statements), scalar and functions (operations as code),
-loops (the loop around them), joint_loop (one around several reductions), dense (what BLAS computes before the loop),
-sorting (what needs all messages of a node), load and call (text → compiled function).
+index and scope (how text is written), expression (a value as statements), functions (what these may call), loops (the
+loop around them), joint_loop (one around several reductions), dense (what BLAS computes before the loop), sorting (what
+needs all messages of a node), load and call (text → compiled function).
 """
 
 from pipeline.compiler.edge_pass import EdgePass

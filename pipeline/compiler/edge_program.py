@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.compiler.scalar import COSTLY, SCALAR
 from pipeline.compiler.scope import EDGE, FUNCTION, ROW
 from pipeline.errors import FormulaError
-from pipeline.formula.operations import OPERATIONS, Shape
+from pipeline.formula.operations import COSTLY, ELEMENTWISE, LANE_REDUCTIONS, OPERATIONS, Shape
+from pipeline.formula.reductions import REDUCTIONS, Reduction
 from pipeline.formula.values import Value
 
-LANE_REDUCTIONS = frozenset(["lane_sum", "lane_mean", "lane_max", "lane_min", "lane_prod"])
 # a row operation that only says where a lane comes from, or sums a few lanes, becomes part of the loop ...
 INLINE = LANE_REDUCTIONS | {"reshape", "broadcast_to", "transpose", "slice", "concat"}
 # ... the others are computed by NumPy, for a chunk of edges at a time
@@ -24,12 +23,6 @@ DENSE = frozenset(name for name, operation in OPERATIONS.items() if operation.ki
 # the chain by recursion, seven calls for each operation, of which Python allows 1,000.
 LONGEST_CHAIN = 64
 LEAVES = frozenset(["src", "dst", "input", "fill"])
-# how many edge values each takes
-REDUCED = {"sum": 1, "prod": 1, "max": 1, "min": 1, "last": 1, "quantile": 1, "softmax_sum": 2}
-# not from one tile after another, but from all messages of a node at once (sorting.py)
-GATHERED = frozenset(["quantile"])
-# results of some of a row's edges merge into the result of all, in a single array: a block may reduce for another one
-MERGED = frozenset(["sum", "prod", "max", "min"])
 
 
 @dataclass
@@ -54,6 +47,11 @@ class EdgeProgram:
     levels: dict[int, str] = field(default_factory=dict)
     """Value.id → the outermost loop that its numbers are known in."""
 
+    @property
+    def reduction(self) -> Reduction:
+        """The record of the operation."""
+        return REDUCTIONS[self.value.op]
+
     def leaves(self, op: str) -> list[Value]:
         """The leaves of one kind that the loop itself reads, each array once."""
         return _distinct(value for value in self.inner if value.op == op)
@@ -71,11 +69,11 @@ class EdgeProgram:
 
 def edge_program(value: Value) -> EdgeProgram:
     """Sorts the values below a reduction; a FormulaError names an operation that cannot stand there."""
-    if value.op not in REDUCED:
-        raise FormulaError(f"{value.op} is no reduction over edges; known: {', '.join(sorted(REDUCED))}")
-    count = REDUCED[value.op]
-    program = EdgeProgram(value, list(value.inputs[:count]), list(value.inputs[count:]))
-    if value.op in GATHERED:
+    if value.op not in REDUCTIONS:
+        raise FormulaError(f"{value.op} is no reduction over edges; known: {', '.join(sorted(REDUCTIONS))}")
+    record = REDUCTIONS[value.op]
+    program = EdgeProgram(value, list(value.inputs[: record.messages]), list(value.inputs[record.messages :]))
+    if record.is_holistic:
         program.dense, program.below = program.roots, _collect(program.roots, stop=frozenset())
         return program
     _sort(program)
@@ -133,8 +131,7 @@ def _collect(roots: Iterable[Value], stop: frozenset[str], cut: Collection[int] 
             order.append(value)
             continue
         kind = OPERATIONS[value.op].kind
-        known = value.op in SCALAR if kind == "elementwise" else kind == "row" or value.op == "restrict"
-        if not known:
+        if kind not in ("elementwise", "row") and value.op != "restrict":
             raise FormulaError(
                 f"{value.op} cannot be computed inside a reduction over edges; what can: src, dst, edge columns, "
                 "elementwise operations and operations inside a row"
@@ -156,7 +153,7 @@ def _level(value: Value, program: EdgeProgram) -> str:
 
 
 def _kept(program: EdgeProgram) -> set[int]:
-    """Values that are dear and would be computed several times, by loops that do not share their names."""
+    """Values that are costly and would be computed several times, by loops that do not share their names."""
     users: dict[int, list[Value]] = {value.id: [] for value in program.inner}
     for value in program.inner:
         if value.id in program.levels and not _is_leaf(value, program):
@@ -167,12 +164,12 @@ def _kept(program: EdgeProgram) -> set[int]:
     for value in program.inner:
         if _is_leaf(value, program):
             continue
-        dear = value.op in COSTLY or value.op in LANE_REDUCTIONS
-        if not (dear or any(operand.id in costly for operand in value.inputs)):
+        costly_here = OPERATIONS[value.op].cost == COSTLY or value.op in LANE_REDUCTIONS
+        if not (costly_here or any(operand.id in costly for operand in value.inputs)):
             continue
         inside = [user for user in users[value.id] if user.op in LANE_REDUCTIONS]
         again = inside and len(users[value.id]) > 1
-        repeated = any(_repeats(value.shape, user.shape) for user in users[value.id] if user.op in SCALAR)
+        repeated = any(_repeats(value.shape, user.shape) for user in users[value.id] if user.op in ELEMENTWISE)
         by_row = program.levels[value.id] == ROW  # per row instead of per edge
         if value.width > 1 and (again or repeated or by_row):
             kept.add(value.id)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pipeline.compiler.edge_program import LANE_REDUCTIONS, EdgeProgram, array_key
+from pipeline.compiler.edge_program import EdgeProgram, array_key
 from pipeline.compiler.index import ZERO_INDEX, Index, broadcast_index, join, split
 from pipeline.compiler.lane_reduction import folded_sum, folds, reduce_lanes
-from pipeline.compiler.scalar import SCALAR, template
 from pipeline.compiler.scope import Writer
-from pipeline.formula.operations import Shape
+from pipeline.formula.operations import ELEMENTWISE, LANE_REDUCTIONS, OPERATIONS, Shape
 from pipeline.formula.values import Value
 
 HEADS = 8  # as many outer positions are written out inside one loop over the last axis
@@ -95,7 +94,7 @@ class Expression:
             return True
         if value.id in self.program.arrays or value.id in self.program.kept:
             return True
-        if value.op in SCALAR or value.op in ("reshape", "restrict", "broadcast_to"):
+        if value.op in ELEMENTWISE or value.op in ("reshape", "restrict", "broadcast_to"):
             return all(operand.width in (1, value.width) and self.is_flat(operand) for operand in value.inputs)
         return False
 
@@ -110,7 +109,7 @@ class Expression:
 
     def _compute(self, value: Value, index: Index) -> str | None:
         """The expression of one operation; None if the position cannot be told apart into axes."""
-        if value.op in SCALAR:
+        if value.op in ELEMENTWISE:
             return self._elementwise(value, index)
         if value.op == "broadcast_to":
             source = broadcast_index(index, value.shape, value.inputs[0].shape)
@@ -169,8 +168,8 @@ class Expression:
                 if value.op == "concat":
                     self._join(value, name)
                 else:
-                    flat = all(operand.width in (1, value.width) for operand in value.inputs) and value.op in SCALAR
-                    flat = flat and all(map(self.is_flat, value.inputs))
+                    flat = value.op in ELEMENTWISE and all(map(self.is_flat, value.inputs))
+                    flat = flat and all(operand.width in (1, value.width) for operand in value.inputs)
                     self.nest(value.shape, flat, lambda index: self._store(name, value, index))
             return scope.names[key]
 
@@ -192,6 +191,13 @@ class Expression:
 
             self.nest(operand.shape, False, copy)
             start += operand.shape[axis]
+
+
+def template(value: Value) -> str:
+    """The expression of an elementwise value, see Operation.code."""
+    code = OPERATIONS[value.op].code
+    assert code is not None, value.op
+    return code if isinstance(code, str) else code(**value.attributes)
 
 
 def loop(variable: str, lanes: int, heads: int) -> str:

@@ -2,21 +2,22 @@
 
     def tile(rows, offsets, columns, payload, unit, <dst>, <edges>, <weights>, out0[, seen0], out1[, seen1], …)
 
-Comes in: the edge programs of reductions in MERGED, the lanes of the sent values. Goes out: text. Each result has the
-bits of its own loop: a row's edges come in the same order, and sums are cut into the same parts.
+Comes in: the edge programs of reductions that step one array, the lanes of the sent values. Goes out: text. Each
+result has the bits of its own loop: a row's edges come in the same order, and sums are cut into the same parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.compiler.edge_program import MERGED, EdgeProgram, array_key
+from pipeline.compiler.edge_program import EdgeProgram, array_key
 from pipeline.compiler.expression import Expression
 from pipeline.compiler.index import Index
-from pipeline.compiler.loops import RESULTS, arguments, write_step
+from pipeline.compiler.loops import arguments, state_names, write_step
 from pipeline.compiler.partial import sum_edges
 from pipeline.compiler.scope import EDGE, ROW, Writer
 from pipeline.formula.operations import Shape
+from pipeline.formula.reductions.record import SEEN, STEPPED, SUMMED
 
 # Reductions of one loop. LLVM checks that no two of the arrays overlap, and gives up vectors when there are too many
 # pairs: 8 sums over 64 lanes take 0.45 of the time of their own loops, 12 take 0.5, 16 take 1.1 to 1.9 times as long.
@@ -42,21 +43,19 @@ def sharing(programs: Sequence[EdgeProgram]) -> list[list[int]]:
 def write_joint_loop(joint: EdgeProgram, programs: Sequence[EdgeProgram], offsets: Mapping[int, int]) -> str:
     """The text of the function `tile`."""
     arrays, names = arguments(joint, offsets)
-    results = [f"{name}{n}" for n, p in enumerate(programs) for name in RESULTS.get(p.value.op, ["out"])]
+    results = [name for number, program in enumerate(programs) for name in state_names(program, number)]
     given = ["rows", "offsets", "columns", "payload", "unit", *names, *results]
     writer = Writer(f"def tile({', '.join(given)}):")
     expression = Expression(writer, joint, arrays)
     flat = all(map(expression.is_flat, joint.roots))
-    sums = {f"out{n}": p.value.width for n, p in enumerate(programs) if p.value.op == "sum"}
+    sums = {f"out{n}": p.value.width for n, p in enumerate(programs) if p.reduction.loop == SUMMED}
 
     def edges(rows: Mapping[str, str]) -> None:
         def update(index: Index) -> None:
             messages = [expression.write(root, index) for root in joint.roots]
             for number, (program, message) in enumerate(zip(programs, messages, strict=True)):
-                if program.value.op == "sum":
-                    writer.line(f"{rows[f'out{number}']}{index}] += {message}")
-                else:
-                    write_step(writer, program.value.op, f"out{number}[i, {index}]", message)
+                row = rows.get(f"out{number}", f"out{number}[i, ")
+                write_step(writer, program, {"out": f"{row}{index}]"}, message)
 
         with writer.block("for e in range(low, high):", EDGE):
             expression.source()
@@ -65,7 +64,7 @@ def write_joint_loop(joint: EdgeProgram, programs: Sequence[EdgeProgram], offset
     with writer.block("for j in range(len(rows)):", ROW):
         writer.line("i = np.uint64(rows[j])")
         for name in results:
-            if name.startswith("seen"):
+            if name.startswith(SEEN.name):
                 writer.line(f"{name}[i] = True")
         writer.line("low = offsets[j]")
         writer.line("high = offsets[j + 1]")
@@ -84,7 +83,8 @@ def _joins(program: EdgeProgram) -> bool:
     """Whether each edge changes a number per lane, by what is known in the loop alone."""
     message = program.roots[0]
     per_edge = program.levels.get(message.id) == EDGE
-    return program.value.op in MERGED and per_edge and bool(message.width) and not program.dense
+    stepped = program.reduction.loop in (STEPPED, SUMMED)
+    return stepped and per_edge and bool(message.width) and not program.dense
 
 
 def _lanes(program: EdgeProgram) -> Shape:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipeline.compiler.index import ZERO_INDEX, Index, join
-from pipeline.compiler.scalar import SCALAR
 from pipeline.compiler.scope import Writer
+from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.values import Value
 
 if TYPE_CHECKING:
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 
 FOLD = 8  # float32 lanes of a vector (AVX)
 FOLDED = 16  # vectors that are added up in written-out code: 32 and 64 are no faster, and take longer to compile
-
-START = {"lane_sum": "ZERO", "lane_mean": "ZERO", "lane_prod": "ONE", "lane_max": "-INFINITY", "lane_min": "INFINITY"}
-STEP = {
-    "lane_sum": "{0} + {1}",
-    "lane_mean": "{0} + {1}",
-    "lane_prod": "{0} * {1}",
-    "lane_max": SCALAR["maximum"],
-    "lane_min": SCALAR["minimum"],
-}
 
 
 def reduce_lanes(expression: Expression, value: Value, axes: list[Index]) -> str:
@@ -47,13 +38,16 @@ def reduce_lanes(expression: Expression, value: Value, axes: list[Index]) -> str
         places.append(ZERO_INDEX)
         if size != 1:
             loops.append((axis, size))
+    fold = OPERATIONS[value.op].fold
+    assert fold is not None, value.op
+    start, add = fold
     total = writer.fresh("t")
-    writer.line(f"{total} = {START[value.op]}")
+    writer.line(f"{total} = {start}")
 
     def step(remaining: list[tuple[int, int]]) -> None:
         if not remaining:
             name = expression.write(operand, join(places, operand.shape))
-            writer.line(f"{total} = {STEP[value.op].format(total, name)}")
+            writer.line(f"{total} = {add.format(total, name)}")
             return
         (axis, size), *inner = remaining
         with _loop(writer, "r", 0, size) as places[axis]:

@@ -1,9 +1,10 @@
 """The generated function of one reduction: rows → edges → lanes.
 
-    def tile(rows, offsets, columns, payload, unit, <dst>, <edges>, <weights>, out[, top, total][, seen])
+    def tile(rows, offsets, columns, payload, unit, <dst>, <edges>, <weights>, <states>)
 
 Comes in: an edge program and the lanes of each sent value in the payload. Goes out: text. All arrays are
-(rows, width) float32 but the weights, (width,); `out` and what follows it is accumulated into, the rest only read.
+(rows, width) float32 but the weights, (width,), and marks, (rows,) bool; the states of the reduction, `out` and so on,
+are accumulated into, the rest is only read.
 Row numbers become uint64, since Numba would look at the sign of each.
 """
 
@@ -15,29 +16,25 @@ from pipeline.compiler.edge_program import EdgeProgram, array_key
 from pipeline.compiler.expression import Expression
 from pipeline.compiler.index import Index
 from pipeline.compiler.partial import sum_edges
-from pipeline.compiler.scalar import SCALAR
 from pipeline.compiler.scope import EDGE, ROW, Writer
 from pipeline.compiler.softmax import write_softmax_sum
+from pipeline.formula.reductions.record import EXPONENTIALS, SEEN, STEPPED, SUMMED
 from pipeline.formula.values import Value
-
-RESULTS = {"softmax_sum": ["out", "top", "total"], "max": ["out", "seen"], "min": ["out", "seen"]}
-STEP = {"max": SCALAR["maximum"], "min": SCALAR["minimum"], "prod": SCALAR["mul"]}
 
 
 def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
     """The text of the function `tile`."""
     arrays, names = arguments(program, offsets)
-    results = RESULTS.get(program.value.op, ["out"])
-    given = ["rows", "offsets", "columns", "payload", "unit", *names, *results]
+    given = ["rows", "offsets", "columns", "payload", "unit", *names, *state_names(program)]
     writer = Writer(f"def tile({', '.join(given)}):")
-    expression = Expression(writer, program, arrays)
-    if program.value.op == "softmax_sum":
-        write_softmax_sum(expression)
-    elif program.value.op == "sum":
-        _sum(expression)
-    else:
-        _edge_by_edge(expression)
+    assert program.reduction.loop is not None, program.value.op
+    LOOPS[program.reduction.loop](Expression(writer, program, arrays))
     return writer.text()
+
+
+def state_names(program: EdgeProgram, suffix: object = "") -> list[str]:
+    """The arrays that are accumulated into, in the order of the arguments."""
+    return [f"{state.name}{suffix}" for state in program.reduction.state]
 
 
 def arguments(program: EdgeProgram, offsets: Mapping[int, int]) -> tuple[dict[object, tuple[str, int]], list[str]]:
@@ -63,21 +60,22 @@ def _arrays(program: EdgeProgram) -> list[tuple[str, str, list[Value]]]:
     ]
 
 
-def _sum(expression: Expression) -> None:
+def _summed(expression: Expression) -> None:
+    """Each edge adds to what its row has; long rows in parts."""
     writer, program = expression.writer, expression.program
     message = program.roots[0]
 
     def edges(rows: Mapping[str, str]) -> None:
         def add(index: Index) -> None:
-            name = expression.write(message, index)
-            writer.line(f"{rows['out']}{index}] += {name}")
+            write_step(writer, program, {"out": f"{rows['out']}{index}]"}, expression.write(message, index))
 
         with writer.block("for e in range(low, high):", EDGE):
             expression.source()
             expression.nest(message.shape, expression.is_flat(message), add)
 
     def times(index: Index) -> None:
-        writer.line(f"out[i, {index}] += float32(high - low) * {expression.write(message, index)}")
+        all_edges = f"float32(high - low) * {expression.write(message, index)}"
+        write_step(writer, program, {"out": f"out[i, {index}]"}, all_edges)
 
     with writer.block("for j in range(len(rows)):", ROW):
         writer.line("i = np.uint64(rows[j])")
@@ -89,30 +87,26 @@ def _sum(expression: Expression) -> None:
         sum_edges(writer, {"out": message.width}, edges)
 
 
-def _edge_by_edge(expression: Expression) -> None:
-    """max, min, prod, last: each edge changes, or takes the place of, what its row has."""
+def _stepped(expression: Expression) -> None:
+    """Each edge changes what its row has."""
     writer, program = expression.writer, expression.program
     message = program.roots[0]
 
     def update(index: Index) -> None:
-        name = expression.write(message, index)
-        if program.value.op == "last":
-            writer.line(f"out[i, {index}] = {name}")
-            return
-        write_step(writer, program.value.op, f"out[i, {index}]", name)
+        write_step(writer, program, {"out": f"out[i, {index}]"}, expression.write(message, index))
 
     with writer.block("for j in range(len(rows)):", ROW):
         writer.line("i = np.uint64(rows[j])")
-        if "seen" in RESULTS.get(program.value.op, []):
-            writer.line("seen[i] = True")
-        first = "offsets[j + 1] - 1" if program.value.op == "last" else "offsets[j]"
-        with writer.block(f"for e in range({first}, offsets[j + 1]):", EDGE):
+        if SEEN in program.reduction.state:
+            writer.line(f"{SEEN.name}[i] = True")
+        with writer.block("for e in range(offsets[j], offsets[j + 1]):", EDGE):
             expression.source()
             expression.nest(message.shape, expression.is_flat(message), update)
 
 
-def write_step(writer: Writer, op: str, target: str, message: str) -> None:
-    """max, min, prod: what a row has becomes that and a message."""
-    before = writer.fresh("t")
-    writer.line(f"{before} = {target}")
-    writer.line(f"{target} = {STEP[op].format(before, message)}")
+def write_step(writer: Writer, program: EdgeProgram, states: Mapping[str, str], message: str) -> None:
+    """One edge, one lane. `states`: name of each state → the text of its lane."""
+    writer.line(program.reduction.step.format(message=message, **states))
+
+
+LOOPS = {SUMMED: _summed, STEPPED: _stepped, EXPONENTIALS: write_softmax_sum}

@@ -7,7 +7,8 @@ same bits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,41 +18,34 @@ import numpy.typing as npt
 from pipeline.blocks import FloatArray, IntArray, Tile
 from pipeline.compiler.call import Loop, Read
 from pipeline.compiler.dense import chunk_size, chunks, execute_dense
-from pipeline.compiler.edge_program import GATHERED, EdgeProgram, edge_program
+from pipeline.compiler.edge_program import EdgeProgram, edge_program
 from pipeline.compiler.loops import write_loop
-from pipeline.compiler.sorting import ranges, write_quantiles
+from pipeline.compiler.merging import merge_function
+from pipeline.compiler.sorting import ranges, reduce_sorted
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, topological
-from pipeline.kernels.exchange import add_rows, lower_rows, multiply_rows, raise_rows
 from pipeline.kernels.jit import read_only
 
 EMPTY = np.empty((0, 0), np.float32)
-START = {"max": -np.inf, "min": np.inf, "prod": 1.0}
-MERGE = {"sum": add_rows, "max": raise_rows, "min": lower_rows, "prod": multiply_rows}  # of those in MERGED
 
 
 @dataclass
 class Accumulator:
     """What tiles have added up to, for the nodes of one block."""
 
-    out: FloatArray
-    """(nodes, width): sum, product, largest, smallest, last, quantile, or the weighted sum of a softmax."""
-    seen: npt.NDArray[np.bool_] | None = None
-    """(nodes,): max and min only, whether a node has an edge."""
-    top: FloatArray | None = None
-    """(nodes, lanes of the logits): softmax_sum only, the largest logit."""
-    total: FloatArray | None = None
-    """(nodes, lanes of the logits): softmax_sum only, Σ exp(logit - top)."""
-    gathered: list[tuple[IntArray, FloatArray]] = field(default_factory=list)
-    """quantile only: dst and messages of the nodes that are worked at."""
+    states: dict[str, npt.NDArray[Any]]
+    """The states of the reduction (see its record), in the order of a loop's arguments: (nodes, lanes) float32, or
+    (nodes,) marks."""
+    kept: list[tuple[IntArray, FloatArray]] = field(default_factory=list)
+    """Holistic only: dst and messages of the nodes that are worked at."""
     own: FloatArray | None = None
-    """(nodes, width of a message): quantile only, one more message for each node."""
+    """(nodes, width of a message): holistic only, one more message for each node."""
 
     @property
     def results(self) -> list[npt.NDArray[Any]]:
         """What a loop adds to, in the order of its arguments."""
-        return [array for array in (self.out, self.top, self.total, self.seen) if array is not None]
+        return list(self.states.values())
 
 
 class CompiledReduction:
@@ -71,34 +65,24 @@ class CompiledReduction:
         read = (value for value in [*program.inner, *program.below] if value.op == "input")
         self.edge_columns = sorted({value.attributes["name"] for value in read})
         self._chunk = chunk_size(program) if program.dense else 0
-        self._gathers = program.value.op in GATHERED
-        written = self.value.width and not self._gathers
+        self.record = program.reduction
+        written = self.value.width and not self.record.is_holistic
         self.loop = Loop(write_loop(program, self.offsets), program, self.weights) if written else None
 
     def ranges(self, tiles: Sequence[Tile], nodes: int) -> list[tuple[int, int]]:
-        """The nodes that tiles are added for before `settle`: all at once, unless a node's messages do not merge."""
-        return ranges(tiles, nodes, self.program.roots[0].width) if self._gathers else [(0, nodes)]
+        """The nodes that tiles are added for before `settle`: all at once, unless it keeps messages."""
+        return ranges(tiles, nodes, self.program.roots[0].width) if self.record.is_holistic else [(0, nodes)]
 
     def start(self, nodes: int, read: Read) -> Accumulator:
         """The accumulator of a block, before any edge. `read(value)`: (nodes, *shape) float32 of a local value."""
-        value = self.value
-        empty = value.attributes.get("empty", 0.0)
-        out = np.full((nodes, value.width), START.get(value.op, empty), np.float32)
-        if value.op in ("max", "min"):
-            return Accumulator(out, seen=np.zeros(nodes, np.bool_))
+        accumulator = Accumulator(self.record.start(nodes, self.value))
         own = [self._rows(operand, nodes, read) for operand in self.program.own]
-        if value.op == "quantile" and own:
-            return Accumulator(out, own=own[0].reshape(nodes, value.inputs[1].width))
-        if value.op == "last" and own:
-            out[:] = np.broadcast_to(own[0], (nodes, *value.shape)).reshape(nodes, value.width)
-        if value.op != "softmax_sum":
-            return Accumulator(out)
-        logits = self.program.roots[0]
-        top = np.full((nodes, logits.width), -np.inf, np.float32)
-        total = np.zeros((nodes, logits.width), np.float32)
-        if own:
-            self._add_own(out, top, total, own)
-        return Accumulator(out, top=top, total=total)
+        if own and self.record.is_holistic:
+            accumulator.own = own[0].reshape(nodes, self.value.inputs[1].width)
+        elif own:
+            assert self.record.start_own is not None, self.value.op
+            self.record.start_own(accumulator.states, own, self.value)
+        return accumulator
 
     def add(self, accumulator: Accumulator, tile: Tile, payload: FloatArray, read: Read) -> None:
         """Adds the edges of a tile. `payload`: (senders, lanes) float32, the row of edge e being tile.columns[e]."""
@@ -113,69 +97,47 @@ class CompiledReduction:
         for chunk in chunks(tile, self._chunk):
             dense = execute_dense(self.program, chunk, payload, read, self.offsets, self.weights)
             if self.loop is None:
-                accumulator.gathered.append((np.repeat(chunk.rows, np.diff(chunk.offsets)), dense[0]))
+                accumulator.kept.append((np.repeat(chunk.rows, np.diff(chunk.offsets)), dense[0]))
             else:
                 self.loop.run(chunk, payload, read, dense, accumulator.results)
 
     def partial(self, tile: Tile, payload: FloatArray) -> FloatArray:
         """(len(tile.rows), width) float32: what the edges of a tile come to, for `merge` in another block. Only of
-        operations in MERGED that read nothing at the dst. tile.rows is 0, 1, 2, …"""
+        distributive reductions that read nothing at the dst. tile.rows is 0, 1, 2, …"""
         accumulator = self.start(len(tile.rows), _nothing)
         self.add(accumulator, tile, payload, _nothing)
-        return accumulator.out
+        return self.finish(accumulator).reshape(len(tile.rows), self.value.width)
 
     def merge(self, accumulator: Accumulator, rows: IntArray, partial: FloatArray) -> None:
         """Adds what another block has made of edges into some nodes: rows (r,), partial (r, width)."""
-        MERGE[self.value.op](read_only(rows), read_only(partial), accumulator.out)
-        if accumulator.seen is not None:
-            accumulator.seen[rows] = True
+        self._merge(read_only(rows), read_only(partial), *accumulator.results)
 
     def settle(self, accumulator: Accumulator, low: int, high: int) -> None:
         """The nodes low … high - 1 have all their edges: what was kept of these is used up."""
-        if not self._gathers or not self.value.width:
+        if not self.record.is_holistic or not self.value.width:
             return
         if accumulator.own is not None:
-            accumulator.gathered.append((np.arange(low, high, dtype=np.int32), accumulator.own[low:high]))
-        if accumulator.gathered:
-            dst, messages = (np.concatenate(part) for part in zip(*accumulator.gathered, strict=True))
-            accumulator.gathered.clear()
+            accumulator.kept.append((np.arange(low, high, dtype=np.int32), accumulator.own[low:high]))
+        if accumulator.kept:
+            dst, messages = (np.concatenate(part) for part in zip(*accumulator.kept, strict=True))
+            accumulator.kept.clear()
             with np.errstate(invalid="ignore"):
-                write_quantiles(self.value, dst, messages, accumulator.out)
+                reduce_sorted(self.value, dst, messages, accumulator.states["out"])
 
     def finish(self, accumulator: Accumulator) -> FloatArray:
         """(nodes, *shape) float32; uses up the accumulator."""
-        out = accumulator.out
-        shape = (len(out), *self.value.shape)
-        if accumulator.seen is not None:
-            out[~accumulator.seen] = self.value.attributes["empty"]
-        if accumulator.top is not None:
-            assert accumulator.total is not None
-            total = accumulator.total
-            # a softmax of nothing but -inf is 0 / 0, as in PyG; `total` counts those edges
-            total[(accumulator.top == -np.inf) & (total > 0)] = np.nan
-            result = out.reshape(shape)
-            result /= _aligned(total, self.program.roots[0].shape, self.value.shape) + np.float32(1e-16)
-        return out.reshape(shape)
+        return self.record.result(accumulator.states, self.value)
 
     # ---- inside
+
+    @functools.cached_property
+    def _merge(self) -> Callable[..., None]:
+        return merge_function(self.record)
 
     def _rows(self, value: Value, nodes: int, read: Read) -> FloatArray:
         if value.is_node:
             return read(value)
         return np.broadcast_to(self.weights[value.id], (nodes, *value.shape))
-
-    def _add_own(self, out: FloatArray, top: FloatArray, total: FloatArray, own: list[FloatArray]) -> None:
-        """One more edge for every node: the first one that is accumulated."""
-        logits = self.program.roots[0].shape
-        shape = self.value.shape
-        nodes = len(out)
-        top[:] = np.broadcast_to(_aligned(own[0], own[0].shape[1:], logits), (nodes, *logits)).reshape(top.shape)
-        with np.errstate(invalid="ignore"):
-            # exp(logit - top): 1; NaN for NaN and +inf; a -inf only counts until there is a larger logit
-            share = np.where(top == -np.inf, np.float32(0), top - top + np.float32(1))
-            total[:] = np.where(top == -np.inf, np.float32(1), share)
-            message = _aligned(own[1], own[1].shape[1:], shape) * _aligned(share, logits, shape)
-        out[:] = np.broadcast_to(message, (nodes, *shape)).reshape(out.shape)
 
 
 def compile_reduction(
@@ -186,8 +148,7 @@ def compile_reduction(
     Parameters
     ----------
     value
-        sum, prod, max, min, last, quantile or softmax_sum over all, proper or loop edges: no added self-loops, which
-        come as own logit and own message.
+        A reduction over all, proper or loop edges: no added self-loops, which come as further inputs.
     offsets
         Value.id of a sent node value → its first lane in the rows of the payload.
     weights
@@ -213,8 +174,3 @@ def fold_weights(values: list[Value], weights: Mapping[str, npt.NDArray[Any]]) -
                 array = execute_rows(value, [folded[operand.id] for operand in value.inputs])
             folded[value.id] = np.ascontiguousarray(array, np.float32).reshape(value.shape)
     return folded
-
-
-def _aligned(array: FloatArray, shape: tuple[int, ...], to: tuple[int, ...]) -> FloatArray:
-    """Rows of `shape`, with 1s behind the row axis so that they broadcast to rows of `to`."""
-    return array.reshape(len(array), *(1,) * (len(to) - len(shape)), *shape)

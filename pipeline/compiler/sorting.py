@@ -1,6 +1,6 @@
-"""Quantiles: what has to see all messages of a node at once, for a range of nodes at a time.
+"""Holistic reductions: what has to see all messages of a node at once, for a range of nodes at a time.
 
-Comes in: the messages into some nodes, from all tiles. Goes out: the quantiles of these nodes. A quantile of tiles does
+Comes in: the messages into some nodes, from all tiles. Goes out: the results of these nodes. A quantile of tiles does
 not follow from the quantiles of each, so messages are kept, but no more than 32 MB of them, or those of one node: the
 tiles are gone through once for each range of nodes. The order of equal numbers plays no part: same bits however cut.
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.blocks import FloatArray, IntArray, Tile
-from pipeline.formula.interpret import between
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import Value
 
 FLOATS = 1 << 23  # of messages that are kept at a time
@@ -39,9 +39,12 @@ def kept_floats(edges: int, in_degree: int, width: int) -> int:
     return COPIES * min(edges * width, max(FLOATS, in_degree * width))
 
 
-def write_quantiles(value: Value, dst: IntArray, messages: FloatArray, out: FloatArray) -> None:
+def reduce_sorted(value: Value, dst: IntArray, messages: FloatArray, out: FloatArray) -> None:
     """out[i] for every node i of `dst`, from its messages (edges, width). Nodes of one degree are sorted together."""
-    q, interpolation = value.attributes["q"], value.attributes["interpolation"]
+    record = REDUCTIONS[value.op]
+    assert record.of_sorted is not None, value.op
+    starts = {state.start for state in record.state}  # an attribute for nodes without messages
+    attributes = {name: item for name, item in value.attributes.items() if name not in starts}
     order = np.argsort(dst, kind="stable")
     nodes, first, counts = np.unique(dst[order], return_index=True, return_counts=True)
     for count in np.unique(counts).tolist():
@@ -50,5 +53,5 @@ def write_quantiles(value: Value, dst: IntArray, messages: FloatArray, out: Floa
         lanes = np.ascontiguousarray(np.moveaxis(messages[edges], 1, 2))
         lanes += np.float32(0)  # makes -0 a 0: which of the two comes first is not for a sort to say
         lanes.sort(axis=2)
-        found = between(np.moveaxis(lanes, 2, 0), q, interpolation)
+        found = record.of_sorted(np.moveaxis(lanes, 2, 0), **attributes)
         out[nodes[here]] = np.moveaxis(found, 0, 1).reshape(len(here), -1)

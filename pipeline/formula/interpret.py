@@ -6,16 +6,18 @@ Comes in: a program, weights, a graph as arrays. Goes out: the outputs. Everythi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.formula.operations import OPERATIONS, TOTALS
+from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
+from pipeline.formula.reductions import REDUCTIONS, softmax
 from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, Edges, Nodes, WholeGraph
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value, topological
 from pipeline.schema import EDGE, NODE, EdgeType
 
@@ -153,7 +155,7 @@ def _execute(
         own = np.broadcast_to(inputs[1], (len(inputs[1]), *value.shape))
         return np.concatenate([np.broadcast_to(inputs[0], (len(inputs[0]), *value.shape)), own])
     if op in TOTALS:
-        return _over_nodes(op, *inputs)
+        return TOTALS[op].meaning(*inputs)
     if op == "spread":
         return np.broadcast_to(inputs[0], (_rows(value, graph), *value.shape))
     if OPERATIONS[op].kind in ("reduce", "normalise"):
@@ -179,96 +181,17 @@ def _column(value: Value, graph: GraphArrays) -> Array:
     return np.asarray(graph.edge_columns[kind if kind in graph.edge_columns else kind.reversed][name])
 
 
-def _over_nodes(op: str, rows: Array, *others: Array) -> Array:
-    """One row: the total of all rows. Without any, a sum is 0, a maximum -inf, a minimum inf."""
-    if op == "total_product":
-        return np.einsum("n...i,n...j->...ij", rows, others[0])[None]
-    if op == "total_sum":
-        return rows.sum(axis=0, keepdims=True)
-    if op == "total_max":
-        return rows.max(axis=0, keepdims=True, initial=-np.inf)
-    return rows.min(axis=0, keepdims=True, initial=np.inf)
-
-
 def _over_edges(value: Value, inputs: list[Array], graph: GraphArrays) -> Array:
     edges = value.inputs[0].space
     assert isinstance(edges, Edges)
     count = graph.counts[edges.type.target]
     dst = graph.index(edges)[1]
-    message = inputs[0]
-    if value.op == "sum":
-        return _sum(message, dst, count)
-    if value.op == "prod":
-        product = np.ones((count, *message.shape[1:]), message.dtype)
-        np.multiply.at(product, dst, message)
-        return product
-    if value.op == "quantile":
-        if len(inputs) == 2:  # one more edge per node
-            message, dst = np.concatenate(inputs), np.concatenate([dst, np.arange(count)])
-        return _quantile(value, message, dst, count)
-    if value.op in ("max", "min"):
-        return _extreme(message, dst, count, value.op, value.attributes["empty"])
     if value.op == "softmax":
-        return _softmax(message, dst, count)
-    if value.op == "softmax_sum":
-        logits, messages = inputs[:2]
-        if len(inputs) == 4:  # one more edge per node
-            own = np.arange(count)
-            dst = np.concatenate([dst, own])
-            logits = np.concatenate([logits, inputs[2]])
-            messages = np.concatenate([messages, inputs[3]])
-        share = _softmax(logits, dst, count)
-        rank = len(value.shape)
-        share = share.reshape(len(share), *(1,) * (rank + 1 - share.ndim), *share.shape[1:])
-        messages = messages.reshape(len(messages), *(1,) * (rank + 1 - messages.ndim), *messages.shape[1:])
-        return _sum(share * messages, dst, count)
-    if value.op == "last":
-        result = inputs[1].copy() if len(inputs) > 1 else np.zeros((count, *value.shape))
-        result[dst] = message  # the last assignment to a repeated index wins
-        return result
-    raise AssertionError(value.op)
-
-
-def _sum(messages: Array, dst: Array, count: int) -> Array:
-    result = np.zeros((count, *messages.shape[1:]), messages.dtype)
-    np.add.at(result, dst, messages)
-    return result
-
-
-def _extreme(messages: Array, dst: Array, count: int, op: str, empty: float) -> Array:
-    function, start = (np.maximum, -np.inf) if op == "max" else (np.minimum, np.inf)
-    result = np.full((count, *messages.shape[1:]), start, messages.dtype)
-    function.at(result, dst, messages)
-    result[np.bincount(dst, minlength=count) == 0] = empty
-    return result
-
-
-def _quantile(value: Value, messages: Array, dst: Array, count: int) -> Array:
-    q, empty = value.attributes["q"], value.attributes["empty"]
-    result = np.full((count, len(q), *messages.shape[1:]), empty, messages.dtype)
-    order = np.argsort(dst, kind="stable")
-    ends = np.cumsum(np.bincount(dst, minlength=count))[:-1]
-    for node, own in enumerate(np.split(order, ends)):
-        if len(own):
-            result[node] = between(np.sort(messages[own], axis=0), q, value.attributes["interpolation"])
-    return result.reshape(count, *value.shape)
-
-
-def between(ordered: Array, q: Sequence[float], interpolation: str) -> Array:
-    """(len(q), …): the quantiles of (n, …) sorted along the first axis, n > 0. NaN counts as largest, as in torch."""
-    places = np.asarray(q, np.float64) * (len(ordered) - 1)
-    low, high = ordered[np.floor(places).astype(np.int64)], ordered[np.ceil(places).astype(np.int64)]
-    if interpolation == "lower":
-        return low
-    if interpolation == "higher":
-        return high
-    if interpolation == "midpoint":
-        return low * low.dtype.type(0.5) + high * low.dtype.type(0.5)
-    share = (places - np.floor(places)).astype(low.dtype)
-    return low + (high - low) * share.reshape(-1, *(1,) * (low.ndim - 1))
-
-
-def _softmax(logits: Array, dst: Array, count: int) -> Array:
-    # torch_geometric.utils.softmax: shifted by the maximum of the group, 1e-16 in the denominator
-    e = np.exp(logits - _extreme(logits, dst, count, "max", 0.0)[dst])
-    return e / (_sum(e, dst, count) + 1e-16)[dst]
+        return softmax(inputs[0], dst, count)
+    record = REDUCTIONS[value.op]
+    messages, own = inputs[: record.messages], inputs[record.messages :]
+    if own:  # one more edge per node, before the others
+        dst = np.concatenate([np.arange(count), dst])
+        rows = [np.broadcast_to(row, (count, *message.shape[1:])) for row, message in zip(own, messages, strict=True)]
+        messages = [np.concatenate(both) for both in zip(rows, messages, strict=True)]
+    return record.meaning(*messages, dst, count, **value.attributes).reshape(count, *value.shape)

@@ -1,10 +1,6 @@
-"""The closed table of operations: for each, the rules for its space and shape (rules.py), and its meaning in NumPy.
+"""The closed table of operations: one record each, which checks, interpreter, compiler and planner read.
 
-Adding an operation is one line here and, if it is to run inside a generated edge loop, one in kernels/scalar.py. A
-model read from disk can only name what stands here.
-
-Meanings take arrays whose first axis is the row (weights have none); elementwise inputs arrive aligned, so that NumPy's
-broadcasting does the rest. They compute in whatever float type comes in. Truth is 1.0 and 0.0.
+CONTRIBUTING.md says how one is added. A model read from disk can only name what stands here.
 """
 
 from __future__ import annotations
@@ -12,19 +8,28 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import erf
 
 from pipeline.errors import shortened
-from pipeline.formula import rules
-from pipeline.formula.attributes import ATTRIBUTES, check_attribute
+from pipeline.formula import meanings, rules
+from pipeline.formula.attributes import check_attribute
+from pipeline.formula.reductions import REDUCTIONS, Reduction
 from pipeline.formula.rules import MOST_ROWS, Attributes, Shape
 from pipeline.formula.spaces import Space
+from pipeline.formula.totals import TOTALS, TotalOperation
 
 Array = npt.NDArray[Any]
+Meaning = Callable[..., Array]
+Code = str | Callable[..., str]
+
+FREE: Literal["free"] = "free"  # moves or names numbers
+CHEAP: Literal["cheap"] = "cheap"  # an addition or so
+COSTLY: Literal["costly"] = "costly"  # 5 to 40 multiplications: worth computing once
+Cost = Literal["free", "cheap", "costly"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,20 @@ class Operation:
     "total" (nodes → graph), "normalise" (edges → edges over the edges of one dst) or "leaf"."""
     space: Callable[[Sequence[Space], Attributes], Space]
     shape: Callable[[Sequence[Shape], Attributes], Shape]
-    meaning: Callable[..., Array] | None = None
-    """None where the interpreter needs the graph to execute it."""
+    meaning: Meaning | None = None
+    """meaning(*inputs, **attributes), see meanings.py; None where the interpreter needs the graph to execute it."""
     inputs: tuple[int, ...] | None = (1,)
     """How many it may have; None: one or more."""
     attributes: frozenset[str] = frozenset()
+    cost: Cost = CHEAP
+    """Of one lane."""
+    code: Code | None = None
+    """Elementwise: an expression over float32 scalars, for generated loops. `{0}`, `{1}` stand for the operands,
+    `{slope}` for an attribute that became a float32 constant; what it may name is in compiler/load.py. All stays
+    float32: no literal of Python's meets an operand, since Numba would go on in float64. NaN propagates as in NumPy.
+    Where an attribute chooses the expression, this is a function of the attributes."""
+    fold: tuple[str, str] | None = None
+    """A reduction of lanes: what it starts from, and an expression of that and one more lane."""
 
     def check(self, inputs: int, attributes: Attributes) -> None:
         """ValueError unless it takes so many inputs and just these attributes, each of its kind: a program may come
@@ -53,111 +67,56 @@ class Operation:
             check_attribute(key, item)
 
 
-# ---- meanings
-
-
-def _truth(array: Array, like: Array) -> Array:
-    return array.astype(like.dtype if like.dtype.kind == "f" else np.float32)
-
-
-def _compare(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
-    return lambda a, b: _truth(function(a, b), np.asarray(a))
-
-
-def _gelu(x: Array, approximate: str) -> Array:
-    if approximate == "tanh":
-        return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi).astype(x.dtype) * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * (1 + erf(x * np.sqrt(0.5).astype(x.dtype)))
-
-
-def _sigmoid(x: Array) -> Array:
-    # exp of a non-positive number only: no overflow at either end
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
-
-
-def _softplus(x: Array, beta: float, threshold: float) -> Array:
-    y = beta * x
-    return np.where(y > threshold, x, np.log1p(np.exp(np.minimum(y, threshold))) / beta)
-
-
-def _elu(x: Array, alpha: float, scale: float, input_scale: float) -> Array:
-    return np.where(x > 0, scale * x, alpha * scale * np.expm1(np.minimum(x, 0) * input_scale))
-
-
-def _where(condition: Array, a: Array, b: Array) -> Array:
-    return np.where(condition != 0, a, b)
-
-
-def _matmul_meaning(a: Array, b: Array) -> Array:
-    if a.ndim == b.ndim > 2 and a.shape[-2] == 1 and len(b) and b.strides[0] == 0:
-        # a row times a matrix that is the same for all rows, as a total is: one tall product instead of one per row
-        tall = np.matmul(np.moveaxis(a[..., 0, :], 0, -2), b[0])
-        return np.moveaxis(tall, -2, 0)[..., None, :]
-    if a.ndim == 2 or b.ndim > 2:
-        return np.matmul(a, b)
-    # (n, h, i) @ (i, o) as one tall product: NumPy would call BLAS once per row
-    return np.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
-
-
-def _axes(axes: Sequence[int]) -> tuple[int, ...]:
-    return tuple(axis + 1 for axis in axes)  # behind the row axis
-
-
-def _broadcast_meaning(x: Array, shape: Shape) -> Array:
-    padded = x.reshape(len(x), *(1,) * (len(shape) + 1 - x.ndim), *x.shape[1:])
-    return np.broadcast_to(padded, (len(x), *shape))
-
-
-def _lanes(function: Callable[..., Array]) -> Callable[..., Array]:
-    return lambda x, axes, keepdims: function(x, axis=_axes(axes), keepdims=keepdims)
-
-
-def _argmax(x: Array, axes: Sequence[int], keepdims: bool) -> Array:
-    return np.argmax(x, axis=axes[0] + 1, keepdims=keepdims).astype(x.dtype)
-
-
-def _slice_meaning(x: Array, axis: int, start: int, stop: int, step: int) -> Array:
-    return x[(slice(None),) * (axis + 1) + (slice(start, stop, step),)]
-
-
-def _lookup_meaning(table: Array, index: Array) -> Array:
-    rows = len(table)
-    inside = (index >= 0) & (index < rows) & (index == np.floor(index))
-    found = table[np.where(inside, index, 0).astype(np.int64)]
-    # whoever reads a column has checked it; an index that was computed may be no row of the table
-    return found if inside.all() else np.where(inside.reshape(inside.shape + (1,) * (table.ndim - 1)), found, np.nan)
-
-
-def _signature(meaning: Callable[..., Array]) -> tuple[tuple[int, ...] | None, frozenset[str]]:
-    """Number of inputs and names of attributes, as the meaning takes them."""
+def _parameters(meaning: Meaning) -> tuple[tuple[int, ...] | None, frozenset[str]]:
+    """Number of inputs and names of attributes: the positional and the keyword-only parameters of a meaning."""
     if isinstance(meaning, np.ufunc):
         return (meaning.nin,), frozenset()
     parameters = inspect.signature(meaning).parameters.values()
-    attributes = frozenset(parameter.name for parameter in parameters) & ATTRIBUTES.keys()
+    attributes = frozenset(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return None, attributes
     return (len(parameters) - len(attributes),), attributes
 
 
-def _elementwise(meaning: Callable[..., Array]) -> Operation:
-    return Operation("elementwise", rules.same_space, rules.broadcast_shapes, meaning, *_signature(meaning))
+def _elementwise(meaning: Meaning, code: Code, cost: Cost = CHEAP) -> Operation:
+    parameters = _parameters(meaning)
+    return Operation("elementwise", rules.same_space, rules.broadcast_shapes, meaning, *parameters, cost, code)
 
 
-def _row(shape: Callable[[Sequence[Shape], Attributes], Shape], meaning: Callable[..., Array]) -> Operation:
-    return Operation("row", rules.same_space, shape, meaning, *_signature(meaning))
+def _row(shape: Callable[[Sequence[Shape], Attributes], Shape], meaning: Meaning, cost: Cost = CHEAP) -> Operation:
+    return Operation("row", rules.same_space, shape, meaning, *_parameters(meaning), cost)
+
+
+def _lanes(
+    function: Callable[..., Array],
+    start: str,
+    step: str,
+    shape: Callable[[Sequence[Shape], Attributes], Shape] = rules.over_lanes,
+) -> Operation:
+    meaning = meanings.over_lanes(function)
+    return Operation("row", rules.same_space, shape, meaning, *_parameters(meaning), fold=(start, step))
+
+
+def _move(space: Callable[[Sequence[Space], Attributes], Space], *attributes: str) -> Operation:
+    return Operation("move", space, rules.first, attributes=frozenset(attributes), cost=FREE)
 
 
 def _leaf() -> Operation:
-    return Operation("leaf", rules.same_space, rules.first)
+    return Operation("leaf", rules.same_space, rules.first, cost=FREE)
 
 
-def _reduction(*attributes: str) -> Operation:
-    return Operation("reduce", rules.to_nodes, rules.first, None, (1,), frozenset(attributes))
+def _reduction(record: Reduction) -> Operation:
+    return Operation("reduce", record.space, record.shape, None, record.inputs, record.attributes)
 
 
-def _over_nodes() -> Operation:
-    return Operation("total", rules.total, rules.first)
+def _over_nodes(record: TotalOperation) -> Operation:
+    return Operation("total", rules.total, record.shape, None, (record.inputs,))
+
+
+def _gelu(*, approximate: str) -> str:
+    if approximate == "tanh":
+        return "HALF * {0} * (ONE + tanh(SQRT_2_PI * ({0} + GELU_CUBE * {0} * {0} * {0})))"
+    return "HALF * {0} * (ONE + float32(math.erf({0} * SQRT_HALF)))"
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -167,99 +126,87 @@ OPERATIONS: dict[str, Operation] = {
     "constant": _leaf(),
     "fill": _leaf(),
     # elementwise, one input
-    "neg": _elementwise(np.negative),
-    "abs": _elementwise(np.abs),
-    "sign": _elementwise(np.sign),
-    "exp": _elementwise(np.exp),
-    "expm1": _elementwise(np.expm1),
-    "log": _elementwise(np.log),
-    "log1p": _elementwise(np.log1p),
-    "sqrt": _elementwise(np.sqrt),
-    "rsqrt": _elementwise(lambda x: 1 / np.sqrt(x)),
-    "reciprocal": _elementwise(lambda x: 1 / x),
-    "sin": _elementwise(np.sin),
-    "cos": _elementwise(np.cos),
-    "tanh": _elementwise(np.tanh),
-    "erf": _elementwise(erf),
-    "floor": _elementwise(np.floor),
-    "ceil": _elementwise(np.ceil),
-    "round": _elementwise(np.rint),
-    "sigmoid": _elementwise(_sigmoid),
-    "relu": _elementwise(lambda x: np.maximum(x, 0)),
-    "leaky_relu": _elementwise(lambda x, slope: np.where(x > 0, x, x * slope)),
-    "elu": _elementwise(_elu),
-    "gelu": _elementwise(_gelu),
-    "softplus": _elementwise(_softplus),
-    "clamp": _elementwise(lambda x, low, high: np.clip(x, low, high)),
-    "isinf": _elementwise(lambda x: _truth(np.isinf(x), x)),
-    "isnan": _elementwise(lambda x: _truth(np.isnan(x), x)),
-    "logical_not": _elementwise(lambda x: _truth(x == 0, x)),
+    "neg": _elementwise(np.negative, "-{0}"),
+    "abs": _elementwise(np.abs, "abs({0})"),
+    "sign": _elementwise(np.sign, "{0} if ({0} == ZERO) | ({0} != {0}) else (ONE if {0} > ZERO else -ONE)"),
+    "exp": _elementwise(np.exp, "exp({0})", COSTLY),
+    "expm1": _elementwise(np.expm1, "expm1({0})", COSTLY),
+    "log": _elementwise(np.log, "np.log({0})", COSTLY),
+    "log1p": _elementwise(np.log1p, "np.log1p({0})", COSTLY),
+    "sqrt": _elementwise(np.sqrt, "np.sqrt({0})"),
+    "rsqrt": _elementwise(lambda x: 1 / np.sqrt(x), "ONE / np.sqrt({0})"),
+    "reciprocal": _elementwise(lambda x: 1 / x, "ONE / {0}"),
+    "sin": _elementwise(np.sin, "np.sin({0})", COSTLY),
+    "cos": _elementwise(np.cos, "np.cos({0})", COSTLY),
+    "tanh": _elementwise(np.tanh, "tanh({0})", COSTLY),
+    "erf": _elementwise(erf, "float32(math.erf({0}))", COSTLY),
+    "floor": _elementwise(np.floor, "np.floor({0})"),
+    "ceil": _elementwise(np.ceil, "np.ceil({0})"),
+    "round": _elementwise(np.rint, "np.rint({0})"),
+    "sigmoid": _elementwise(meanings.sigmoid, "sigmoid({0})", COSTLY),
+    "relu": _elementwise(lambda x: np.maximum(x, 0), "ZERO if {0} < ZERO else {0}"),
+    "leaky_relu": _elementwise(meanings.leaky_relu, "{0} if {0} > ZERO else {0} * {slope}"),
+    "elu": _elementwise(
+        meanings.elu, "{scale} * {0} if {0} > ZERO else {alpha} * {scale} * expm1({0} * {input_scale})", COSTLY
+    ),
+    "gelu": _elementwise(meanings.gelu, _gelu, COSTLY),
+    "softplus": _elementwise(
+        meanings.softplus, "{0} if {beta} * {0} > {threshold} else np.log1p(exp({beta} * {0})) / {beta}", COSTLY
+    ),
+    "clamp": _elementwise(meanings.clamp, "{low} if {0} < {low} else ({high} if {0} > {high} else {0})"),
+    "isinf": _elementwise(lambda x: meanings.truth(np.isinf(x), x), "ONE if abs({0}) == INFINITY else ZERO"),
+    "isnan": _elementwise(lambda x: meanings.truth(np.isnan(x), x), "ONE if {0} != {0} else ZERO"),
+    "logical_not": _elementwise(lambda x: meanings.truth(x == 0, x), "ONE if {0} == ZERO else ZERO"),
     # elementwise, two or three inputs
-    "add": _elementwise(np.add),
-    "sub": _elementwise(np.subtract),
-    "mul": _elementwise(np.multiply),
-    "div": _elementwise(np.divide),
-    "pow": _elementwise(np.power),
-    "atan2": _elementwise(np.arctan2),
-    "maximum": _elementwise(np.maximum),
-    "minimum": _elementwise(np.minimum),
-    "equal": _elementwise(_compare(np.equal)),
-    "not_equal": _elementwise(_compare(np.not_equal)),
-    "less": _elementwise(_compare(np.less)),
-    "less_equal": _elementwise(_compare(np.less_equal)),
-    "greater": _elementwise(_compare(np.greater)),
-    "greater_equal": _elementwise(_compare(np.greater_equal)),
-    "where": _elementwise(_where),
+    "add": _elementwise(np.add, "{0} + {1}"),
+    "sub": _elementwise(np.subtract, "{0} - {1}"),
+    "mul": _elementwise(np.multiply, "{0} * {1}"),
+    "div": _elementwise(np.divide, "{0} / {1}"),
+    "pow": _elementwise(np.power, "np.power({0}, {1})", COSTLY),
+    "atan2": _elementwise(np.arctan2, "float32(math.atan2({0}, {1}))", COSTLY),
+    "maximum": _elementwise(np.maximum, "maximum({0}, {1})"),
+    "minimum": _elementwise(np.minimum, "minimum({0}, {1})"),
+    "equal": _elementwise(meanings.compare(np.equal), "ONE if {0} == {1} else ZERO"),
+    "not_equal": _elementwise(meanings.compare(np.not_equal), "ONE if {0} != {1} else ZERO"),
+    "less": _elementwise(meanings.compare(np.less), "ONE if {0} < {1} else ZERO"),
+    "less_equal": _elementwise(meanings.compare(np.less_equal), "ONE if {0} <= {1} else ZERO"),
+    "greater": _elementwise(meanings.compare(np.greater), "ONE if {0} > {1} else ZERO"),
+    "greater_equal": _elementwise(meanings.compare(np.greater_equal), "ONE if {0} >= {1} else ZERO"),
+    "where": _elementwise(meanings.where, "{1} if {0} != ZERO else {2}"),
     # inside a row; axes count from the first axis behind the row
-    "matmul": _row(rules.matmul, _matmul_meaning),
-    "reshape": _row(rules.reshape, lambda x, shape: x.reshape(len(x), *shape)),
-    "broadcast_to": _row(rules.broadcast_to, _broadcast_meaning),
-    "transpose": _row(rules.transpose, lambda x, axes: np.transpose(x, (0, *_axes(axes)))),
-    "concat": _row(rules.concat, lambda *arrays, axis: np.concatenate(arrays, axis=axis + 1)),
-    "slice": _row(rules.slice_lanes, _slice_meaning),
-    "take": _row(rules.take, lambda x, axis, indices: np.take(x, np.asarray(indices, np.int64), axis=axis + 1)),
+    "matmul": _row(rules.matmul, meanings.matmul),
+    "reshape": _row(rules.reshape, lambda x, *, shape: x.reshape(len(x), *shape), FREE),
+    "broadcast_to": _row(rules.broadcast_to, meanings.broadcast_to, FREE),
+    "transpose": _row(rules.transpose, meanings.transpose),
+    "concat": _row(rules.concat, meanings.concat),
+    "slice": _row(rules.slice_lanes, meanings.slice_lanes),
+    "take": _row(rules.take, meanings.take),
     # lookup(table, index): rows of a weight by a whole number per row; NaN where it is none of the table's rows
-    "lookup": Operation("row", rules.looked_up, rules.lookup, _lookup_meaning, (2,)),
-    "lane_sum": _row(rules.over_lanes, _lanes(np.sum)),
-    "lane_mean": _row(rules.over_lanes, _lanes(np.mean)),
-    "lane_max": _row(rules.extreme_lanes, _lanes(np.max)),
-    "lane_min": _row(rules.extreme_lanes, _lanes(np.min)),
-    "lane_prod": _row(rules.over_lanes, _lanes(np.prod)),
-    "lane_argmax": _row(rules.lane_argmax, _argmax),
+    "lookup": Operation("row", rules.looked_up, rules.lookup, meanings.lookup, (2,)),
+    "lane_sum": _lanes(np.sum, "ZERO", "{0} + {1}"),
+    "lane_mean": _lanes(np.mean, "ZERO", "{0} + {1}"),  # the compiler divides by the number of lanes
+    "lane_max": _lanes(np.max, "-INFINITY", "maximum({0}, {1})", rules.extreme_lanes),
+    "lane_min": _lanes(np.min, "INFINITY", "minimum({0}, {1})", rules.extreme_lanes),
+    "lane_prod": _lanes(np.prod, "ONE", "{0} * {1}"),
+    "lane_argmax": _row(rules.lane_argmax, meanings.lane_argmax),
     # between nodes and edges
-    "src": Operation("move", rules.to_edges("src"), rules.first, None, (1,), frozenset({"edges"})),
-    "dst": Operation("move", rules.to_edges("dst"), rules.first, None, (1,), frozenset({"edges"})),
-    "restrict": Operation("move", rules.restrict, rules.first, None, (1,), frozenset({"part"})),
+    "src": _move(rules.to_edges("src"), "edges"),
+    "dst": _move(rules.to_edges("dst"), "edges"),
+    "restrict": _move(rules.restrict, "part"),
     "extend": Operation("move", rules.extend, rules.broadcast_shapes, None, (2,)),
     # the same edges in the same order, src and dst having changed places: what follows reduces at the other end
-    "flip": Operation("move", rules.flip, rules.first),
-    # over the edges of one dst. `empty`: the result where a node has no edge (PyG: 0)
-    "sum": _reduction(),
-    "prod": _reduction(),  # 1 where a node has no edge
-    "max": _reduction("empty"),
-    "min": _reduction("empty"),
-    # quantile(messages[, own message]): of a node's sorted messages, lane by lane, those at q * (count - 1), and
-    # between two of them `interpolation`; the own message is one more edge that every node has
-    "quantile": Operation(
-        "reduce", rules.to_nodes, rules.quantile, None, (1, 2), frozenset({"q", "interpolation", "empty"})
-    ),
-    "last": Operation("reduce", rules.loops_only, rules.with_own, None, (1, 2)),
+    "flip": _move(rules.flip),
+    # over the edges of one dst: to a row per node, see reductions/; and to a row per edge again
+    **{name: _reduction(record) for name, record in REDUCTIONS.items()},
     "softmax": Operation("normalise", rules.edges_only, rules.first),
-    # softmax_sum(logits, messages[, own logit, own message]): sum of softmax(logits) * messages, the last two being one
-    # more edge that every node has
-    "softmax_sum": Operation("reduce", rules.softmax_sum, rules.message, None, (2, 4)),
-    # over all nodes of a type, into one row for the whole graph; and that row again for every node. Without nodes a sum
-    # is 0, a maximum -inf and a minimum inf, which no output can show: outputs have a row per node
-    "total_sum": _over_nodes(),
-    "total_max": _over_nodes(),
-    "total_min": _over_nodes(),
-    "total_product": Operation(
-        "total", rules.total, rules.outer, None, (2,)
-    ),  # sum of x ⊗ y: (…, m), (…, d) → (…, m, d)
-    "spread": Operation("move", rules.spread, rules.first, None, (1,), frozenset({"nodes"})),
+    # over all nodes of a type, into one row for the whole graph, see totals.py; and that row again for every node
+    **{name: _over_nodes(record) for name, record in TOTALS.items()},
+    "spread": _move(rules.spread, "nodes"),
 }
 
 ELEMENTWISE = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "elementwise")
-REDUCTIONS = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "reduce")
-TOTALS = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "total")
-__all__ = ["ELEMENTWISE", "MOST_ROWS", "OPERATIONS", "REDUCTIONS", "TOTALS", "Operation", "Shape"]
+LANE_REDUCTIONS = frozenset(name for name, operation in OPERATIONS.items() if operation.fold)
+__all__ = [
+    "CHEAP", "COSTLY", "ELEMENTWISE", "FREE", "LANE_REDUCTIONS", "MOST_ROWS", "OPERATIONS", "TOTALS",
+    "Operation", "Shape",
+]  # fmt: skip

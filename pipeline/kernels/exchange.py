@@ -1,7 +1,6 @@
-"""Both ends of an exchange that pushes: which edges of a tile are pulled, and partial results merged.
+"""Which edges of a tile are pulled, where the others are pushed.
 
-Comes in: compressed rows; partial results and where they belong. Goes out: an order of edges; an accumulator, added to.
-A row appears once among those that are merged.
+Comes in: compressed rows. Goes out: an order of edges.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from pipeline.kernels.jit import jit
 
 Marks = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int32]
-Matrix = npt.NDArray[np.float32]
 
 
 @jit
@@ -49,43 +47,3 @@ def list_ranges(starts: Rows, ends: Rows, out: Rows) -> None:
         for e in range(starts[j], ends[j]):
             out[at] = e
             at += 1
-
-
-@jit
-def add_rows(rows: Rows, partial: Matrix, out: Matrix) -> None:
-    """out[rows[j]] += partial[j] for each j; partial (r, w), out (n, w)."""
-    for j in range(rows.shape[0]):
-        i = rows[j]
-        for c in range(partial.shape[1]):
-            out[i, c] += partial[j, c]
-
-
-@jit
-def multiply_rows(rows: Rows, partial: Matrix, out: Matrix) -> None:
-    """out[rows[j]] *= partial[j] for each j."""
-    for j in range(rows.shape[0]):
-        i = rows[j]
-        for c in range(partial.shape[1]):
-            out[i, c] *= partial[j, c]
-
-
-@jit
-def raise_rows(rows: Rows, partial: Matrix, out: Matrix) -> None:
-    """out[rows[j]] becomes the larger of itself and partial[j], NaN if one is."""
-    for j in range(rows.shape[0]):
-        i = rows[j]
-        for c in range(partial.shape[1]):
-            a, b = out[i, c], partial[j, c]
-            larger = a if a > b else b
-            out[i, c] = a if a != a else larger
-
-
-@jit
-def lower_rows(rows: Rows, partial: Matrix, out: Matrix) -> None:
-    """out[rows[j]] becomes the smaller of itself and partial[j], NaN if one is."""
-    for j in range(rows.shape[0]):
-        i = rows[j]
-        for c in range(partial.shape[1]):
-            a, b = out[i, c], partial[j, c]
-            smaller = a if a < b else b
-            out[i, c] = a if a != a else smaller

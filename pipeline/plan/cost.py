@@ -5,17 +5,15 @@ Moving bytes is most of a distributed run (README, Figures): a lane less to ship
 
 from __future__ import annotations
 
-from pipeline.formula.operations import REDUCTIONS
+from pipeline.formula.operations import CHEAP, COSTLY, FREE, OPERATIONS
 from pipeline.formula.program import Program
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import Value
 from pipeline.plan.levels import edge_program, levels, sent_values
 
-# A view costs nothing to speak of, but less than nothing is worth doing per edge: it breaks ties.
-_VIEW = 0.01
-VIEWS = frozenset(
-    {"reshape", "broadcast_to", "restrict", "src", "dst", "input", "fill", "weight", "constant", "spread"}
-)
-DEAR = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu", "softplus", "elu", "pow"})
+# Lane operations of one lane. What is free costs nothing to speak of, but less than nothing is worth doing per edge: it
+# breaks ties.
+LANE = {FREE: 0.01, CHEAP: 1, COSTLY: 10}
 
 
 def cost(program: Program) -> tuple[int, float, float]:
@@ -43,6 +41,4 @@ def _work(value: Value) -> float:
         return 0  # what is made of weights alone is made once (fold_weights)
     if value.op == "matmul":
         return value.width * value.inputs[0].shape[-1] / 8  # BLAS: some eight times faster per lane than a loop
-    if value.op in VIEWS:
-        return value.width * _VIEW
-    return value.width * (10 if value.op in DEAR else 1)
+    return value.width * LANE[OPERATIONS[value.op].cost]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median_low
 from typing import Any
 
-from pipeline.formula.operations import TOTALS
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.model import Model
 from pipeline.plan.advice import advice
@@ -19,13 +19,13 @@ from pipeline.plan.memory import (
     Choice,
     Counts,
     block_bytes,
-    gathered_bytes,
     kept_bytes,
     kept_lanes,
     kept_totals,
     shipment_bytes,
     shipped_rows,
     size,
+    sorted_bytes,
     total_bytes,
     total_lanes,
 )
@@ -91,7 +91,7 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
             "nodes", [value for value in phase.nodes if value.op not in ("input", "fill", "spread", *TOTALS)]
         )
         for entry in phase.reductions:
-            most = max(gathered_bytes(counts, entry, block) for block in range(counts.blocks))
+            most = max(sorted_bytes(counts, entry, block) for block in range(counts.blocks))
             sorts = f", sorted: {size(most)} of messages at a time" if most else ""
             lines.append(f"  edges   {_say(entry, numbers)} over {edges_of(entry)}{sorts}")
     for shipment in step.ships:

@@ -7,9 +7,9 @@ layers are.
 
 from __future__ import annotations
 
-from pipeline.formula.operations import TOTALS
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value, topological
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.compiler.dense import chunk_size
-from pipeline.compiler.edge_program import GATHERED, edge_program
+from pipeline.compiler.edge_program import edge_program
 from pipeline.compiler.sorting import kept_floats
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import Value
 from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
@@ -182,7 +183,7 @@ def block_bytes(plan: Plan, counts: Counts, block: int, fused: bool = False) -> 
             sent = sum(counts.lanes_in(shipment, block) for shipment in step.ships) + nodes * _joined_lanes(step)
         totals = sum(value.width for value in step.merges) + total_lanes(step)
         lanes = received + sent + nodes * _live_lanes(plan, step)
-        sorted_ = max((gathered_bytes(counts, entry, block) for entry in step.reductions), default=0)
+        sorted_ = max((sorted_bytes(counts, entry, block) for entry in step.reductions), default=0)
         worked = max(_node_chunk_bytes(step, nodes), _edge_chunk_bytes(step, counts.edges[block]))
         most = max(most, lanes * FLOAT + counts.blocks * totals * PART + sorted_ + worked)
     return counts.static_of_block(plan, block) + most
@@ -226,9 +227,9 @@ def _tile_lanes(counts: Counts, shipment: Shipment, block: int) -> int:
     return lanes
 
 
-def gathered_bytes(counts: Counts, reduction: Value, block: int) -> int:
-    """What a reduction that sorts a node's messages keeps of them at a time; 0 for one that adds them up."""
-    if reduction.op not in GATHERED:
+def sorted_bytes(counts: Counts, reduction: Value, block: int) -> int:
+    """What a holistic reduction keeps of a node's messages at a time; 0 for one that keeps a state."""
+    if not REDUCTIONS[reduction.op].is_holistic:
         return 0
     in_degree = counts.in_degree[block] if counts.in_degree else counts.edges[block]
     return kept_floats(counts.edges[block], in_degree, reduction.inputs[0].width) * FLOAT
@@ -258,14 +259,20 @@ def _joined_lanes(step: Superstep) -> int:
 
 
 def _live_lanes(plan: Plan, step: Superstep) -> int:
-    """Lanes per node that exist at once in a superstep: what came in, what it computes and somebody reads whole, and of
-    each softmax the largest logit and the denominator."""
+    """Lanes per node that exist at once in a superstep: what came in, what it computes and somebody reads whole, and
+    what reductions keep beside their result."""
     came = plan.steps[step.number - 1].outlive if step.number else []
     local = [value for reduction in step.reductions for value in local_values(reduction)]
     alive = {value.id: value for value in [*came, *step.reductions, *step.outlive, *local]}
     features = {value.id for value in step.computed if value.op == "input"}
-    softmax = sum(2 * value.inputs[0].width for value in step.reductions if value.op == "softmax_sum")
-    return softmax + sum(value.width for value in alive.values() if value.is_node and value.id not in features)
+    states = sum(_state_lanes(value) - value.width for value in step.reductions)
+    return states + sum(value.width for value in alive.values() if value.is_node and value.id not in features)
+
+
+def _state_lanes(reduction: Value) -> int:
+    """float32 lanes per node of what a reduction keeps while edges come; its result takes the place of some."""
+    record = REDUCTIONS[reduction.op]
+    return max(sum(record.lanes(state, reduction) for state in record.state), reduction.width)
 
 
 @dataclass(frozen=True)

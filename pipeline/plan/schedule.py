@@ -13,10 +13,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pipeline.compiler.edge_program import GATHERED, MERGED
-from pipeline.formula.operations import REDUCTIONS, TOTALS
 from pipeline.formula.program import Program
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import ALL, LOOPS, Edges, Nodes
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.levels import edge_program, levels, local_values, sent_values
 from pipeline.schema import EdgeType
@@ -150,10 +150,10 @@ def edges_of(reduction: Value) -> Edges:
 
 def passes(step: Superstep, phase: Phase) -> list[list[Value]]:
     """The reductions of a phase by the edges that they go through, whole tiles or only what is pulled of them. One that
-    keeps all messages goes through the tiles several times: it is alone."""
+    is holistic goes through the tiles several times: it is alone."""
     found: dict[object, list[Value]] = defaultdict(list)
     for value in phase.reductions:
-        alone = value.id if value.op in GATHERED else None
+        alone = value.id if REDUCTIONS[value.op].is_holistic else None
         found[edges_of(value), value.id in step.pushed, alone].append(value)
     return list(found.values())
 
@@ -283,7 +283,8 @@ def _ship(program: Program, level: dict[int, int], steps: list[Superstep], pushe
         reading = readers[number, edge_type]
         loops = any(edges_of(value).part in (ALL, LOOPS) for value in reading)
         others = tuple(value for value in reading if value.width and edges_of(value).part != LOOPS)
-        mergeable = others if all(value.op in MERGED and not local_values(value) for value in others) else ()
+        merges = all(REDUCTIONS[value.op].is_distributive and not local_values(value) for value in others)
+        mergeable = others if merges else ()
         push = bool(mergeable) and (number - 1, edge_type) in pushes
         shipment = Shipment(edge_type, tuple(values.values()), loops, mergeable, push, wire)
         steps[number].receives.append(shipment)

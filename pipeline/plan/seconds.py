@@ -45,13 +45,13 @@ RATES: Mapping[str, Rate] = {
     "sent_lanes": Rate(EDGES, 2.3e-9),
     "edges": Rate(EDGES, 25e-9),
     "edge_lanes": Rate(EDGES, 0.18e-9),
-    "softmax_lanes": Rate(EDGES, 0.9e-9),
-    "edge_dear": Rate(EDGES, 1.6e-9),
+    "weighed_lanes": Rate(EDGES, 0.9e-9),
+    "edge_costly": Rate(EDGES, 1.6e-9),
     "array_lanes": Rate(EDGES, 0.95e-9),
     "sorted_lanes": Rate(EDGES, 15e-9),
     "edge_products": Rate(EDGES, PRODUCT),
     "node_lanes": Rate(NODES, 1.0e-9),  # mostly memory that is new to the process
-    "node_dear": Rate(NODES, 1.0e-9),
+    "node_costly": Rate(NODES, 1.0e-9),
     "node_products": Rate(NODES, PRODUCT),
     "rows": Rate(WRITING, 100e-9),
     "written": Rate(WRITING, 12e-9),  # 320 MB/s, Parquet

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pipeline.compiler.edge_program import GATHERED, LANE_REDUCTIONS, edge_program
+from pipeline.compiler.edge_program import edge_program
 from pipeline.compiler.sorting import FLOATS
-from pipeline.formula.operations import TOTALS
+from pipeline.formula.operations import COSTLY, FREE, LANE_REDUCTIONS, OPERATIONS
+from pipeline.formula.reductions import REDUCTIONS
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
-from pipeline.plan.cost import DEAR, VIEWS
 from pipeline.plan.levels import local_values, sent_values
 from pipeline.plan.memory import FLOAT, INDEX, Counts, kept_lanes, received_bytes
 from pipeline.plan.plan import Plan
@@ -38,19 +39,19 @@ class Work(NamedTuple):
     """Edges that a reduction goes over in a generated loop."""
     edge_lanes: float = 0
     """Lanes that these loops compute or add up, of all edges."""
-    softmax_lanes: float = 0
+    weighed_lanes: float = 0
     """Lanes that a softmax weighs and adds up, of all edges."""
-    edge_dear: float = 0
+    edge_costly: float = 0
     """Exponentials and their like among them."""
     array_lanes: float = 0
     """Lanes of edge values that NumPy computes, chunk by chunk, because no loop can be generated for them."""
     sorted_lanes: float = 0
-    """Lanes of messages that a quantile sorts."""
+    """Lanes of messages that holistic reductions sort."""
     edge_products: float = 0
     """Multiply-adds of matrix products per edge."""
     node_lanes: float = 0
     """Lanes of node values that NumPy computes, or copies because others than the next operation read them."""
-    node_dear: float = 0
+    node_costly: float = 0
     """Exponentials and their like among them."""
     node_products: float = 0
     """Multiply-adds of matrix products per node."""
@@ -102,33 +103,33 @@ def add(works: Iterable[Work]) -> Work:
 def _per_edge(reduction: Value) -> Work:
     """Of one edge."""
     program = edge_program(reduction)
-    lanes = dear = arrays = products = 0.0
+    lanes = costly = arrays = products = 0.0
     for value in program.below:
-        arrays += 0 if value.is_weight or value.op in VIEWS - {"src", "dst", "input"} else value.width
+        arrays += 0 if value.is_weight or (_is_free(value) and value.op not in ("src", "dst", "input")) else value.width
         products += _products(value)
-    if reduction.op in GATHERED:
-        return Work(array_lanes=arrays, sorted_lanes=reduction.inputs[0].width, edge_products=products)
     for value in program.inner:
-        if value.is_weight or value.op in VIEWS or value in program.dense:
+        if value.is_weight or _is_free(value) or value in program.dense:
             continue
-        if value.op in DEAR:
-            dear += value.width
+        if _is_costly(value):
+            costly += value.width
         else:
             lanes += value.inputs[0].width if value.op in LANE_REDUCTIONS else value.width
-    softmax = reduction.op == "softmax_sum"
+    record = REDUCTIONS[reduction.op]
+    reduced = record.work(reduction)
     return Work(
-        edges=1,
-        edge_lanes=lanes + (0 if softmax else reduction.width),
-        softmax_lanes=reduction.width if softmax else 0,
-        edge_dear=dear + (reduction.inputs[0].width if softmax else 0),
+        edges=0 if record.is_holistic else 1,
+        edge_lanes=lanes + reduced.added,
+        weighed_lanes=reduced.weighed,
+        edge_costly=costly + reduced.costly,
         array_lanes=arrays,
+        sorted_lanes=reduced.sorted,
         edge_products=products,
     )
 
 
 def _chunked(step: Superstep) -> list[Value]:
     """Node values that are computed chunk by chunk, totals included."""
-    return [value for phase in step.phases for value in phase.nodes if value.op not in VIEWS]
+    return [value for phase in step.phases for value in phase.nodes if not _is_free(value)]
 
 
 def _per_node(value: Value) -> Work:
@@ -136,7 +137,7 @@ def _per_node(value: Value) -> Work:
     folds = value.op in TOTALS or value.op in LANE_REDUCTIONS
     return Work(
         node_lanes=value.inputs[0].width if folds else value.width,
-        node_dear=value.width if value.op in DEAR else 0,
+        node_costly=value.width if _is_costly(value) else 0,
         node_products=_products(value),
     )
 
@@ -149,15 +150,23 @@ def _kept(step: Superstep) -> Work:
 
 
 def _around(reduction: Value) -> Work:
-    """Before the first tile and after the last: the result is cleared, and that of a softmax divided."""
-    return Work(node_lanes=reduction.width * (3 if reduction.op == "softmax_sum" else 1))
+    """Before the first tile and after the last: the states start and are finished."""
+    return Work(node_lanes=reduction.width * REDUCTIONS[reduction.op].passes)
+
+
+def _is_free(value: Value) -> bool:
+    return OPERATIONS[value.op].cost == FREE
+
+
+def _is_costly(value: Value) -> bool:
+    return OPERATIONS[value.op].cost == COSTLY
 
 
 def _products(value: Value) -> float:
     if value.is_weight:
         return 0
-    if value.op == "total_product":
-        return value.width
+    if value.op in TOTALS:
+        return value.width if TOTALS[value.op].products else 0
     return value.width * value.inputs[0].shape[-1] if value.op == "matmul" else 0
 
 
@@ -178,7 +187,7 @@ def _read(plan: Plan, counts: Counts, step: Superstep, block: int, static: int) 
 
 def _passes(counts: Counts, reduction: Value, block: int) -> int:
     """How often a reduction goes through the tiles: one that sorts keeps so many messages at a time."""
-    if reduction.op not in GATHERED:
+    if not REDUCTIONS[reduction.op].is_holistic:
         return 1
     return max(1, -(-counts.edges[block] * reduction.inputs[0].width // FLOATS))
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.blocks import Tile
 from pipeline.compiler import sorting
 from pipeline.compiler.dense import rows_between
-from pipeline.compiler.sorting import kept_floats, ranges, write_quantiles
+from pipeline.compiler.sorting import kept_floats, ranges, reduce_sorted
 from pipeline.errors import FormulaError
 from pipeline.formula import Relation, node_input
 from pipeline.formula.values import apply
@@ -39,7 +39,7 @@ def test_against_numpy(q, interpolation):
     messages = rng.normal(size=(len(dst), 3)).astype(np.float32)
     order = rng.permutation(len(dst))
     out = np.full((14, 3), -7, np.float32)
-    write_quantiles(quantile(q, interpolation), dst[order], messages[order], out)
+    reduce_sorted(quantile(q, interpolation), dst[order], messages[order], out)
     for node in range(14):
         own = messages[dst == node].astype(float)
         want = np.quantile(own, q, axis=0, method=interpolation) if len(own) else np.full(3, -7.0)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from pipeline.formula import linear
+from pipeline.compiler.edge_program import edge_program
+from pipeline.formula import Relation, linear, node_input, weight
+from pipeline.formula.operations import COSTLY, ELEMENTWISE, OPERATIONS
+from pipeline.formula.program import Program
+from pipeline.formula.values import apply
 from pipeline.model import Model
+from pipeline.plan.cost import cost
 from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import FLOAT, Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
@@ -45,14 +51,14 @@ def test_what_a_run_has_to_do() -> None:
     assert work.sent_lanes == (6 + 4) * 8 * (200_000 + 100)
     assert work.rows == 800_000
     assert work.written == 4 * 800_000
-    assert not work.softmax_lanes
+    assert not work.weighed_lanes
     assert not work.sorted_lanes
 
 
 def test_what_edges_have_to_do_beside_adding_up() -> None:
     gat, edges = whole(Plan.of(build("gat_no_loops"))), 16_000_000
-    assert (gat.edges, gat.softmax_lanes) == (edges, 8 * edges)
-    assert gat.edge_dear == 2 * edges, "an exponential for each head"
+    assert (gat.edges, gat.weighed_lanes) == (edges, 8 * edges)
+    assert gat.edge_costly == 2 * edges, "an exponential for each head"
     product = Model.from_formula(
         lambda g, x, w: g.max(linear(g.src(x) - g.dst(x), w.a)), {"a.weight": [[0.1] * 64] * 32}, {"nodes.x": 64}
     )
@@ -72,7 +78,7 @@ def test_moved_bytes_are_those_that_are_shipped_and_kept(name: str) -> None:
     assert sum(step.ships != [] for step in plan.steps) * FLOAT < moved
 
 
-def test_what_is_dearer_per_edge() -> None:
+def test_what_costs_more_per_edge() -> None:
     plain = edges_of(lambda g, x: g.sum(g.src(x)))
     softmax = edges_of(lambda g, x: g.sum(g.softmax(g.src(x)) * g.src(x)))
     product = edges_of(lambda g, x, w: g.max(linear(g.src(x) - g.dst(x), w.a)), {"a.weight": (64, 64)})
@@ -80,6 +86,21 @@ def test_what_is_dearer_per_edge() -> None:
     assert plain < softmax / 2
     assert softmax < product
     assert product < median
+
+
+@pytest.mark.parametrize("op", sorted(ELEMENTWISE))
+def test_what_is_costly_for_the_compiler_is_so_for_the_planner(op: str) -> None:
+    """Kept rather than computed for each of two heads; ten lane operations; an exponential's time."""
+    g, operation = Relation(), OPERATIONS[op]
+    operands = [g.src(node_input(name, (4,))) for name in "abc"[: (operation.inputs or ())[0]]]
+    attributes = dict.fromkeys(operation.attributes, 0.5) | ({"approximate": "none"} if op == "gelu" else {})
+    value = apply(op, *operands, **attributes)
+    reduction = g.sum(value * weight("w", (2, 4)))
+    plan = Plan(Program({"y": reduction}), {"w": np.ones((2, 4), np.float32)})
+    costly = operation.cost == COSTLY
+    assert (value.id in edge_program(reduction).kept) == costly
+    assert (whole(plan).edge_costly > 0) == costly
+    assert round(cost(plan.program)[1]) == 4 * (10 if costly else 1) + 8 + 8, "with the products and the sums"
 
 
 def test_cores_without_a_block_do_not_help() -> None:

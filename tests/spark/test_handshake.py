@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pipeline.spark.probe import look
 
 from pipeline.errors import StorageError
 from pipeline.spark import handshake as module
 from pipeline.spark.agreement import REMEDY
 from pipeline.spark.handshake import Handshake, Probe, handshake
+from pipeline.spark.probe import look
 from tests.spark.standalone import ROOT
 
 if TYPE_CHECKING:

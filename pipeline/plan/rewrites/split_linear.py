@@ -50,7 +50,7 @@ def _split(value: Value, ends: Collection[str]) -> Value | None:
 
 
 def _product(parts: list[tuple[Value, int]], matrix: Value) -> Value:
-    """One product for all parts that stay: a matrix product per edge is dear to begin, not to widen."""
+    """One product for all parts that stay: a matrix product per edge is costly to begin, not to widen."""
     rows = [_rows(matrix, start, part.width) for part, start in parts]
     if len(parts) == 1:
         return apply("matmul", parts[0][0], rows[0])

@@ -5,7 +5,8 @@
     max(e on all+self)      → maximum(max(e on all, empty=-inf), e(own))
     softmax_sum(a, m)       → softmax_sum(a, m, a(own), m(own))
 
-where e(own) is the same formula with src(v) = dst(v) = v. No edge is added to any tile, and degrees cost no exchange.
+and so on, by the record of each reduction; e(own) is the same formula with src(v) = dst(v) = v. No edge is added to any
+tile, and degrees cost no exchange.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pipeline.errors import FormulaError
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import BASE_PART, Edges
 from pipeline.formula.values import Value, apply, fill
 
@@ -65,20 +67,15 @@ def _split(value: Value, inputs: list[Value | _Pair]) -> Value | _Pair:
 
 
 def _reduce(value: Value, inputs: list[Value | _Pair]) -> Value:
+    if value.op not in REDUCTIONS:
+        raise FormulaError(f"{value.op} is not supported on edges with added self-loops")
+    record, attributes = REDUCTIONS[value.op], value.attributes
     stored, own = [_stored(i) for i in inputs], [_own(i) for i in inputs]
-    if value.op == "sum":
-        return apply("sum", stored[0]) + own[0]
-    if value.op == "prod":
-        return apply("prod", stored[0]) * own[0]
-    if value.op == "max":
-        return apply("maximum", apply("max", stored[0], empty=float("-inf")), own[0])
-    if value.op == "min":
-        return apply("minimum", apply("min", stored[0], empty=float("inf")), own[0])
-    if value.op == "quantile":
-        return apply("quantile", stored[0], own[0], **value.attributes)
-    if value.op == "softmax_sum":
-        return apply("softmax_sum", stored[0], stored[1], own[0], own[1])
-    raise FormulaError(f"{value.op} is not supported on edges with added self-loops")
+    if record.own is None:
+        return apply(value.op, *stored, *own, **attributes)
+    if "empty" in attributes:  # what changes nothing: every node has an edge
+        attributes = {**attributes, "empty": record.state[0].start}
+    return apply(record.own, apply(value.op, *stored, **attributes), own[0])
 
 
 def _again(value: Value, inputs: list[Value]) -> Value:
