@@ -340,7 +340,8 @@ def _write_by_spark(frames: Frames, wish: Wish, planned: Planned, staging: Stagi
 def _count_by_spark(spark: SparkSession, wish: Wish, place: Place) -> int:
     reader = spark.read
     if wish.format == CSV:
-        return reader.options(**CSV_OPTIONS, multiLine=True).csv(literal(place)).count()
+        # with a schema: to find one, Spark takes the names of files for patterns once more
+        return reader.schema("id string").options(**CSV_OPTIONS, multiLine=True).csv(literal(place)).count()
     return reader.parquet(literal(place)).count()
 
 

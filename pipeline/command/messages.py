@@ -30,7 +30,8 @@ SPELLED = {
     "reverse=True": "--reverse",
     "or overwrite it": "or --overwrite",
     "or overwrite": "or --overwrite",
-    "if_same": "--if-same",
+    'if_same="skip"': "--if-same skip",
+    "if_same is": "--if-same is",
 }
 
 
