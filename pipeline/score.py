@@ -214,6 +214,8 @@ def scored(
             planned = planned_for(graph, model, settings, session, scratch)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
             facts, observations = _run(planned, session, settings, wish, progress, staging, folder, place)
+            if staging.opened is not None and not staging.opened.renames:
+                log.info("%s: nothing can be renamed there; who lists it meanwhile sees old and new files", place)
             steps = _supersteps(planned, observations, facts)
             fingerprint, table = planned.graph.fingerprint, _table(planned, wish)
             staging.publish(SCORES, facts_of(wanted, fingerprint, table, facts["files"], facts["rows"]))

@@ -1,55 +1,13 @@
-"""Where a result goes: put in place whole, or not at all.
+"""Whether a prepared graph may be put at a path of this machine, before Spark is started to make it.
 
-Comes in: the path that the user gave. Goes out: a place to write into, which becomes the path when all is written. An
-old table stays where it is until then. Knows nothing of what is written.
+Comes in: the path that the user gave. Goes out: a refusal. Where results go is in destination.py.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-from pipeline.errors import StorageError, unwritable
-from pipeline.resources import is_local
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-# What a table written by Spark consists of: anything else under a path is somebody's, and is not overwritten.
-_TABLE_NAMES = ("part-", "_SUCCESS", ".part-", "._SUCCESS")
-
-
-@contextmanager
-def placed(output: str, overwrite: bool, spark: SparkSession | None) -> Iterator[tuple[str, str]]:
-    """(where to write, Spark's mode): on a local disk beside the path, moved there in the end; else the path itself.
-
-    Where tasks run elsewhere, a path without a scheme is of the cluster's default file system, which Spark knows.
-    """
-    local = local_path(output)
-    if local is None or not ("://" in output or is_local(spark)):
-        yield output, "overwrite" if overwrite else "errorifexists"
-        return
-    refuse_taken(output, overwrite)
-    if os.path.lexists(local):
-        _check_table(output, local)
-    parent, name = os.path.split(local)
-    staging = os.path.join(parent, f".{name}-{uuid.uuid4().hex}")
-    try:
-        os.makedirs(parent, exist_ok=True)
-        os.mkdir(staging)
-    except OSError as error:
-        raise unwritable(output, error) from error
-    try:
-        yield f"file://{staging}", "overwrite"
-        if os.path.lexists(local):
-            shutil.rmtree(local)
-        os.rename(staging, local)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+from pipeline.errors import StorageError
 
 
 def local_path(path: str) -> str | None:
@@ -65,12 +23,3 @@ def refuse_taken(output: str, overwrite: bool) -> None:
     local = local_path(output)
     if local is not None and os.path.lexists(local) and not overwrite:
         raise StorageError(f"{output}: exists already; give another path, or --overwrite")
-
-
-def _check_table(output: str, local: str) -> None:
-    """Overwriting deletes: only a table that Spark wrote, or an empty directory."""
-    if os.path.isdir(local) and not os.path.islink(local):
-        names = os.listdir(local)
-        if all(name.startswith(_TABLE_NAMES) for name in names):
-            return
-    raise StorageError(f"{output}: not overwritten, because it is not a table written by Spark")

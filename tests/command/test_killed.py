@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
-from pipeline import Graph, prepare
+from pipeline import Graph, cli, prepare
 from tests.formulas import build
 from tests.whole import whole
 
@@ -156,7 +157,8 @@ def test_two_commands_at_once(at: Path) -> None:
         assert os.listdir(at / "out") == ["o"]
 
 
-def test_inputs_are_refused_before_anything_starts(at: Path) -> None:
+def test_inputs_are_refused_before_anything_starts(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_session", lambda *_, **__: pytest.fail("Spark was started"))
     raw = ["--nodes", at / "nodes.parquet", "--edges", at / "edges.parquet", "--model", at / "model"]
     (at / "conf.toml").write_text("")
     for output, said in (
@@ -166,6 +168,7 @@ def test_inputs_are_refused_before_anything_starts(at: Path) -> None:
         (at / "conf.toml", "is the settings' file"),
     ):
         for more in ([], ["--overwrite"], ["--overwrite", "--format", "csv"]):
-            code, told = command(at, *raw, "--conf", at / "conf.toml", "--output", output, *more)
-            assert (code, f"the output {said}" in told) == (2, True), told
+            given = ["infer", *raw, "--conf", at / "conf.toml", "--output", output, *more]
+            result = CliRunner().invoke(cli.app, list(map(str, given)))
+            assert (result.exit_code, f"the output {said}" in result.stderr) == (2, True), result.output
     assert len(pq.read_table(at / "nodes.parquet")) == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -219,10 +220,16 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> fs.FileSystem:
 
 
 @pytest.mark.parametrize("format", ["parquet", "csv"])
-def test_a_result_in_an_object_store(at: Path, no_session: None, bucket: fs.FileSystem, format: str) -> None:
+def test_a_result_in_an_object_store(
+    at: Path, no_session: None, bucket: fs.FileSystem, format: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="graphsweep")
     graph = open_graph(str(at / "graph"))
     score(graph, at / "model", at / "o", format=format)
     first = score(graph, at / "model", "s3a://bucket/x/o", format=format, if_same="skip")
+    assert (
+        "s3a://bucket/x/o: nothing can be renamed there; who lists it meanwhile sees old and new files" in caplog.text
+    )
     assert score(graph, at / "model", "s3://bucket/x/o", format=format, if_same="skip").skipped
     with pytest.raises(StorageError, match=r"^s3a://bucket/x/o: exists already; give another path, or overwrite it$"):
         score(graph, at / "model", "s3a://bucket/x/o", format=format)
