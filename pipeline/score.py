@@ -225,6 +225,8 @@ def scored(
             planned = planned_for(graph, model, settings, shake, scratch)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
             facts, observations = _run(planned, session, settings, wish, progress, staging, folder, place)
+            if staging.opened is not None and not staging.opened.renames:
+                log.info("%s: nothing can be renamed there; who lists it meanwhile sees old and new files", place)
             steps = _supersteps(planned, observations, facts)
             fingerprint, table = planned.graph.fingerprint, _table(planned, wish)
             staging.publish(SCORES, facts_of(wanted, fingerprint, table, facts["files"], facts["rows"]))
@@ -352,7 +354,8 @@ def _write_by_spark(frames: Frames, wish: Wish, planned: Planned, staging: Stagi
 def _count_by_spark(spark: SparkSession, wish: Wish, place: Place) -> int:
     reader = spark.read
     if wish.format == CSV:
-        return reader.options(**CSV_OPTIONS, multiLine=True).csv(literal(place)).count()
+        # with a schema: to find one, Spark takes the names of files for patterns once more
+        return reader.schema("id string").options(**CSV_OPTIONS, multiLine=True).csv(literal(place)).count()
     return reader.parquet(literal(place)).count()
 
 

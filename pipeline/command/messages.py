@@ -30,8 +30,9 @@ SPELLED = {
     "reverse=True": "--reverse",
     "or overwrite it": "or --overwrite",
     "or overwrite": "or --overwrite",
-    "if_same": "--if-same",
     "swap nodes and edges": "swap --nodes and --edges",
+    'if_same="skip"': "--if-same skip",
+    "if_same is": "--if-same is",
 }
 # parameters of Graph that are options of the command: id='ID' is --id ID, features= is --features
 PARAMETERS = re.compile(r"\b(id|src|dst|features|edge_features)=(?:'([^']*)')?")

@@ -64,7 +64,7 @@ def differences(manifest: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[
     by = "tables" if wanted["tables"] is not None else "graph"
     if wanted[by] is None:
         raise SettingError(
-            "--if-same skip: tables that are DataFrames, or that cannot be listed, are not known again; prepare the "
+            'if_same="skip": tables that are DataFrames, or that cannot be listed, are not known again; prepare the '
             "graph first, or give paths"
         )
     found = [WORDS[name] for name in (by, "model", "graphsweep") if manifest.get(name) != wanted[name]]
