@@ -72,7 +72,7 @@ class Report:
 
 
 def score(
-    graph: Graph | PreparedGraph | str,
+    graph: Graph | PreparedGraph | str | os.PathLike[str],
     model: Model | str,
     output: str,
     *,

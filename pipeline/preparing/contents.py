@@ -65,9 +65,10 @@ class Contents:
     def of(place: Place, opened: Opened) -> Contents | None:
         """None if a file is there instead of a directory. StorageError if it cannot be read."""
         try:
-            if opened.info.type not in (fs.FileType.NotFound, fs.FileType.Directory):
+            type = opened.info.type
+            if type not in (fs.FileType.NotFound, fs.FileType.Directory):
                 return None
-            there = sizes_within(opened)
+            there = sizes_within(opened) if type == fs.FileType.Directory or not opened.renames else {}
         except (OSError, pa.ArrowException) as error:
             raise unreadable(str(place), error) from error
         manifest = _manifest(opened) if there.get(MANIFEST) else None
