@@ -10,8 +10,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -161,6 +161,7 @@ def infer_command(
         from pipeline.infer import prepare_for
         from pipeline.infer_local import runs_here
         from pipeline.model import Model
+        from pipeline.places.scratch import Scratch
         from pipeline.progress import Progress
         from pipeline.resources import is_local
         from pipeline.result.placed import refuse_taken
@@ -177,26 +178,27 @@ def infer_command(
         raw = RawTables(str(nodes), str(edges), tables.pop("nodes_format", None), tables.pop("edges_format", None))
         columns = columns_for(loaded, tables)
         rehearsal = Rehearsal(loaded)
-        with _scratch(settings) as scratch, Progress.on_terminal() as progress:
+        with Scratch(settings.scratch) as scratch, Progress.on_terminal() as progress:
             source: Any = prepared
             preparing, started = 0.0, time.perf_counter()
             optional = spark_is_optional()
             if source is None and optional and (here := raw.read_here(**columns)):
                 rehearsal.start()
-                source = prepare_for(here, loaded, scratch)
+                source = prepare_for(here, loaded, settings, scratch)
                 preparing = time.perf_counter() - started
-            alone = source is not None and optional and runs_here(source, loaded, output, format, scratch)
+            alone = source is not None and optional and runs_here(source, loaded, output, format, settings)
             session = nullcontext() if alone else _session(verbose, _is_small(prepared, nodes, edges), rehearsal.start)
             with session as spark:
                 if spark:
                     wake_worker(spark)
                     if prepared is None and not (source and is_local(spark)):
                         source, preparing = raw.read(spark, **columns), 0.0
+                        settings = settings.changed({"scratch": scratch.make()})
                 waited = time.perf_counter()
                 rehearsal.wait()
                 compiling = time.perf_counter() - waited
                 report = score(
-                    source, loaded, output, format=format, overwrite=overwrite, classify=classify, settings=scratch,
+                    source, loaded, output, format=format, overwrite=overwrite, classify=classify, settings=settings,
                     spark=spark, progress=None if quiet else progress,
                 )  # fmt: skip
         typer.echo(_summary(report.with_preparing(preparing), compiling, output, format))
@@ -338,15 +340,6 @@ def _assignment(text: str) -> tuple[str, str]:
     if not found or not name or "." not in column:
         raise SettingError(f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight")
     return name, column
-
-
-@contextmanager
-def _scratch(settings: Settings) -> Iterator[Settings]:
-    """A place for a graph that is prepared on the fly, which is gone afterwards."""
-    from pipeline.places.scratch import scratch_directory
-
-    with scratch_directory(settings.scratch) as path:
-        yield settings.changed({"scratch": path})
 
 
 # ---- what a command says in the end

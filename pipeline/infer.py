@@ -14,7 +14,6 @@ import posixpath
 import re
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
 from pipeline.placement import place
 from pipeline.places.place import Place
-from pipeline.places.scratch import scratch_directory
+from pipeline.places.scratch import Scratch
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
 from pipeline.planned import Planned, plan_run
@@ -223,18 +222,23 @@ def planned_for(
     model: Model | str,
     settings: Settings,
     spark: SparkSession | None,
+    scratch: Scratch | None = None,
 ) -> Planned:
-    """Decides what a run will be; prepares raw tables for it, for as long as the process lives."""
+    """Decides what a run will be; prepares raw tables for it, in a scratch directory: the one that is given, or one for
+    as long as the process lives."""
     model = Model.load(model) if isinstance(model, str) else model
     if isinstance(graph, Graph):
-        graph = prepare_for(graph, model, settings)
+        if scratch is None:
+            scratch = Scratch(settings.scratch)
+            atexit.register(scratch.discard)
+        graph = prepare_for(graph, model, settings, scratch)
     elif not isinstance(graph, PreparedGraph):
         graph = open_graph(graph)
     return plan_run(graph, model, settings, spark, _opens(spark, graph, settings))
 
 
-def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph:
-    """Prepares raw tables for one run, in the scratch directory, where it stays as long as the process.
+def prepare_for(graph: Graph, model: Model, settings: Settings, scratch: Scratch) -> PreparedGraph:
+    """Prepares raw tables for one run. If that fails, the scratch directory is gone at once.
 
     Raises
     ------
@@ -246,17 +250,15 @@ def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph
     if model.reads_reversed:
         graph = graph.with_reverse()
     started = time.perf_counter()
-    with ExitStack() as scratch:
-        path = scratch.enter_context(scratch_directory(settings.scratch))
-        try:
-            prepared = prepare(graph, f"{path}/graph", settings.blocks, task_memory=settings.task_memory)
-        except StorageError as error:
-            if "cannot be written" not in str(error):
-                raise
-            raise StorageError(
-                f"{error}; raw tables are prepared there: the setting scratch gives another place"
-            ) from error
-        atexit.register(scratch.pop_all().close)  # the result is lazy: it may be computed as long as the process lives
+    try:
+        path = f"{scratch.make()}/graph-{time.time_ns():x}"
+        prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory)
+    except BaseException as error:
+        scratch.discard()
+        if isinstance(error, StorageError) and "cannot be written" in str(error):
+            where = "raw tables are prepared there: the setting scratch gives another place"
+            raise StorageError(f"{error}; {where}") from error
+        raise
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 

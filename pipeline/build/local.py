@@ -20,7 +20,7 @@ from pipeline.build.exchange import Exchange
 from pipeline.build.facts import file_row
 from pipeline.build.pack import pack
 from pipeline.build.steps import Plan, Step, answer, collect, seek, steps
-from pipeline.places.scratch import scratch_directory
+from pipeline.places.scratch import Scratch
 from pipeline.rows import KINDS, Row
 
 Source = Callable[[], Iterable[pa.RecordBatch]]
@@ -49,7 +49,7 @@ def prepare_here(
     parts = [(layout, source) for layout in (plan.nodes, plan.edges) for source in sources[layout.table]]
     with ExitStack() as exchanges, ThreadPoolExecutor(threads) as pool:
         where = storage.reached(folder)
-        directory = where.path if where.is_local else exchanges.enter_context(scratch_directory())
+        directory = where.path if where.is_local else exchanges.enter_context(Scratch(None)).make()
         known_as = storage.graph_of(folder) if where.is_local else directory
 
         def exchange() -> Exchange:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 import time
 import uuid
@@ -19,12 +20,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.fs as fs
 
 from pipeline.errors import StorageError
 from pipeline.places.filesystem import Opened
-from pipeline.places.owner import is_alive, this_process
 from pipeline.places.place import Place
 
 RENEWED = 5.0  # seconds from one renewal to the next
@@ -58,7 +59,7 @@ class Lock:
             if self._is_dead(owner, renewed):
                 self._take_away(owner)
                 continue
-            if owner is not None and is_alive(owner) is None and waited_until is None:
+            if owner is not None and owner.get("host") != socket.gethostname() and waited_until is None:
                 # its clock may not be ours: only a renewal that we see shows that it lives
                 waited_until = self._wait_for_renewal(owner, renewed)
                 continue
@@ -84,8 +85,9 @@ class Lock:
     # ---- the file
 
     def _text(self) -> str:
-        facts = {"product": "graphsweep", "kind": "lock", "run": self._run, **this_process(), "renewed": time.time()}
-        return json.dumps(facts)
+        process = psutil.Process()
+        facts = {"run": self._run, "host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+        return json.dumps({"product": "graphsweep", "kind": "lock", **facts, "renewed": time.time()})
 
     def _create(self) -> bool:
         if self._local:
@@ -133,8 +135,9 @@ class Lock:
     def _is_dead(self, owner: dict[str, Any] | None, renewed: float | None) -> bool:
         if owner is None:
             return True
-        alive = is_alive(owner)
-        return time.time() - (renewed or 0.0) > STALE if alive is None else not alive
+        if owner.get("host") == socket.gethostname():
+            return not _is_alive(owner)
+        return time.time() - (renewed or 0.0) > STALE
 
     def _take_away(self, owner: dict[str, Any] | None) -> None:
         """Of two that take it away at the same time one moves it; the other finds another lock, or none."""
@@ -178,6 +181,16 @@ def _read(path: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _is_alive(owner: dict[str, Any]) -> bool:
+    """Of this machine: the process with that number, if it is the one that began then."""
+    try:
+        return abs(psutil.Process(int(owner["pid"])).create_time() - float(owner["started"])) < 1.0
+    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 def _spelt(owner: dict[str, Any] | None) -> str:

@@ -1,13 +1,13 @@
-"""Who made something: the process that has written a file, and whether it is still there.
+"""Who owns a directory: a process, which lives or does not.
 
-Comes in: what a file says of its owner. Goes out: alive, dead, or not to be told from here. Knows nothing of the file.
+Comes in: what a process wrote of itself. Goes out: whether it has ended, as far as this machine can tell. Knows nothing
+of what is owned.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -15,28 +15,30 @@ from typing import Any
 import psutil
 
 
-def this_process() -> dict[str, Any]:
-    """This process, so that others can tell it from the next one with the same number."""
+def process_facts() -> dict[str, Any]:
+    """Of this process, for others to know it by."""
     process = psutil.Process()
-    facts = {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
-    return {**facts, "namespace": _namespace()}
+    return {"host": socket.gethostname(), "machine": _machine(), "pid": process.pid, "started": process.create_time()}
 
 
-def is_alive(found: Mapping[str, Any]) -> bool | None:
-    """None: of another machine, or of another container of this one, whose processes have numbers of their own."""
-    if found.get("host") != socket.gethostname() or found.get("namespace", _namespace()) != _namespace():
-        return None
+def is_here(owner: Mapping[str, Any]) -> bool:
+    """Whether its process numbers are those of this machine, so that we can see whether it lives."""
+    return owner.get("machine") == _machine()
+
+
+def is_alive(owner: Mapping[str, Any]) -> bool:
+    """Of an owner on this machine: the process with that number, if it is the one that began then."""
     try:
-        return abs(psutil.Process(int(found["pid"])).create_time() - float(found["started"])) < 1.0
+        return abs(psutil.Process(int(owner["pid"])).create_time() - float(owner["started"])) < 1.0
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError, OverflowError):
         return False
     except psutil.AccessDenied:
         return True
 
 
-def _namespace() -> str:
-    """Of process numbers: containers that share the machine's name do not share them."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            return os.readlink("/proc/self/ns/pid")
-    return ""
+def _machine() -> str:
+    """Containers that share a machine's name number their processes each for itself."""
+    namespace = ""
+    with suppress(OSError):  # not Linux
+        namespace = os.readlink("/proc/self/ns/pid")
+    return f"{socket.gethostname()}:{namespace}"
