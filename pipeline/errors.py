@@ -39,10 +39,11 @@ class StorageError(GraphsweepError, OSError):
     """A path that cannot be read or written, or holds something else than expected."""
 
 
-def unwritable(path: str, error: OSError) -> StorageError:
+def unwritable(path: str, error: Exception) -> StorageError:
     """What is said of a place that cannot be written. pyarrow's own texts name temporary files, so only the number of
     its errors is taken."""
-    return StorageError(f"{path}: cannot be written: {os.strerror(error.errno) if error.errno else error}")
+    number = getattr(error, "errno", None)
+    return StorageError(f"{path}: cannot be written: {os.strerror(number) if number else error}")
 
 
 def unreadable(path: str, error: Exception) -> StorageError:

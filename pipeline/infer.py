@@ -249,7 +249,8 @@ def planned_for(
 def prepare_for(
     graph: Graph, model: Model, settings: Settings, scratch: Scratch, shake: Handshake | None = None
 ) -> PreparedGraph:
-    """Prepares raw tables for one run. `shake` as for `planned_for`.
+    """Prepares raw tables for one run. If that fails, the scratch directory is gone at once. `shake` as for
+    `planned_for`.
 
     Raises
     ------
@@ -264,15 +265,16 @@ def prepare_for(
         graph = graph.with_reverse()
     path = scratch.inside("graph")
     shake.require_written(path, 'set "scratch" to a directory that all machines share')
-    path = f"{scratch.make()}/graph-{time.time_ns():x}"
     started = time.perf_counter()
     try:
+        path = f"{scratch.make()}/graph-{time.time_ns():x}"
         prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory, shake=shake)
-    except StorageError as error:
-        if "cannot be written" not in str(error):
-            raise
-        why = "raw tables are prepared there: the setting scratch gives another place"
-        raise StorageError(f"{error}; {why}") from error
+    except BaseException as error:
+        scratch.discard()
+        if isinstance(error, StorageError) and "cannot be written" in str(error):
+            where = "raw tables are prepared there: the setting scratch gives another place"
+            raise StorageError(f"{error}; {where}") from error
+        raise
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 

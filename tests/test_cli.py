@@ -102,6 +102,28 @@ def test_prepare_says_what_it_made(spark, tables, tmp_path):
     assert open_graph(str(tmp_path / "g")).schema.nodes == {"node": {"x": 2}}
 
 
+def test_a_repeated_prepare_is_told_to_do_nothing(tables, tmp_path):
+    """In processes of their own: without Spark."""
+
+    def prepared(*options):
+        command = [sys.executable, "-c", "from pipeline.cli import main; main()", "prepare", "--output", tmp_path / "g"]
+        command += ["--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--features", "f0"]
+        finished = subprocess.run([*map(str, command), *options], capture_output=True, text=True, check=False)
+        return finished.returncode, finished.stdout, finished.stderr
+
+    code, said, _ = prepared("--if-same", "skip")
+    assert (code, "written to" in said) == (0, True)
+    made = sorted((tmp_path / "g").rglob("*"))
+    code, said, _ = prepared("--if-same", "skip")
+    assert (code, said.endswith(f"; already there, in {tmp_path}/g\n")) == (0, True)
+    assert sorted((tmp_path / "g").rglob("*")) == made
+    code, _, said = prepared("--if-same", "skip", "--undirected")
+    assert (code, "undirected was false, now true; give another path, or --overwrite" in said) == (2, True)
+    assert prepared("--if-same", "jump")[::2] == (2, "graphsweep: --if-same is 'jump'; accepted: skip\n")
+    code, said, _ = prepared("--if-same", "skip", "--undirected", "--overwrite")
+    assert (code, "written to" in said) == (0, True)
+
+
 def test_infer_scores_every_node(scores):
     table = pa.parquet.read_table(scores)
     assert table.column_names == ["id", "embedding"]

@@ -301,13 +301,25 @@ def test_tables_that_cannot_be_read(spark, tmp_path):
 def test_output_that_exists(no_spark, prepared, net, tmp_path):
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "part-0.parquet").touch()
-    arguments = ["--output", tmp_path / "o"]
     for command in (
-        ["infer", "--graph", prepared, "--model", net],
-        ["prepare", "--nodes", "n.parquet", "--edges", "e.parquet"],
+        ["infer", "--graph", prepared, "--model", net, "--output", tmp_path / "o"],
+        ["prepare", "--nodes", "n.parquet", "--edges", "e.parquet", "--output", prepared],
     ):
-        said = refused(*command, *arguments)
-        assert "o: exists already; give another path" in said
+        said = refused(*command)
+        assert f"{command[-1]}: exists already; give another path" in said
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_prepared_graph_never_goes_among_its_tables(no_spark, tmp_path, overwrite):
+    (tmp_path / "t").mkdir()
+    tables = written(tmp_path / "t", nodes(), edges())
+    before = sorted((tmp_path / "t").rglob("*"))
+    for output, how in ((tmp_path / "t", "holds"), (tables[1], "is"), (f"file:{tmp_path}/x/../t", "holds")):
+        said = refused("prepare", *tables, "--output", output, *overwrite)
+        assert (
+            f"{output}: the output {how} the node table ({tables[1]}); give another path. Nothing was touched" in said
+        )
+    assert sorted((tmp_path / "t").rglob("*")) == before
 
 
 def test_somebody_elses_directory_is_not_overwritten(spark, prepared, net, tmp_path):
@@ -315,7 +327,8 @@ def test_somebody_elses_directory_is_not_overwritten(spark, prepared, net, tmp_p
     (tmp_path / "letters" / "dear.txt").write_text("love")
     tables = written(tmp_path, nodes(), edges())
     target = ["--output", tmp_path / "letters", "--overwrite"]
-    assert "not overwritten, because it is not a prepared graph" in refused("prepare", *tables, *target)
+    said = refused("prepare", *tables, *target)
+    assert "letters: exists already and is not a prepared graph (there is dear.txt); give another path" in said
     said = refused("infer", "--graph", prepared, "--model", net, *target)
     assert "not overwritten, because it holds dear.txt, and not scores that graphsweep wrote; give another path" in said
     assert (tmp_path / "letters" / "dear.txt").read_text() == "love"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from pipeline.fused import run_fused
 from pipeline.graph import PreparedGraph
 from pipeline.infer import Frames, planned_for, run_frames
 from pipeline.model import Model
+from pipeline.places.scratch import Scratch
 from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
@@ -170,7 +170,7 @@ def test_raw_tables_are_reversed_if_the_model_reads_it(spark: SparkSession, name
     got = by_id(infer(whole("mixed").graph(spark), build(name), settings=settings))
     assert got == in_process(name, whole("mixed"), 2)
     (made,) = os.listdir(tmp_path)
-    schema = open_graph(f"{tmp_path}/{made}/graph").schema
+    schema = open_graph(next((tmp_path / made).glob("graph-*"))).schema
     assert set(schema.edges) == ({EDGE, EDGE.reversed} if name == "both_ends" else {EDGE})
 
 
@@ -210,9 +210,9 @@ def test_what_was_prepared_for_a_run_goes_with_the_process(
     monkeypatch.setattr("atexit.register", at_exit.append)
     infer(whole("one node").graph(spark), build("gat"), settings=Settings(scratch=str(tmp_path)))
     (name,) = os.listdir(tmp_path)
-    assert open_graph(f"{tmp_path}/{name}/graph").nodes == 1
+    assert open_graph(next((tmp_path / name).glob("graph-*"))).nodes == 1
     for function in at_exit:
-        if isinstance(getattr(function, "__self__", None), ExitStack):
+        if isinstance(getattr(function, "__self__", None), Scratch):
             function()
     assert os.listdir(tmp_path) == []
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Graph, open_graph, prepare, score
-from pipeline.errors import DataError, ModelError
+from pipeline import Graph, open_graph, prepare, score, stage
+from pipeline.errors import DataError, ModelError, StorageError
 from pipeline.fused import run_fused
 from pipeline.graph import PreparedGraph
 from pipeline.infer_local import runs_here
@@ -70,6 +70,31 @@ def test_the_bits_of_the_block_program(prepared: PreparedGraph, tmp_path: Path, 
     assert scores(tmp_path / "o") == want
     assert os.listdir(tmp_path) == ["o"], "nothing is left beside it"
     assert (tmp_path / "o" / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 7])
+def test_a_graph_that_is_replaced_while_a_run_reads_it(
+    tables: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Other features, at the same path, in the middle of a superstep: an error, and no output."""
+    graph = prepare(graph_of(tables), tmp_path / "g", blocks=BLOCKS)
+    other = whole("mixed").nodes()
+    pq.write_table(other.set_column(1, "x", other["x"][::-1]), tmp_path / "n.parquet")
+    opened = []
+    read = stage.read_block
+
+    def read_block(*arguments: object) -> object:
+        if len(opened) == after:
+            prepare(graph_of((f"{tmp_path}/n.parquet", tables[1])), tmp_path / "g", blocks=BLOCKS, overwrite=True)
+        opened.append(arguments)
+        return read(*arguments)
+
+    monkeypatch.setattr(stage, "read_block", read_block)
+    with pytest.raises(StorageError, match=r"/g: replaced while being read; run again"):
+        score(graph, build("sage"), str(tmp_path / "o"), settings=Settings(threads=1))
+    assert sorted(os.listdir(tmp_path)) == ["g", "n.parquet"]
+    again = score(tmp_path / "g", build("sage"), str(tmp_path / "o"))
+    assert again.rows == graph.nodes
 
 
 def test_raw_files_are_prepared_first(tables: tuple[str, str], prepared: PreparedGraph, tmp_path: Path) -> None:

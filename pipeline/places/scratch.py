@@ -35,6 +35,7 @@ class Scratch:
         self._base = tempfile.gettempdir() if base is None else base
         self._made: tuple[Opened, str] | None = None
         self._parents: list[Opened] = []
+        self._process = os.getpid()
 
     def inside(self, name: str) -> str:
         """Where something in it is going to be, for those who ask before it is made."""
@@ -66,7 +67,7 @@ class Scratch:
 
     def discard(self) -> None:
         """Removes it, with directories above that were made for it."""
-        if self._made is not None:
+        if self._made is not None and os.getpid() == self._process:  # a child that was forked ends with the same words
             with suppress(OSError, pa.ArrowException):
                 remove_directory(self._made[0])
             remove_empty(self._parents)

@@ -29,12 +29,13 @@ LOCK = f".{LOCKED}.graphsweep-lock"
 EXAMPLES = 3
 
 _HEX = "[0-9a-f]{32}"
+_MARKER = rf"{re.escape(MARKER)}|\.{re.escape(MARKER)}-{_HEX}"
 _FOLDER = re.compile(f"{folder_name(PREPARE_ID.pattern)}|{OLD_FOLDER}")
 _BESIDE = re.compile(rf"\.{re.escape(MANIFEST)}-{_HEX}|{re.escape(LOCK)}(-{_HEX})?")
 # within a folder; what a task was writing when it was killed has a name that begins with a dot
 _DIRECTORIES = re.compile(r"target=\d+|\.exchange-\w+")
 _FILES = re.compile(
-    rf"{re.escape(MARKER)}|\.probe|\.exchange-\w+/\d+-\d+|target=\d+/((static|sends)\.parquet|\.(static|sends)-{_HEX})"
+    rf"{_MARKER}|\.probe|\.exchange-\w+/\d+-\d+|target=\d+/((static|sends)\.parquet|\.(static|sends)-{_HEX})"
 )
 
 
@@ -65,9 +66,10 @@ class Contents:
     def of(place: Place, opened: Opened) -> Contents | None:
         """None if a file is there instead of a directory. StorageError if it cannot be read."""
         try:
-            if opened.info.type not in (fs.FileType.NotFound, fs.FileType.Directory):
+            type = opened.info.type
+            if type not in (fs.FileType.NotFound, fs.FileType.Directory):
                 return None
-            there = sizes_within(opened)
+            there = sizes_within(opened) if type == fs.FileType.Directory or not opened.renames else {}
         except (OSError, pa.ArrowException) as error:
             raise unreadable(str(place), error) from error
         manifest = _manifest(opened) if there.get(MANIFEST) else None
@@ -122,7 +124,7 @@ def _current(manifest: dict[str, Any] | None) -> str | None:
 
 def _is_marked(opened: Opened, name: str, inside: dict[str, int | None]) -> bool:
     """Whether a folder says that we made it. One that a kill left before its marker was written is as good as empty."""
-    if not inside or inside == {MARKER: 0}:
+    if not inside.get(MARKER) and all(re.fullmatch(_MARKER, path) for path in inside):
         return True
     marker = read_marker(opened._replace(path=f"{opened.path}/{name}"))
     return marker is not None and marker["kind"] == KIND and marker.get("folder") == name

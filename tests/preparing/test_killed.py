@@ -172,6 +172,7 @@ def test_a_full_disk_for_raw_tables(tables: Path, full: Path) -> None:
     from pipeline import Graph
     from pipeline.errors import StorageError
     from pipeline.infer import prepare_for
+    from pipeline.places.scratch import Scratch
     from pipeline.settings import Settings
     from tests.formulas import build
 
@@ -183,5 +184,5 @@ def test_a_full_disk_for_raw_tables(tables: Path, full: Path) -> None:
     assert graph is not None
     words = r"cannot be written: No space left on device; raw tables are prepared there: the setting scratch gives"
     with pytest.raises(StorageError, match=words):
-        prepare_for(graph, build("no_edges"), Settings(scratch=str(full)))
+        prepare_for(graph, build("no_edges"), Settings(), Scratch(str(full)))
     assert os.listdir(full) == ["theirs"]
