@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import typer
 
 from pipeline.errors import GraphsweepError
+from pipeline.spark.agreement import refused
+from pipeline.spark.failures import last_error
 
 log = logging.getLogger("graphsweep")
 
@@ -86,7 +88,7 @@ class Said:
     code: int
 
 
-def say(error: BaseException) -> Said | None:
+def say(error: Exception) -> Said | None:
     """The message of an exception; None if it is a mistake of ours, which only its traceback explains."""
     if isinstance(error, GraphsweepError):
         return Said(_spelled(str(error)), MENDABLE)
@@ -96,6 +98,9 @@ def say(error: BaseException) -> Said | None:
     ours = OURS.search(text)
     if ours:
         return Said(_spelled(ours[1].strip()), MENDABLE)
+    known = refused(error)
+    if known is not None:
+        return Said(str(known), MENDABLE)
     for pattern, code, message in FOREIGN:
         found = re.search(pattern, text)
         if found:
@@ -108,9 +113,6 @@ OURS = re.compile(r"pipeline\.errors\.\w+Error: (.*?)(?=\n\s*(?:at |\tat |JVM st
 
 # what Spark says most often when it is not our doing
 FOREIGN = (
-    (r"No module named '(pipeline|numba|numpy|pyarrow)[^']*'", MENDABLE,
-     "the workers have no module {0}: install graphsweep on every machine, or ship it (spark-submit --archives), and "
-     "let PYSPARK_PYTHON point to that Python"),
     (r"Python worker exited unexpectedly|Python worker failed to connect back", FAILED,
      "a Python worker died, most likely because it ran out of memory: use more blocks, or give tasks more "
      "(spark.executor.memoryOverhead)"),
@@ -124,13 +126,16 @@ FOREIGN = (
 )  # fmt: skip
 
 
-def _of_spark(error: BaseException) -> bool:
+def _of_spark(error: Exception) -> bool:
     """Without importing Spark: a command that did not need it got here without it."""
     return any(kind.__module__.partition(".")[0] in ("pyspark", "py4j", "grpc") for kind in type(error).__mro__)
 
 
 def _gist(text: str) -> str:
-    """The first line with something to say; Spark's come before the stack."""
+    """The last line of what Python said in a worker; else the first with something to say, before Java's stack."""
+    python = last_error(text)
+    if python is not None:
+        return python
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("at ", "Traceback", "File ", "An error occurred"))]
     return (telling or lines or ["without a word"])[0]
