@@ -486,7 +486,7 @@ org.apache.spark.api.python.PythonException
         (PythonException(WORKER), "block 3 has 5 edges, more than 4\nprepare with more blocks", MENDABLE),
         (
             PythonException("x\nModuleNotFoundError: No module named 'numba'"),
-            "the workers have no module numba: ",
+            "the tasks have no module numba: install the same wheel on every machine, or ship",
             MENDABLE,
         ),
         (
@@ -504,6 +504,24 @@ org.apache.spark.api.python.PythonException
         (
             PythonException("[PATH_ALREADY_EXISTS] Path hdfs://n/o already exists. Set mode as..."),
             "hdfs://n/o: exists already; give another path",
+            MENDABLE,
+        ),
+        (
+            PythonException(
+                "\n  An exception was thrown from the Python worker. Please see the stack trace below.\n"
+                "Traceback (most recent call last):\n  File 'w.py', line 1\nValueError: inner\n\n"
+                "The above exception was the direct cause of the following exception:\n\n"
+                "Traceback (most recent call last):\n  File 'w.py', line 2\na.b.TaskError: the reason\n\tat y"
+            ),
+            "Spark failed: TaskError: the reason\n--verbose",
+            FAILED,
+        ),
+        (
+            PythonException(
+                "Traceback (most recent call last):\n  File 'w.py', line 1\npyspark.errors.x.PySparkRuntimeError: "
+                "[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.10 than that in driver: 3.11, Py"
+            ),
+            "the tasks run Python 3.10, and this process Python 3.11: ",
             MENDABLE,
         ),
         (

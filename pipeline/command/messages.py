@@ -21,6 +21,8 @@ import typer
 
 from pipeline.command.exits import FAILED, INTERRUPTED, MENDABLE, SPARK_FAILED
 from pipeline.errors import GraphsweepError
+from pipeline.spark.agreement import refused
+from pipeline.spark.failures import last_error
 
 log = logging.getLogger("graphsweep")
 
@@ -113,7 +115,7 @@ class Said:
     code: int
 
 
-def say(error: BaseException) -> Said | None:
+def say(error: Exception) -> Said | None:
     """The message of an exception; None if it is a mistake of ours, which only its traceback explains."""
     if isinstance(error, GraphsweepError):
         return Said(_spelled(str(error)), MENDABLE)
@@ -128,6 +130,9 @@ def say(error: BaseException) -> Said | None:
     replaced = replaced_in(text)
     if replaced:
         return Said(str(replaced), MENDABLE)
+    known = refused(error)
+    if known is not None:
+        return Said(str(known), MENDABLE)
     for pattern, code, message in FOREIGN:
         found = re.search(pattern, text)
         if found:
@@ -140,9 +145,6 @@ OURS = re.compile(r"pipeline\.errors\.\w+Error: (.*?)(?=\n\s*(?:at |\tat |JVM st
 
 # what Spark says most often when it is not our doing
 FOREIGN = (
-    (r"No module named '(pipeline|numba|numpy|pyarrow)[^']*'", MENDABLE,
-     "the workers have no module {0}: install graphsweep on every machine, or ship it (spark-submit --archives), and "
-     "let PYSPARK_PYTHON point to that Python"),
     (r"Python worker exited unexpectedly|Python worker failed to connect back", SPARK_FAILED,
      "a Python worker died, most likely because it ran out of memory: use more blocks, or give tasks more "
      "(spark.executor.memoryOverhead)"),
@@ -156,25 +158,20 @@ FOREIGN = (
 )  # fmt: skip
 
 
-def _of_spark(error: BaseException) -> bool:
+def _of_spark(error: Exception) -> bool:
     """Without importing Spark: a command that did not need it got here without it."""
     return any(kind.__module__.partition(".")[0] in ("pyspark", "py4j", "grpc") for kind in type(error).__mro__)
 
 
-# the last line of a traceback: ValueError: what is wrong; and what Java says of a cause
-_RAISED = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Warning)\b.*", re.MULTILINE)
 _CAUSE = re.compile(r"^\s*Caused by: (.*)", re.MULTILINE)
 
 
 def _gist(text: str) -> str:
     """What a person needs of all that Spark says: of a Python worker's traceback the last line, which names the error;
     else Java's last cause, or its first line."""
-    _, quoted, python = text.partition("Traceback (most recent call last):")
-    if quoted:
-        python = re.split(r"\n\s*(?:at |JVM stacktrace|Caused by|Driver stacktrace)", python)[0]
-        raised = _RAISED.findall(python)
-        if raised:
-            return raised[-1].strip()
+    python = last_error(text)
+    if python is not None:
+        return python
     causes = [line.strip() for line in _CAUSE.findall(text)]
     if causes:
         return causes[-1]

@@ -178,6 +178,6 @@ def test_a_session_that_others_decided_has_none_of_our_settings(tmp_path: Path) 
         "    print(spark.conf.get('spark.master'), spark.conf.get('spark.driver.memory'))\n"
         "    print([name for name in EMBEDDED if spark.conf.get(name, None) == EMBEDDED[name]])\n"
     )
-    said = in_a_process(code, SPARK_CONF_DIR=str(tmp_path), MASTER="local-cluster[1,1,512]")
-    assert said[0] == "local-cluster[1,1,512] 600m"
+    said = in_a_process(code, SPARK_CONF_DIR=str(tmp_path), MASTER="local-cluster[1,1,1024]")
+    assert said[0] == "local-cluster[1,1,1024] 600m"
     assert said[1] == str(["spark.sql.execution.arrow.maxBytesPerBatch"]), "which is Spark's own default"

@@ -114,14 +114,14 @@ def test_executors_that_differ(said: Mapping[str, Any], name: str) -> None:
 
 
 def test_executors_that_cannot_even_answer(said: Mapping[str, Any]) -> None:
-    """Spark says that an exception was thrown, and pages of Java."""
+    """Spark says that an exception was thrown, and pages of Java. The machine it names only where no Python starts."""
     for name, text in {
-        "no pyarrow": "have no ",
-        "another Python": "run Python 3.",
-        "no Python": f"cannot start Python: there is no {said['place']}/nowhere/python",
+        "no pyarrow": "the tasks have no module pyarrow",
+        "another Python": "the tasks run Python 3.",
+        "no Python": f"the tasks on host 127.0.0.1 cannot start Python: there is no {said['place']}/nowhere/python",
     }.items():
         assert said[name]["error"] == "ClusterError", name
-        assert said[name]["says"].startswith(f"the tasks on host 127.0.0.1 {text}"), said[name]
+        assert said[name]["says"].startswith(text), said[name]
         assert said[name]["says"].endswith(REMEDY)
     assert f", and this process Python 3.{sys.version_info.minor}:" in said["another Python"]["says"]
 
