@@ -147,7 +147,7 @@ def run(plan: Plan, graph: PreparedGraph, output: Path) -> dict[str, float]:
 
     source = Source(
         graph.blocks,
-        partial(timed, READING, partial(_opened, graph.path)),
+        partial(timed, READING, partial(_opened, graph.known, graph.path)),
         partial(timed, READING, lambda index: read_block(graph.path, index, [SENDS], edges).sends),
     )
     output.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,8 @@ from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError
 from pipeline.ranges import Ranges, merge_ranges
 from pipeline.rows import KINDS
+from pipeline.run.manifest import checked_manifest
+from pipeline.run.opening import Known, open_block
 from pipeline.schema import GraphSchema
 from pipeline.tables.files import ParquetTable, find_format, parquet_pieces, read_table
 from pipeline.tables.layout import Columned, are_sparks, check_id_types, edge_layout, node_layout
@@ -213,14 +215,19 @@ class PreparedGraph:
         """Spark's word for the type of the user's ids."""
         return str(self.manifest["id_type"])
 
+    @property
+    def known(self) -> Known:
+        """What its blocks are known by, for those who open them."""
+        return Known.of(self.path, self.manifest)
+
     def block(self, index: int, kinds: Collection[str] = KINDS) -> Block:
         """A block, or of it what the kinds say."""
-        return storage.read_block(self.path, index, kinds)
+        return open_block(self.known, self.path, index, kinds)
 
 
 def open_graph(path: str) -> PreparedGraph:
     """A prepared graph; StorageError if there is none, or one that another version has written."""
-    return PreparedGraph(path, storage.read_manifest(path))
+    return PreparedGraph(path, checked_manifest(path, storage.read_manifest(path)))
 
 
 def _types(table: str, frame: DataFrame) -> dict[str, str]:

@@ -34,6 +34,7 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.placement import place
 from pipeline.ranges import merge_ranges
 from pipeline.rows import Row, by_target, from_batches, to_batches
+from pipeline.run.manifest import sealed
 from pipeline.schema import NODE, GraphSchema
 from pipeline.tables.files import Piece, read_pieces
 from pipeline.tables.layout import Layout, TextHash, text_keys
@@ -292,12 +293,15 @@ def _manifest(graph: Graph, blocks: int, rows: list[Row]) -> dict[str, Any]:
     digests = [(block["static_digest"], block["sends_digest"]) for block in facts]
     per_block = {name: [block[name] for block in facts] for name in COUNTS}
     totals = {name: (max if name == "max_in_degree" else sum)(numbers) for name, numbers in per_block.items()}
-    return {
-        "fingerprint": hashlib.sha256(json.dumps([schema, digests]).encode()).hexdigest(),
-        "blocks": blocks,
-        "schema": schema,
-        "ranges": merge_ranges(block["ranges"] for block in facts),
-        **graph.describe(),
-        "totals": totals,
-        "per_block": per_block,
-    }
+    return sealed(
+        {
+            "fingerprint": hashlib.sha256(json.dumps([schema, digests]).encode()).hexdigest(),
+            "blocks": blocks,
+            "schema": schema,
+            "ranges": merge_ranges(block["ranges"] for block in facts),
+            **graph.describe(),
+            "totals": totals,
+            "per_block": per_block,
+            "sums": [{**block["static_sums"], **block["sends_sums"]} for block in facts],
+        }
+    )

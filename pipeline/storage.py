@@ -145,7 +145,7 @@ def read_block(
 # ---- a directory that appears whole or not at all
 
 FORMAT = "graphsweep prepared graph"
-VERSION = 3
+VERSION = 4
 MANIFEST = "manifest.json"
 
 

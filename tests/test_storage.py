@@ -385,7 +385,7 @@ MANIFESTS = [
     ("{", "manifest.json is damaged"),
     ("[1]", "manifest.json is of something else"),
     ('{"format": "model"}', "manifest.json is of something else"),
-    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 3; prepare"),
+    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 4; prepare"),
 ]
 
 

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.fs as fs
 
 from pipeline import storage
-from pipeline.blocks import LOOPS
 from pipeline.build.exchange import Exchange
 from pipeline.build.pack import pack
 from pipeline.build.steps import Plan, Step, collect, seek, steps
-from pipeline.rows import KINDS, PULLED, PUSHES, SENDS, Row
+from pipeline.rows import KINDS, Row
+from pipeline.run.content import file_of
 
 Source = Callable[[], Iterable[pa.RecordBatch]]
 """Opens a part of a table: batches of its layout's columns."""
@@ -94,8 +94,7 @@ def keep(rows: Iterable[Row], index: int, path: str) -> Iterator[Row]:
     files: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.kind in KINDS:
-            sent = row.kind in (SENDS, PULLED, *PUSHES) and row.source != LOOPS
-            files["sends" if sent else "static"].append(row)
+            files[file_of(row)].append(row)
         else:
             yield row
     for file, kept in files.items():

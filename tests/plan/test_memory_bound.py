@@ -84,12 +84,14 @@ def test_a_fused_run_holds_no_more_than_is_said(
     keep = spill_to(str(tmp_path)) if spills else None
     edges = static_edges(plan.steps)
     sends = lambda index: read_block(prepared.path, index, [SENDS], edges).sends
-    list(run_stored(plan, Source(counts.blocks, partial(_opened, prepared.path), sends), drop))  # compiles
+    list(
+        run_stored(plan, Source(counts.blocks, partial(_opened, prepared.known, prepared.path), sends), drop)
+    )  # compiles
     with peak() as (look, most):
 
         def open_block(index: int, step: Superstep) -> Block:
             look()
-            block = _opened(prepared.path, index, step)
+            block = opened(index, step)
             look()
             return block
 
