@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from pipeline.blocks import Block
 from pipeline.columns import KIND, NAME, ROW_COLUMNS
 from pipeline.errors import StorageError
+from pipeline.places.regular import parse_json
 from pipeline.rows import KINDS, SCHEMA, Row, block_from_rows, edge_type_of, from_batches, part_of, to_batches
 
 
@@ -90,6 +91,8 @@ def read_rows(
     for info in sorted(infos, key=lambda info: info.base_name):
         if not info.base_name.endswith(".parquet") or info.base_name.startswith((".", "_")):
             continue
+        if info.type != fs.FileType.File:  # a pipe would never end
+            raise StorageError(f"{path}: {info.base_name} of block {index} is no file")
         try:
             with filesystem.open_input_file(info.path) as stream:
                 file = pq.ParquetFile(stream)
@@ -147,6 +150,7 @@ def read_block(
 FORMAT = "graphsweep prepared graph"
 VERSION = 4
 MANIFEST = "manifest.json"
+MOST_TEXT = 1 << 28  # bytes of a manifest: 256 blocks take some 300 KB
 
 
 def write_text(path: str, name: str, text: str) -> None:
@@ -159,10 +163,18 @@ def read_text(path: str, name: str) -> str | None:
     """None if there is no such file."""
     filesystem, root = locate(path)
     try:
+        found = filesystem.get_file_info(f"{root}/{name}")
+        if found.type == fs.FileType.NotFound:
+            return None
+        if found.type != fs.FileType.File or (found.size or 0) > MOST_TEXT:
+            what = f"a file of {found.size:,} bytes" if found.type == fs.FileType.File else "no file"
+            raise StorageError(f"{path}: {name} is {what}; a text of at most {MOST_TEXT:,} bytes is expected")
         with filesystem.open_input_stream(f"{root}/{name}", compression=None) as stream:
             content: bytes = stream.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error}") from error
     return content.decode(errors="replace")
@@ -178,7 +190,7 @@ def read_manifest(path: str) -> dict[str, Any]:
     if text is None:
         raise StorageError(f"{path}: no prepared graph here ({MANIFEST} is missing)")
     try:
-        manifest = json.loads(text)
+        manifest = parse_json(text.encode())
     except ValueError as error:
         raise StorageError(f"{path}: {MANIFEST} is damaged: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

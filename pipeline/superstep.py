@@ -187,10 +187,15 @@ def _check_received(block: Block, source: int, tile: Tile, received: Payload) ->
 
 def _check_rows(block: Block, source: int, fits: bool) -> None:
     if not fits:
-        raise StorageError(
-            f"block {source if source >= 0 else block.index} of the prepared graph does not send what block "
-            f"{block.index} reads of it: its files are of different graphs; prepare the graph again"
-        )
+        raise not_sent(block, source)
+
+
+def not_sent(block: Block, source: int) -> StorageError:
+    """What is said where the files of two blocks do not go together."""
+    return StorageError(
+        f"block {block.index if source == LOOPS else source} of the prepared graph does not send what block "
+        f"{block.index} reads of it: its files are of different graphs; prepare the graph again"
+    )
 
 
 def _run_whole(work: _Work, value: Value) -> None:

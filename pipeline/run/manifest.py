@@ -117,6 +117,10 @@ def _is_schema(item: Any) -> bool:
     return isinstance(item, dict) and widths(item.get("nodes")) and widths(item.get("edges"))
 
 
+def _is_sums(item: Any) -> bool:
+    return _mapping(lambda number: isinstance(number, int))(item) and all(key.count("/") >= 2 for key in item)
+
+
 PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "blocks": (lambda item: _is_count(item) and 0 < item < 1 << 31, "a number of blocks"),
     "fingerprint": (_is_text, "a text"),
@@ -129,5 +133,5 @@ PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "sources": (_mapping(lambda item: isinstance(item, dict)), "the sources of the tables"),
     "totals": (_mapping(_is_count), "numbers"),
     "per_block": (_mapping(lambda item: isinstance(item, list)), "numbers for each block"),
-    "sums": (_list(_mapping(lambda item: isinstance(item, int))), "sums of blocks"),
+    "sums": (_list(_is_sums), "sums of blocks"),
 }

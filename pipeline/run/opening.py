@@ -13,9 +13,10 @@ from typing import Any
 from pipeline import storage
 from pipeline.blocks import Block
 from pipeline.errors import StorageError, shortened
-from pipeline.rows import EDGE_KINDS, KINDS, Row, block_from_rows
+from pipeline.rows import EDGE_KINDS, FEATURES, KINDS, Row, block_from_rows
 from pipeline.run.content import Sums, check_sums
-from pipeline.run.sound import check_block, check_rows
+from pipeline.run.sound import check_block, check_columns, check_rows
+from pipeline.schema import GraphSchema
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,14 @@ class Known:
     """Whether ids are text."""
     sums: tuple[Sums, ...]
     """Of each block, see content.py."""
+    schema: GraphSchema
+    """The columns of nodes and edges, and their widths."""
 
     @staticmethod
     def of(path: str, manifest: Mapping[str, Any]) -> Known:
         text = manifest["id_type"] not in ("tinyint", "smallint", "int", "bigint")
-        return Known(path, tuple(manifest["per_block"]["nodes"]), text, tuple(manifest["sums"]))
+        schema = GraphSchema.from_json(manifest["schema"])
+        return Known(path, tuple(manifest["per_block"]["nodes"]), text, tuple(manifest["sums"]), schema)
 
 
 def open_block(
@@ -56,6 +60,7 @@ def checked_block(
     except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise StorageError(f"{known.where}: block {index} is not well formed: {shortened(error, 200)}") from None
     check_block(known.where, block, known.nodes, known.text)
+    check_columns(known.where, block, known.schema, FEATURES in kinds)
     return block
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipeline.blocks import LOOPS, Block, Tile
 from pipeline.errors import StorageError
 from pipeline.rows import FEATURES, IDS, PUSHES, TILES, VALUES, Row
-from pipeline.schema import NODE
+from pipeline.schema import NODE, GraphSchema
 
 MATRICES = (FEATURES, VALUES, PUSHES[TILES.index(VALUES)])
 
@@ -66,6 +66,24 @@ def check_block(where: str, block: Block, nodes: Sequence[int], text: bool) -> N
                 _check_tile(tile, rows=len(tile.rows), columns=count)
     except Unsound as error:
         raise StorageError(f"{where}: block {block.index} is not well formed: {error}") from None
+
+
+def check_columns(where: str, block: Block, schema: GraphSchema, features: bool) -> None:
+    """StorageError unless nodes (if their features were read) and tiles have the columns of the schema, as wide."""
+    for kind, matrices in block.features.items() if features else ():
+        _check_widths(where, block.index, kind, schema.nodes.get(kind, {}), matrices)
+    for edge_type, tiles in (*block.tiles.items(), *block.pushes.items()):
+        stored = schema.edges.get(edge_type, schema.edges.get(edge_type.reversed, {}))
+        for tile in tiles.values():
+            _check_widths(where, block.index, str(edge_type), stored, tile.values)
+
+
+def _check_widths(where: str, index: int, kind: str, wanted: Mapping[str, int], found: Mapping[str, Any]) -> None:
+    widths = {name: matrix.shape[1] for name, matrix in found.items()}
+    if widths != wanted:
+        raise StorageError(
+            f"{where}: block {index} is not well formed: {kind} have columns {widths}, not {dict(wanted)}"
+        )
 
 
 def _check_texts(ids: pa.Array) -> None:

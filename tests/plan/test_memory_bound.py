@@ -84,9 +84,8 @@ def test_a_fused_run_holds_no_more_than_is_said(
     keep = spill_to(str(tmp_path)) if spills else None
     edges = static_edges(plan.steps)
     sends = lambda index: read_block(prepared.path, index, [SENDS], edges).sends
-    list(
-        run_stored(plan, Source(counts.blocks, partial(_opened, prepared.known, prepared.path), sends), drop)
-    )  # compiles
+    opened = partial(_opened, prepared.known, prepared.path)
+    list(run_stored(plan, Source(counts.blocks, opened, sends), drop))  # compiles
     with peak() as (look, most):
 
         def open_block(index: int, step: Superstep) -> Block:
