@@ -212,7 +212,7 @@ def test_a_block_that_does_not_send_what_another_reads(path: Path, tmp_path: Pat
     from pipeline import Settings, score
     from tests.formulas import build
 
-    forge(path, SENDS, numbers(lambda array: array[:1]))
+    forge(path, SENDS, numbers(lambda array: array[:-1]))
     with pytest.raises(StorageError, match=r"block 1 of the prepared graph does not send what block \d reads of it"):
         score(str(path), build("sage"), str(tmp_path / "scores"), settings=Settings(exchange="pull"))
     assert not (tmp_path / "scores").exists()
