@@ -147,7 +147,7 @@ def run(plan: Plan, graph: PreparedGraph, output: Path) -> dict[str, float]:
 
     source = Source(
         graph.blocks,
-        partial(timed, READING, partial(_opened, graph.folder)),
+        partial(timed, READING, partial(_opened, graph.known, graph.folder)),
         partial(timed, READING, lambda index: read_block(graph.folder, index, [SENDS], edges).sends),
     )
     output.mkdir(parents=True, exist_ok=True)

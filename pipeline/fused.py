@@ -27,7 +27,7 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
 from pipeline.schema import EdgeType
 from pipeline.spill import Keep
-from pipeline.superstep import Computed, Parts, Payload, Values, compute, read_at, side_by_side
+from pipeline.superstep import Computed, Parts, Payload, Values, compute, not_sent, read_at, side_by_side
 from pipeline.tiles import pushed_edges
 from pipeline.total import TotalArray
 from pipeline.wire import rounded
@@ -157,7 +157,10 @@ def _compute(plan: Plan, step: Superstep, block: Block, sends: list[Sends], held
     def sent_to(shipment: Shipment, source: int) -> tuple[FloatArray, IntArray]:
         """The values of the block that sends, and which rows of them this one gets."""
         sender, target = (block.index, LOOPS) if source == LOOPS else (source, block.index)
-        return held[sender].sent[shipment.edge_type], sends[sender][shipment.edge_type][target]
+        rows = sends[sender].get(shipment.edge_type, {}).get(target)
+        if rows is None:
+            raise not_sent(block, source)
+        return held[sender].sent[shipment.edge_type], rows
 
     def receive(shipment: Shipment, source: int) -> Payload:
         sent, at = sent_to(shipment, source)

@@ -22,6 +22,8 @@ from pipeline.errors import DataError
 from pipeline.places.place import Place
 from pipeline.ranges import Ranges, merge_ranges
 from pipeline.rows import KINDS
+from pipeline.run.manifest import checked_manifest
+from pipeline.run.opening import Known, open_block
 from pipeline.schema import GraphSchema
 from pipeline.tables.csv import CsvTable, check_partition_ids, settle_ids
 from pipeline.tables.csv_text import Csv
@@ -245,15 +247,21 @@ class PreparedGraph:
         """Spark's word for the type of the user's ids."""
         return str(self.manifest["id_type"])
 
+    @property
+    def known(self) -> Known:
+        """What its blocks are known by, for those who open them."""
+        return Known.of(self.path, self.manifest)
+
     def block(self, index: int, kinds: Collection[str] = KINDS) -> Block:
         """A block, or of it what the kinds say."""
-        return storage.read_block(self.folder, index, kinds)
+        return open_block(self.known, self.folder, index, kinds)
 
 
 def open_graph(path: str | PathLike[str]) -> PreparedGraph:
     """A prepared graph; StorageError if there is none, or one that another version has written."""
     place = Place.of(path)
-    return PreparedGraph(place.path if place.is_local else place.given, storage.read_manifest(os.fspath(path)))
+    manifest = checked_manifest(str(place), storage.read_manifest(os.fspath(path)))
+    return PreparedGraph(place.path if place.is_local else place.given, manifest)
 
 
 def _types(name: str, table: DataFrame | Table) -> dict[str, str]:

@@ -37,6 +37,7 @@ from pipeline.preparing.origin import origin_of, places_of, same_graph
 from pipeline.preparing.publish import publishing, refuse_taken, sweep
 from pipeline.ranges import merge_ranges
 from pipeline.rows import Row, by_target, from_batches, to_batches
+from pipeline.run.manifest import sealed
 from pipeline.schema import NODE, GraphSchema
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.tables.layout import Layout, TextHash, text_keys
@@ -346,12 +347,15 @@ def _manifest(graph: Graph, blocks: int, rows: list[Row]) -> dict[str, Any]:
     digests = [(block["static_digest"], block["sends_digest"]) for block in facts]
     per_block = {name: [block[name] for block in facts] for name in COUNTS}
     totals = {name: (max if name == "max_in_degree" else sum)(numbers) for name, numbers in per_block.items()}
-    return {
-        "fingerprint": hashlib.sha256(json.dumps([schema, digests]).encode()).hexdigest(),
-        "blocks": blocks,
-        "schema": schema,
-        "ranges": merge_ranges(block["ranges"] for block in facts),
-        **graph.describe(),
-        "totals": totals,
-        "per_block": per_block,
-    }
+    return sealed(
+        {
+            "fingerprint": hashlib.sha256(json.dumps([schema, digests]).encode()).hexdigest(),
+            "blocks": blocks,
+            "schema": schema,
+            "ranges": merge_ranges(block["ranges"] for block in facts),
+            **graph.describe(),
+            "totals": totals,
+            "per_block": per_block,
+            "sums": [{**block["static_sums"], **block["sends_sums"]} for block in facts],
+        }
+    )

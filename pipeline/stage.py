@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.blocks import LOOPS, Block, FloatArray
 from pipeline.formula.values import Value
-from pipeline.fused import Outputs, Source, run_stored
+from pipeline.fused import Outputs, Sends, Source, run_stored
 from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
@@ -47,10 +47,10 @@ from pipeline.rows import (
     join,
     to_batches,
 )  # fmt: skip
+from pipeline.run.opening import Known, checked_block, open_block
 from pipeline.schema import EdgeType
 from pipeline.settings import Settings
 from pipeline.spill import spill_to
-from pipeline.storage import read_block
 from pipeline.superstep import (
     Computed,
     Partial,
@@ -93,6 +93,8 @@ class Run:
     threads: int = 1
     spill: str | None = None
     """Fused: directory where node values wait from one superstep to the next; None: in memory."""
+    known: Known | None = None
+    """What the blocks are known by; None if they were never stored."""
 
     @staticmethod
     def of(
@@ -107,7 +109,7 @@ class Run:
         table = OutputTable.of(plan.program.outputs, graph.id_type, classify)
         folder = graph.folder if planned.opens else None
         spill = _spill_directory(settings) if planned.choice.spills else None
-        return Run(plan, graph.blocks, table, folder, output, marks, planned.threads, spill)
+        return Run(plan, graph.blocks, table, folder, output, marks, planned.threads, spill, graph.known)
 
     @property
     def ddl(self) -> str:
@@ -152,7 +154,8 @@ def superstep_worker(run: Run, number: int) -> Worker:
         for index in list(arrived):  # each is let go when its turn comes
             started = time.perf_counter()
             rows = arrived.pop(index)
-            block = block_from_rows(index, rows) if run.folder is None else _opened(run.folder, index, step)
+            stored = None if run.folder is None else _opened(run.known, run.folder, index, step)
+            block = stored or _block(run, index, [step], rows)
             with threadpool_limits(1):
                 state, parts = _state(run.plan, rows), _parts(run, step, rows)
                 made = compute(run.plan, step, block, state, _receiver(rows), _partial(run.plan, rows), parts)
@@ -180,7 +183,8 @@ def fused_worker(run: Run) -> Worker:
         if run.folder is not None:
             source = stored_blocks(run, run.folder)
         else:
-            source = Source.of([block_from_rows(index, rows) for index, rows in sorted(arrived.items())])
+            steps = run.plan.steps
+            source = Source.of([_block(run, index, steps, rows) for index, rows in sorted(arrived.items())])
         yield from run_whole(run, source)
         give_back()  # the worker waits for other work, for a minute
 
@@ -211,7 +215,12 @@ def run_whole(run: Run, source: Source) -> Iterator[pa.RecordBatch]:
 def stored_blocks(run: Run, folder: str) -> Source:
     """The blocks of a prepared graph, each opened when its turn comes."""
     edges = static_edges(run.plan.steps)
-    return Source(run.blocks, partial(_opened, folder), lambda index: read_block(folder, index, [SENDS], edges).sends)
+
+    def sends(index: int) -> Sends:
+        assert run.known is not None, "what is stored is known"
+        return open_block(run.known, folder, index, [SENDS], edges).sends
+
+    return Source(run.blocks, partial(_opened, run.known, folder), sends)
 
 
 def _result(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
@@ -230,9 +239,17 @@ def _clock_batch(run: Run, superstep: int, seconds: float) -> pa.RecordBatch:
     return Receipt(None, None, superstep, round(1000 * seconds)).batch()
 
 
-def _opened(folder: str, index: int, step: Superstep) -> Block:
+def _opened(known: Known | None, folder: str, index: int, step: Superstep) -> Block:
     """What a superstep needs of a block."""
-    return read_block(folder, index, static_kinds([step]), static_edges([step]))
+    assert known is not None, "what is stored is known"
+    return open_block(known, folder, index, static_kinds([step]), static_edges([step]))
+
+
+def _block(run: Run, index: int, steps: Sequence[Superstep], rows: Iterable[Row]) -> Block:
+    """The same of rows that came, for some supersteps."""
+    if run.known is None:
+        return block_from_rows(index, rows)
+    return checked_block(run.known, index, rows, static_kinds(steps), static_edges(steps))
 
 
 def _state(plan: Plan, rows: list[Row]) -> Values:

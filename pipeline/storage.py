@@ -34,6 +34,7 @@ from pipeline.errors import StorageError, unwritable
 from pipeline.places.directories import sizes_within
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.place import Place, refuse_unreachable
+from pipeline.places.regular import parse_json
 from pipeline.rows import KINDS, SCHEMA, Row, block_from_rows, edge_type_of, from_batches, part_of, to_batches
 
 STATIC, SENDING = "static", "sends"
@@ -117,8 +118,11 @@ def read_rows(
     """
     filesystem, root = locate(folder)
     for name in FILES:
+        path = f"{root}/target={index}/{name}.parquet"
         try:
-            with filesystem.open_input_file(f"{root}/target={index}/{name}.parquet") as stream:
+            if filesystem.get_file_info(path).type not in (fs.FileType.File, fs.FileType.NotFound):
+                raise _lost(folder, f"{name}.parquet of block {index} is no file")  # a pipe would never end
+            with filesystem.open_input_file(path) as stream:
                 file = pq.ParquetFile(stream)
                 metadata = file.metadata
                 _check_folder(folder, index, name, metadata)
@@ -255,6 +259,7 @@ def graph_of(folder: str) -> str:
 FORMAT = "graphsweep prepared graph"
 VERSION = 4
 MANIFEST = "manifest.json"
+MOST_TEXT = 1 << 28  # bytes of a manifest: 256 blocks take some 300 KB
 
 
 def write_text(path: str, name: str, text: str) -> None:
@@ -267,10 +272,18 @@ def read_text(path: str, name: str) -> str | None:
     """None if there is no such file."""
     filesystem, root = locate(path)
     try:
+        found = filesystem.get_file_info(f"{root}/{name}")
+        if found.type == fs.FileType.NotFound:
+            return None
+        if found.type != fs.FileType.File or (found.size or 0) > MOST_TEXT:
+            what = f"a file of {found.size:,} bytes" if found.type == fs.FileType.File else "no file"
+            raise StorageError(f"{path}: {name} is {what}; a text of at most {MOST_TEXT:,} bytes is expected")
         with filesystem.open_input_stream(f"{root}/{name}", compression=None) as stream:
             content: bytes = stream.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error}") from error
     return content.decode(errors="replace")
@@ -295,7 +308,7 @@ def read_manifest(path: str) -> dict[str, Any]:
     if text is None:
         raise StorageError(f"{path}: no prepared graph here ({MANIFEST} is missing)")
     try:
-        manifest = json.loads(text)
+        manifest = parse_json(text.encode())
     except ValueError as error:
         raise StorageError(f"{path}: {MANIFEST} is damaged: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

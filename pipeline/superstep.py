@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pipeline.blocks import LOOPS, Block, FloatArray, IntArray, Tile
 from pipeline.compiler import EdgePass
 from pipeline.compiler.dense import rows_between
+from pipeline.errors import StorageError
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.spaces import ALL, Edges, Nodes
 from pipeline.formula.spaces import LOOPS as LOOPS_PART
@@ -162,16 +163,39 @@ def _reduce(work: _Work, edge_pass: EdgePass) -> None:
             # more time whenever all are pulled, because most rows are in both
             part = pulled_edges(tile, edge_pass.edge_columns) if pushed else rows_between(tile, low, high)
             if part and part.edges:
-                received = work.receive(shipment, source) if shipment and edge_pass.sent else nothing
+                received = nothing
+                if shipment and edge_pass.sent:
+                    received = work.receive(shipment, source)
+                    _check_received(work.block, source, part, received)
                 edge_pass.add(accumulators, read_at(part, received.rows), received.values, work.read)
             if shipment and pushed and len(rows := pushed_rows(tile)):
                 for reduction in reductions:
                     partial = work.partial(shipment, source, reduction.value)
+                    _check_rows(work.block, source, len(partial) == len(rows))
                     reduction.merge(accumulators[reduction.value.id], rows, partial)
         for reduction in reductions:
             reduction.settle(accumulators[reduction.value.id], low, high)
     for reduction in reductions:
         work.values[reduction.value.id] = reduction.finish(accumulators.pop(reduction.value.id))
+
+
+def _check_received(block: Block, source: int, tile: Tile, received: Payload) -> None:
+    """The loop that reads a payload looks at no bounds; a pass over a tile's columns is 0.3 ms for a million edges."""
+    rows = len(received.values if received.rows is None else received.rows)
+    _check_rows(block, source, int(tile.columns.max()) < rows)
+
+
+def _check_rows(block: Block, source: int, fits: bool) -> None:
+    if not fits:
+        raise not_sent(block, source)
+
+
+def not_sent(block: Block, source: int) -> StorageError:
+    """What is said where the files of two blocks do not go together."""
+    return StorageError(
+        f"block {block.index if source == LOOPS else source} of the prepared graph does not send what block "
+        f"{block.index} reads of it: its files are of different graphs; prepare the graph again"
+    )
 
 
 def _run_whole(work: _Work, value: Value) -> None:

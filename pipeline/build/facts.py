@@ -16,6 +16,7 @@ from pipeline.blocks import LOOPS, Block
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.ranges import Range, merge_ranges, ranges_of
 from pipeline.rows import PUSHES, Row, digest, edge_type_of, send_rows, static_rows
+from pipeline.run.content import sums_of
 from pipeline.schema import EDGE, NODE, EdgeType
 
 FACTS = "facts"  # kind of rows; JSON: counts and a digest of what block TARGET has, for the manifest
@@ -85,9 +86,9 @@ def _is_reversed(row: Row) -> bool:
 
 def facts_row(index: int, rows: Sequence[Row], file: str, **facts: Any) -> Row:
     """Facts of a block, with bytes and digest of one file of it."""
-    return _told(
-        index, file, facts | {f"{file}_bytes": sum(len(row.data) for row in rows), f"{file}_digest": digest(rows)}
-    )
+    size = sum(len(row.data) for row in rows)
+    own = {f"{file}_bytes": size, f"{file}_digest": digest(rows), f"{file}_sums": sums_of(rows)}
+    return _told(index, file, facts | own)
 
 
 def file_row(index: int, file: str, size: int) -> Row:

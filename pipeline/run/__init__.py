@@ -1,1 +1,1 @@
-"""What carries a run out, in whichever process it runs."""
+"""What carries a run out, in whichever process it runs, and what it opens."""

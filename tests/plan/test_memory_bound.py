@@ -84,12 +84,13 @@ def test_a_fused_run_holds_no_more_than_is_said(
     keep = spill_to(str(tmp_path)) if spills else None
     edges = static_edges(plan.steps)
     sends = lambda index: read_block(prepared.folder, index, [SENDS], edges).sends
-    list(run_stored(plan, Source(counts.blocks, partial(_opened, prepared.folder), sends), drop))  # compiles
+    opened = partial(_opened, prepared.known, prepared.folder)
+    list(run_stored(plan, Source(counts.blocks, opened, sends), drop))  # compiles
     with peak() as (look, most):
 
         def open_block(index: int, step: Superstep) -> Block:
             look()
-            block = _opened(prepared.folder, index, step)
+            block = opened(index, step)
             look()
             return block
 

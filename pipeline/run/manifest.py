@@ -1,0 +1,137 @@
+"""The manifest of a prepared graph: whether it is whole, and says what a manifest has to say.
+
+Comes in: plain data, from anybody's file. Goes out: the same, of which every part that a run reads is of its kind; or a
+StorageError. Knows nothing of how a manifest is written or found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeline.errors import StorageError
+from pipeline.formula.attributes import MOST_LANES, is_number
+from pipeline.schema import NODE, GraphSchema
+
+# What the seal covers: all that a run depends on. Where the tables are may be changed.
+SEALED = (
+    "fingerprint", "blocks", "schema", "ranges", "columns", "undirected", "reverse", "drop_dangling", "id_type",
+    "totals", "per_block", "sums",
+)  # fmt: skip
+# Of each block, those that are read without asking whether they are there.
+COUNTED = (
+    "nodes", "edges", "self_loops", "payload_rows_in", "payload_rows_loops", "max_in_degree", "static_bytes",
+    "sends_bytes",
+)  # fmt: skip
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, with a hash of its contents."""
+    return {**manifest, "seal": _seal(manifest)}
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    content = {key: manifest.get(key) for key in SEALED}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def checked_manifest(path: str, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """StorageError unless it is whole and well formed. `path`: the graph's, for the message."""
+    try:
+        if manifest.get("seal") != _seal(manifest):
+            raise ValueError("its contents are not those that were written")
+        for key, (fits, expected) in PARTS.items():
+            if not fits(manifest.get(key)):
+                raise ValueError(f"{key} is not {expected}")
+        _check_counts(manifest)
+        schema = GraphSchema.from_json(manifest["schema"])
+        if list(schema.nodes) != [NODE] or not schema.edges:
+            raise ValueError("schema has other types of nodes")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StorageError(f"{path}: manifest.json is damaged: {error}; prepare the graph again") from None
+    return manifest
+
+
+def _check_counts(manifest: Mapping[str, Any]) -> None:
+    blocks = manifest["blocks"]
+    for name, numbers in manifest["per_block"].items():
+        if not isinstance(numbers, list) or len(numbers) != blocks or not all(map(_is_count, numbers)):
+            raise ValueError(f"{name} is not a number for each of {blocks} blocks")
+    for name in COUNTED:
+        numbers = manifest["per_block"][name]
+        total = max(numbers) if name == "max_in_degree" else sum(numbers)
+        if manifest["totals"].get(name) != total:
+            raise ValueError(f"{name} of all blocks are {total:,}, not what it says")
+    if len(manifest["sums"]) != blocks:
+        raise ValueError(f"sums are not those of {blocks} blocks")
+
+
+# ---- kinds of parts
+
+
+def _is_count(item: Any) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 1 << 63
+
+
+def _is_text(item: Any) -> bool:
+    return isinstance(item, str)
+
+
+def _is_flag(item: Any) -> bool:
+    return isinstance(item, bool)
+
+
+def _is_width(item: Any) -> bool:
+    return _is_count(item) and item <= MOST_LANES
+
+
+def _is_range(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 3 and is_number(item[0]) and is_number(item[1]) and _is_flag(item[2])
+
+
+def _mapping(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda item: isinstance(item, dict) and all(map(of, item.values()))
+
+
+def _list(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda item: isinstance(item, list) and all(map(of, item))
+
+
+def _is_columns(item: Any) -> bool:
+    if not isinstance(item, dict) or not {"nodes", "edges"} <= item.keys():
+        return False
+    keys = {"nodes": 1, "edges": 2}
+    return all(
+        isinstance(item[table], dict)
+        and _list(_is_text)(item[table].get("ids"))
+        and len(item[table]["ids"]) == count
+        and _mapping(_list(_is_text))(item[table].get("values"))
+        for table, count in keys.items()
+    )
+
+
+def _is_schema(item: Any) -> bool:
+    widths = _mapping(_mapping(_is_width))
+    return isinstance(item, dict) and widths(item.get("nodes")) and widths(item.get("edges"))
+
+
+def _is_sums(item: Any) -> bool:
+    return _mapping(lambda number: isinstance(number, int))(item) and all(key.count("/") >= 2 for key in item)
+
+
+PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "blocks": (lambda item: _is_count(item) and 0 < item < 1 << 31, "a number of blocks"),
+    "fingerprint": (_is_text, "a text"),
+    "id_type": (_is_text, "a text"),
+    "undirected": (_is_flag, "true or false"),
+    "drop_dangling": (_is_flag, "true or false"),
+    "schema": (_is_schema, "a schema"),
+    "ranges": (_mapping(_list(_is_range)), "ranges of columns"),
+    "columns": (_is_columns, "the columns of both tables"),
+    "sources": (_mapping(lambda item: isinstance(item, dict)), "the sources of the tables"),
+    "totals": (_mapping(_is_count), "numbers"),
+    "per_block": (_mapping(lambda item: isinstance(item, list)), "numbers for each block"),
+    "sums": (_list(_is_sums), "sums of blocks"),
+}
