@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,10 +29,17 @@ class Case:
 
     def reduction(self, name: str, *messages: Value, own: tuple[Value, ...] = ()) -> Value:
         """The reduction of these messages."""
-        given = [apply("tanh", message) + 1.0 if self.tame else message for message in messages]
+        given = [apply("tanh", message) * 0.01 + 1.0 if self.tame else message for message in messages]
         if self.part is not None:
             given = [apply("restrict", message, part=self.part) for message in given]
         return apply(name, *given, *own, **self.attributes)
+
+    def of_node(self, *messages: np.ndarray, own: Sequence[np.ndarray] = ()) -> np.ndarray | float:
+        """The same in NumPy, of the messages of one node, (k, d) each; `own`: (d,) each."""
+        rows = [np.tanh(array) * 0.01 + 1 if self.tame else array for array in messages]
+        if own:
+            rows = [np.insert(array, 0, row, 0) for array, row in zip(rows, own, strict=True)]
+        return self.witness(*rows) if len(rows[0]) else self.empty
 
 
 def _shares(logits: np.ndarray) -> np.ndarray:

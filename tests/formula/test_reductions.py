@@ -51,13 +51,8 @@ def test_against_numpy_node_by_node(name: str, own: bool) -> None:
     for node in range(NODES):
         edges = kept & (dst == node)
         given = [arrays.node_columns[NODE][column][src[edges]] for column in names]
-        given = [np.tanh(rows) + 1 if case.tame else rows for rows in given]
-        if own:
-            given = [
-                np.insert(m, 0, arrays.node_columns[NODE][f"own {n}"][node], 0)
-                for n, m in zip(names, given, strict=True)
-            ]
-        want = case.witness(*given) if len(given[0]) else np.full(value.shape, case.empty)
+        first = [arrays.node_columns[NODE][f"own {column}"][node] for column in names if own]
+        want = case.of_node(*given, own=first)
         np.testing.assert_allclose(found[node], want, rtol=1e-12, atol=1e-12)
 
 
@@ -90,7 +85,7 @@ def test_each_is_compiled_on_awkward_graphs() -> None:
 
 def test_each_that_is_distributive_is_merged_in_tests() -> None:
     distributive = {name for name, record in REDUCTIONS.items() if record.is_distributive}
-    assert set(test_merging.WITNESS) == distributive
+    assert set(test_merging.DISTRIBUTIVE) == distributive
     assert _ops(program for program, _ in test_partial.PROGRAMS.values()) == distributive
 
 
