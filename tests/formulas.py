@@ -33,7 +33,9 @@ from pipeline.formula import (
     total_sum,
     where,
 )
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.model import Model
+from tests.reductions import CASES
 
 WIDTH = 6
 
@@ -134,6 +136,23 @@ def ordered(g: Relation, x: Value, w: Any) -> Value:
     edges = apply("quantile", own.edge("weight") * own.dst(x), q=(0.3,), interpolation="linear", empty=0.0)
     first = concat([g.median(g.src(x)), own.quantile(own.src(x) - own.dst(x), [0.25, 0.8]), edges])
     return g.quantile(g.src(tanh(first)), 0.5, "midpoint") + tanh(own.prod(own.src(tanh(first)) + 1.0))
+
+
+def every_reduction(g: Relation, x: Value, w: Any) -> Mapping[str, Value]:
+    """Each by itself, with added self-loops and without, over edges that read both ends."""
+    own = g.without_self_loops().with_self_loops()
+    found = {}
+    for name, record in REDUCTIONS.items():
+        for loops in (g, own) if CASES[name].part is None else (g,):
+            messages = [loops.src(x) - loops.dst(x), loops.src(x)][: record.messages]
+            found[name if loops is g else f"{name}, loops added"] = CASES[name].reduction(name, *messages)
+    return found
+
+
+def every_distributive(g: Relation, x: Value, w: Any) -> Mapping[str, Value]:
+    """All that another block may begin, of what the source has alone."""
+    names = [name for name, record in REDUCTIONS.items() if record.is_distributive]
+    return {name: CASES[name].reduction(name, g.src(x)) for name in names}
 
 
 def gin(g: Relation, x: Value, w: Any) -> Value:
@@ -258,6 +277,8 @@ FORMULAS: dict[str, tuple[Callable[..., Any], Shapes, tuple[str, ...]]] = {
     "merging": (merging, {"two.weight": (5, WIDTH + 3)}, ("weight", "attr")),
     "aggregators": (aggregators, {"one.weight": (4, 5 * WIDTH)}, ("weight",)),
     "ordered": (ordered, {}, ("weight",)),
+    "every_reduction": (every_reduction, {}, ()),
+    "every_distributive": (every_distributive, {}, ()),
     "gin": (gin, {**ONE, "one.bias": (4,), "two.weight": (4, 4), **NORM}, ()),
     "jumping": (jumping, {**SAME, "head.weight": (1, WIDTH)}, ()),
     "long_skip": (long_skip, {**ONE, "two.weight": (4, WIDTH)}, ()),

@@ -17,7 +17,7 @@ from pipeline.compiler.expression import Expression
 from pipeline.compiler.index import Index
 from pipeline.compiler.partial import sum_edges
 from pipeline.compiler.scope import EDGE, ROW, Writer
-from pipeline.compiler.softmax import write_softmax_sum
+from pipeline.compiler.softmax import write_exponentials
 from pipeline.formula.reductions.record import EXPONENTIALS, SEEN, STEPPED, SUMMED
 from pipeline.formula.values import Value
 
@@ -109,4 +109,4 @@ def write_step(writer: Writer, program: EdgeProgram, states: Mapping[str, str], 
     writer.line(program.reduction.step.format(message=message, **states))
 
 
-LOOPS = {SUMMED: _summed, STEPPED: _stepped, EXPONENTIALS: write_softmax_sum}
+LOOPS = {SUMMED: _summed, STEPPED: _stepped, EXPONENTIALS: write_exponentials}

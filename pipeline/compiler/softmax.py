@@ -1,7 +1,8 @@
-"""The loop of softmax_sum, in running form: tiles come one after another, in any number, and no edge is kept.
+"""Sums of exponentials in running form: tiles come one after another, in any number, and no edge is kept.
 
-Per row and lane of the logits: `top`, the largest logit so far, and `total`, Σ exp(logit - top); per lane of the result
-`out`, Σ exp(logit - top) * message. A larger logit rescales what was accumulated under the old top.
+Per row and lane of the logits: `top`, the largest logit so far, and `total`, Σ exp(logit - top); and if there are
+messages (softmax_sum), per lane of the result `out`, Σ exp(logit - top) * message. A larger logit rescales what was
+accumulated under the old top.
 
 512 edges are taken at a time, of however many rows: their logits, then all exponentials in one loop, then their
 messages. At the 2-3 edges per row of a tile of a large graph this takes 0.66 of the time of doing so row by row, or of
@@ -18,12 +19,13 @@ from pipeline.compiler.index import Index, broadcast_index
 from pipeline.compiler.partial import sum_edges
 from pipeline.compiler.scope import EDGE, ROW, Writer
 from pipeline.formula.operations import Shape
+from pipeline.formula.reductions.record import SEEN
 
 PIECE = 512  # edges; fewer if the logits have many lanes, so that their shares stay in the cache
 SHARES = 1 << 14
 
 
-def write_softmax_sum(expression: Expression) -> None:
+def write_exponentials(expression: Expression) -> None:
     """Writes the body of the function."""
     writer = expression.writer
     width = expression.program.roots[0].width
@@ -43,7 +45,7 @@ def write_softmax_sum(expression: Expression) -> None:
         with writer.block(f"for q in range((stop - start) * {width}):"):
             writer.line("flat[q] = exp(flat[q])")
         with _rows(writer):
-            _messages(expression)
+            _totals(expression)
         writer.line("first = j - 1 if offsets[j] > stop else j")  # a row that goes on is taken up again
 
 
@@ -107,12 +109,39 @@ def _rescale(expression: Expression) -> None:
         with writer.block("if highest[k] == -INFINITY:"):
             writer.line("highest[k] = ZERO")
             writer.line("total[i, k] += float32(high - low)")
-    with writer.block("if changed:"):
-        expression.nest(shape, False, lambda index: writer.line(
-            f"out[i, {index}] *= scale[{_logit_lane(index, shape, logits.shape)}]"
-        ))  # fmt: skip
+        if not _weighs(expression):  # exp(inf - inf) is no number: right for a share, wrong for a sum
+            with writer.block("if highest[k] == INFINITY:"):
+                writer.line("highest[k] = ZERO")
+    if SEEN in expression.program.reduction.state:
+        writer.line(f"{SEEN.name}[i] = True")
+    if _weighs(expression):
+        with writer.block("if changed:"):
+            expression.nest(shape, False, lambda index: writer.line(
+                f"out[i, {index}] *= scale[{_logit_lane(index, shape, logits.shape)}]"
+            ))  # fmt: skip
     with writer.block("for e in range(low, high):"), writer.block(f"for k in range({logits.width}):"):
         writer.line("shares[np.uint64(e - start), k] -= highest[k]")
+
+
+def _weighs(expression: Expression) -> bool:
+    """Whether there are messages beside the logits."""
+    return len(expression.program.roots) > 1
+
+
+def _totals(expression: Expression) -> None:
+    """Adds up the exponentials, and what they weigh."""
+    if _weighs(expression):
+        _messages(expression)
+        return
+    writer, width = expression.writer, expression.program.roots[0].width
+
+    def edges(rows: Mapping[str, str]) -> None:
+        with writer.block("for e in range(low, high):", EDGE):
+            writer.line("q = np.uint64(e - start)")
+            with writer.block(f"for k in range({width}):"):
+                writer.line(f"{rows['total']}k] += shares[q, k]")
+
+    sum_edges(writer, {"total": width}, edges, part="high - low")
 
 
 def _messages(expression: Expression) -> None:

@@ -5,6 +5,7 @@ functions, relation (`g`), trace, program, interpret (NumPy).
 """
 
 from pipeline.formula.functions import (
+    atan2,
     batch_norm,
     clamp,
     concat,
@@ -13,6 +14,7 @@ from pipeline.formula.functions import (
     exp,
     flip,
     gelu,
+    hypot,
     lane_log_softmax,
     lane_max,
     lane_mean,
@@ -48,9 +50,10 @@ from pipeline.formula.values import Value, apply, constant, edge_input, fill, no
 from pipeline.formula.weights import Weights
 
 __all__ = [
-    "GraphArrays", "Input", "Program", "Relation", "Value", "Weights", "apply", "batch_norm", "clamp", "concat",
-    "constant", "dot", "edge_input", "elu", "exp", "fill", "flip", "gelu", "interpret", "lane_log_softmax", "lane_max",
-    "lane_mean", "lane_min", "lane_softmax", "lane_sum", "layer_norm", "leaky_relu", "linear", "log", "lookup",
-    "maximum", "minimum", "node_input", "relu", "sigmoid", "silu", "softplus", "spread", "sqrt", "tanh", "total_max",
-    "total_mean", "total_min", "total_product", "total_sum", "trace", "weight", "where",
+    "GraphArrays", "Input", "Program", "Relation", "Value", "Weights", "apply", "atan2", "batch_norm", "clamp",
+    "concat", "constant", "dot", "edge_input", "elu", "exp", "fill", "flip", "gelu", "hypot", "interpret",
+    "lane_log_softmax", "lane_max", "lane_mean", "lane_min", "lane_softmax", "lane_sum", "layer_norm", "leaky_relu",
+    "linear", "log", "lookup", "maximum", "minimum", "node_input", "relu", "sigmoid", "silu", "softplus", "spread",
+    "sqrt", "tanh", "total_max", "total_mean", "total_min", "total_product", "total_sum", "trace", "weight",
+    "where",
 ]  # fmt: skip

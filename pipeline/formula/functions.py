@@ -193,6 +193,16 @@ def sqrt(x: Value) -> Value:
     return apply("sqrt", x)
 
 
+def hypot(x: Operand, y: Operand) -> Value:
+    """The length of (x, y), without overflow on the way."""
+    return apply("hypot", x, y)
+
+
+def atan2(y: Operand, x: Operand) -> Value:
+    """The angle of (x, y), from -π to π."""
+    return apply("atan2", y, x)
+
+
 def maximum(x: Operand, y: Operand) -> Value:
     return apply("maximum", x, y)
 

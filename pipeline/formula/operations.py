@@ -164,6 +164,7 @@ OPERATIONS: dict[str, Operation] = {
     "div": _elementwise(np.divide, "{0} / {1}"),
     "pow": _elementwise(np.power, "np.power({0}, {1})", COSTLY),
     "atan2": _elementwise(np.arctan2, "float32(math.atan2({0}, {1}))", COSTLY),
+    "hypot": _elementwise(np.hypot, "float32(math.hypot({0}, {1}))", COSTLY),
     "maximum": _elementwise(np.maximum, "maximum({0}, {1})"),
     "minimum": _elementwise(np.minimum, "minimum({0}, {1})"),
     "equal": _elementwise(meanings.compare(np.equal), "ONE if {0} == {1} else ZERO"),

@@ -7,13 +7,14 @@ import math
 import numpy as np
 
 from pipeline.formula import GraphArrays, Relation, Value, node_input, weight
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import apply, fill
 from pipeline.schema import NODE
+from tests.reductions import CASES, variants
 
 SHAPES = [(), (1,), (4,), (16,), (3, 1), (3, 4), (4, 16), (2, 3, 4), (10, 3), (2, 176)]
 SMOOTH = ["tanh", "sigmoid", "sin", "cos", "erf", "neg", "abs", "relu", "expm1", "exp"]
 JOINED = ["add", "sub", "mul", "maximum", "minimum"]
-REDUCTIONS = ["sum", "max", "min", "softmax_sum", "softmax_sum_own"]
 
 
 def graph(rng: np.random.Generator, nodes: int = 11, edges: int = 40) -> GraphArrays:
@@ -27,9 +28,13 @@ def graph(rng: np.random.Generator, nodes: int = 11, edges: int = 40) -> GraphAr
     for number, shape in enumerate(SHAPES):
         for kind in "xy":
             arrays.node_columns[NODE][f"{kind}{number}"] = _normal(rng, nodes, shape)
+    loops = np.flatnonzero(src == dst)
     for columns in arrays.edge_columns.values():
         for number, shape in enumerate(SHAPES):
-            columns[f"e{number}"] = _normal(rng, edges, shape)
+            column = _normal(rng, edges, shape)
+            # which of a node's loops is the last is not for a table to say: they are the same
+            column[loops] = column[[loops[src[loops] == src[loop]][0] for loop in loops]]
+            columns[f"e{number}"] = column
     return arrays
 
 
@@ -47,19 +52,20 @@ class Builder:
 
     def reduction(self) -> Value:
         """A random reduction; its weights are in `weights`."""
+        value, kinds = self.message(), variants()
+        name, with_own = kinds[self.rng.integers(len(kinds))]
+        messages = [value] if REDUCTIONS[name].messages == 1 else [self.logits(value), value]
+        own = tuple(self.node(message.shape) for message in messages) if with_own else ()
+        return CASES[name].reduction(name, *messages, own=own)
+
+    def message(self) -> Value:
+        """A random edge value."""
         value = self.leaf()
         pool = [value]
         for _ in range(self.rng.integers(1, 12)):
             value = self.step(value, pool)
             pool.append(value)
-        kind = self.rng.choice(REDUCTIONS)
-        if kind in ("max", "min"):
-            return apply(str(kind), value, empty=float(self.rng.choice([0.0, -2.5])))
-        if kind == "sum":
-            return self.g.sum(value)
-        logits = self.logits(value)
-        own = (self.node(logits.shape), self.node(value.shape)) if kind == "softmax_sum_own" else ()
-        return apply("softmax_sum", logits, value, *own)
+        return value
 
     def logits(self, messages: Value) -> Value:
         """An edge value whose rows broadcast against the messages'."""

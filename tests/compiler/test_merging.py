@@ -6,24 +6,27 @@ import numpy as np
 import pytest
 
 from pipeline.compiler.merging import merge_function
-from pipeline.formula.reductions import REDUCTIONS, SEEN
+from pipeline.formula import Relation, node_input
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.kernels.jit import read_only
+from tests.reductions import CASES
 
-WITNESS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 DISTRIBUTIVE = [name for name, record in REDUCTIONS.items() if record.is_distributive]
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIVE)
 def test_merging_keeps_what_is_no_number(name: str) -> None:
-    record = REDUCTIONS[name]
+    """Two partial results of each node, of all pairs of odd numbers; node 0 is not among those merged."""
+    record, g = REDUCTIONS[name], Relation()
+    value = CASES[name].reduction(name, g.src(node_input("x", (7,))))
     odd = np.array([1.5, -2.0, 0.0, np.nan, np.inf, -np.inf, 3e38], np.float32)
-    before, partial = (grid.reshape(-1, 7).astype(np.float32) for grid in np.meshgrid(odd, odd))
-    out = np.vstack([np.full((1, 7), 9, np.float32), before])  # row 0 is not among those merged
-    seen = np.zeros(8, bool)
+    parts = [grid.reshape(-1, 7).astype(np.float32) for grid in np.meshgrid(odd, odd)]
+    states = record.start(8, value)
     rows = np.arange(7, 0, -1, dtype=np.int32)
-    marks = [seen] if SEEN in record.state else []
-    merge_function(record)(read_only(rows), read_only(partial), out, *marks)
+    for part in parts:
+        merge_function(record)(read_only(rows), read_only(part), *states.values())
     with np.errstate(all="ignore"):
-        np.testing.assert_array_equal(out[rows], WITNESS[name](before[::-1], partial))
-    assert (out[0] == 9).all()
-    assert seen.tolist() == [False, *[bool(marks)] * 7]
+        got = record.result(states, value)
+        want = CASES[name].witness(np.stack(parts).astype(np.float64)).astype(np.float32)
+    np.testing.assert_allclose(got[rows], want, rtol=1e-6)
+    np.testing.assert_array_equal(got[0], np.full(7, CASES[name].empty))

@@ -28,7 +28,7 @@ ATTRIBUTES = {
 }
 COMPARISONS = ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
 ARITY = {"where": 3} | dict.fromkeys(
-    ["add", "sub", "mul", "div", "pow", "atan2", "maximum", "minimum", *COMPARISONS], 2
+    ["add", "sub", "mul", "div", "pow", "atan2", "hypot", "maximum", "minimum", *COMPARISONS], 2
 )
 ELEMENTWISE = [name for name, operation in OPERATIONS.items() if operation.kind == "elementwise"]
 ROW = [name for name, operation in OPERATIONS.items() if operation.kind == "row"]
@@ -135,7 +135,7 @@ def machine_code(value, lanes, *arguments, monkeypatch) -> str:
 
 
 # the others call the C library
-VECTORS = set(ELEMENTWISE) - {"sin", "cos", "erf", "gelu", "log", "log1p", "pow", "softplus"}
+VECTORS = set(ELEMENTWISE) - {"sin", "cos", "erf", "gelu", "hypot", "log", "log1p", "pow", "softplus"}
 
 
 @pytest.mark.parametrize(("op", "attributes"), CASES)

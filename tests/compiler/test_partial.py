@@ -8,8 +8,10 @@ import pytest
 from pipeline.blocks import Tile
 from pipeline.compiler import compile_reduction
 from pipeline.formula import Relation, Value, linear, node_input, relu, weight
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import apply
 from tests.compiler.tiles import lanes
+from tests.reductions import CASES
 
 G = Relation(columns={"weight": (1,)})
 X, S = node_input("x", (5,)), node_input("s", ())
@@ -26,6 +28,11 @@ PROGRAMS = {
     "min": (apply("min", G.src(X) - G.src(S).reshape(1), empty=3.0),
             lambda x, s, w: (x - s[:, None]).min(0) if len(x) else 3.0),
     "dense": (G.sum(relu(linear(G.src(X), weight("w", (3, 5))))), lambda x, s, w: np.maximum(x @ W.T, 0).sum(0)),
+} | {
+    f"{name} by its record": (
+        CASES[name].reduction(name, G.src(X)), lambda x, s, w, name=name: CASES[name].of_node(x)
+    )
+    for name, record in REDUCTIONS.items() if record.is_distributive
 }  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_compiled_programs(seed):
 def check_together(seed: int, blocks: int) -> bool:
     """Five reductions of a random message, three of them sums: whether some were one loop."""
     builder = Builder(seed)
-    message = builder.reduction().inputs[0]
+    message = builder.message()
     values = [
         builder.g.sum(message), apply("max", message, empty=0.5), builder.g.sum(message * message),
         builder.g.prod(apply("tanh", message)), builder.g.sum(apply("tanh", message) + 1.0),

@@ -8,9 +8,11 @@ import pytest
 from pipeline.blocks import LOOPS, Tile
 from pipeline.compiler import compile_reduction, softmax
 from pipeline.formula import GraphArrays, Relation, concat, dot, leaky_relu, linear, node_input, relu, weight
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import apply, fill
 from pipeline.schema import NODE, EdgeType
 from tests.compiler.tiles import compiled, expected, lanes, tiles
+from tests.reductions import CASES, variants
 
 BLOCKS = (1, 3, 8, 17)
 RNG = np.random.default_rng(5)
@@ -92,6 +94,11 @@ PROGRAMS = {
     "edge mlp": G.sum(relu(linear(concat([G.src(X), G.dst(X), G.src(S).reshape(1), G.edge("weight")]),
                                   weight("mlp", (8, 130))))),
 }  # fmt: skip
+for _name, _own in variants():
+    _messages = [G.src(H) - G.dst(R), G.src(R) * 2.0][: REDUCTIONS[_name].messages]
+    PROGRAMS[f"{_name} by its record" + " with own" * _own] = CASES[_name].reduction(
+        _name, *_messages, own=(R, H)[: len(_messages)] if _own else ()
+    )
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -57,6 +57,7 @@ CASES: dict[str, Case] = {
     "div": ([(4,), (1,)], {}, torch.div),
     "pow": ([(4,), (4,)], {}, torch.pow),
     "atan2": ([(4,), (4,)], {}, torch.atan2),
+    "hypot": ([(4,), (4,)], {}, torch.hypot),
     "maximum": ([(4,), (4,)], {}, torch.maximum),
     "minimum": ([(4,), (4,)], {}, torch.minimum),
     "equal": ([(4,), (4,)], {}, lambda a, b: (a == b).double()),

@@ -22,12 +22,14 @@ from pipeline.formula import (
     relu,
     weight,
 )
+from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import Nodes
 from pipeline.plan import rewrites as rules
 from pipeline.plan.cost import cost
 from pipeline.plan.lower import lower
 from pipeline.plan.rewriting import always, if_cheaper
 from tests.formulas import FORMULAS, WIDTH, build
+from tests.reductions import CASES
 
 EDGES = 900
 NODES = 120
@@ -88,7 +90,7 @@ def test_spell_softmax(graph: GraphArrays) -> None:
     assert "softmax" not in ops(got)
 
 
-@pytest.mark.parametrize("reduce", ["sum", "max", "min", "softmax"])
+@pytest.mark.parametrize("reduce", ["softmax", *sorted(REDUCTIONS.keys() - {"last"})])  # last: of loops only
 @pytest.mark.parametrize("drop", [False, True])
 def test_split_self_loops(graph: GraphArrays, reduce: str, drop: bool) -> None:
     def make(g: Relation, x: Value) -> Value:
@@ -96,7 +98,7 @@ def test_split_self_loops(graph: GraphArrays, reduce: str, drop: bool) -> None:
         message = (g.src(x) - g.dst(x) * 0.5) * g.edge("weight").reshape(1)
         if reduce == "softmax":
             return g.sum(g.softmax(message) * g.src(x))
-        return {"sum": g.sum, "max": g.max, "min": g.min}[reduce](message)
+        return CASES[reduce].reduction(reduce, *[message] * REDUCTIONS[reduce].messages)
 
     got = check(make, graph, lambda p: rules.split_self_loops(always(p, rules.fuse_softmax)))
     assert "self" not in str(got)

@@ -15,7 +15,7 @@ STEPS = {
     "sage": 3, "gcn": 3, "gcn_weighted": 2, "gat": 2, "gat_no_loops": 2, "gated": 2, "edge_attention": 2,
     "softmax_twice": 2, "appnp": 5, "extremes": 2, "gin": 2, "ordered": 3, "jumping": 3, "long_skip": 3, "no_edges": 1,
     "graph_norm": 5, "virtual_node": 5, "totals": 4, "linear_attention": 3, "merging": 3, "aggregators": 3,
-    "both_ways": 3, "against": 2, "both_ends": 4,
+    "every_reduction": 2, "every_distributive": 2, "both_ways": 3, "against": 2, "both_ends": 4,
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import pipeline
 from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.pyg import import_module
+from tests.pyg import aggregations
 from tests.pyg.accuracy import accuracy, shipped, shipped_by_plan
 from tests.pyg.graphs import imported_same
 
@@ -59,6 +60,14 @@ node, cut into 1, 3 and 8 blocks.
 
 | class | tried as | supersteps | lanes sent: as written | as planned | error | PyG's |
 |---|---|---:|---:|---:|---:|---:|
+"""
+REDUCTIONS = """
+## Which reductions aggregations become
+
+What PyG's aggregations are when they are planned. A module of your own that is made of scatters becomes the same.
+
+| reduction | from |
+|---|---|
 """
 FOOTER = """
 ## Which are not
@@ -132,7 +141,8 @@ def write() -> None:
         rows.append(row(name, net, program, weights, accuracy(net, program, weights, x, **edges)))
     lines = [str(one) for one in sorted(rows, key=lambda one: one.kind)]
     absent = [f"| {kind} | {reason} |" for kind, reason in sorted(ABSENT.items())]
-    TABLE.write_text(HEADER + "\n".join([*lines, FOOTER, *absent]) + "\n")
+    reduced = REDUCTIONS + aggregations.table()
+    TABLE.write_text(HEADER + "\n".join([*lines, reduced, FOOTER, *absent]) + "\n")
 
 
 if __name__ == "__main__":
