@@ -85,10 +85,11 @@ def _is_zero(value: Value) -> bool:
     return value.op == "fill" and value.attributes["value"] == 0.0
 
 
-def _multiplied(call: Call) -> Symbol:
-    """torch.sparse.mm(A, x, reduce)"""
+def _multiplied(call: Call) -> tuple[Symbol | Refusal, ...]:
+    """torch.sparse.mm(A, x, reduce), and which entry the largest is."""
     reduce = {"sum": "sum", "mean": "mean", "amax": "amax", "amin": "amin", "max": "amax", "min": "amin"}
-    return product(_matrix(call["self"]), call["other"], reduce.get(call["reduce"], call["reduce"]))
+    which = Refusal("asks which of the edges is the largest: rows have no numbers", "use the largest value itself")
+    return product(_matrix(call["self"]), call["other"], reduce.get(call["reduce"], call["reduce"])), which
 
 
 def _turned(call: Call) -> Symbol:
