@@ -1,4 +1,4 @@
-"""What forward takes: which argument is which column, how wide, and whether of integers.
+"""What forward takes: which argument is which column, how wide, and whether of integers; which are None, or a matrix.
 
 Comes in: a module's signature and what the user says about it. Goes out: the arguments, or a ModelError that says what
 to add. What nobody gave is found by trying: rows of floats first, then of integers, such as the categories that an
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,14 +17,19 @@ import torch
 
 from pipeline.errors import ModelError, nearest
 from pipeline.formula.operations import MOST_ROWS
+from pipeline.pyg.asked import Unanswered, is_matrix
 
 EDGE_INDEX = "edge_index"
+GCN_NORM, COLUMN = "gcn_norm", "column"  # what the values of a matrix are
 TABLES = {"x": "nodes", "edge_weight": "edges", "edge_attr": "edges"}  # what PyG's own arguments are
 TRIALS = 2000  # forwards on a graph of a few edges
 ANY = 8  # integers of an argument that is only compared with numbers: any would do
 
 Told = int | range | type[bool] | Sequence[int | range]
 Features = int | range | Mapping[str, Told] | None
+Source = str | Sequence[str | None] | None
+Inputs = Mapping[str, Source] | None
+"""Argument → its column, "edge_index", a matrix such as ("edge_index", "edges.weight"), or None."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,28 @@ class Argument:
 
 
 @dataclass(frozen=True)
+class Matrix:
+    """An argument that takes the edges as a sparse matrix of (dst, src), as PyG's `adj_t` is."""
+
+    name: str
+    values: str | None
+    """"column": those of the argument of this name; "gcn_norm": as PyG's gcn_norm makes them; None: all are 1."""
+
+
+@dataclass(frozen=True)
 class Signature:
     """How forward is called."""
 
     arguments: tuple[Argument, ...]
-    index: str
-    """The parameter that takes edge_index."""
+    indices: tuple[str, ...]
+    """The parameters that take edge_index."""
     as_data: str | None = None
     """The parameter that takes everything as one Data object."""
+    matrices: tuple[Matrix, ...] = ()
+    none: tuple[str, ...] = ()
+    """Arguments, or attributes of data, that the user says are None."""
+    left_out: tuple[str, ...] = ()
+    """Optional arguments that nobody gave."""
 
 
 Forward = Callable[[Signature], object]
@@ -71,19 +90,18 @@ class Form(NamedTuple):
     mask: bool = False
 
 
-def signature(net: torch.nn.Module, inputs: Mapping[str, str] | None) -> Signature:
+_STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+
+
+def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     """The arguments of forward, without their widths.
 
-    `inputs`: argument → "nodes.COLUMN", "edges.COLUMN" or "edge_index". Required parameters called x, edge_index,
-    edge_weight and edge_attr need no mention.
+    `inputs`: argument → "nodes.COLUMN", "edges.COLUMN", "edge_index", ("edge_index", values of a matrix), or None.
+    Required parameters called x, edge_index, edge_weight and edge_attr need no mention.
     """
     given = dict(inputs or {})
     parameters = inspect.signature(net.forward).parameters
-    named = {
-        name: parameter
-        for name, parameter in parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
+    named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in _STARS}
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]
     as_data = required[0] if required == ["data"] else None
     if as_data:
@@ -92,29 +110,79 @@ def signature(net: torch.nn.Module, inputs: Mapping[str, str] | None) -> Signatu
         for name in given:
             if name not in named:
                 raise ModelError(f"inputs names {name!r}, which forward does not take; {nearest(name, named)}")
-    index = next((name for name, column in given.items() if column == EDGE_INDEX), EDGE_INDEX)
+    matrices = {name: _matrix(name, told) for name, told in given.items() if not isinstance(told, str | None)}
+    index = next((name for name, told in given.items() if told == EDGE_INDEX), None)
+    if index is not None and _is_matrix(named, index):
+        raise ModelError(
+            f"inputs gives {index!r} the edge_index, which has no values, and a matrix has: {_matrix_forms(index)}"
+        )
+    if index is None and (as_data or EDGE_INDEX in named or not matrices):
+        index = EDGE_INDEX
     columns = {}
     for name in dict.fromkeys([*required, *given]):
-        if name == index:
+        if name == index or (name in given and given[name] is None):
             continue
-        column = given.get(name) or (f"{TABLES[name]}.{name}" if name in TABLES else None)
-        if column is None and name.startswith("adj"):
-            raise ModelError(
-                f"forward takes {name!r}: if it is the graph, give inputs={{{name!r}: 'edge_index'}}; "
-                "PyG's layers take edge_index in place of a sparse matrix"
-            )
-        if column is None:
-            raise ModelError(
-                f"forward takes {name!r}: say where it comes from, "
-                f"inputs={{{name!r}: 'nodes.COLUMN'}} or 'edges.COLUMN' (or 'edge_index')"
-            )
-        table, _, key = column.partition(".")
-        if table not in ("nodes", "edges") or not key:
-            raise ModelError(f"input {name!r} is {column!r}; write nodes.COLUMN or edges.COLUMN")
-        columns[name] = column
-    if as_data is None and index not in named:
+        if name in matrices:
+            if matrices[name].values == COLUMN:
+                columns[name] = _column(name, str(list(given[name] or ())[1]), ("edges",))
+            continue
+        columns[name] = _column(name, str(given.get(name) or _own_column(name, named)), ("nodes", "edges"))
+    if as_data is None and index not in named and not matrices:
         raise ModelError(f"forward takes no edge_index; it takes {', '.join(named) or 'nothing'}")
-    return Signature(tuple(Argument(name, column, ()) for name, column in columns.items()), index, as_data)
+    return Signature(
+        tuple(Argument(name, column, ()) for name, column in columns.items()),
+        () if index is None else (index,),
+        as_data,
+        tuple(matrices.values()),
+        tuple(name for name, told in given.items() if told is None),
+        tuple(
+            _STARS.get(parameter.kind, "") + name
+            for name, parameter in parameters.items()
+            if name not in (*required, *given, index, as_data)
+        ),
+    )
+
+
+def _own_column(name: str, named: Mapping[str, inspect.Parameter]) -> str:
+    """The column of an argument that inputs does not name."""
+    if name in TABLES:
+        return f"{TABLES[name]}.{name}"
+    if _is_matrix(named, name):
+        raise ModelError(f"forward takes {name!r}: if it is the graph, {_matrix_forms(name)}")
+    raise ModelError(
+        f"forward takes {name!r}: say where it comes from, "
+        f"inputs={{{name!r}: 'nodes.COLUMN'}} or 'edges.COLUMN' (or 'edge_index')"
+    )
+
+
+def _column(name: str, column: str, tables: Sequence[str]) -> str:
+    table, _, key = column.partition(".")
+    if table not in tables or not key:
+        raise ModelError(f"input {name!r} is {column!r}; write {' or '.join(f'{each}.COLUMN' for each in tables)}")
+    return column
+
+
+def _is_matrix(named: Mapping[str, inspect.Parameter], name: str) -> bool:
+    """Whether a parameter looks like a matrix: by its name, or its type."""
+    annotation = str(named[name].annotation) if name in named else ""
+    return is_matrix(name) or ("SparseTensor" in annotation and "Union" not in annotation)
+
+
+def _matrix_forms(name: str) -> str:
+    """How a matrix is given, for messages."""
+    return (
+        f"say what its values are: inputs={{{name!r}: ('edge_index', 'edges.COLUMN')}}, or "
+        f"inputs={{{name!r}: ('edge_index', 'gcn_norm')}} if PyG's gcn_norm made it before training, or "
+        f"inputs={{{name!r}: ('edge_index', None)}} if all of them are 1"
+    )
+
+
+def _matrix(name: str, told: Any) -> Matrix:
+    """What inputs says of a matrix."""
+    parts = tuple(told) if isinstance(told, tuple | list) else ()
+    if len(parts) != 2 or parts[0] != EDGE_INDEX or not isinstance(parts[1], str | None):
+        raise ModelError(f"input {name!r} is {told!r}; write a column, or for a matrix ('edge_index', VALUES)")
+    return Matrix(name, parts[1] if parts[1] in (None, GCN_NORM) else COLUMN)
 
 
 def with_widths(net: torch.nn.Module, found: Signature, features: Features, run: Forward) -> Signature:
@@ -127,7 +195,8 @@ def with_widths(net: torch.nn.Module, found: Signature, features: Features, run:
     for name in given:
         if name not in names:
             raise ModelError(f"features names {name!r}, which is no input; {nearest(name, names)}")
-    choices = [_choices(net, argument, given.get(argument.name)) for argument in found.arguments]
+    matrices = {matrix.name for matrix in found.matrices}
+    choices = [_choices(net, argument, given.get(argument.name), matrices) for argument in found.arguments]
     fitting, failure = _fitting(found, choices, run)
     if len(fitting) == 1:
         return _with_ranges(fitting[0], given, run)
@@ -143,11 +212,11 @@ def with_widths(net: torch.nn.Module, found: Signature, features: Features, run:
     )
 
 
-def _choices(net: torch.nn.Module, argument: Argument, given: Any) -> list[Form]:
+def _choices(net: torch.nn.Module, argument: Argument, given: Any, matrices: Collection[str]) -> list[Form]:
     """Forms that the rows of an argument may have."""
     if given is not None:
         return _told(argument.name, given)
-    if argument.name == "edge_weight":
+    if argument.name == "edge_weight" or argument.name in matrices:
         return [Form(0, ())]
     known = {"x": "in_channels", "edge_attr": "edge_dim"}.get(argument.name)
     width = getattr(net, known, None) if known else None
@@ -208,6 +277,8 @@ def _failure(candidate: Signature, run: Forward) -> str | None:
     """What forward says where it does not run."""
     try:
         run(candidate)
+    except Unanswered:  # no width helps
+        raise
     except Exception as error:  # whatever a module raises at a width that does not fit
         return str(error)
     return None

@@ -72,20 +72,6 @@ def _scalar(call: Call) -> Symbol:
     return call.learned(call.outputs[0], None)
 
 
-def _sparse(call: Call) -> Symbol:
-    raise Refusal(
-        "makes a sparse matrix", "send messages along edge_index: index_add or scatter edge_weight * x[edge_index[0]]"
-    )
-
-
-SPARSE = (
-    "_sparse_coo_tensor_with_dims_and_tensors",
-    "_sparse_coo_tensor_unsafe",
-    "sparse_compressed_tensor",
-    "_sparse_compressed_tensor_unsafe",
-    "_to_sparse",
-)
-
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("zeros", "new_zeros", "zeros_like", "zero"), _constant(0.0)),
     **dict.fromkeys(("ones", "new_ones", "ones_like"), _constant(1.0)),
@@ -94,6 +80,5 @@ HANDLERS: dict[str, Handler] = {
     "fill": _fill,
     "arange": _arange,
     "scalar_tensor": _scalar,
-    **dict.fromkeys(SPARSE, _sparse),
 }
 FACTORIES = frozenset(HANDLERS)

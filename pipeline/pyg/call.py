@@ -126,6 +126,8 @@ def say(symbol: Operand) -> str:
         "End": "a row of edge_index",
         "NodeNumbers": f"the numbers of the {getattr(symbol, 'nodes', '')}",
         "PartMask": "a mask over the edges",
+        "SparseMatrix": "a sparse matrix",
+        "Pointers": "the row pointers of a sparse matrix",
     }.get(kind, repr(symbol))
 
 

@@ -6,12 +6,14 @@ Comes in: tensors that are the same for every row. Goes out: Values, and the arr
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from pipeline.formula.values import Value, constant, weight
 from pipeline.pyg.call import Sizes
@@ -25,16 +27,45 @@ class Captured:
         self.arrays: dict[str, npt.NDArray[np.float64]] = {}
         self.tables = {each.num_embeddings for each in net.modules() if isinstance(each, torch.nn.Embedding)}
         """How many rows the model's own tables have."""
+        self.read_by_python: set[str] = set()
+        """Weights whose numbers Python has read: what it made of them nobody sees."""
         self._names: dict[int, str] = {}
         self._made: list[str] = []
         self._kept = []  # ids stay unique as long as their tensors live
+        self._in_memory: dict[int, frozenset[str]] = {}
+        self._made_of: Any = WeakIdKeyDictionary()
+        self._read: dict[int, frozenset[str]] = {}
         named = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
         for name, tensor in named:
             self._names.setdefault(id(tensor), name)
             self._kept.append(tensor)
+            memory = tensor.untyped_storage().data_ptr()
+            self._in_memory[memory] = self._in_memory.get(memory, frozenset()) | {name}
+
+    def made_of(self, tensor: Tensor) -> frozenset[str]:
+        """The weights that a tensor is, is a view of, or was computed from."""
+        known: frozenset[str] | None = self._made_of.get(tensor)
+        if known is None and tensor.layout is torch.strided:
+            known = self._in_memory.get(tensor.untyped_storage().data_ptr())
+        return known or frozenset()
+
+    def computed(self, tensor: Tensor, inputs: Iterable[Tensor]) -> None:
+        """`tensor` was computed by torch from others."""
+        names = frozenset().union(*map(self.made_of, inputs))
+        if names:
+            self._made_of[tensor] = names
+
+    def read(self, values: Iterable[Value]) -> set[str]:
+        """The weights that some values are made of; and those that Python has read."""
+        return self.read_by_python.union(*(self._read.get(value.id, ()) for value in values))
 
     def value(self, tensor: Tensor, sizes: Sizes) -> Value:
         """The weight or constant that a tensor is, as it is now."""
+        value = self._value(tensor, sizes)
+        self._read[value.id] = self.made_of(tensor)
+        return value
+
+    def _value(self, tensor: Tensor, sizes: Sizes) -> Value:
         array = np.array(tensor.detach().cpu().resolve_conj().resolve_neg().numpy(), dtype=_float_type(tensor))
         name = self._names.get(id(tensor))
         if name is None and array.ndim == 0:

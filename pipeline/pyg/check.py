@@ -6,6 +6,9 @@ size, a mask or a number of the example graph that went into the program cannot 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,27 +16,39 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.formula.interpret import evaluate, interpret
 from pipeline.pyg.arguments import Signature
+from pipeline.pyg.counts import Noticed, ReadsSizes, of_math
 from pipeline.pyg.example import Example
 from pipeline.pyg.forward import copy_of, run_forward
 from pipeline.pyg.layout import tensor_shape
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import Recording, record
+from pipeline.pyg.replaced import replaced
 from pipeline.pyg.symbols import Rows
 
 TOLERANCE = 1e-9  # of the largest number, in float64: sums of some thousand terms in another order differ by 1e-13
 
 
-def check(net: torch.nn.Module, signature: Signature, recording: Recording, example: Example) -> None:
-    """ModelError unless program and module agree on a graph that was not recorded."""
-    expected = _outputs(net, signature, example)
+def check(
+    net: torch.nn.Module,
+    signature: Signature,
+    recording: Recording,
+    example: Example,
+    noticed: Noticed | None = None,
+    any_numbers: bool = True,
+) -> None:
+    """ModelError unless program and module agree on a graph that was not recorded.
+
+    `noticed` learns what forward does with the sizes of this one. `any_numbers`: some output of each has to be finite.
+    """
+    expected = _outputs(net, signature, example, noticed)
     if not all(np.isfinite(array).any() for array in expected.values()):
         example = example.positive()
-        expected = _outputs(net, signature, example)
+        expected = _outputs(net, signature, example, noticed)
     found = interpret(recording.program, recording.weights, example.arrays)
     if expected.keys() != found.keys():
         raise ModelError(f"the module's outputs depend on the graph: {', '.join(expected)} and {', '.join(found)}")
     for name, array in found.items():
-        if not np.isfinite(expected[name]).any():
+        if any_numbers and not np.isfinite(expected[name]).any():
             raise ModelError(
                 f"output {name!r} of the module is NaN or infinite in every row of a random graph, so the import "
                 "cannot be checked; are its weights those of a trained model?"
@@ -45,11 +60,22 @@ def check(net: torch.nn.Module, signature: Signature, recording: Recording, exam
             )
 
 
-def _outputs(net: torch.nn.Module, signature: Signature, example: Example) -> dict[str, npt.NDArray[np.float64]]:
+def _outputs(
+    net: torch.nn.Module, signature: Signature, example: Example, noticed: Noticed | None
+) -> dict[str, npt.NDArray[np.float64]]:
     copied = copy_of(net)
-    with in_float64():
+    with in_float64(), _reading(example, noticed):
         outputs = run_forward(copied, signature, example.fresh())
         return {name: tensor.double().numpy() for name, tensor in outputs.items()}
+
+
+@contextmanager
+def _reading(example: Example, noticed: Noticed | None) -> Iterator[None]:
+    if noticed is None:
+        yield
+    else:
+        with replaced(of_math()), ReadsSizes(example.sizes, noticed).watching():
+            yield
 
 
 def same(found: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> bool:

@@ -56,24 +56,42 @@ class Example:
         return replace(self, columns={**self.columns, **{name: tensor.abs() for name, tensor in signs.items()}})
 
 
-def examples(arguments: Sequence[Argument], widths: Iterable[int], seed: int = 0) -> Iterator[Example]:
-    """Graphs of ever other sizes. `widths`: sizes that occur in the model, which no number of rows may equal."""
+def examples(
+    arguments: Sequence[Argument], widths: Iterable[int], seed: int = 0, distinct: bool = False
+) -> Iterator[Example]:
+    """Graphs of ever other sizes. `widths`: sizes that occur in the model, which no number of rows may equal.
+
+    `distinct`: no parallel edges, and ordered by dst and src, as the entries of a sparse matrix are.
+    """
     taken = set(widths)
     rng = np.random.default_rng(seed)
-    for nodes, proper, loops in ((1009, 1301, 211), (317, 1103, 103), (613, 401, 59), (211, 797, 37)):
+    for nodes, proper, loops in ((1009, 1301, 211), (317, 1103, 103), (614, 401, 59), (211, 797, 37)):
         while True:
             sizes = _sizes(nodes, proper, loops, frozenset(taken))
             if len(set(sizes.counts.values())) == len(sizes.counts) and taken.isdisjoint(sizes.counts.values()):
                 break
             nodes, proper, loops = nodes + 2, proper + 6, loops + 4
-        yield _example(arguments, rng, sizes, nodes, proper, loops)
+        yield _example(arguments, rng, sizes, nodes, proper, loops, distinct)
 
 
-def tiny_example(arguments: Sequence[Argument], widths: Iterable[int]) -> Example:
+def tiny_example(arguments: Sequence[Argument], widths: Iterable[int], distinct: bool = False) -> Example:
     """A graph of a few edges, to try widths on. No width is its number of nodes, else a row could pass for a column."""
     taken = set(widths)
     nodes = next(nodes for nodes in itertools.count(7) if nodes not in taken)
-    return _example(arguments, np.random.default_rng(1), _sizes(nodes, 11, 3), nodes, 11, 3)
+    return _example(arguments, np.random.default_rng(1), _sizes(nodes, 11, 3), nodes, 11, 3, distinct)
+
+
+def example_of(
+    arguments: Sequence[Argument], nodes: int, proper: int, loops: int, widths: Iterable[int], distinct: bool = False
+) -> Example:
+    """A graph of this size, whatever else has it."""
+    rng = np.random.default_rng(nodes + proper)
+    return _example(arguments, rng, _sizes(nodes, proper, loops, frozenset(widths)), nodes, proper, loops, distinct)
+
+
+def counts_of(nodes: int, proper: int, loops: int) -> dict[Nodes | Edges, int]:
+    """How many rows each space has."""
+    return _sizes(nodes, proper, loops).counts
 
 
 def _sizes(nodes: int, proper: int, loops: int, widths: frozenset[int] = frozenset()) -> Sizes:
@@ -91,9 +109,15 @@ def _sizes(nodes: int, proper: int, loops: int, widths: frozenset[int] = frozens
 
 
 def _example(
-    arguments: Sequence[Argument], rng: np.random.Generator, sizes: Sizes, nodes: int, proper: int, loops: int
+    arguments: Sequence[Argument],
+    rng: np.random.Generator,
+    sizes: Sizes,
+    nodes: int,
+    proper: int,
+    loops: int,
+    distinct: bool,
 ) -> Example:
-    src, dst = _edges(rng, nodes, proper, loops)
+    src, dst = _edges(rng, nodes, proper, loops, distinct)
     rows = {"nodes": nodes, "edges": len(src)}
     columns = {a.name: torch.from_numpy(_column(rng, a, rows[a.table])) for a in arguments}
     tables = {a.name: a.table for a in arguments}
@@ -101,21 +125,41 @@ def _example(
 
 
 def _edges(
-    rng: np.random.Generator, nodes: int, proper: int, loops: int
+    rng: np.random.Generator, nodes: int, proper: int, loops: int, distinct: bool
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Random src and dst; the last tenth of the nodes has no edge at all."""
     linked = nodes - nodes // 10
+    src, dst = (_distinct if distinct else _parallel)(rng, linked, proper)
+    own = rng.permutation(linked)[:loops]
+    src, dst = np.concatenate([src, own]), np.concatenate([dst, own])
+    order = np.lexsort((src, dst)) if distinct else rng.permutation(proper + loops)
+    return src[order], dst[order]
+
+
+def _parallel(rng: np.random.Generator, linked: int, proper: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Edges of which a tenth is there twice, and an eighth leads to node 0."""
     src = rng.integers(0, linked, proper)
-    dst = (src + rng.integers(1, linked, proper)) % linked
+    dst = (src + rng.integers(1, max(linked, 2), proper)) % linked
     hub = slice(0, proper // 8)
     dst[hub] = 0
-    src[hub] = rng.integers(1, linked, proper // 8)
+    src[hub] = rng.integers(min(1, linked - 1), linked, proper // 8)
     repeated = slice(proper - proper // 10, proper)
     source = slice(proper - 2 * (proper // 10), proper - proper // 10)
     src[repeated][: proper // 10], dst[repeated][: proper // 10] = src[source], dst[source]
-    own = rng.permutation(linked)[:loops]
-    order = rng.permutation(proper + loops)
-    return np.concatenate([src, own])[order], np.concatenate([dst, own])[order]
+    return src, dst
+
+
+def _distinct(rng: np.random.Generator, linked: int, proper: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Edges that are all different; up to an eighth of them leads to node 0. Needs less than half of all pairs."""
+    hub = 1 + rng.permutation(linked - 1)[: proper // 8] if linked > 1 else np.zeros(0, np.int64)
+    found = hub * linked  # src * linked + dst
+    while len(found) < proper:
+        src = rng.integers(0, linked, proper)
+        dst = (src + rng.integers(1, linked, proper)) % linked
+        _, first = np.unique(codes := np.concatenate([found, src * linked + dst]), return_index=True)
+        found = codes[np.sort(first)]
+    found = found[:proper]
+    return found // linked, found % linked
 
 
 def _column(rng: np.random.Generator, argument: Argument, rows: int) -> npt.NDArray[Any]:

@@ -6,7 +6,7 @@ Comes in: a module, an example graph. Goes out: its outputs by name. Knows nothi
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,15 @@ from torch import Tensor
 from torch.nn.parameter import UninitializedParameter
 
 from pipeline.errors import ModelError
+from pipeline.formula.spaces import Nodes
 from pipeline.pyg.arguments import Signature
+from pipeline.pyg.asked import Attributes, GivenData
 from pipeline.pyg.example import Example
+from pipeline.pyg.matrix import matrix_of
+
+
+class ForwardFailed(ModelError):
+    """The module's own forward raised an error."""
 
 
 def check_ready(net: Any) -> None:
@@ -28,10 +35,10 @@ def check_ready(net: Any) -> None:
         raise ModelError("a TorchScript module hides its operations: import the module that it was made from")
     training = [name or type(net).__name__ for name, module in net.named_modules() if module.training]
     if training:
-        raise ModelError(f"the module is in training mode ({_some(training)}): call net.eval() first")
+        raise ModelError(f"the module is in training mode ({some(training)}): call net.eval() first")
     lazy = [name for name, tensor in net.named_parameters() if isinstance(tensor, UninitializedParameter)]
     if lazy:
-        raise ModelError(f"weights without a shape yet ({_some(lazy)}): run the module once, or load its weights")
+        raise ModelError(f"weights without a shape yet ({some(lazy)}): run the module once, or load its weights")
 
 
 def check_weights(weights: Mapping[str, npt.NDArray[np.float64]]) -> None:
@@ -39,7 +46,7 @@ def check_weights(weights: Mapping[str, npt.NDArray[np.float64]]) -> None:
     that it does not use as the memory was."""
     bad = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if bad:
-        raise ModelError(f"weights that hold NaN or infinity: {_some(bad)}")
+        raise ModelError(f"weights that hold NaN or infinity: {some(bad)}")
 
 
 def uncompiled(net: Any) -> Any:
@@ -61,22 +68,35 @@ def copy_of(net: torch.nn.Module) -> torch.nn.Module:
 
 
 def run_forward(net: torch.nn.Module, signature: Signature, example: Example) -> dict[str, Tensor]:
-    """The outputs of one forward, by name."""
-    arguments: dict[str, Any] = {signature.index: example.edge_index, **example.columns}
+    """The outputs of one forward, by name. Unanswered if it takes `data` and asks it for what nobody told."""
+    nodes = example.sizes.counts[Nodes()]
+    arguments: dict[str, Any] = dict(example.columns)
+    for matrix in signature.matrices:
+        column = arguments.pop(matrix.name, None)
+        arguments[matrix.name] = matrix_of(matrix, example.edge_index, column, nodes)
+    arguments |= dict.fromkeys(signature.indices, example.edge_index)
+    attributes: Attributes | None = None
     if signature.as_data:
-        from torch_geometric.data import Data
-
-        arguments = {signature.as_data: Data(**arguments)}
+        rows = next((arguments[name] for name, table in example.tables.items() if table == "nodes"), nodes)
+        attributes = Attributes(arguments, signature.none, rows, signature.as_data)
+        arguments = {signature.as_data: GivenData.of(attributes)}
+    else:
+        arguments |= dict.fromkeys(signature.none)
     try:
-        return named_outputs(net(**arguments))
+        result = net(**arguments)
     except ModelError:
         raise
     except Exception as error:
+        if attributes is not None:
+            attributes.check()  # what is not there is why
         shapes = {argument.name: argument.shape for argument in signature.arguments}
-        raise ModelError(
+        raise ForwardFailed(
             f"forward of {type(net).__name__} failed on an example graph with rows of {shapes}: "
             f"{type(error).__name__}: {error}"
         ) from error
+    if attributes is not None:
+        attributes.check()
+    return named_outputs(result)
 
 
 def named_outputs(result: Any) -> dict[str, Tensor]:
@@ -99,5 +119,6 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
     return named
 
 
-def _some(names: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few of some names."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

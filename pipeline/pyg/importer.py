@@ -6,7 +6,8 @@ what its forward does to the tensors of a small random graph is recorded, said a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +16,36 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Nodes
-from pipeline.pyg.arguments import Features, Signature, signature, with_widths
-from pipeline.pyg.check import check
+from pipeline.pyg.arguments import Features, Inputs, Signature, signature, with_widths
+from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.example import examples, tiny_example
 from pipeline.pyg.forward import check_ready, check_weights, copy_of, run_forward, uncompiled
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import record
+from pipeline.pyg.sizes import check_on
+from pipeline.pyg.unread import check_unread, unread_weights
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import gives."""
+
+    program: Program
+    weights: dict[str, npt.NDArray[np.float64]]
+    columns: dict[str, str]
+    """Program input → table column."""
+    unread: tuple[str, ...] = ()
+    """Weights of the module that change nothing in its outputs."""
+    notes: tuple[str, ...] = ()
+    """What has to be said of the import, a sentence each."""
 
 
 def import_module(
-    net: torch.nn.Module, inputs: Mapping[str, str] | None = None, features: Features = None, seed: int = 0
+    net: torch.nn.Module,
+    inputs: Inputs = None,
+    features: Features = None,
+    seed: int = 0,
+    unused: Sequence[str] = (),
 ) -> tuple[Program, dict[str, npt.NDArray[np.float64]], dict[str, str]]:
     """The program that a module computes, its weights in float64, and program input → table column.
 
@@ -35,40 +56,81 @@ def import_module(
     inputs
         Argument of forward → column, for optional arguments and other names:
         `{"edge_weight": "edges.weight", "pos": "nodes.pos"}`. Required x, edge_index, edge_weight and edge_attr need
-        no mention. A forward that takes `data` gets its attributes the same way.
+        no mention. A forward that takes `data` gets its attributes the same way; every attribute that it asks for has
+        to be named. None: there is none, `{"edge_weight": None}`. A sparse matrix such as PyG's `adj_t` is
+        `("edge_index", VALUES)`: values are a column, "edges.weight"; or None, all are 1; or "gcn_norm", for a matrix
+        that was normalised before training (self-loops of weight 1 added, D^-1/2 A D^-1/2), as OGB's examples do.
     features
         The width of x, or argument → width, or shape of a row, or range(K) for one integer from 0 to K - 1 in each
         row, such as a category: `{"x": 64, "kind": range(10)}`; several in a row are `(9, range(10))`; bool for a mask,
         which is true where the column is not 0. What is left out is found by trying.
     seed
         Of the random graphs.
+    unused
+        Weights that may go unread, by name or pattern: `["decoder.*"]`.
 
     Raises
     ------
     ModelError
-        Naming the module, the line and the operation, where the model cannot be said in a formula.
+        Naming the module, the line and the operation, where the model cannot be said in a formula. Naming weights that
+        the program never reads, unless `unused` does, and the arguments that were left out.
     """
+    found = imported(net, inputs, features, seed, unused)
+    return found.program, found.weights, found.columns
+
+
+def imported(
+    net: torch.nn.Module,
+    inputs: Inputs = None,
+    features: Features = None,
+    seed: int = 0,
+    unused: Sequence[str] = (),
+) -> Imported:
+    """As `import_module`, with what has to be said of the import."""
     net = uncompiled(net)
     check_ready(net)
-    found = _with_widths(net, signature(net, inputs), features)
-    widths = {size for tensor in net.state_dict().values() for size in tensor.shape}
-    widths |= {size for argument in found.arguments for size in argument.shape}
-    recorded, *others = examples(found.arguments, widths, seed)
+    found = signature(net, inputs)
+    ones = tuple(matrix.name for matrix in found.matrices if matrix.values is None)
+    if not ones:
+        return _imported(net, found, features, seed, unused)
+    others = tuple(matrix for matrix in found.matrices if matrix.values is not None)
+    try:  # PyG's layers take edge_index in place of a matrix; a product with the matrix does not
+        return _imported(net, replace(found, indices=(*found.indices, *ones), matrices=others), features, seed, unused)
+    except Unanswered:
+        raise
+    except ModelError as error:
+        try:
+            return _imported(net, found, features, seed, unused)
+        except ModelError:
+            raise error from None
+
+
+def _imported(net: torch.nn.Module, found: Signature, features: Features, seed: int, unused: Sequence[str]) -> Imported:
+    found = _with_widths(net, found, features)
+    widths = _widths(net, found)
+    recorded, *others = examples(found.arguments, widths, seed, bool(found.matrices))
     recording = record(net, found, recorded)
     check_weights(recording.weights)
-    for other in others:
-        check(net, found, recording, other)
+    unread = unread_weights(net, found, recording.read, recorded)
+    check_unread(net, found, recorded, unread, unused)
+    check_on(net, found, recording, [recorded, *others], widths)
     columns = {f"{argument.table}.{argument.name}": argument.column for argument in found.arguments}
     read = {str(column) for column in recording.program.inputs}
-    return recording.program, recording.weights, {name: columns[name] for name in columns if name in read}
+    return Imported(
+        recording.program, recording.weights, {name: columns[name] for name in columns if name in read}, unread
+    )
+
+
+def _widths(net: torch.nn.Module, found: Signature) -> set[int]:
+    """Sizes that occur in the model, or in what it is given."""
+    widths = {size for tensor in net.state_dict().values() for size in tensor.shape}
+    return widths | {size for argument in found.arguments for size in argument.shape}
 
 
 def _with_widths(net: torch.nn.Module, found: Signature, features: Features) -> Signature:
-    widths = {size for tensor in net.state_dict().values() for size in tensor.shape}
-
     def run(candidate: Signature) -> None:
-        shapes = {size for argument in candidate.arguments for size in argument.shape}
-        tiny, copied = tiny_example(candidate.arguments, widths | shapes), copy_of(net)
+        tiny = tiny_example(candidate.arguments, _widths(net, candidate), bool(candidate.matrices))
+        copied = copy_of(net)
         with in_float64():
             outputs = run_forward(copied, candidate, tiny)
         for name, tensor in outputs.items():

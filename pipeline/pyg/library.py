@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,8 +23,11 @@ from torch import Tensor
 from pipeline.formula.values import apply
 from pipeline.pyg.aggregations import aggregations, need_end
 from pipeline.pyg.aten_take import one_hot as one_hot_rows
+from pipeline.pyg.counts import of_math
 from pipeline.pyg.layout import reshape, with_value
+from pipeline.pyg.matrices import matrices
 from pipeline.pyg.recorder import Recorder
+from pipeline.pyg.replaced import replaced
 from pipeline.pyg.symbols import Refusal, Rows, Symbol
 from pipeline.pyg.totals import constant
 
@@ -37,12 +39,8 @@ EXTENSIONS = ("WITH_TORCH_SCATTER", "WITH_PYG_LIB", "WITH_SOFTMAX", "WITH_SEGMM"
 def recorded_whole(recorder: Recorder) -> Iterator[None]:
     """While the block runs, these functions record themselves, wherever they were imported. Not for several threads."""
     softmax, one_hot = torch_geometric.utils.softmax, torch.nn.functional.one_hot
-    with (
-        _replaced(softmax, _softmax(softmax, recorder)),
-        _replaced(one_hot, _one_hot(one_hot, recorder)),
-        aggregations(recorder),
-        _without_extensions(),
-    ):
+    whole = {softmax: _softmax(softmax, recorder), one_hot: _one_hot(one_hot, recorder)}
+    with replaced({**whole, **matrices(recorder), **of_math()}), aggregations(recorder), _without_extensions():
         yield
 
 
@@ -90,24 +88,6 @@ def _one_hot(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..
         return result
 
     return one_hot
-
-
-@contextmanager
-def _replaced(original: Callable[..., Any], substitute: Callable[..., Any]) -> Iterator[None]:
-    """Every module's global that is `original` is `substitute` inside the block."""
-    found = [
-        (module, name)
-        for module in list(sys.modules.values())
-        for name, item in list(getattr(module, "__dict__", {}).items())
-        if item is original
-    ]
-    for module, name in found:
-        setattr(module, name, substitute)
-    try:
-        yield
-    finally:
-        for module, name in found:
-            setattr(module, name, original)
 
 
 @contextmanager

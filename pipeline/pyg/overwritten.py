@@ -24,6 +24,8 @@ LEFT_BEHIND = Refusal(
 
 def overlap(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors share an element, not only a storage: the halves that chunk() makes do not."""
+    if a.layout is not torch.strided or b.layout is not torch.strided:
+        return False  # a sparse matrix is made of other tensors
     storage = a.untyped_storage()
     if not storage.nbytes() or storage.data_ptr() != b.untyped_storage().data_ptr():
         return False

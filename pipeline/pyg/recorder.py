@@ -29,8 +29,8 @@ from pipeline.pyg.layout import tensor_shape, view
 from pipeline.pyg.node_masks import chosen_by, count_read, mixed, numbers
 from pipeline.pyg.overwritten import LEFT_BEHIND, overlap, overwritten
 from pipeline.pyg.precision import widened
-from pipeline.pyg.symbols import End, Learned, NodeNumbers, Opaque, Refusal, Rows, Symbol
-from pipeline.pyg.tables import FACTORIES, HANDLERS, PRIMS, SHAPE_ONLY
+from pipeline.pyg.symbols import End, Learned, NodeNumbers, Opaque, Refusal, Rows, SparseMatrix, Symbol
+from pipeline.pyg.tables import FACTORIES, HANDLERS, OF_MATRICES, PRIMS, SHAPE_ONLY
 from pipeline.pyg.where import CANNOT, ModuleStack, Place
 
 WRITES_ROWS = {"index_copy", "index_put", "_index_put_impl", "index_fill"}
@@ -142,6 +142,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
 
         handler = HANDLERS.get(name) if namespace == "aten" else PRIMS.get(name)
+        if any(isinstance(symbol, SparseMatrix) for symbol in symbols):
+            handler = OF_MATRICES.get(name, handler)
         random = torch.Tag.nondeterministic_seeded in func.tags
         if handler is None and not weights_only:
             outputs = self._taken_apart(func, args, kwargs, written)
@@ -174,6 +176,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             made = [self.learned(tensor) for tensor in outputs]  # torch has the result
         else:
             made = self._say(call, handler)
+        if any(isinstance(symbol, Learned) for symbol in made):
+            inputs = [item for item in tree_leaves(bound) if isinstance(item, Tensor)]
+            for tensor in [*written, *outputs]:
+                self.captured.computed(tensor, inputs)
         for tensor in written:
             self._rewrite(tensor, made[0], name)
         for tensor, symbol in zip(outputs, made, strict=True):
@@ -295,6 +301,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def refuse_reading(self, name: str, symbols: Sequence[Symbol]) -> None:
         """ModelError unless Python reads what does not depend on the graph."""
         if all(isinstance(symbol, Learned) for symbol in symbols):
+            for symbol in symbols:
+                assert isinstance(symbol, Learned)
+                self.captured.read_by_python |= self.captured.made_of(symbol.tensor)
             return
         refusal = Refusal(
             "reads a number that depends on the graph into Python (.item(), int(), float(), if)",

@@ -15,6 +15,7 @@ from pipeline.formula.values import Value, apply, edge_input, node_input
 from pipeline.pyg.arguments import Argument, Signature
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import ONE_MASK, Chosen
+from pipeline.pyg.counts import Noticed, ReadsSizes
 from pipeline.pyg.example import Example
 from pipeline.pyg.forward import copy_of, run_forward
 from pipeline.pyg.library import recorded_whole
@@ -29,6 +30,10 @@ class Recording:
     program: Program
     weights: dict[str, npt.NDArray[np.float64]]
     steps: list[Step]
+    read: frozenset[str]
+    """Weights of the module that the program is made of."""
+    noticed: Noticed
+    """What forward did with the sizes of the graph."""
 
 
 def record(net: torch.nn.Module, signature: Signature, example: Example, keep: bool = False) -> Recording:
@@ -40,10 +45,15 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
     recorder.bind(example.edge_index, EdgeIndex(Edges()))
     for argument in signature.arguments:
         recorder.bind(example.columns[argument.name], Rows(_input(argument)))
-    with float64_factories(), recorded_whole(recorder), stack.watching(), ReadsByPython(recorder), recorder:
+    sizes = ReadsSizes(recorder.sizes, Noticed())
+    with (
+        float64_factories(), recorded_whole(recorder), stack.watching(), sizes.watching(), ReadsByPython(recorder),
+        recorder,
+    ):  # fmt: skip
         outputs = run_forward(net, signature, example)
     values = {name: _output(name, recorder.symbol(tensor)) for name, tensor in outputs.items()}
-    return Recording(Program(values), captured.arrays, recorder.steps)
+    program = Program(values)
+    return Recording(program, captured.arrays, recorder.steps, frozenset(captured.read(program.values)), sizes.noticed)
 
 
 def _input(argument: Argument) -> Value:

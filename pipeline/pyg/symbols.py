@@ -1,6 +1,6 @@
 """What a recorded tensor stands for.
 
-Comes in: nothing (these are records). Goes out: one of seven kinds of symbol, which the recorder keeps for each tensor
+Comes in: nothing (these are records). Goes out: one of nine kinds of symbol, which the recorder keeps for each tensor
 and the aten tables combine. A tensor that cannot be said in a formula is Opaque: an error only if something needs it.
 """
 
@@ -139,6 +139,23 @@ class NodeNumbers:
 
 
 @dataclass(frozen=True)
+class SparseMatrix:
+    """A matrix of nodes by nodes that has an entry for each edge: `index` is its rows and columns."""
+
+    index: EdgeIndex
+    value: Value
+    """() per edge"""
+
+
+@dataclass(frozen=True)
+class Pointers:
+    """Where the entries of each row of a sparse matrix begin; of each column if it is compressed that way."""
+
+    end: End
+    """The end of the edges that numbers those rows."""
+
+
+@dataclass(frozen=True)
 class PartMask:
     """Which of some edges are of a part: `src != dst` (proper) or `src == dst` (loops)."""
 
@@ -155,5 +172,5 @@ class Opaque:
     """New memory, for an operation that writes rows of it: NaN in those that are never written."""
 
 
-Symbol = Rows | Learned | EdgeIndex | End | NodeNumbers | PartMask | Opaque
+Symbol = Rows | Learned | EdgeIndex | End | NodeNumbers | SparseMatrix | Pointers | PartMask | Opaque
 Operand = Symbol | float | int | bool | None

@@ -85,12 +85,13 @@ def _line() -> str:
         if name == "pipeline.pyg.forward." and frame.f_code.co_name == "run_forward":
             break  # further out is the code that called the import, not the model
         if not name.startswith(LIBRARIES):
-            return _short(frame)
+            return place_of(frame)
         innermost.setdefault(name.partition(".")[0], frame)
         frame = frame.f_back
     found = innermost.get("torch_geometric") or innermost.get("torch")
-    return _short(found) if found is not None else "(unknown line)"
+    return place_of(found) if found is not None else "(unknown line)"
 
 
-def _short(frame: FrameType) -> str:
+def place_of(frame: FrameType) -> str:
+    """Such as model.py:31"""
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"

@@ -36,7 +36,7 @@ PARALLEL_LOOPS = (3, [1, 1, 0, 1], [1, 1, 1, 1])  # PyG keeps one of their value
 
 
 class Does(torch.nn.Module):
-    """A module whose forward is one function."""
+    """A module whose forward is one function. Of its parts, not every function takes all: they may go unread."""
 
     def __init__(self, function, **parts):
         super().__init__()
@@ -62,24 +62,26 @@ def column(rng, count, shape):
     return rng.normal(size=(count, *shape)) if shape else rng.uniform(0.1, 2.0, count)
 
 
-def assert_same(net, x=16, seed=0, inputs=None, without=(), first_has_edge=False, **edges):
+def assert_same(net, x=16, seed=0, inputs=None, without=(), first_has_edge=False, unused=(), **edges):
     """Imports a module and compares it on every graph; `edges`: argument → width; `without`: those that PyG refuses.
 
     `first_has_edge`: only where an edge leads to the first node. Returns the program.
     """
-    options = {"without": without, "first_has_edge": first_has_edge}
+    options = {"without": without, "first_has_edge": first_has_edge, "unused": unused}
     return imported_same(net, x, seed, inputs, **options, **edges)[0]
 
 
-def imported_same(net, x=16, seed=0, inputs=None, nodes=None, without=(), first_has_edge=False, **edges):
-    """The same; returns the program and its weights. `nodes`: further arguments with a row per node → width."""
+def imported_same(net, x=16, seed=0, inputs=None, nodes=None, without=(), first_has_edge=False, unused=(), **edges):
+    """The same; returns the program and its weights. `nodes`: further arguments with a row per node → width;
+    `unused`: weights that may go unread."""
     net, columns = net.eval(), nodes or {}
     inputs = {
         **{name: f"edges.{name}" for name in edges},
         **{name: f"nodes.{name}" for name in columns},
         **(inputs or {}),
     }
-    program, weights, _ = import_module(net, inputs=inputs, features={"x": x, **columns, **edges})
+    unused = ("*",) if isinstance(net, Does) else unused
+    program, weights, _ = import_module(net, inputs=inputs, features={"x": x, **columns, **edges}, unused=unused)
     graphs = GRAPHS if edges else {**GRAPHS, "parallel self-loops": PARALLEL_LOOPS}
     for name, (count, src, dst) in graphs.items():
         if name in without or (first_has_edge and 0 not in dst):

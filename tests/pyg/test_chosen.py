@@ -361,7 +361,7 @@ REFUSED = {
 def test_refused(function):
     net = Does(function, conv=SAGEConv(16, 16), table=nn.Parameter(torch.ones(16, 16)))
     with pytest.raises(ModelError, match=REFUSED[function]):
-        import_module(net.eval(), features=16)
+        import_module(net.eval(), features=16, unused=["*"])
 
 
 def test_rows_that_nothing_is_written_to():

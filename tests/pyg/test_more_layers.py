@@ -22,7 +22,8 @@ class Wrapped(Module):
     def __init__(self, conv, call):
         super().__init__()
         self.conv = conv
-        self.lin = Linear(16, 16)
+        if call in (with_first, pair, stacked):
+            self.lin = Linear(16, 16)
         self.call = call
 
     def forward(self, x, edge_index):

@@ -19,7 +19,7 @@ from tests.pyg.graphs import Does
 
 def refused(net, message, **options):
     with pytest.raises(ModelError, match=message):
-        import_module(net.eval(), **{"features": 16, **options})
+        import_module(net.eval(), **{"features": 16, "unused": ["*"], **options})
 
 
 def test_names_path_line_operation_and_remedy():
@@ -322,10 +322,10 @@ def test_a_number_of_the_example_in_the_program():
 
 def test_sparse_matrices_have_a_remedy():
     def by_matrix(self, x, e):
-        ones = torch.ones(e.size(1), dtype=x.dtype)
-        return torch.sparse.mm(torch.sparse_coo_tensor(e.flip(0), ones, (x.size(0), x.size(0))), x)
+        numbers = torch.arange(x.size(0)).repeat(2, 1)
+        return torch.sparse.mm(torch.sparse_coo_tensor(numbers, x[:, 0], (x.size(0), x.size(0))), x)
 
-    refused(Does(by_matrix), "sparse_coo_tensor.* makes a sparse matrix; send messages along edge_index: index_add")
+    refused(Does(by_matrix), "sparse_coo_tensor.* makes a sparse matrix of something else than the edges .* index_add")
 
 
 class Adjacent(nn.Module):
@@ -337,8 +337,14 @@ class Adjacent(nn.Module):
         return self.conv(x, adj_t)
 
 
-def test_an_adjacency_matrix_is_given_as_edge_index():
-    refused(Adjacent(), r"forward takes 'adj_t': if it is the graph, give inputs=\{'adj_t': 'edge_index'\}")
-    program, _, columns = import_module(Adjacent().eval(), inputs={"adj_t": "edge_index"})
-    assert program.outputs["embedding"].shape == (4,)
-    assert columns == {"nodes.x": "nodes.x"}
+MATRIX = (
+    r"say what its values are: inputs=\{'adj_t': \('edge_index', 'edges.COLUMN'\)\}, or "
+    r"inputs=\{'adj_t': \('edge_index', 'gcn_norm'\)\} if PyG's gcn_norm made it before training, or "
+    r"inputs=\{'adj_t': \('edge_index', None\)\} if all of them are 1$"
+)
+
+
+def test_an_adjacency_matrix_has_values():
+    refused(Adjacent(), "^forward takes 'adj_t': if it is the graph, " + MATRIX)
+    message = "^inputs gives 'adj_t' the edge_index, which has no values, and a matrix has: "
+    refused(Adjacent(), message + MATRIX, inputs={"adj_t": "edge_index"})

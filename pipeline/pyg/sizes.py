@@ -1,0 +1,102 @@
+"""The check of an import on graphs of other sizes: where forward takes another way, and one that is larger than most.
+
+Comes in: a recording and the graphs that it was checked on. Goes out: nothing, or a ModelError that names the line at
+which the module goes by the size of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import torch
+
+from pipeline.errors import ModelError
+from pipeline.formula.program import Program
+from pipeline.formula.spaces import Edges, Nodes
+from pipeline.pyg.arguments import Signature
+from pipeline.pyg.branches import REMEDY, Sizes, numbers_on, other_sides, outcome
+from pipeline.pyg.check import check
+from pipeline.pyg.counts import Comparison, Counts, Noticed
+from pipeline.pyg.example import Example, counts_of, example_of
+from pipeline.pyg.forward import ForwardFailed
+from pipeline.pyg.recording import Recording
+from pipeline.pyg.where import CANNOT
+
+NUMBERS = 1 << 20  # of all values on the larger graph: a third of an import's time
+LARGEST, SMALLEST = 50_000, 1_500  # nodes of the larger graph
+CLEAN = 200  # smaller numbers of rows could be those of lanes, heads or steps
+
+
+def check_on(
+    net: torch.nn.Module, found: Signature, recording: Recording, known: Sequence[Example], widths: Collection[int]
+) -> None:
+    """ModelError where the module computes something else on one of the known graphs, of which the first was recorded;
+    or on a graph of another size."""
+    noticed = Noticed(list(recording.noticed.comparisons))
+    for example in known[1:]:
+        try:
+            check(net, found, recording, example)
+        except ModelError as error:
+            asked = _asked(noticed.comparisons, example)
+            if asked is None:
+                raise
+            raise _differs(asked, example, error) from error
+    counts: list[Counts] = [each.sizes.counts for each in known]
+    larger = larger_sizes(recording.program)
+    _check(net, found, recording, larger, widths, noticed, None)
+    counts.append(counts_of(*larger))
+    while noticed.comparisons:
+        sides = other_sides(noticed.comparisons, counts, recording.program, bool(found.matrices))
+        noticed = Noticed()
+        for comparison, sizes in sides:
+            _check(net, found, recording, sizes, widths, noticed, comparison)
+            counts.append(counts_of(*sizes))
+
+
+def _check(
+    net: torch.nn.Module,
+    found: Signature,
+    recording: Recording,
+    sizes: Sizes,
+    widths: Collection[int],
+    noticed: Noticed,
+    why: Comparison | None,
+) -> None:
+    """On a graph of these sizes. `noticed` learns what forward asks of them, `why` is a question that led here."""
+    example = example_of(found.arguments, *sizes, widths, bool(found.matrices))
+    seen = noticed if _is_clean(example.sizes.counts, widths) else None
+    try:
+        check(net, found, recording, example, seen, any_numbers=False)
+    except ForwardFailed:
+        pass  # what the module itself does not run on, nobody has numbers for
+    except ModelError as error:
+        asked = why or _asked(recording.noticed.comparisons, example)
+        raise _differs(asked, example, error) from error
+
+
+def _asked(comparisons: Sequence[Comparison], example: Example) -> Comparison | None:
+    """A question that has another answer on this graph."""
+    return next((each for each in comparisons if outcome(each, example.sizes.counts) != each.outcome), None)
+
+
+def larger_sizes(program: Program) -> Sizes:
+    """A graph as large as costs little."""
+    per_node = max(1, numbers_on(program, counts_of(1000, 1500, 50)) // 1000)
+    nodes = max(SMALLEST, min(LARGEST, NUMBERS // per_node)) | 1
+    return nodes, nodes + nodes // 2, nodes // 20
+
+
+def _is_clean(counts: Counts, widths: Collection[int]) -> bool:
+    """Whether a number of rows can be nothing else."""
+    found = list(counts.values())
+    return min(found) > CLEAN and len(set(found)) == len(found) and set(widths).isdisjoint(found)
+
+
+def _differs(asked: Comparison | None, example: Example, error: ModelError) -> ModelError:
+    """The error of a check, with the question that forward asked, if one is known."""
+    nodes, edges = example.sizes.counts[Nodes()], example.sizes.counts[Edges()]
+    question = f"asks whether {asked}, and " if asked else ""
+    return ModelError(
+        f"{CANNOT}forward {question}computes something else on a graph of {nodes:,} nodes and {edges:,} edges than on "
+        f"one of another size; {REMEDY} ({error})"
+    )

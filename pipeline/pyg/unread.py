@@ -1,0 +1,210 @@
+"""Weights that a program never reads: what a forgotten argument leaves behind.
+
+Comes in: a module, its recording, and which weights the user says may go unread. Goes out: their names, or a ModelError
+that names them and the arguments that were left out. A layer with weights for edge features runs without the features,
+and without a word; that those weights are not in the program is what shows it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.nn import GMMConv, NNConv, ResGatedGraphConv, RGATConv, SAGEConv, TransformerConv
+from torch_geometric.nn.aggr import DegreeScalerAggregation
+
+from pipeline.errors import ModelError, nearest
+from pipeline.pyg.arguments import Signature
+from pipeline.pyg.asked import column_hint
+from pipeline.pyg.example import Example
+from pipeline.pyg.forward import copy_of, run_forward, some
+from pipeline.pyg.precision import in_float64
+
+# Weights that PyG's own classes leave unread whatever forward is given: their constructor decides which ones are.
+LEFT_BY_PYG: dict[type[torch.nn.Module], frozenset[str]] = {
+    DegreeScalerAggregation: frozenset(["avg_deg_lin", "avg_deg_log"]),
+    RGATConv: frozenset(["w", "l1", "b1", "l2", "b2"]),
+}
+# The map of the node itself, which DirGNNConv turns off in the layers that it is given.
+ROOT_MAPS: dict[type[torch.nn.Module], str] = {
+    GMMConv: "root",
+    NNConv: "lin",
+    ResGatedGraphConv: "lin_skip",
+    SAGEConv: "lin_r",
+    TransformerConv: "lin_skip",
+}
+NOT_DATA = {"size", "num_nodes", "batch_size", "return_attention_weights"}  # optional arguments that are no columns
+HOW_TO_ACCEPT = "if the model is right without them, accept it: unused=[{}]"
+
+
+def unread_weights(
+    net: torch.nn.Module, signature: Signature, read: Collection[str], example: Example
+) -> tuple[str, ...]:
+    """Names of the floating-point parameters and buffers that change nothing in the outputs. `read`: those that a
+    recording has read."""
+    tensors = named(net)
+    shared = {id(tensors[name]) for name in read}
+    names = [name for name, tensor in tensors.items() if tensor.dtype.is_floating_point and id(tensor) not in shared]
+    names = [name for name in names if tensors[name].numel()]
+    if not names:
+        return ()
+    # the recording has seen no use of them; a use that it cannot see (a compiled extension) would change the outputs
+    before = _outputs(net, signature, example, ())
+    return tuple(_without_effect(net, signature, example, names, before))
+
+
+def named(net: torch.nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer, under all of its names."""
+    return dict([*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)])
+
+
+def check_unread(
+    net: torch.nn.Module, signature: Signature, example: Example, unread: Sequence[str], accepted: Sequence[str]
+) -> None:
+    """ModelError if a weight goes unread that is neither accepted nor one that PyG's class never reads.
+
+    `accepted`: names of weights, or patterns: "decoder.*".
+    """
+    known = named(net)
+    for pattern in accepted:
+        if pattern != "*" and not any(fnmatchcase(name, pattern) for name in known):
+            raise ModelError(f"unused names {pattern!r}, which is no weight of the module; {nearest(pattern, known)}")
+    left = _left_by_pyg(net, unread)
+    names = [
+        name for name in unread if name not in left and not any(fnmatchcase(name, pattern) for pattern in accepted)
+    ]
+    if not names:
+        return
+    lines = [f"weights that the recorded program never reads: {some(names)}", *_reasons(net, signature, example, names)]
+    left_out = [name for name in signature.left_out if name not in NOT_DATA]
+    if left_out:
+        hints = ", ".join(f"{name!r}: {column_hint(name)}" for name in left_out if not name.startswith("*"))
+        lines.append(f"forward ran without {', '.join(left_out)}" + (f"; to give: inputs={{{hints}}}" if hints else ""))
+    lines.append(HOW_TO_ACCEPT.format(", ".join(map(repr, _patterns(names)))))
+    raise ModelError("\n".join(lines))
+
+
+# ---- which are read
+
+
+def _without_effect(
+    net: torch.nn.Module, signature: Signature, example: Example, names: Sequence[str], before: dict[str, Tensor]
+) -> list[str]:
+    """Those of the names whose numbers can be others without another output. Halves where some have an effect."""
+    after = _outputs(net, signature, example, names)
+    if after.keys() == before.keys() and all(
+        torch.equal(after[name].nan_to_num(), before[name].nan_to_num()) for name in before
+    ):
+        return list(names)
+    if len(names) == 1:
+        return []
+    middle = len(names) // 2
+    return [
+        name
+        for half in (names[:middle], names[middle:])
+        for name in _without_effect(net, signature, example, half, before)
+    ]
+
+
+def _outputs(net: torch.nn.Module, signature: Signature, example: Example, changed: Sequence[str]) -> dict[str, Tensor]:
+    """Of one forward, with other numbers in some weights; none if it fails with them."""
+    copied = copy_of(net)
+    tensors, random = named(copied), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name in changed:
+            tensors[name].uniform_(0.5, 1.5, generator=random)
+    with in_float64():
+        try:
+            return run_forward(copied, signature, example.fresh())
+        except ModelError:
+            if not changed:
+                raise
+            return {}
+
+
+def _left_by_pyg(net: torch.nn.Module, names: Sequence[str]) -> set[str]:
+    """Those that no input makes PyG's own classes read."""
+    left = set()
+    for name in names:
+        for path in _up(name):
+            owner = net.get_submodule(path.rpartition(".")[0])
+            own = path.rpartition(".")[2]
+            turned_off = getattr(owner, "root_weight", True) is False and own == ROOT_MAPS.get(type(owner))
+            if own in LEFT_BY_PYG.get(type(owner), ()) or turned_off:
+                left.add(name)
+    return left
+
+
+# ---- why they are not
+
+
+def _reasons(net: torch.nn.Module, signature: Signature, example: Example, names: Sequence[str]) -> list[str]:
+    """One line for each module that has such weights: how it was called."""
+    copied = copy_of(net)
+    calls: dict[str, set[str]] = {}
+    with _called(copied, names, calls), in_float64():
+        run_forward(copied, signature, example.fresh())
+    lines = []
+    for path in dict.fromkeys(name.rpartition(".")[0] for name in names):
+        around = list(_up(path))
+        called = next((each for each in around if each in calls), None)
+        if called and calls[called]:
+            lines.append(f"{called} ({_kind(copied, called)}) ran without {', '.join(sorted(calls[called]))}")
+        if around and around[0] != called:
+            outermost = around[around.index(called) - 1] if called else around[-1]
+            lines.append(f"{outermost} ({_kind(copied, outermost)}) was not called")
+    return list(dict.fromkeys(lines))
+
+
+def _kind(net: torch.nn.Module, path: str) -> str:
+    return type(net.get_submodule(path)).__name__
+
+
+def _up(path: str) -> Iterator[str]:
+    """A module's path, then those of the modules around it."""
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+
+
+@contextmanager
+def _called(net: torch.nn.Module, names: Sequence[str], calls: dict[str, set[str]]) -> Iterator[None]:
+    """While the block runs, `calls` learns which optional arguments the modules of some weights are never given."""
+    paths = {path for name in names for path in _up(name.rpartition(".")[0])}
+
+    def watching(path: str) -> Any:
+        def enter(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+            missing = _not_given(module, args, kwargs)
+            calls[path] = calls.get(path, missing) & missing
+
+        return enter
+
+    handles = [net.get_submodule(path).register_forward_pre_hook(watching(path), with_kwargs=True) for path in paths]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _not_given(module: torch.nn.Module, args: Any, kwargs: Any) -> set[str]:
+    """Optional arguments of a forward that are left at None."""
+    try:
+        bound = inspect.signature(module.forward).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return set()
+    optional = {name for name, each in bound.signature.parameters.items() if each.default is None} - NOT_DATA
+    return {name for name in optional if bound.arguments.get(name) is None}
+
+
+def _patterns(names: Sequence[str]) -> list[str]:
+    """Names as they are, or with a star where many have the same beginning."""
+    if len(names) <= 3:
+        return list(names)
+    tops = dict.fromkeys(name.partition(".")[0] for name in names)
+    return [f"{top}.*" if any(name.startswith(f"{top}.") for name in names) else top for top in tops][:5]
