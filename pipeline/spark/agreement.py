@@ -115,6 +115,7 @@ FAILURES = (
     (r"UNSUPPORTED_PACKAGE_VERSION\S* (\S+ >= \S+) must be installed; however, your version is (\S+?)\.?(?:\s|$)",
      "have an older version of a library ({1}); Spark needs {0}"),
     (r'Cannot run program "([^"]+)"', "cannot start Python: there is no {0}"),
+    (r"Error from python worker:\s*([^\n]+)", "cannot start Python: {0}"),
 )  # fmt: skip
 
 

@@ -1,9 +1,11 @@
 """Run by spark-submit: one session after the other on a cluster, each with executors of its own kind, and what the
-handshake says of them. Argument: a file with {name: settings}; and a path that tasks are asked about."""
+handshake says of them. Arguments: a file with {name: settings}, of which "python" is the executors' Python; and a path
+that tasks are asked about."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +18,7 @@ from pipeline.spark.handshake import Place, handshake
 
 def main(cases: str, path: str) -> None:
     for name, settings in json.loads(Path(cases).read_text()).items():
+        os.environ["PYSPARK_PYTHON"] = settings.pop("python", sys.executable)  # read when a session starts
         builder = SparkSession.builder.appName(name)
         for key, value in settings.items():
             builder = builder.config(key, value)

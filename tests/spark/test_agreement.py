@@ -104,6 +104,8 @@ FAILURES = {
         "have an older version of a library (1.5.3); Spark needs Pandas >= 2.2.0",
     'java.io.IOException: Cannot run program "/env/bin/python": error=2, No such file or directory':
         "cannot start Python: there is no /env/bin/python",
+    "org.apache.spark.SparkException:\nError from python worker:\n  libpython: not found\nPYTHONPATH was:\n  /x":
+        "cannot start Python: libpython: not found",
 }  # fmt: skip
 
 

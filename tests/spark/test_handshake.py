@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,10 +37,15 @@ OTHER_PYTHON = "import sys\nsys.version_info = (3, 9, 99, 'final', 0)\n"
 
 
 def another_python() -> str | None:
-    """One of another minor version, if there is one on this machine."""
-    ours = f"3.{sys.version_info.minor}"
-    found = (shutil.which(f"python3.{minor}") for minor in range(10, 20) if f"3.{minor}" != ours)
-    return next((path for path in found if path is not None), None)
+    """One of another minor version that starts, if there is one on this machine."""
+    found = [shutil.which(f"python3.{minor}") for minor in range(10, 20)]
+    found += map(str, sorted(Path.home().glob(".pyenv/versions/3.1?.*/bin/python3")))
+    for path in found:
+        if path is not None:
+            done = subprocess.run([path, "-c", "import sys; print(sys.version_info.minor)"], capture_output=True)
+            if done.returncode == 0 and int(done.stdout) != sys.version_info.minor:
+                return path
+    return None
 
 
 @pytest.fixture(scope="module")
@@ -68,18 +74,17 @@ def said(standalone: Standalone, tmp_path_factory: pytest.TempPathFactory) -> Ma
         "no scipy": environment("unscientific", sitecustomize=HIDE.format(name="scipy")),
         "no pyarrow": environment("arrowless", sitecustomize=HIDE.format(name="pyarrow")),
         "another Python": environment("old", sitecustomize=OTHER_PYTHON),
-        "no Python": {"spark.pyspark.python": str(place / "nowhere" / "python")},
+        "no Python": {"python": str(place / "nowhere" / "python")},
+        "a broken Python": {"python": str(place / "broken")},
     }
+    (place / "broken").write_text("#!/bin/sh\necho libpython: not found >&2\nexit 127\n")
+    (place / "broken").chmod(0o755)
     if (other := another_python()) is not None:
-        cases["another Python"] = {"spark.pyspark.python": other, "spark.pyspark.driver.python": sys.executable}
+        cases["another Python"] = {"python": other}
     (place / "cases.json").write_text(json.dumps(cases))
     made = place / "shared"
     made.mkdir()
-    clean = {"PYSPARK_PYTHON": "", "PYTHONPATH": str(ROOT)}
-    conf = {"spark.pyspark.python": sys.executable, "spark.pyspark.driver.python": sys.executable}
-    done = standalone.submit(
-        Path(__file__).with_name("differing.py"), place / "cases.json", made, conf=conf, environment=clean
-    )
+    done = standalone.submit(Path(__file__).with_name("differing.py"), place / "cases.json", made)
     answers = dict(json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("SAID "))
     assert list(answers) == list(cases), done.stdout
     assert list(made.iterdir()) == [], "no probe is left"
@@ -119,6 +124,7 @@ def test_executors_that_cannot_even_answer(said: Mapping[str, Any]) -> None:
         "no pyarrow": "the tasks have no module pyarrow",
         "another Python": "the tasks run Python 3.",
         "no Python": f"the tasks on host 127.0.0.1 cannot start Python: there is no {said['place']}/nowhere/python",
+        "a broken Python": "the tasks on host 127.0.0.1 cannot start Python: libpython: not found",
     }.items():
         assert said[name]["error"] == "ClusterError", name
         assert said[name]["says"].startswith(text), said[name]
