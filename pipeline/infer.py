@@ -23,7 +23,7 @@ from pipeline.model import Model
 from pipeline.placement import place
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
-from pipeline.planned import Planned, plan_run
+from pipeline.planned import Planned, plan_run, warn_far_outside
 from pipeline.prepare import prepare
 from pipeline.resources import is_local
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
@@ -84,7 +84,10 @@ def infer(
     spark = session_of(graph, spark)
     if spark is None:
         raise ModelError(NO_SESSION)
-    return run_frames(planned_for(graph, model, settings, spark), spark, settings, classify).result
+    model = Model.load(model) if isinstance(model, str) else model
+    planned = planned_for(graph, model, settings, spark)
+    warn_far_outside(planned.graph, model)
+    return run_frames(planned, spark, settings, classify).result
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph
         If one row of each table shows that the model cannot read them.
     """
     with readable_errors():
-        model.check_against(first_widths(graph).both_ways())
+        model.check_against(first_widths(graph).both_ways(), columns=graph.describe()["columns"])
     if model.reads_reversed:
         graph = graph.with_reverse()
     scratch = settings.scratch or tempfile.mkdtemp(prefix="graphsweep-")

@@ -6,6 +6,7 @@ tasks; without one, this machine is asked.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+log = logging.getLogger("graphsweep")
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,16 @@ def plan_run(
     ModelError
         If the graph lacks a column that the model reads, or has it in another width.
     """
-    model.check_against(graph.schema, graph.ranges)
+    model.check_against(graph.schema, graph.ranges, graph.manifest.get("columns"))
     counts = Counts.of(graph.manifest)
     plan = choose_exchange(Plan.of(model, graph.undirected, settings.wire), counts, settings.exchange)
     memory, threads = settings.task_memory or task_memory(spark), settings.threads or task_cores(spark)
     choice = choose_tier(plan, counts, memory, settings.tier, is_local(spark), threads, opens)
     return Planned(graph, plan, choice, threads, opens)
+
+
+def warn_far_outside(graph: PreparedGraph, model: Model) -> None:
+    """Says which columns hold numbers far outside of those that the model was trained on, if it remembers them."""
+    lines = model.far_outside(graph.ranges)
+    if lines:
+        log.warning("columns far outside of what the model was trained on:\n  %s", "\n  ".join(lines))

@@ -21,7 +21,7 @@ from pipeline.infer import NO_SESSION, RESULT, Frames, Observations, planned_for
 from pipeline.infer_local import infer_here, refuse_without_spark
 from pipeline.model import Model
 from pipeline.plan.memory import size
-from pipeline.planned import Planned
+from pipeline.planned import Planned, warn_far_outside
 from pipeline.progress import Progress
 from pipeline.resources import is_local
 from pipeline.result.placed import placed
@@ -95,6 +95,7 @@ def score(
     if format not in FORMATS:
         raise SettingError(f"unknown output format {format!r}; {nearest(format, FORMATS)}")
     settings = settings or Settings()
+    model = Model.load(model) if isinstance(model, str) else model
     session = session_of(graph, spark)
     if session is None:
         refuse_without_spark(output, format, settings)
@@ -102,6 +103,7 @@ def score(
     with placed(output, overwrite, session) as (path, mode):
         directory = _written_by_workers(path, format, settings, session)
         planned = planned_for(graph, model, settings, session)
+        warn_far_outside(planned.graph, model)
         prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
         choice, marks = planned.choice, progress.directory if progress else None
         if session is None and choice.tier != "fused":
