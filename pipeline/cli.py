@@ -195,7 +195,7 @@ def infer_command(
         asked.refuse_taken()
         loaded = Model.load(model)
         if prepared is not None:
-            loaded.check_against(prepared.schema, prepared.ranges)
+            loaded.check_against(prepared.schema, prepared.ranges, prepared.manifest.get("columns"))
             log.info("%s", _describe(prepared))
         found = asked.find_same(loaded, prepared)
         raw = RawTables(
@@ -295,9 +295,24 @@ def export_command(
     checkpoint: Annotated[str | None, option("--checkpoint", "FILE", "Weights: .safetensors, or a state dict.")] = None,
     input: Annotated[
         list[str] | None,
-        option("--input", "NAME=COLUMN", "Argument of forward and its column: edge_weight=edges.weight."),
+        option(
+            "--input",
+            "NAME=COLUMN",
+            "Argument of forward and its column: edge_weight=edges.weight, or none; adj_t=edge_index+edges.weight.",
+        ),
     ] = None,
     features: Annotated[int | None, option("--features", "WIDTH", "Width of x; else it is found by trying.")] = None,
+    unused: Annotated[
+        list[str] | None, option("--unused", "PATTERN", "Weights that may go unread, such as 'decoder.*'.")
+    ] = None,
+    columns: Annotated[
+        str | None, option("--columns", "COL[,COL…]", "Columns of x in training, in order: infer checks them.")
+    ] = None,
+    training: Annotated[
+        str | None,
+        option("--training", "TABLE", "Node table of training, for its ranges: infer warns of numbers far outside."),
+    ] = None,
+    untrained: Annotated[bool, option("--untrained", None, "The weights are random, and that is meant.")] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -310,18 +325,27 @@ def export_command(
         refuse_to_save(output, overwrite, {"the checkpoint": checkpoint})  # before torch is imported, which takes long
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's own module
         try:
-            from pipeline.pyg.load import build
+            from pipeline.pyg.load import build, source_of
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in ("torch", "torch_geometric"):
                 raise
             raise SettingError(f"export needs {error.name}: pip install 'graphsweep[torch]'") from error
+        from pipeline.tables.training import TrainingTable
 
         net = build(reference, checkpoint)
         refuse_to_save(output, overwrite, {"the module": _source_of(reference)})
-        model = Model.from_pyg(net, inputs=inputs, features=features)
+        weights = source_of(reference, net, checkpoint, untrained)
+        if checkpoint is None:
+            log.warning("weights: %s", weights)
+        names = tuple(column_names(columns or "")) or None
+        model = Model.from_pyg(
+            net, inputs=inputs, features=features, unused=unused or (), weights=weights,
+            training=TrainingTable(training, names) if training else names,
+        )  # fmt: skip
         model.save(output, overwrite)
         first, _, _ = str(model).partition("\n")
-        typer.echo(f"{first}\nchecked against the module on other graphs; written to {output}")
+        about = "".join(f"{line}\n" for line in model.about.lines)
+        typer.echo(f"{first}\n{about}checked against the module on other graphs; written to {output}")
 
 
 @app.callback(invoke_without_command=True, epilog=TABLE)
@@ -374,11 +398,17 @@ def _source_of(reference: str) -> str | None:
     return getattr(sys.modules.get(reference.partition(":")[0]), "__file__", None)
 
 
-def _assignment(text: str) -> tuple[str, str]:
+def _assignment(text: str) -> tuple[str, Any]:
+    """edge_weight=edges.weight, edge_weight=none, edges=edge_index, adj_t=edge_index+edges.weight"""
     name, found, column = text.partition("=")
-    if not found or not name or "." not in column:
-        raise SettingError(f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight")
-    return name, column
+    index, plus, values = column.partition("+")
+    told: Any = (index, None if values == "none" else values) if plus else None if column == "none" else column
+    if not found or not name or not column or (isinstance(told, str) and "." not in told and told != "edge_index"):
+        raise SettingError(
+            f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight; NAME=none; or for a matrix "
+            "adj_t=edge_index+edges.weight, adj_t=edge_index+gcn_norm, adj_t=edge_index+none"
+        )
+    return name, told
 
 
 # ---- what a command says in the end

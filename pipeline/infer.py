@@ -24,7 +24,7 @@ from pipeline.places.place import Place
 from pipeline.places.scratch import Scratch
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
-from pipeline.planned import Planned, plan_run
+from pipeline.planned import Planned, plan_run, warn_far_outside
 from pipeline.prepare import prepare
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder
@@ -90,7 +90,10 @@ def infer(
     if spark is None:
         raise ModelError(NO_SESSION)
     shake = handshake(spark, probes_of(graph, settings))
-    return run_frames(planned_for(graph, model, settings, shake), spark, settings, classify).result
+    model = model if isinstance(model, Model) else Model.load(model)
+    planned = planned_for(graph, model, settings, shake)
+    warn_far_outside(planned.graph, model)
+    return run_frames(planned, spark, settings, classify).result
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,7 @@ def prepare_for(
     if shake is None or graph.session is None:  # files are prepared by this process, whoever runs the model
         shake = handshake(None)
     with readable_errors():
-        model.check_against(first_widths(graph, shake).both_ways())
+        model.check_against(first_widths(graph, shake).both_ways(), columns=graph.describe()["columns"])
     if model.reads_reversed:
         graph = graph.with_reverse()
     path = scratch.inside("graph")

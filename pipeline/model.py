@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
@@ -23,6 +24,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from pipeline.errors import ModelError, StorageError, shortened, unwritable
+from pipeline.formula.about import About
 from pipeline.formula.bounds import misfit
 from pipeline.formula.categories import Category, Computed, categories, computed
 from pipeline.formula.program import Input, Program, input_name
@@ -36,6 +38,9 @@ from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.staging import followed, refuse_taken, staged
 from pipeline.ranges import Range, Ranges
 from pipeline.schema import GraphSchema
+from pipeline.tables.training import Trained, check_names, far_outside, remembered
+
+log = logging.getLogger("graphsweep")
 
 FILES = (PROGRAM_FILE, WEIGHTS_FILE)
 
@@ -55,6 +60,8 @@ class Model:
         weights: Mapping[str, npt.ArrayLike],
         columns: Mapping[str, str] | None = None,
         origin: str = "formula",
+        about: About | None = None,
+        training: Mapping[str, Trained] | None = None,
     ):
         """ModelError if weights are missing, unexpected, of another shape or not finite, or if columns do not fit."""
         self.program = program
@@ -62,6 +69,9 @@ class Model:
         self.columns = _checked_columns(program, columns or {})
         self.origin = origin
         """Where the model came from, for people: "formula", or the class of the module that was imported."""
+        self.about = about or About()
+        self.training = dict(training or {})
+        """Table column → its columns' names and ranges in training, as far as they were told."""
 
     # ---- where a model comes from
 
@@ -93,13 +103,54 @@ class Model:
         return Model(program, arrays, columns, origin=f"formula {getattr(formula, '__name__', 'unnamed')}")
 
     @staticmethod
-    def from_pyg(net: Any, inputs: Mapping[str, str] | None = None, features: Any = None, **options: Any) -> Model:
-        """The model that a PyTorch Geometric module computes; see pipeline.pyg.import_module. Needs torch."""
-        from pipeline.pyg import import_module
+    def from_pyg(
+        net: Any,
+        inputs: Mapping[str, str | Sequence[str | None] | None] | None = None,
+        features: Any = None,
+        *,
+        unused: Sequence[str] = (),
+        training: Any = None,
+        weights: str = "as the module held them",
+        **options: Any,
+    ) -> Model:
+        """The model that a PyTorch Geometric module computes. Needs torch.
 
-        program, weights, columns = import_module(net, inputs=inputs, features=features, **options)
+        Parameters
+        ----------
+        inputs, features, unused
+            See pipeline.pyg.import_module: which argument of forward is which column, widths, weights that may go
+            unread.
+        training
+            The columns of x in training, see `trained_on`.
+        weights
+            Where they come from, for people.
+        """
+        from pipeline.pyg import imported
+
+        found = imported(net, inputs=inputs, features=features, unused=unused, **options)
+        about = About(weights, found.unread, found.left_out, found.notes)
+        for note in found.notes:
+            log.warning("%s", note)
         kind = type(net)
-        return Model(program, weights, columns, origin=f"{kind.__module__}.{kind.__qualname__}")
+        model = Model(found.program, found.weights, found.columns, f"{kind.__module__}.{kind.__qualname__}", about)
+        return model if training is None else model.trained_on(training)
+
+    def trained_on(self, training: Any) -> Model:
+        """The same model, which remembers what its columns held in training.
+
+        `infer` then refuses features whose columns have other names or another order, and warns where numbers lie far
+        outside.
+
+        Parameters
+        ----------
+        training
+            Of the features of the nodes: the names of their columns in order; or a table of just these columns (pandas,
+            Arrow, or a path of Parquet or CSV), which tells ranges too; or an array; or name → (smallest, largest). Or
+            input → one of these: `{"x": nodes[["age", "amount"]], "edge_attr": ["distance"]}`.
+        """
+        arguments = {name.rpartition(".")[2]: column for name, column in self.columns.items()}
+        told = remembered(self.inputs, arguments, training)
+        return Model(self.program, self.weights, self.columns, self.origin, self.about, {**self.training, **told})
 
     # ---- what it reads and gives
 
@@ -133,15 +184,30 @@ class Model:
         parameters = sum(array.size for array in self.weights.values())
         return (
             f"model from {self.origin}: reads {reads}; gives {gives}; "
-            f"{len(self.weights)} weights of {parameters:,} numbers\n{self.program}"
+            f"{len(self.weights)} weights of {parameters:,} numbers\n"
+            + "".join(f"{line}\n" for line in [*self.about.lines, *self._of_training])
+            + str(self.program)
         )
 
-    def check_against(self, schema: GraphSchema, ranges: Ranges | None = None) -> None:
+    @property
+    def _of_training(self) -> list[str]:
+        """A line for each input whose columns in training are known."""
+        return [
+            f"trained on {column}: {', '.join(trained.names)}"
+            for column, trained in self.training.items()
+            if trained.names
+        ]
+
+    def check_against(
+        self, schema: GraphSchema, ranges: Ranges | None = None, columns: Mapping[str, Any] | None = None
+    ) -> None:
         """ModelError unless a graph of this schema has every column that the model reads, in its width.
 
         A width of 0 is one that no row tells, because there is none. `ranges`: what the columns hold, where that is
-        known; the model's tables must have a row for each category.
+        known; the model's tables must have a row for each category. `columns`: which columns of the tables the values
+        are made of, as a manifest says it; they must be those of training, in their order, where that is known.
         """
+        check_names(self.training, columns or {})
         if self.reads_reversed and not any(edge_type.is_reversed for edge_type in schema.edges):
             raise ModelError(
                 "the model reduces at the source of edges, and this graph was prepared without its edges against their "
@@ -180,6 +246,10 @@ class Model:
         for value in self.program.values:
             if not _has(schema, value.space):
                 raise ModelError(f"the model computes on {value.space}, which the graph does not have; {known}")
+
+    def far_outside(self, ranges: Ranges) -> list[str]:
+        """A line for each column of a graph whose numbers lie far outside of those in training, where that is known."""
+        return far_outside(self.training, ranges)
 
     def _check_computed(self, lookup: Computed, ranges: Ranges) -> None:
         """ModelError if some row's index is certainly no row of the table that it is looked up in."""
@@ -224,7 +294,16 @@ class Model:
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Model:
         """Reads a model's directory; StorageError if it cannot be read, ModelError if it is not a model of ours."""
-        return Model(*read_saved(_on_disk(path)[1].path))
+        directory = _on_disk(path)[1].path
+        saved = read_saved(directory)
+        program, columns = saved.program, saved.columns
+        try:
+            about = About() if saved.about is None else About.from_json(saved.about)
+            lanes = {columns[input_name(column)]: _lanes(column.shape) for column in program.inputs}
+            training = {key: Trained.from_json(told, lanes[key]) for key, told in saved.training.items()}
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+            raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(error, 500)}") from None
+        return Model(program, saved.weights, columns, saved.origin, about, training)
 
     def _to_json(self) -> dict[str, Any]:
         return {
@@ -236,6 +315,8 @@ class Model:
             },
             "outputs": {name: {"width": width} for name, width in self.outputs.items()},
             "versions": _versions(),
+            "about": self.about.to_json(),
+            "training": {column: trained.to_json() for column, trained in self.training.items()},
             "program": self.program.to_json(),
         }
 

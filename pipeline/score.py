@@ -36,7 +36,7 @@ from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.scratch import Scratch
 from pipeline.places.staging import Staging
 from pipeline.plan.memory import size
-from pipeline.planned import Planned
+from pipeline.planned import Planned, warn_far_outside
 from pipeline.progress import Progress
 from pipeline.result.counted import count_files, mark_done, refuse_missing, refuse_other_blocks
 from pipeline.result.destination import Direct, Manifest, destination, find_manifest, tidy
@@ -223,6 +223,7 @@ def scored(
             shake = handshake(session, [*probes_of(graph, settings), *_probes(place)], default)
             folder = _folder(place, staging, wish.format, settings, shake)
             planned = planned_for(graph, model, settings, shake, scratch)
+            warn_far_outside(planned.graph, model)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
             facts, observations = _run(planned, session, settings, wish, progress, staging, folder, place)
             if staging.opened is not None and not staging.opened.renames:

@@ -180,7 +180,30 @@ def _gist(text: str) -> str:
     return (telling or lines or ["without a word"])[0]
 
 
+# … and what tells arguments apart
+ITEM = re.compile(r"'(\w+)': (?:'([\w.]+)'|(None)|\('(\w+)', (?:'([\w.]+)'|(None))\))")
+GIVEN = re.compile(r"inputs=\{([^{}]*)\}")
+LISTS = {"unused": "--unused", "features": "--features", "edge_features": "--edge-features"}
+LISTED = re.compile(rf"\b({'|'.join(LISTS)})=\[([^\[\]]*)\]")
+
+
+def _options(given: re.Match[str]) -> str:
+    """inputs={'edge_weight': 'edges.COLUMN'} → --input edge_weight=edges.COLUMN"""
+    told = []
+    for name, column, none, first, second, ones in ITEM.findall(given[1]):
+        value = column or ("none" if none else f"{first}+{second or ('none' if ones else '')}")
+        told.append(f"--input {name}={value}")
+    return " ".join(told) or given[0]
+
+
+def _list_options(given: re.Match[str]) -> str:
+    """unused=['a', 'b'] → --unused a --unused b; features=['a', 'b'] → --features a,b"""
+    option, items = LISTS[given[1]], [item.strip(" '\"") for item in given[2].split(",")]
+    return " ".join(f"{option} '{item}'" for item in items) if option == "--unused" else f"{option} {','.join(items)}"
+
+
 def _spelled(text: str) -> str:
+    text = LISTED.sub(_list_options, GIVEN.sub(_options, text))
     for python, command in SPELLED.items():
         text = text.replace(python, command)
     return PARAMETERS.sub(lambda found: f"--{found[1].replace('_', '-')}" + (f" {found[2]}" if found[2] else ""), text)

@@ -76,7 +76,9 @@ def columns_for(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
         read[table].append(name)
     told = options.pop("features", None)
     if told is None:
-        features: Any = {name: name for name in read["nodes"]}
+        trained = {name: model.training.get(f"nodes.{name}") for name in read["nodes"]}
+        # of a model that remembers its columns, they are the ones
+        features: Any = {name: list(each.names) if each and each.names else name for name, each in trained.items()}
     else:
         features = feature_columns(told)
         if len(read["nodes"]) == 1 and isinstance(features, list):

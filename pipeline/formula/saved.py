@@ -36,6 +36,10 @@ class Saved(NamedTuple):
     weights: dict[str, npt.NDArray[Any]]
     columns: dict[str, str]
     origin: str
+    about: Any
+    """What the file tells of where the model comes from, as it stands there; None if it tells nothing."""
+    training: dict[str, Any]
+    """The same of its columns in training."""
 
 
 def read_saved(path: str | os.PathLike[str]) -> Saved:
@@ -48,12 +52,13 @@ def read_saved(path: str | os.PathLike[str]) -> Saved:
     if not there:
         found = "is not a directory" if os.path.lexists(directory) else "does not exist"
         raise StorageError(f"{directory} {found}; a model is a directory of {PROGRAM_FILE} and {WEIGHTS_FILE}")
-    program, columns, origin = _read_program(directory / PROGRAM_FILE)
-    return Saved(program, _read_weights(directory / WEIGHTS_FILE, program), columns, origin)
+    data = _read_json(directory / PROGRAM_FILE)
+    program, columns, origin = _read_program(directory / PROGRAM_FILE, data)
+    weights = _read_weights(directory / WEIGHTS_FILE, program)
+    return Saved(program, weights, columns, origin, data.get("about"), data.get("training") or {})
 
 
-def _read_program(path: Path) -> tuple[Program, dict[str, str], str]:
-    data = _read_json(path)
+def _read_program(path: Path, data: dict[str, Any]) -> tuple[Program, dict[str, str], str]:
     if data.get("format") != FORMAT:
         raise ModelError(f"{path} has format {shortened(data.get('format'))}; this version reads format {FORMAT}")
     try:

@@ -5,6 +5,6 @@ recorder (one forward, operation by operation), symbols and layout (what a tenso
 node_masks (some of the rows), the tables aten_*.py, overwritten, library and aggregations, check, load.
 """
 
-from pipeline.pyg.importer import import_module
+from pipeline.pyg.importer import import_module, imported
 
-__all__ = ["import_module"]
+__all__ = ["import_module", "imported"]

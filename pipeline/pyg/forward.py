@@ -56,13 +56,18 @@ def uncompiled(net: Any) -> Any:
 
 def copy_of(net: torch.nn.Module) -> torch.nn.Module:
     """A copy in float64 on the CPU, without what convolutions with cached=True remember of another graph."""
+    return copied(net).double()
+
+
+def copied(net: torch.nn.Module) -> torch.nn.Module:
+    """The same, in the module's own precision."""
     memory: dict[int, Any] = {}
     for module in net.modules():
         for name, item in vars(module).items():
             if name.startswith("_cached") and item is not None:
                 memory[id(item)] = None  # deepcopy takes this for its copy
     try:
-        return copy.deepcopy(net, memory).to("cpu").double()
+        return copy.deepcopy(net, memory).to("cpu")
     except (TypeError, RuntimeError) as error:
         raise ModelError(f"the module cannot be copied: {error}") from error
 
@@ -93,6 +98,7 @@ def run_forward(net: torch.nn.Module, signature: Signature, example: Example) ->
         raise ForwardFailed(
             f"forward of {type(net).__name__} failed on an example graph with rows of {shapes}: "
             f"{type(error).__name__}: {error}"
+            + (f"; it was not given {', '.join(signature.left_out)}" if signature.left_out else "")
         ) from error
     if attributes is not None:
         attributes.check()

@@ -12,18 +12,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch_geometric.nn import GINConv, MFConv, SAGEConv
 
 from pipeline.errors import ModelError
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Nodes
-from pipeline.pyg.arguments import Features, Inputs, Signature, signature, with_widths
+from pipeline.pyg.arguments import COLUMN, EDGE_INDEX, GCN_NORM, Features, Inputs, Signature, signature, with_widths
 from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.example import examples, tiny_example
 from pipeline.pyg.forward import check_ready, check_weights, copy_of, run_forward, uncompiled
+from pipeline.pyg.own_precision import precision_notes
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import record
 from pipeline.pyg.sizes import check_on
 from pipeline.pyg.unread import check_unread, unread_weights
+
+WITHOUT_VALUES = (GINConv, MFConv, SAGEConv)  # layers of PyG that call set_value(None) on a SparseTensor
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Imported:
     """Program input → table column."""
     unread: tuple[str, ...] = ()
     """Weights of the module that change nothing in its outputs."""
+    left_out: tuple[str, ...] = ()
+    """Arguments of forward that nobody gave, or that are None because the user says so."""
     notes: tuple[str, ...] = ()
     """What has to be said of the import, a sentence each."""
 
@@ -95,7 +101,8 @@ def imported(
         return _imported(net, found, features, seed, unused)
     others = tuple(matrix for matrix in found.matrices if matrix.values is not None)
     try:  # PyG's layers take edge_index in place of a matrix; a product with the matrix does not
-        return _imported(net, replace(found, indices=(*found.indices, *ones), matrices=others), features, seed, unused)
+        as_edges = replace(found, indices=(*found.indices, *ones), matrices=others)
+        return _imported(net, as_edges, features, seed, unused)
     except Unanswered:
         raise
     except ModelError as error:
@@ -116,9 +123,24 @@ def _imported(net: torch.nn.Module, found: Signature, features: Features, seed: 
     check_on(net, found, recording, [recorded, *others], widths)
     columns = {f"{argument.table}.{argument.name}": argument.column for argument in found.arguments}
     read = {str(column) for column in recording.program.inputs}
-    return Imported(
-        recording.program, recording.weights, {name: columns[name] for name in columns if name in read}, unread
-    )
+    left_out = (*found.left_out, *(f"{name} (None)" for name in found.none))
+    columns = {name: columns[name] for name in columns if name in read}
+    notes = (*_notes(net, found), *precision_notes(net, found, others))
+    return Imported(recording.program, recording.weights, columns, unread, left_out, notes)
+
+
+def _notes(net: torch.nn.Module, found: Signature) -> list[str]:
+    """What was taken for the graph, where that is not edge_index itself."""
+    notes = [f"{name} is given the ends of the edges, without values" for name in found.indices if name != EDGE_INDEX]
+    said = {None: "are all 1", GCN_NORM: "are those of PyG's gcn_norm, with self-loops", COLUMN: "are a column"}
+    notes += [f"{matrix.name} is a matrix whose values {said[matrix.values]}" for matrix in found.matrices]
+    kinds = sorted({type(module).__name__ for module in net.modules() if isinstance(module, WITHOUT_VALUES)})
+    if kinds and any(matrix.values for matrix in found.matrices):
+        notes.append(
+            f"PyG's {', '.join(kinds)} multiplies by the values of a torch.sparse matrix, as is done here, but leaves "
+            "out those of a torch_sparse.SparseTensor; if yours is one, give ('edge_index', None)"
+        )
+    return notes
 
 
 def _widths(net: torch.nn.Module, found: Signature) -> set[int]:

@@ -6,6 +6,7 @@ the user's own code and is run; a checkpoint is data: nothing in it is ever unpi
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from pipeline.errors import ModelError, StorageError, nearest
+from pipeline.pyg.forward import some
 
 NESTED = ("state_dict", "model_state_dict")  # under which training scripts store it
 
@@ -34,6 +36,30 @@ def build(reference: str, checkpoint: str | os.PathLike[str] | None = None) -> t
     if checkpoint is not None:
         _fill(net, read_state(checkpoint), str(checkpoint))
     return net.eval()
+
+
+def source_of(reference: str, net: torch.nn.Module, checkpoint: str | os.PathLike[str] | None, untrained: bool) -> str:
+    """Where the weights of a module that `build` made come from, for people.
+
+    Without a checkpoint the factory is called once more. ModelError if it gives other weights then: they are drawn at
+    random. `untrained`: that is meant.
+    """
+    if checkpoint is not None:
+        digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+        return f"checkpoint {Path(checkpoint).name}, SHA-256 {digest}"
+    again = build(reference).state_dict()
+    state = {name: tensor for name, tensor in net.state_dict().items() if not is_lazy(tensor)}
+    random = [
+        name
+        for name, tensor in state.items()
+        if tensor.dtype.is_floating_point and not torch.equal(tensor.nan_to_num(), again[name].nan_to_num())
+    ]
+    if random and not untrained:
+        raise ModelError(
+            f"{reference} makes other weights each time that it is called ({some(random)}): they are random, not "
+            "trained; give the file of the trained ones, --checkpoint FILE, or say that it is meant: --untrained"
+        )
+    return f"{'random, ' if random else ''}as {reference} made them, without a checkpoint"
 
 
 def _factory(reference: str) -> Any:

@@ -83,7 +83,9 @@ def check_unread(
     lines = [f"weights that the recorded program never reads: {some(names)}", *_reasons(net, signature, example, names)]
     left_out = [name for name in signature.left_out if name not in NOT_DATA]
     if left_out:
-        hints = ", ".join(f"{name!r}: {column_hint(name)}" for name in left_out if not name.startswith("*"))
+        parameters = inspect.signature(net.forward).parameters
+        columns = [name for name in left_out if name in parameters and parameters[name].default is None]
+        hints = ", ".join(f"{name!r}: {column_hint(name)}" for name in columns)
         lines.append(f"forward ran without {', '.join(left_out)}" + (f"; to give: inputs={{{hints}}}" if hints else ""))
     lines.append(HOW_TO_ACCEPT.format(", ".join(map(repr, _patterns(names)))))
     raise ModelError("\n".join(lines))
