@@ -11,18 +11,21 @@ from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
 from pipeline.blocks import Block
 from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError
+from pipeline.places.given import path_of
 from pipeline.ranges import Ranges, merge_ranges
 from pipeline.rows import KINDS
 from pipeline.run.manifest import checked_manifest
 from pipeline.run.opening import Known, open_block
 from pipeline.schema import GraphSchema
 from pipeline.tables.files import ParquetTable, find_format, parquet_pieces, read_table
+from pipeline.tables.given import check_table
 from pipeline.tables.layout import Columned, are_sparks, check_id_types, edge_layout, node_layout
 from pipeline.workers import quoted
 
@@ -76,6 +79,8 @@ class Graph:
             if not (hasattr(nodes, "vertices") and hasattr(nodes, "edges")):
                 raise DataError("a graph needs a node table and an edge table, or one GraphFrame")
             nodes, edges = nodes.vertices, nodes.edges
+        check_table("nodes", nodes)
+        check_table("edges", edges)
         self.nodes: Any = nodes
         self.edges: Any = edges
         self.drop_dangling = drop_dangling
@@ -92,8 +97,8 @@ class Graph:
     @staticmethod
     def read(
         spark: SparkSession,
-        nodes: str,
-        edges: str,
+        nodes: str | PathLike[str],
+        edges: str | PathLike[str],
         format: str | None = None,
         edges_format: str | None = None,
         **options: Any,
@@ -103,6 +108,7 @@ class Graph:
         `edges_format` is for tables of different formats. Faster than the same with DataFrames if a table is Parquet:
         workers read it without the JVM.
         """
+        nodes, edges = path_of("nodes", nodes), path_of("edges", edges)
         sources = {
             "nodes": {"path": nodes, "format": format or find_format(nodes)},
             "edges": {"path": edges, "format": edges_format or format or find_format(edges)},
@@ -114,11 +120,16 @@ class Graph:
 
     @staticmethod
     def of_files(
-        nodes: str, edges: str, format: str | None = None, edges_format: str | None = None, **options: Any
+        nodes: str | PathLike[str],
+        edges: str | PathLike[str],
+        format: str | None = None,
+        edges_format: str | None = None,
+        **options: Any,
     ) -> Graph | None:
         """A graph of two plain Parquet tables that this process reads itself: `prepare` needs no Spark for it. None if
         they are not, or if it takes Spark to say what is wrong with them. Formats as in `read`.
         """
+        nodes, edges = path_of("nodes", nodes), path_of("edges", edges)
         given = ((nodes, format), (edges, edges_format or format))
         found = [table for path, form in given if (table := ParquetTable.open(path, form))]
         if len(found) < 2:
@@ -225,8 +236,9 @@ class PreparedGraph:
         return open_block(self.known, self.path, index, kinds)
 
 
-def open_graph(path: str) -> PreparedGraph:
+def open_graph(path: str | PathLike[str]) -> PreparedGraph:
     """A prepared graph; StorageError if there is none, or one that another version has written."""
+    path = path_of("the path of a prepared graph", path)
     return PreparedGraph(path, checked_manifest(path, storage.read_manifest(path)))
 
 

@@ -11,14 +11,15 @@ import functools
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
 from pipeline.columns import DATA, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
 from pipeline.errors import ModelError
-from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.graph import Graph, PreparedGraph
 from pipeline.model import Model
 from pipeline.placement import place
 from pipeline.plan.plan import Plan
@@ -28,6 +29,7 @@ from pipeline.prepare import prepare
 from pipeline.resources import is_local
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.rows import EDGE_KINDS
+from pipeline.run.arguments import given_session, model_of, some_graph
 from pipeline.settings import Settings
 from pipeline.stage import (
     CLOCK,
@@ -57,10 +59,10 @@ NO_SESSION = "there is no active Spark session; make one, or pass spark="
 
 
 def infer(
-    graph: Graph | PreparedGraph | str,
-    model: Model | str,
+    graph: Graph | PreparedGraph | str | PathLike[str],
+    model: Model | str | PathLike[str],
     *,
-    settings: Settings | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     classify: bool = False,
     spark: SparkSession | None = None,
 ) -> DataFrame:
@@ -80,7 +82,7 @@ def infer(
     ModelError
         If the graph lacks a column that the model reads, or has it in another width. Before any job starts.
     """
-    settings = settings or Settings()
+    settings, model, graph = Settings.taken(settings), model_of(model), some_graph(graph)
     spark = session_of(graph, spark)
     if spark is None:
         raise ModelError(NO_SESSION)
@@ -201,15 +203,10 @@ def _observe_result(rows: DataFrame, steps: int, seen: Observations) -> DataFram
 # ---- what a run needs first
 
 
-def planned_for(
-    graph: Graph | PreparedGraph | str, model: Model | str, settings: Settings, spark: SparkSession | None
-) -> Planned:
+def planned_for(graph: Graph | PreparedGraph, model: Model, settings: Settings, spark: SparkSession | None) -> Planned:
     """Decides what a run will be; prepares raw tables for it, for as long as the process lives."""
-    model = Model.load(model) if isinstance(model, str) else model
     if isinstance(graph, Graph):
         graph = prepare_for(graph, model, settings)
-    elif isinstance(graph, str):
-        graph = open_graph(graph)
     return plan_run(graph, model, settings, spark, _opens(spark, graph, settings))
 
 
@@ -234,10 +231,10 @@ def prepare_for(graph: Graph, model: Model, settings: Settings) -> PreparedGraph
     return prepared
 
 
-def session_of(graph: Graph | PreparedGraph | str, spark: SparkSession | None) -> SparkSession | None:
+def session_of(graph: Graph | PreparedGraph, spark: SparkSession | None) -> SparkSession | None:
     """The session of raw tables; else the one that is given, or the active one; None if there is none."""
     of_tables = graph.session if isinstance(graph, Graph) else None
-    return of_tables or spark or active_session()
+    return of_tables or given_session(spark) or active_session()
 
 
 def _opens(spark: SparkSession | None, graph: PreparedGraph, settings: Settings) -> bool:

@@ -30,6 +30,7 @@ from pipeline.formula.program import Input, Program, input_name
 from pipeline.formula.saved import FORMAT, PROGRAM_FILE, WEIGHTS_FILE, read_saved
 from pipeline.formula.spaces import Edges, Nodes, Space
 from pipeline.formula.trace import Formula, trace
+from pipeline.places.given import path_of
 from pipeline.ranges import Range, Ranges
 from pipeline.schema import GraphSchema
 
@@ -200,7 +201,7 @@ class Model:
 
         StorageError if `path` exists; `overwrite` replaces a saved model, and nothing else.
         """
-        target = Path(path)
+        target = Path(path_of("the path of a model", path))
         if target.exists() and not overwrite:
             raise StorageError(f"{target} exists; choose another path, or overwrite it")
         if target.exists() and not (target / PROGRAM_FILE).is_file():

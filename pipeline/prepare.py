@@ -16,6 +16,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -88,7 +89,7 @@ SETTINGS = {
 
 def prepare(
     graph: Graph,
-    path: str,
+    path: str | os.PathLike[str],
     blocks: int | None = None,
     overwrite: bool = False,
     task_memory: int | None = None,
@@ -114,6 +115,9 @@ def prepare(
     StorageError
         If the path exists (and `overwrite` is not given) or cannot be written. Nothing is left under it.
     """
+    from pipeline.run.arguments import graph_of
+
+    graph, path = graph_of(graph), os.fspath(path)
     if blocks is not None and blocks < 1:
         raise SettingError(f"blocks is {blocks}; a graph has at least 1 block")
     spark = graph.session

@@ -11,8 +11,9 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError, SettingError, nearest
@@ -26,6 +27,7 @@ from pipeline.progress import Progress
 from pipeline.resources import is_local
 from pipeline.result.placed import placed
 from pipeline.result.written import Receipt, complete
+from pipeline.run.arguments import model_of, some_graph
 from pipeline.settings import Settings
 from pipeline.workers import ask_workers, readable_errors
 
@@ -72,14 +74,14 @@ class Report:
 
 
 def score(
-    graph: Graph | PreparedGraph | str,
-    model: Model | str,
-    output: str,
+    graph: Graph | PreparedGraph | str | PathLike[str],
+    model: Model | str | PathLike[str],
+    output: str | PathLike[str],
     *,
     format: str = "parquet",
     overwrite: bool = False,
     classify: bool = False,
-    settings: Settings | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     spark: SparkSession | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -94,7 +96,8 @@ def score(
     """
     if format not in FORMATS:
         raise SettingError(f"unknown output format {format!r}; {nearest(format, FORMATS)}")
-    settings = settings or Settings()
+    output = os.fspath(output)
+    settings, model, graph = Settings.taken(settings), model_of(model), some_graph(graph)
     session = session_of(graph, spark)
     if session is None:
         refuse_without_spark(output, format, settings)

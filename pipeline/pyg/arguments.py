@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pipeline.errors import ModelError, nearest
+from pipeline.errors import ModelError, nearest, shortened
 from pipeline.formula.operations import MOST_ROWS
 
 EDGE_INDEX = "edge_index"
@@ -78,6 +78,13 @@ def signature(net: torch.nn.Module, inputs: Mapping[str, str] | None) -> Signatu
     edge_weight and edge_attr need no mention.
     """
     given = dict(inputs or {})
+    for name, told in given.items():
+        if not isinstance(told, str):
+            raise ModelError(
+                f"inputs gives {name!r} as {shortened(told)}; one column is expected, like 'edges.COLUMN'. Several "
+                f"columns are one in the graph: Graph(…, edge_features={{{name!r}: ['a', 'b']}}), which is "
+                f"'edges.{name}' here"
+            )
     parameters = inspect.signature(net.forward).parameters
     named = {
         name: parameter
