@@ -174,9 +174,9 @@ class Graph:
                 }
                 for layout in (self.node_layout, self.edge_layout)
             },
-            "undirected": self.edge_layout.undirected,
+            "undirected": bool(self.edge_layout.undirected),
             "reverse": len(self.edge_layout.edge_types) > 1,
-            "drop_dangling": self.drop_dangling,
+            "drop_dangling": bool(self.drop_dangling),
             "id_type": self.id_type,
         }
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pipeline.errors import DataError
 
 EXAMPLES = 3
+LONGEST = 100  # letters of an example
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Finding:
 
 REMEDIES = {  # what is counted, and the rest of the sentence about it
     "null": ("null", "{count}{examples}; fill them or drop these rows"),
+    "not text": ("text", "{count} not in UTF-8; write them in this encoding"),
     "not finite": ("row", "NaN or infinite numbers in {count}{examples}; replace them"),
     "duplicate": ("id", "{count} more than once{examples}; keep one row for each"),
     "collision": ("id", "{count} with the 64-bit hash of another{examples}; rename one of them"),
@@ -76,7 +78,8 @@ def spell(findings: Iterable[Finding], look_up: Callable[[str, list[int]], Mappi
         keys = [example for example in finding.examples if isinstance(example, int)]
         if finding.what == "dangling" and keys:
             texts = look_up(finding.column, keys)
-            finding = dataclasses.replace(finding, examples=tuple(sorted(texts[key] for key in keys)))
+            # edges that are computed anew each time may not have them any more
+            finding = dataclasses.replace(finding, examples=tuple(sorted(texts[key] for key in keys if key in texts)))
         spelled.append(finding)
     return spelled
 
@@ -107,7 +110,12 @@ def _count(count: int, noun: str) -> str:
 
 
 def _first(examples: Sequence[int | str]) -> str:
-    return f" (first: {', '.join(map(str, examples))})" if examples else ""
+    return f" (first: {', '.join(map(_shown, examples))})" if examples else ""
+
+
+def _shown(example: int | str) -> str:
+    text = str(example)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _lengths(found: list[Finding]) -> str:

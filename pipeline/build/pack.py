@@ -78,6 +78,8 @@ def _flushes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 def _pack(table: pa.Table, layout: Layout, blocks: int, findings: list[Finding]) -> Iterator[Row]:
     columns = [_whole(column) for column in table.columns]
     columns = _without_null_keys(columns, layout, findings)
+    if layout.text:
+        columns = _without_wrong_texts(columns, layout, findings)
     names, at = columns[: len(layout.keys)], len(layout.keys)
     keys = [layout.text_hash(ids, layout.seed) if layout.text else ids.cast(pa.int64()).to_numpy() for ids in names]
     matrices = []
@@ -187,6 +189,40 @@ def _without_null_keys(columns: list[pa.Array], layout: Layout, findings: list[F
     return [column.filter(valid) for column in columns]
 
 
+def _without_wrong_texts(columns: list[pa.Array], layout: Layout, findings: list[Finding]) -> list[pa.Array]:
+    """Ids whose bytes are no UTF-8 can be neither shown nor written again."""
+    good = np.ones(len(columns[0]), bool)
+    for ids, name in zip(columns, layout.keys, strict=False):
+        readable = _utf8(ids)
+        if not readable.all():
+            findings.append(Finding(layout.table, name, "not text", int((~readable).sum())))
+            good &= readable
+    return columns if good.all() else [column.filter(pa.array(good)) for column in columns]
+
+
+def with_utf8(texts: pa.Array) -> pa.Array:
+    """Those of the texts that are UTF-8."""
+    readable = _utf8(texts)
+    return texts if readable.all() else texts.filter(pa.array(readable))
+
+
+def _utf8(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which of the texts are UTF-8. Looked at one by one only if some are not: all at once take 1 s for a gigabyte."""
+    try:
+        texts.validate(full=True)
+        return np.ones(len(texts), bool)
+    except pa.ArrowInvalid:
+        return np.array([_is_utf8(text) for text in texts.cast(pa.binary()).to_pylist()], bool)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _arrays(
     parts: list[pa.Array], names: list[pa.Array], layout: Layout, value: Value, findings: list[Finding]
 ) -> FloatArray:
@@ -210,7 +246,7 @@ def _arrays(
         at = np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False)) // usual
         bad[at if rows is None else rows[at]] = True
         _find(pa.array(bad), names, layout, name, "null", findings)
-        flat = flat.fill_null(0)
+        flat = _filled(flat)
     matrix = _float32(flat.to_numpy(zero_copy_only=False)).reshape(len(column) if rows is None else len(rows), usual)
     if rows is not None:
         filled = np.zeros((len(column), usual), np.float32)
@@ -230,12 +266,17 @@ def _numbers(
     for lane, (column, name) in enumerate(zip(parts, value.columns, strict=True)):
         if column.null_count:
             _find(column.is_null(), names, layout, name, "null", findings)
-            column = column.fill_null(0)
+            column = _filled(column)
         matrix[:, lane] = _float32(column.to_numpy(zero_copy_only=False))
         finite = np.isfinite(matrix[:, lane])
         if not finite.all():
             _find(pa.array(~finite), names, layout, name, "not finite", findings)
     return matrix
+
+
+def _filled(column: pa.Array) -> pa.Array:
+    """Zero, or false, for nulls."""
+    return column.fill_null(pa.scalar(0).cast(column.type))
 
 
 def _float32(array: npt.NDArray[np.generic]) -> FloatArray:

@@ -29,7 +29,7 @@ from pipeline import tiles
 from pipeline.blocks import LOOPS, Block, IntArray, LongArray, Tile
 from pipeline.build.checks import EXAMPLES, Finding, merge, refuse, spell
 from pipeline.build.facts import FACTS, facts_row, sends_with_facts, static_with_facts
-from pipeline.build.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack
+from pipeline.build.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack, with_utf8
 from pipeline.build.records import edges_of, nodes_of, split_values
 from pipeline.kernels.hash import positions
 from pipeline.rows import (
@@ -304,6 +304,7 @@ def findings_of(rows: Iterable[Row]) -> list[Finding]:
 def texts_of(texts: pa.Array, keys: Sequence[int], layout: Layout) -> dict[int, str]:
     """Some of the texts by their keys."""
     texts = texts.drop_null()
+    texts = with_utf8(texts)
     found = np.isin(layout.text_hash(texts, layout.seed), keys)
     named = texts.filter(pa.array(found)).unique()
     return dict(zip(layout.text_hash(named, layout.seed).tolist(), named.to_pylist(), strict=True))

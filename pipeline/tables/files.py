@@ -258,16 +258,34 @@ def _is_number(text: str) -> bool:
 
 
 def read_pieces(pieces: Iterable[Piece], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Batches with these columns in this order; a column may be asked for twice."""
+    """Batches with these columns in this order; a column may be asked for twice.
+
+    Raises
+    ------
+    StorageError
+        If a file is damaged, which may show only when its pages are read; or if it gives other rows than its end tells.
+    """
     for piece in pieces:
-        filesystem, _ = storage.locate(piece.table)
-        with filesystem.open_input_file(piece.file) as stream:
-            file = pq.ParquetFile(stream, read_dictionary=[])
-            groups = list(range(piece.start, piece.end))
-            for batch in file.iter_batches(1 << 17, groups, sorted(set(columns)), use_threads=False):
-                yield pa.RecordBatch.from_arrays(
-                    [batch.column(name) for name in columns], list(map(str, range(len(columns))))
-                )
+        rows = 0
+        try:
+            for batch in _batches(piece, columns):
+                rows += batch.num_rows
+                yield batch
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"{piece.table}: {piece.file} is damaged: {first_line(error)}") from error
+        if rows != piece.rows:
+            raise StorageError(f"{piece.table}: {piece.file} is damaged: it gives {rows:,} of {piece.rows:,} rows")
+
+
+def _batches(piece: Piece, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    filesystem, _ = storage.locate(piece.table)
+    with filesystem.open_input_file(piece.file) as stream:
+        file = pq.ParquetFile(stream, read_dictionary=[])
+        groups = list(range(piece.start, piece.end))
+        for batch in file.iter_batches(1 << 17, groups, sorted(set(columns)), use_threads=False):
+            yield pa.RecordBatch.from_arrays(
+                [batch.column(name) for name in columns], list(map(str, range(len(columns))))
+            )
 
 
 def is_visible(piece: Piece) -> bool:
