@@ -19,6 +19,7 @@ from pipeline import storage
 from pipeline.blocks import Block
 from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError
+from pipeline.places.given import path_of
 from pipeline.places.place import Place
 from pipeline.ranges import Ranges, merge_ranges
 from pipeline.rows import KINDS
@@ -139,6 +140,7 @@ class Graph:
         """A graph of two tables on disk; `options` are those of `Graph`. Faster than the same with DataFrames: workers
         read files that they see without the JVM.
         """
+        nodes, edges = path_of("nodes", nodes), path_of("edges", edges)
         return Graph(nodes, edges, format=format, edges_format=edges_format, spark=spark, **options)
 
     @staticmethod
@@ -152,6 +154,7 @@ class Graph:
         """A graph of two tables that this process reads itself, whoever has a session: `prepare` needs no Spark for it.
         None if only Spark can read them. Formats as in `read`.
         """
+        nodes, edges = path_of("nodes", nodes), path_of("edges", edges)
         csv = options.pop("csv", None) or Csv()
         ids = [options.get(name, name) for name in (ID, SRC, DST)]
         wanted = [*ids, *columns_of(options.get("features", "x")), *columns_of(options.get("edge_features"))]
@@ -184,9 +187,9 @@ class Graph:
                 }
                 for layout in (self.node_layout, self.edge_layout)
             },
-            "undirected": self.edge_layout.undirected,
+            "undirected": bool(self.edge_layout.undirected),
             "reverse": len(self.edge_layout.edge_types) > 1,
-            "drop_dangling": self.drop_dangling,
+            "drop_dangling": bool(self.drop_dangling),
             "id_type": self.id_type,
         }
 
@@ -259,8 +262,8 @@ class PreparedGraph:
 
 def open_graph(path: str | PathLike[str]) -> PreparedGraph:
     """A prepared graph; StorageError if there is none, or one that another version has written."""
-    place = Place.of(path)
-    manifest = checked_manifest(str(place), storage.read_manifest(os.fspath(path)))
+    place = Place.of(path_of("the path of a prepared graph", path))
+    manifest = checked_manifest(str(place), storage.read_manifest(place.given))
     return PreparedGraph(place.path if place.is_local else place.given, manifest)
 
 

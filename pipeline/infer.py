@@ -10,9 +10,9 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
 from pipeline.columns import DATA, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
@@ -29,6 +29,7 @@ from pipeline.prepare import prepare
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder
 from pipeline.rows import EDGE_KINDS
+from pipeline.run.arguments import given_session, model_of, some_graph
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.paths import literal
@@ -63,7 +64,7 @@ def infer(
     graph: Graph | PreparedGraph | str | os.PathLike[str],
     model: Model | str | os.PathLike[str],
     *,
-    settings: Settings | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     classify: bool = False,
     spark: SparkSession | None = None,
 ) -> DataFrame:
@@ -85,7 +86,7 @@ def infer(
     ClusterError
         If tasks do not have what this process has.
     """
-    settings = settings or Settings()
+    settings, model, graph = Settings.taken(settings), model_of(model), some_graph(graph)
     spark = session_of(graph, spark)
     if spark is None:
         raise ModelError(NO_SESSION)
@@ -287,7 +288,7 @@ def session_of(
 ) -> SparkSession | None:
     """The session of raw tables; else the one that is given, or the one that is there; None if there is none."""
     of_tables = graph.session if isinstance(graph, Graph) else None
-    return of_tables or spark or active_session()
+    return of_tables or given_session(spark) or active_session()
 
 
 def _opens(shake: Handshake, graph: PreparedGraph, settings: Settings) -> bool:

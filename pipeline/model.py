@@ -33,6 +33,7 @@ from pipeline.formula.spaces import Edges, Nodes, Space
 from pipeline.formula.trace import Formula, trace
 from pipeline.places.contents import is_model, owned_files
 from pipeline.places.filesystem import Opened, opened
+from pipeline.places.given import path_of
 from pipeline.places.marker import MODEL
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.staging import followed, refuse_taken, staged
@@ -420,7 +421,7 @@ def refuse_to_save(
 
 
 def _on_disk(path: str | os.PathLike[str]) -> tuple[Place, Opened]:
-    place = Place.of(path)
+    place = Place.of(path_of("the path of a model", path))
     here = opened(place) if place.is_local else None
     if here is None:
         raise StorageError(f"{place}: models lie on disks of this machine; give a path without {place.scheme}:")

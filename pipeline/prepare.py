@@ -30,7 +30,7 @@ from pipeline.build.local import Source, Writes, keep, prepare_here, steps_writt
 from pipeline.build.pack import pack
 from pipeline.build.steps import SEEDS, Plan, Step, findings_of, texts_of
 from pipeline.columns import ROW_DDL, TARGET
-from pipeline.errors import DataError, SettingError
+from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.placement import place
 from pipeline.preparing.origin import origin_of, places_of, same_graph
@@ -137,10 +137,9 @@ def prepare(
         If there is something at the path (but for a graph, with `overwrite`), or if it cannot be written. Nothing is
         left there that was not there before.
     """
-    if not isinstance(graph, Graph):
-        raise DataError(
-            f"prepare takes a Graph, and was given a {type(graph).__name__}: prepare(Graph(nodes, edges), path)"
-        )
+    from pipeline.run.arguments import graph_of
+
+    graph, path = graph_of(graph), os.fspath(path)
     if blocks is not None and blocks < 1:
         raise SettingError(f"blocks is {blocks}; a graph has at least 1 block")
     if if_same not in (None, *IF_SAME):

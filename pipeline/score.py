@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError, SettingError, StorageError, nearest
-from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.graph import Graph, PreparedGraph
 from pipeline.infer import (
     NO_SESSION,
     RESULT,
@@ -31,6 +31,7 @@ from pipeline.infer import (
 from pipeline.infer_local import infer_here, refuse_without_spark
 from pipeline.model import Model
 from pipeline.places.filesystem import opened
+from pipeline.places.given import path_of
 from pipeline.places.marker import SCORES
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.scratch import Scratch
@@ -45,6 +46,7 @@ from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import differences, facts_of, origin
 from pipeline.result.output import OutputTable
 from pipeline.result.written import CSV, PARQUET, Folder, Receipt
+from pipeline.run.arguments import model_of, some_graph
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.paths import default_filesystem, literal
@@ -155,7 +157,7 @@ def score(
     overwrite: bool = False,
     classify: bool = False,
     if_same: str | None = None,
-    settings: Settings | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     spark: SparkSession | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -180,8 +182,8 @@ def score(
         If the path exists (and `overwrite` is not given, or it is not ours), or cannot be written. Before any job
         starts.
     """
-    settings = settings or Settings()
-    wish = Wish(output, format, overwrite, classify, if_same)
+    settings = Settings.taken(settings)
+    wish = Wish(path_of("the output", output), format, overwrite, classify, if_same)
     with Scratch(settings.scratch) as scratch:
         return scored(graph, model, wish, settings, spark, progress, scratch)
 
@@ -199,8 +201,7 @@ def scored(
     """The same for who has a scratch directory, and for a graph that was prepared in it: of `tables`."""
     started = time.perf_counter()
     read = {"the model": None if isinstance(model, Model) else model}
-    model = model if isinstance(model, Model) else Model.load(model)
-    graph = open_graph(os.fspath(graph)) if isinstance(graph, str | os.PathLike) else graph
+    model, graph = model_of(model), some_graph(graph)
     session = session_of(graph, spark)
     default = default_filesystem(session)
     place = Place.of(wish.output, default)

@@ -14,13 +14,16 @@ from os import PathLike
 from typing import Any
 
 from pipeline.columns import WIRES
-from pipeline.errors import SettingError, nearest
+from pipeline.errors import SettingError, StorageError, nearest, shortened
+from pipeline.places.regular import read_regular
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+MOST_BYTES = 1 << 20  # of a file of settings
+MOST_COUNT = 1 << 62  # of bytes, and of anything else that is counted
 AUTO = "auto"  # in a file, where there is no None: let the planner choose
 
 
@@ -64,12 +67,13 @@ class Settings:
     def load(path: str | PathLike[str]) -> Settings:
         """Reads a TOML file of settings; what it leaves out has its default."""
         try:
-            with open(path, "rb") as file:
-                given = tomllib.load(file)
+            given = tomllib.loads(read_regular(path, MOST_BYTES).decode("utf-8").replace("\r\n", "\n"))
+        except StorageError as error:
+            raise SettingError(f"settings: {error}") from None
         except OSError as error:
             raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingError(f"{path}: is not TOML: {error}") from error
+        except (ValueError, RecursionError) as error:  # also of text that is not UTF-8, and of a path with a null
+            raise SettingError(f"{path}: is not TOML: {shortened(str(error), 200)}") from error
         try:
             return Settings.of(given)
         except SettingError as error:
@@ -80,11 +84,25 @@ class Settings:
         """Settings from a mapping; SettingError for a name that is not one of them, with the nearest that is."""
         return Settings().changed(given)
 
+    @staticmethod
+    def taken(settings: Settings | Mapping[str, Any] | None) -> Settings:
+        """The settings that a function is given: these, or a mapping of some of them, or none."""
+        if settings is None:
+            return Settings()
+        if isinstance(settings, Settings):
+            return settings
+        if isinstance(settings, Mapping):
+            return Settings.of(settings)
+        raise SettingError(
+            f"settings are {shortened(settings)}; Settings(tier='fused'), a mapping like {{'tier': 'fused'}}, or "
+            f"Settings.load(path) is expected"
+        )
+
     def changed(self, given: Mapping[str, Any]) -> Settings:
         """The same, but for what is given."""
         for name in given:
             if name not in ACCEPTED:
-                raise SettingError(f"unknown setting {name!r}; {nearest(name, ACCEPTED)}")
+                raise SettingError(f"unknown setting {shortened(name)}; {nearest(str(name)[:60], ACCEPTED)}")
         return replace(self, **given)
 
     def __str__(self) -> str:
@@ -98,8 +116,10 @@ def _one_of(*choices: str) -> Callable[[str, Any], str]:
     def accept(name: str, value: Any) -> str:
         if isinstance(value, str) and value in choices:
             return value
-        hint = f"; {nearest(value, choices)}" if isinstance(value, str) and len(choices) > 1 else ""
-        raise SettingError(f"{name} is {value!r}; accepted: {', '.join(choices)}{hint if 'mean' in hint else ''}")
+        hint = f"; {nearest(value[:60], choices)}" if isinstance(value, str) and len(choices) > 1 else ""
+        raise SettingError(
+            f"{name} is {shortened(value)}; accepted: {', '.join(choices)}{hint if 'mean' in hint else ''}"
+        )
 
     return accept
 
@@ -107,9 +127,9 @@ def _one_of(*choices: str) -> Callable[[str, Any], str]:
 def _count(name: str, value: Any) -> int | None:
     if value is None or value == AUTO:
         return None
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value < MOST_COUNT:
         return value
-    raise SettingError(f"{name} is {value!r}; accepted: a whole number from 1, or {AUTO}")
+    raise SettingError(f"{name} is {shortened(value)}; accepted: a whole number from 1, or {AUTO}")
 
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", re.IGNORECASE)
@@ -119,19 +139,21 @@ _POWER = {"k": 10, "m": 20, "g": 30, "t": 40}
 def _size(name: str, value: Any) -> int | None:
     """Spark's way to write sizes: "512m", "4g"."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        return int(float(match[1]) * (1 << _POWER[match[2].lower()]))
+        size = float(match[1]) * (1 << _POWER[match[2].lower()])
+        if 1 <= size < MOST_COUNT:
+            return int(size)
     try:
         return _count(name, value)
     except SettingError:
-        raise SettingError(f"{name} is {value!r}; accepted: a size like 512m or 4g, or {AUTO}") from None
+        raise SettingError(f"{name} is {shortened(value)}; accepted: a size like 512m or 4g, or {AUTO}") from None
 
 
 def _directory(name: str, value: Any) -> str | None:
     if value is None or value == AUTO:
         return None
-    if isinstance(value, str | PathLike) and str(value):
+    if isinstance(value, str | PathLike) and str(value) and "\0" not in str(value):
         return str(value)
-    raise SettingError(f"{name} is {value!r}; accepted: a directory, or {AUTO}")
+    raise SettingError(f"{name} is {shortened(value)}; accepted: a directory, or {AUTO}")
 
 
 ACCEPTED: dict[str, Callable[[str, Any], Any]] = {

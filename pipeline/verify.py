@@ -8,6 +8,7 @@ neighbourhood. What it shares with the thing it verifies is the program and the 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ from pipeline.errors import DataError, ModelError, SettingError
 from pipeline.formula.interpret import GraphArrays, interpret
 from pipeline.formula.operations import TOTALS
 from pipeline.formula.program import Program, input_name
-from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.graph import Graph, PreparedGraph
 from pipeline.model import Model
 from pipeline.neighbourhood import Hops, Neighbourhood, Neighbourhoods
 from pipeline.result.sampled import sample_rows
+from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph
 from pipeline.schema import EDGE, NODE
 from pipeline.sources import raw_graph, scores_table
 from pipeline.tables.layout import Layout
@@ -121,11 +123,11 @@ class Verification:
 
 
 def verify(
-    graph: Graph | PreparedGraph | str,
-    model: Model | str,
-    scores: DataFrame | str,
-    nodes: DataFrame | str | None = None,
-    edges: DataFrame | str | None = None,
+    graph: Graph | PreparedGraph | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str],
+    scores: DataFrame | str | os.PathLike[str],
+    nodes: DataFrame | str | os.PathLike[str] | None = None,
+    edges: DataFrame | str | os.PathLike[str] | None = None,
     sample: int = 100,
     seed: int = 0,
     limit: int | None = None,
@@ -156,14 +158,16 @@ def verify(
             raise SettingError(f"{name} is {number}; accepted: a whole number from 1")
     if not 0 <= tolerance <= 1:
         raise SettingError(f"tolerance is {tolerance}; accepted: a number from 0 to 1")
-    model = Model.load(model) if isinstance(model, str) else model
+    model = model_of(model)
     check_local(model.program)
-    graph = open_graph(graph) if isinstance(graph, str) else graph
+    graph = some_graph(graph)
+    given_session(spark)
     if isinstance(graph, PreparedGraph):
         # of the raw tables every direction can be read
         model.check_against(graph.schema.both_ways(), graph.ranges)
-        graph = raw_graph(graph, nodes, edges, spark)
-    frame = scores_table(graph, scores) if isinstance(scores, str) else scores
+        graph = raw_graph(graph, path_or_table(nodes), path_or_table(edges), spark)
+    found = path_or_table(scores)
+    frame = scores_table(graph, found) if isinstance(found, str) else found
     sampled = sample_rows(frame, list(model.outputs), graph.node_layout.text, sample, seed)
     ids = pc.unique(sampled[ID])
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pipeline.errors import DataError
 
 EXAMPLES = 3
+LONGEST = 100  # letters of an example
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,12 @@ def _count(count: int, noun: str) -> str:
 
 
 def _first(examples: Sequence[int | str]) -> str:
-    return f" (first: {', '.join(map(str, examples))})" if examples else ""
+    return f" (first: {', '.join(map(_shown, examples))})" if examples else ""
+
+
+def _shown(example: int | str) -> str:
+    text = str(example)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _lengths(found: list[Finding]) -> str:

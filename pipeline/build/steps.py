@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import tiles
 from pipeline.blocks import LOOPS, Block, IntArray, LongArray, Tile
@@ -45,6 +46,7 @@ from pipeline.rows import (
 )
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 from pipeline.tables.layout import (
+from pipeline.tables.words import not_text
     Columned,
     Layout,
     TextHash,
@@ -304,6 +306,8 @@ def findings_of(rows: Iterable[Row]) -> list[Finding]:
 def texts_of(texts: pa.Array, keys: Sequence[int], layout: Layout) -> dict[int, str]:
     """Some of the texts by their keys."""
     texts = texts.drop_null()
+    bad = not_text(texts)
+    texts = texts if bad is None else texts.filter(pc.invert(bad))
     found = np.isin(layout.text_hash(texts, layout.seed), keys)
     named = texts.filter(pa.array(found)).unique()
     return dict(zip(layout.text_hash(named, layout.seed).tolist(), named.to_pylist(), strict=True))

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from pipeline.errors import FormulaError, ModelError, StorageError, shortened
 from pipeline.formula.attributes import check_name
 from pipeline.formula.program import Program, input_name
+from pipeline.places.given import path_of
 from pipeline.places.regular import check_regular, parse_json, read_regular
 
 FORMAT = 1  # of model.json; raised when an older version could misread a newer file
@@ -44,7 +45,7 @@ class Saved(NamedTuple):
 
 def read_saved(path: str | os.PathLike[str]) -> Saved:
     """Reads a model's directory; StorageError if it cannot be read, ModelError if it is not a model of ours."""
-    directory = Path(path)
+    directory = Path(path_of("the path of a model", path))
     try:
         there = os.path.isdir(directory)
     except ValueError:  # a null character

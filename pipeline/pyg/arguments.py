@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pipeline.errors import ModelError, nearest
+from pipeline.errors import ModelError, nearest, shortened
 from pipeline.formula.operations import MOST_ROWS
 from pipeline.pyg.asked import Unanswered, is_matrix
 
@@ -100,6 +100,13 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     Required parameters called x, edge_index, edge_weight and edge_attr need no mention.
     """
     given = dict(inputs or {})
+    for name, told in given.items():
+        if not isinstance(told, str):
+            raise ModelError(
+                f"inputs gives {name!r} as {shortened(told)}; one column is expected, like 'edges.COLUMN'. Several "
+                f"columns are one in the graph: Graph(…, edge_features={{{name!r}: ['a', 'b']}}), which is "
+                f"'edges.{name}' here"
+            )
     parameters = inspect.signature(net.forward).parameters
     named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in _STARS}
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]

@@ -59,11 +59,13 @@ class ParquetPiece(NamedTuple):
                 arrays = [repeated(fixed[name], self.rows) for name in columns]
                 yield pa.RecordBatch.from_arrays(arrays, list(columns))
             return
+        rows = 0
         try:
             with filesystem.open_input_file(self.file) as stream:
                 file = pq.ParquetFile(stream, read_dictionary=[])
                 groups = list(range(self.start, self.end))
                 for batch in file.iter_batches(1 << 17, groups, stored, use_threads=False):
+                    rows += batch.num_rows
                     arrays = [
                         repeated(fixed[name], batch.num_rows) if name in fixed else batch.column(name)
                         for name in columns
@@ -74,6 +76,8 @@ class ParquetPiece(NamedTuple):
                 raise
             told = str(error).strip().partition("\n")[0]
             raise StorageError(f"{self.place}: {self.file} is damaged or cannot be read: {told}") from error
+        if rows != self.rows:
+            raise StorageError(f"{self.place}: {self.file} is damaged: it gives {rows:,} of {self.rows:,} rows")
 
     def is_visible(self) -> bool:
         return is_visible(self.place, self.file)

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.blocks import LOOPS, Block
 from pipeline.build import pack
+from pipeline.build.checks import Finding, spell
 from pipeline.build.steps import blocks_from_tables, schema_of
 from pipeline.errors import DataError
 from pipeline.kernels.hash import blocks_of
@@ -390,3 +391,54 @@ def test_ids_of_different_types() -> None:
     graph = Tables(text().nodes, mixed().edges)
     with pytest.raises(DataError, match=r"nodes\.id is string but edges\.src is bigint; ids must be integers in both"):
         build(graph, 3)
+
+
+# ---- what a table may hold, and what of it is told
+
+
+FEW = pa.table({"id": pa.array(["a", "b"]), "x": pa.array([[1.0], [2.0]], pa.list_(pa.float32()))})
+
+
+def edge_table(src: pa.Array, dst: pa.Array, **columns: pa.Array) -> pa.Table:
+    return pa.table({"src": src, "dst": dst, **columns})
+
+
+def test_nulls_among_truths_are_told() -> None:
+    edges = edge_table(pa.array(["a", "b"]), pa.array(["b", "a"]), w=pa.array([True, None]))
+    with pytest.raises(DataError, match=r"edges\.w holds 1 null \(first: b -> a\); fill them or drop these rows"):
+        blocks_from_tables(FEW, edges, edge_features=["w"])
+    nodes = FEW.set_column(1, "x", pa.array([[True, None], [False, True]], pa.list_(pa.bool_())))
+    with pytest.raises(DataError, match=r"nodes\.x holds 1 null \(first: a\)"):
+        blocks_from_tables(nodes, edges.drop_columns("w"))
+
+
+def not_utf8(*texts: bytes) -> pa.Array:
+    offsets = np.cumsum([0, *map(len, texts)]).astype(np.int32)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(b"".join(texts)))
+
+
+def test_ids_that_are_no_utf8_are_told() -> None:
+    nodes = FEW.append_column("name", not_utf8(b"a", b"\xff"))
+    good = edge_table(pa.array(["a"]), pa.array(["b"]))
+    with pytest.raises(DataError, match=r"nodes\.name holds 1 text not in UTF-8; write them in this encoding"):
+        blocks_from_tables(nodes, good, id="name")
+    wrong = edge_table(not_utf8(b"a", b"\xe4", b"zoe"), not_utf8(b"\xff", b"\xff", b"a"))
+    with pytest.raises(DataError) as caught:
+        blocks_from_tables(FEW, wrong)
+    assert "edges.src holds 1 text not in UTF-8" in str(caught.value)
+    assert "edges.dst holds 2 texts not in UTF-8" in str(caught.value)
+    assert "edges.src holds 1 id absent from the nodes (first: zoe)" in str(caught.value)
+
+
+def test_long_ids_are_told_in_short() -> None:
+    edges = edge_table(pa.array(["l" * 100_000]), pa.array(["b"]))
+    with pytest.raises(DataError, match=r"\(first: l{100}…\)"):
+        blocks_from_tables(FEW, edges)
+
+
+def test_edges_that_are_computed_anew_need_not_name_what_was_wrong() -> None:
+    finding = Finding("edges", "src", "dangling", 2, (17, 23))
+    (spelled,) = spell([finding], lambda column, keys: {23: "b"})
+    assert spelled.examples == ("b",)
+    (nothing,) = spell([finding], lambda column, keys: {})
+    assert nothing.examples == ()

@@ -1,0 +1,27 @@
+"""Paths as functions of the library are given them.
+
+Comes in: a text, a Path, or anything else. Goes out: a text that can be a path or a URI, or an error. Knows nothing of
+what is there.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pipeline.errors import StorageError, shortened
+
+
+def path_of(what: str, path: Any) -> str:
+    """StorageError unless it is a text or a Path that a file system can have. `what`: for the message."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str):
+        raise StorageError(f"{what} is {shortened(path)}; a path is expected: a text or a Path")
+    if not text:
+        raise StorageError(f"{what} is empty; a path is expected")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise StorageError(f"{what} is {shortened(text)}, which is not UTF-8") from None
+    if "\0" in text:
+        raise StorageError(f"{what} is {shortened(text)}, which holds a null character")
+    return text
