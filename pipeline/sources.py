@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph
+from pipeline.places.place import Place
+from pipeline.result.destination import refuse_mixture
+from pipeline.spark.paths import default_filesystem
 from pipeline.tables.files import ParquetTable, find_format, parquet_pieces, read_table, refuse_missing
 from pipeline.workers import active_session
 
@@ -47,14 +50,16 @@ def graph_here(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> Gr
 
 
 def scores_here(path: str) -> ParquetTable | None:
-    """Scores that this process reads; None if it takes Spark. StorageError if they are not there at all."""
+    """Scores that this process reads; None if it takes Spark. StorageError if they are not there, or not whole."""
     refuse_missing(path)
+    refuse_mixture(Place.of(path))
     found = ParquetTable.open(path)
     return found if found and parquet_pieces(path, found.columns) is not None else None
 
 
 def scores_table(graph: Graph, path: str) -> DataFrame | ParquetTable:
-    """Scores, read as the graph's tables are."""
+    """Scores, read as the graph's tables are. StorageError if they are not whole."""
+    refuse_mixture(Place.of(path, default_filesystem(graph.session)))
     here = scores_here(path) if graph.session is None else None
     return here or read_table(graph.session or _session(), path)
 
