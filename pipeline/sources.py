@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph
+from pipeline.places.place import Place
 from pipeline.resources import is_local
+from pipeline.result.destination import refuse_mixture
+from pipeline.spark.paths import default_filesystem
 from pipeline.tables.csv_text import Csv
 from pipeline.tables.opening import NeedsSpark, Reading, open_table
 from pipeline.tables.table import Table
@@ -43,7 +46,8 @@ def graph_here(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> Gr
 
 
 def scores_here(path: str) -> Table | None:
-    """Scores that this process reads; None if it takes Spark. StorageError if they are not there at all."""
+    """Scores that this process reads; None if it takes Spark. StorageError if they are not there, or not whole."""
+    refuse_mixture(Place.of(path))
     try:
         found = open_table(path, Reading()).table
     except NeedsSpark:
@@ -52,8 +56,10 @@ def scores_here(path: str) -> Table | None:
 
 
 def scores_table(graph: Graph, path: str) -> DataFrame | Table:
-    """Scores: by this process if it sees them, but by the workers if they are on other machines."""
+    """Scores: by this process if it sees them, but by the workers if they are on other machines.
+    StorageError if they are not whole."""
     spark = graph.session or active_session()
+    refuse_mixture(Place.of(path, default_filesystem(spark)))
     try:
         found = open_table(path, Reading(spark)).table
     except NeedsSpark:

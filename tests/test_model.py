@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from pipeline.errors import ModelError, StorageError
+from pipeline.errors import ModelError, SettingError, StorageError
 from pipeline.formula import GraphArrays, Program, Relation, interpret, linear, lookup
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import node_input
-from pipeline.model import Model
+from pipeline.model import Model, refuse_to_save
 from pipeline.ranges import Range
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 
@@ -185,6 +186,78 @@ def test_overwrite_removes_nothing_but_models(tmp_path):
     with pytest.raises(StorageError, match=r"mine: not overwritten, because it holds letter\.txt, and not a model"):
         model().save(tmp_path / "mine", overwrite=True)
     assert (tmp_path / "mine" / "letter.txt").exists()
+
+
+def test_a_model_with_somebodys_files_is_not_overwritten(saved):
+    (saved / "notes.txt").write_text("mine")
+    with pytest.raises(
+        StorageError, match=r"m: not overwritten, because there are files .*: notes\.txt; move them away"
+    ):
+        model().save(saved, overwrite=True)
+    assert sorted(path.name for path in saved.iterdir()) == [
+        "_graphsweep.json", "model.json", "notes.txt", "weights.safetensors",
+    ]  # fmt: skip
+
+
+def test_a_model_of_a_version_without_markers(saved, tmp_path):
+    (saved / "_graphsweep.json").unlink()
+    changed = model(**{"lin.bias": np.zeros(2)})
+    changed.save(saved, overwrite=True)
+    assert Model.load(saved).fingerprint == changed.fingerprint
+    (saved / "_graphsweep.json").unlink()
+    (saved / "notes.txt").write_text("mine")
+    with pytest.raises(StorageError, match=r"notes\.txt"):
+        model().save(saved, overwrite=True)
+    (saved / "notes.txt").unlink()
+    (saved / "model.json").write_text('{"format": 1, "mine": true}')
+    with pytest.raises(StorageError, match="and not a model"):
+        model().save(saved, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_files_have_the_mode_that_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        model().save(tmp_path / "m")
+    finally:
+        os.umask(before)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "m").iterdir()} == {
+        "_graphsweep.json": "0o640", "model.json": "0o640", "weights.safetensors": "0o640",
+    }  # fmt: skip
+
+
+def test_a_save_that_fails_leaves_the_old_one(saved, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(StorageError, match=r"m: cannot be written: No space left on device$"):
+        model(**{"lin.bias": np.zeros(2)}).save(saved, overwrite=True)
+    assert Model.load(saved).fingerprint == model().fingerprint
+    with pytest.raises(StorageError, match=r"n: cannot be written: No space left on device$"):
+        model().save(tmp_path / "x" / "n")
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_places_of_models(tmp_path):
+    model().save(f"file:{tmp_path}/m")
+    assert Model.load(f"file://{tmp_path}/m").fingerprint == Model.load(tmp_path / "m").fingerprint
+    for act in (model().save, Model.load):
+        with pytest.raises(
+            StorageError, match="s3://b/m: models lie on disks of this machine; give a path without s3:"
+        ):
+            act("s3://b/m")
+
+
+def test_what_is_read_is_not_written(saved, tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"x")
+    with pytest.raises(SettingError, match=r"the output is the checkpoint \(.*w\.safetensors\); give another path"):
+        refuse_to_save(tmp_path / "w.safetensors", True, {"the checkpoint": tmp_path / "w.safetensors", "x": None})
+    with pytest.raises(SettingError, match="the output holds the module"):
+        refuse_to_save(saved, True, {"the module": saved / "model.json"})
+    with pytest.raises(StorageError, match="m: exists already; give another path, or overwrite it"):
+        refuse_to_save(saved, False, {})
+    refuse_to_save(saved, True, {})
 
 
 def test_a_path_that_cannot_be_written(tmp_path):

@@ -46,7 +46,6 @@ from pipeline.rows import (
 )
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 from pipeline.tables.layout import (
-from pipeline.tables.words import not_text
     Columned,
     Layout,
     TextHash,
@@ -56,6 +55,7 @@ from pipeline.tables.words import not_text
     node_layout,
     text_keys,
 )
+from pipeline.tables.words import not_text
 
 # kinds of rows between the steps; arrays of a block have the kinds of rows.py
 KEYS = "keys"  # (n,) int64 keys of the nodes of block TARGET, ascending

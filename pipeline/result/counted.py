@@ -41,7 +41,7 @@ def count_files(directory: Opened, format: str, output: str) -> list[File]:
     `output` is what the user calls the directory.
     """
     sizes = list_files(directory)
-    names = sorted(name for name in sizes if _PART.fullmatch(name))
+    names = sorted(filter(is_part, sizes))
     remove_others(directory, {*names, MARKER, DONE})
     rows_of = _rows_of_csv if format == CSV else _rows_of_parquet
 
@@ -53,6 +53,11 @@ def count_files(directory: Opened, format: str, output: str) -> list[File]:
 
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(count, names))
+
+
+def is_part(name: str) -> bool:
+    """Whether a file of a result holds rows of it."""
+    return _PART.fullmatch(name) is not None
 
 
 def refuse_missing(found: int, computed: int, nodes: int, output: str) -> None:

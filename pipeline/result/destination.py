@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import StorageError
 from pipeline.places.beside import new_run
 from pipeline.places.contents import owned_files, written_files
+from pipeline.places.disk import list_files
 from pipeline.places.filesystem import Opened, opened
-from pipeline.places.marker import PRODUCT, SCORES, read_marker
+from pipeline.places.marker import MARKER, PRODUCT, SCORES, read_marker
 from pipeline.places.place import Place, refuse_unreachable
 from pipeline.places.staging import Staging, followed, has_leftovers, refuse_taken, settle, staged
+from pipeline.result.counted import is_part
 from pipeline.spark.paths import is_there, literal
 
 if TYPE_CHECKING:
@@ -109,6 +111,24 @@ def manifest_of(here: Opened) -> Manifest | None:
     infos = here.filesystem.get_file_info([here.child(name).path for name in files])
     whole = all(info.is_file and info.size == size for info, size in zip(infos, files.values(), strict=True))
     return marker if whole else None
+
+
+def refuse_mixture(output: Place) -> None:
+    """StorageError for a result whose files are not those that its marker lists: it is being replaced where nothing can
+    be renamed, or somebody has added or removed some. Tables without a marker are not judged."""
+    here = opened(output)
+    marker = read_marker(here) if here is not None else None
+    if here is None or marker is None or marker["kind"] != SCORES:
+        return
+    listed = written_files(marker).keys()
+    found = {name for name in list_files(here) if is_part(name)}
+    if found != listed:
+        odd = sorted(found ^ listed)
+        raise StorageError(
+            f"{output}: the files are not those that its marker ({MARKER}) lists: {len(odd):,} too many or missing, "
+            f"for example {odd[0]}. It is being replaced, or was changed by hand; wait for the run that writes there, or "
+            "run it again"
+        )
 
 
 def tidy(output: Place) -> None:

@@ -20,13 +20,14 @@ import pyarrow.fs as fs
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Graph, Model, open_graph, prepare, score
+from pipeline import Graph, Model, open_graph, prepare, score, verify
 from pipeline.errors import SettingError, StorageError
 from pipeline.graph import PreparedGraph
 from pipeline.places import filesystem
 from pipeline.places.filesystem import opened
 from pipeline.places.marker import MARKER
 from pipeline.places.place import Place
+from pipeline.result.destination import refuse_mixture
 from pipeline.settings import Settings
 from pipeline.spark.paths import default_filesystem, read_from
 from tests.formulas import build
@@ -241,6 +242,29 @@ def test_a_result_in_an_object_store(
     for number, name in enumerate(names):
         with bucket.open_input_stream(f"bucket/x/o/{name}") as stream:
             assert stream.read() == (at / "o" / f"part-0000{number}.{format}").read_bytes()
+
+
+def test_readers_follow_the_marker(at: Path, no_session: None, bucket: fs.FileSystem) -> None:
+    """While files of two runs lie in one place, and when somebody has changed what is there."""
+    graph = open_graph(str(at / "graph"))
+    score(graph, at / "model", "s3://bucket/o")
+    refuse_mixture(Place.of("s3://bucket/o"))
+    bucket.copy_file("bucket/o/_SUCCESS", "bucket/o/part-00000-20260101T000000-01234567.parquet")
+    with pytest.raises(
+        StorageError, match=r"s3://bucket/o: the files are not those .*: 1 too many or missing, for example part-0"
+    ):
+        refuse_mixture(Place.of("s3://bucket/o"))
+    score(graph, at / "model", at / "o")
+    assert verify(graph, at_model(at), str(at / "o"), sample=5).passed
+    (at / "o" / "part-00001.parquet").unlink()
+    with pytest.raises(
+        StorageError, match=r"o: the files are not those that .* for example part-00001\.parquet\. It is"
+    ):
+        verify(graph, at_model(at), str(at / "o"), sample=5)
+
+
+def at_model(at: Path) -> Model:
+    return Model.load(at / "model")
 
 
 # ---- places that only Spark reaches
