@@ -38,7 +38,7 @@ from pipeline.schema import NODE, GraphSchema
 from pipeline.tables.layout import Layout, TextHash, text_keys
 from pipeline.tables.survey import Pieces, frame_of, look_around, measure, pieces_of, selected
 from pipeline.tables.table import Piece, Table, read_pieces
-from pipeline.workers import quoted, readable_errors, session_settings
+from pipeline.workers import quoted, readable_errors, refuse_ended, session_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -120,6 +120,8 @@ def prepare(
     if blocks is not None and blocks < 1:
         raise SettingError(f"blocks is {blocks}; a graph has at least 1 block")
     spark = graph.session
+    if spark is not None:
+        refuse_ended(spark)
     staging = storage.stage(path, overwrite)
     try:
         with session_settings(spark, SETTINGS) if spark else nullcontext(), readable_errors():
