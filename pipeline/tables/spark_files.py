@@ -12,7 +12,6 @@ import posixpath
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -21,11 +20,10 @@ from pipeline.places.place import LOCAL, Place
 from pipeline.tables.belonging import Found, belonging, one_table
 from pipeline.tables.csv_text import Csv, CsvFile, Head
 from pipeline.tables.csv_values import Seen, survey, typed_rows
-from pipeline.tables.listing import DELTA, FOREIGN, HUDI, ICEBERG, Listing, choose_committed, foreign
+from pipeline.tables.listing import DELTA, FOREIGN, HUDI, ICEBERG, Listing, foreign
 from pipeline.tables.partitions import Folders, constants
 from pipeline.tables.patterns import alternatives, escaped, is_pattern, unescaped
 from pipeline.tables.sink_log import FOLDER as SINK
-from pipeline.tables.sink_log import committed
 from pipeline.workers import first_line, readable_errors
 
 if TYPE_CHECKING:
@@ -74,13 +72,12 @@ def list_by_spark(spark: SparkSession, place: Place) -> Listing:
         raise foreign(table, FOREIGN[log[0]], log[1])
     if files is None:
         raise StorageError(f"{table}: no such file or directory")
-    if log is not None:
-        if pattern:
-            raise StorageError(
-                f"{table}: lies in a table that a stream wrote, of which not all files count; give the table itself "
-                f"({log[1]})"
-            )
-        files = _committed(spark, place, log[1], files)
+    if log is not None and (pattern or log[1] != place.path):
+        # of the table's own path Spark follows the log by itself; it lets nobody else read it
+        raise StorageError(
+            f"{table}: lies in a table that a stream wrote, of which not all files count; give the table itself "
+            f"({log[1]})"
+        )
     parts = []
     for root, found in sorted(_by_root(place, files, pattern).items()):
         parts += belonging(table, root, found)
@@ -140,14 +137,6 @@ def _files(spark: SparkSession, place: Place, path: str) -> dict[str, int] | Non
         if "[PATH_NOT_FOUND]" in str(error):
             return None
         raise unreadable(place, "a table", error) from error
-
-
-def _committed(spark: SparkSession, place: Place, folder: str, files: Mapping[str, int]) -> dict[str, int]:
-    """Those of the files that the log of a stream knows, which are all there."""
-    log = spark.read.format("binaryFile").load(f"{start(place)}{escaped(folder)}/{SINK}/*")
-    texts = {posixpath.basename(row.path): bytes(row.content).decode() for row in log.collect()}
-    known = [_path_of(unquote(uri)) for uri in committed(str(place), texts, texts.__getitem__)]
-    return choose_committed(str(place), place.path, folder, known, files)
 
 
 def start(place: Place) -> str:
