@@ -77,9 +77,11 @@ def test_what_only_spark_sees(tmp_path: Path) -> None:
     text(at / "csv" / "b.csv", "dst,src", '1,"3"', "1,1")
     text(at / "ragged" / "a.csv", "src,dst", "1,2", "2,3,4")
     expected = {
-        "plain": 4, "backup": 4, "days": 8, "days/_day=*": 8, "day{s,z}/*/a.parquet": 8, "stream": 4, "b[1]": 4, "csv": 4,
+        "plain": 4, "backup": 4, "days": 8, "days/_day=*": 8, "day{s,z}/*/a.parquet": 8, "stream": 4, "b[1]": 4,
+        "csv": 4,
         "delta": "a Delta table, and this Spark has no Delta Lake", "delta/*.parquet": "lies in a Delta table",
-        "delta/a.parquet": "lies in a Delta table", "iceberg/data": "an Iceberg table", "mixed": "lies beside partitions",
+        "delta/a.parquet": "lies in a Delta table", "iceberg/data": "an Iceberg table",
+        "mixed": "lies beside partitions",
         "stream/*": "lies in a table that a stream wrote", "ragged": r"a\.csv, line 3: 3 fields instead of 2",
         "nowhere": "no such file or directory",
     }  # fmt: skip
