@@ -32,7 +32,7 @@ from pipeline.tables.layout import Columned, check_id_types, check_not_swapped, 
 from pipeline.tables.opening import TAKES, NeedsSpark, Reading, is_frame, open_given
 from pipeline.tables.parquet import ParquetTable
 from pipeline.tables.table import Table
-from pipeline.workers import active_session, first_line, quoted
+from pipeline.workers import active_session, first_line, quoted, refuse_ended
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -101,6 +101,8 @@ class Graph:
         frames = [given for given in (nodes, edges) if is_frame(given)]
         paths = any(isinstance(given, (str, os.PathLike)) for given in (nodes, edges))
         self._session = frames[0].sparkSession if frames else spark or (active_session() if paths else None)
+        if self._session is not None:
+            refuse_ended(self._session)
         self.drop_dangling = drop_dangling
         ids = {"nodes": [id], "edges": [src, dst]}
         values = {"nodes": columns_of(features), "edges": columns_of(edge_features)}
@@ -270,12 +272,8 @@ def open_graph(path: str | PathLike[str]) -> PreparedGraph:
 def _types(name: str, table: DataFrame | Table) -> dict[str, str]:
     try:
         columns, types = table.columns, dict(table.dtypes)
-    except DataError:
-        raise
     except Exception as error:  # of Java, of py4j, of PySpark
-        raise DataError(
-            f"{name} cannot be used, maybe because its Spark session has ended: {first_line(error)}"
-        ) from error
+        raise DataError(f"{name} cannot be used: {first_line(error)}") from error
     twice = [column for column, times in Counter(columns).items() if times > 1]
     if twice:
         raise DataError(f"{name} has more than one column named {twice[0]!r}; rename or drop one of them")

@@ -36,6 +36,16 @@ def active_session() -> SparkSession | None:
         return None
 
 
+def refuse_ended(spark: SparkSession) -> None:
+    """DataError if the session was stopped: its DataFrames still tell their columns, and then fail in Java. No job."""
+    try:
+        spark.range(1).columns  # noqa: B018
+    except Exception as error:  # of py4j, of Python, of PySpark
+        raise DataError(
+            "the Spark session of these tables has ended; make the DataFrames again in a session that is active"
+        ) from error
+
+
 @contextmanager
 def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
     """Settings for as long as the job runs; those that this kind of cluster lets nobody change stay as they are."""

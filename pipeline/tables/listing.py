@@ -8,7 +8,7 @@ stream's log is followed; Delta is told apart; Iceberg and Hudi are refused.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -27,6 +27,7 @@ from pipeline.tables.walk import Walk, walk_of
 
 DELTA = "_delta_log"
 ICEBERG, HUDI = "metadata", ".hoodie"
+FOREIGN = {ICEBERG: "an Iceberg table", HUDI: "a Hudi table"}
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,9 @@ def _log_of(walk: Walk, table: str, root: str) -> tuple[str, str] | None:
         if walk.is_folder(f"{folder}/{SINK}"):
             return SINK, folder
         if walk.is_folder(f"{folder}/{HUDI}"):
-            raise _foreign(table, "a Hudi table", folder)
+            raise foreign(table, FOREIGN[HUDI], folder)
         if walk.is_folder(f"{folder}/{ICEBERG}") and _is_iceberg(walk.names(f"{folder}/{ICEBERG}")):
-            raise _foreign(table, "an Iceberg table", folder)
+            raise foreign(table, FOREIGN[ICEBERG], folder)
     return None
 
 
@@ -156,7 +157,8 @@ def _is_iceberg(names: Sequence[str]) -> bool:
     return any(name.endswith((".metadata.json", ".metadata.json.gz")) or name == "version-hint.text" for name in names)
 
 
-def _foreign(table: str, what: str, folder: str) -> StorageError:
+def foreign(table: str, what: str, folder: str) -> StorageError:
+    """What is said of a table that other programs keep a log of."""
     return StorageError(
         f"{table}: {what} ({folder}), of which not all files count; read it with Spark and give the DataFrame: "
         "Graph(spark.table(…), …)"
@@ -170,24 +172,37 @@ def _committed(walk: Walk, opened: Opened, table: str, root: str, folder: str) -
         with opened.filesystem.open_input_stream(f"{folder}/{SINK}/{name}", compression=None) as stream:
             return str(stream.read().decode())
 
-    there = {walk.real(f"{root}/{file.path}".rstrip("/")): file for file in _files(walk, root)}
-    within, whole = walk.real(root), walk.real(folder)
-    count, found = 0, []
-    for uri in committed(table, walk.names(f"{folder}/{SINK}"), read):
-        path = walk.real(_path_of(uri, opened))
-        if not path.startswith(f"{whole}/"):
+    below = {walk.real(f"{root}/{file.path}".rstrip("/")): file.size for file in _files(walk, root)}
+    known = [walk.real(_path_of(uri, opened)) for uri in committed(table, walk.names(f"{folder}/{SINK}"), read)]
+    within = walk.real(root)
+    found = choose_committed(table, within, walk.real(folder), known, below)
+    return [Found(path[len(within) :].strip("/"), size) for path, size in found.items()]
+
+
+def choose_committed(
+    table: str, root: str, folder: str, known: Sequence[str], files: Mapping[str, int]
+) -> dict[str, int]:
+    """Of the files below a root those that the log of a stream in `folder` knows.
+
+    Raises
+    ------
+    StorageError
+        If there are none, one is missing, or the log is of a table at another place.
+    """
+    if not known:
+        raise StorageError(f"{table}: {SINK} holds no batch: the stream that writes it has not committed any")
+    chosen: dict[str, int] = {}
+    for path in known:
+        if not path.startswith(f"{folder.rstrip('/')}/"):
             raise StorageError(
-                f"{table}: {SINK}, the log of the stream that wrote it, names files elsewhere ({uri}); a table that "
+                f"{table}: {SINK}, the log of the stream that wrote it, names files elsewhere ({path}); a table that "
                 "was moved or copied has to be written anew: spark.read.parquet(where it was).write.parquet(…)"
             )
-        count += 1
-        if path == within or path.startswith(f"{within}/"):
-            if path not in there:
+        if path == root or path.startswith(f"{root.rstrip('/')}/"):
+            if path not in files:
                 raise StorageError(f"{table}: {path} is missing, which {SINK} says is a part of it")
-            found.append(there[path])
-    if not count:
-        raise StorageError(f"{table}: {SINK} holds no batch: the stream that writes it has not committed any")
-    return found
+            chosen[path] = files[path]
+    return chosen
 
 
 def _path_of(uri: str, opened: Opened) -> str:

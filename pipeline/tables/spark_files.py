@@ -10,7 +10,6 @@ import functools
 import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,9 +19,9 @@ from pipeline.places.place import Place
 from pipeline.tables.belonging import Found, belonging, one_table
 from pipeline.tables.csv_text import Csv, CsvFile, Head
 from pipeline.tables.csv_values import Seen, survey, typed_rows
-from pipeline.tables.listing import DELTA, HUDI, ICEBERG, Listing
+from pipeline.tables.listing import DELTA, FOREIGN, HUDI, ICEBERG, Listing, foreign
 from pipeline.tables.partitions import Folders, constants
-from pipeline.tables.patterns import alternatives, escaped, is_pattern
+from pipeline.tables.patterns import alternatives, escaped, is_pattern, unescaped
 from pipeline.tables.sink_log import FOLDER as SINK
 from pipeline.workers import first_line, readable_errors
 
@@ -42,68 +41,85 @@ def list_by_spark(spark: SparkSession, place: Place) -> Listing:
     StorageError
         If nothing is there, or what is there is no table that can be read whole.
     """
-    pattern = is_pattern(place.path)
-    logs = {} if pattern else _logs(spark, place)
-    if DELTA in logs:
-        if logs[DELTA] != place.path:
+    table, pattern = str(place), False
+    files = _files(spark, place, spelt(place, False))
+    if files is None and is_pattern(place.path):
+        pattern, files = True, _files(spark, place, spelt(place, True))
+    log = _log_of(spark, place, pattern)
+    if log is not None and log[0] == DELTA:
+        if pattern or log[1] != place.path:
             raise StorageError(
-                f"{place}: lies in a Delta table, of which not all files count; give the table itself ({logs[DELTA]})"
+                f"{table}: lies in a Delta table, of which not all files count; give the table itself ({log[1]})"
             )
         return Listing(place, (), is_delta=True)
-    for name, what in ((ICEBERG, "an Iceberg table"), (HUDI, "a Hudi table")):
-        if name in logs:
-            raise StorageError(
-                f"{place}: {what}, of which not all files count; read it with Spark and give the DataFrame: "
-                "Graph(spark.table(…), …)"
-            )
-    if SINK in logs and logs[SINK] != place.path:
+    if log is not None and log[0] in FOREIGN:
+        raise foreign(table, FOREIGN[log[0]], log[1])
+    if files is None:
+        raise StorageError(f"{table}: no such file or directory")
+    if log is not None and (pattern or log[1] != place.path):
+        # of the table's own path Spark follows the log by itself; it lets nobody else read it
         raise StorageError(
-            f"{place}: lies in a table that a stream wrote, of which not all files count; give the table itself "
-            f"({logs[SINK]})"
+            f"{table}: lies in a table that a stream wrote, of which not all files count; give the table itself "
+            f"({log[1]})"
         )
-    files = _files(spark, place, spelt(place, pattern))
-    roots: dict[str, list[Found]] = {}
-    depth = {len(each.split("/")) for each in alternatives(place.path)} if pattern else set()
-    for uri, size in files:
-        path = _path_of(uri)
-        root = place.path if not pattern else "/".join(path.split("/")[: min(depth)])
-        roots.setdefault(root, []).append(Found(path[len(root) :].strip("/"), size))
+    parts = []
+    for root, found in sorted(_by_root(place, files, pattern).items()):
+        parts += belonging(table, root, found)
+    if not parts:
+        raise StorageError(f"{table}: the directory holds no data files")
+    return Listing.of(place, one_table(table, parts) if pattern else parts, pattern)
+
+
+def _by_root(place: Place, files: Mapping[str, int], pattern: bool) -> dict[str, list[Found]]:
+    """The files below each path that a pattern matches: as many names as the pattern has."""
+    depth = {len(each.split("/")) for each in alternatives(place.path)} if pattern else {0}
     if len(depth) > 1:
         raise StorageError(f"{place}: a pattern whose choices are of different depth; give the paths of one depth")
-    parts = [part for root, found in sorted(roots.items()) for part in belonging(str(place), root, found)]
-    if not parts:
-        raise StorageError(f"{place}: the directory holds no data files")
-    return Listing.of(place, one_table(str(place), parts) if len(roots) > 1 else parts, pattern)
+    roots: dict[str, list[Found]] = {}
+    for path, size in files.items():
+        root = "/".join(path.split("/")[: min(depth)]) if pattern else place.path
+        roots.setdefault(root, []).append(Found(path[len(root) :].strip("/"), size))
+    return roots
 
 
-def _logs(spark: SparkSession, place: Place) -> dict[str, str]:
-    """Logs in a table's folder, or in a folder around it; the path of that."""
-    found: dict[str, str] = {}
-    at = place.path
-    while True:
-        for name, inside in LOGS.items():
-            if name not in found and _exists(
-                spark, f"{start(place)}{escaped(at)}/{name}/{inside}".replace("//_", "/_")
-            ):
-                found[name] = at
-        if at in ("/", ""):
-            return found
-        at = posixpath.dirname(at)
+def _log_of(spark: SparkSession, place: Place, pattern: bool) -> tuple[str, str] | None:
+    """The log that says which of the files count, and the folder that it is in: the table's, or one around it."""
+    for path in alternatives(place.path) if pattern else [escaped(place.path)]:
+        parts = path.rstrip("/").split("/")
+        for end in range(len(parts), 0, -1):
+            folder = "/".join(parts[:end])
+            at, certain = f"{start(place)}{folder}", end == len(parts)
+            any_log = ",".join(f"{name}/{inside}" for name, inside in LOGS.items())
+            if not _exists(spark, place, f"{at}/{{{any_log}}}", certain):  # one question for most folders
+                continue
+            for name, inside in LOGS.items():
+                if _exists(spark, place, f"{at}/{name}/{inside}", certain):
+                    return name, folder if pattern else place.path if certain else unescaped(folder)
+    return None
 
 
-def _exists(spark: SparkSession, pattern: str) -> bool:
-    """Whether some file has such a name. A path with names of its own is not hidden from Spark. No job."""
-    with suppress(Exception):  # not there, or not to be seen
+def _exists(spark: SparkSession, place: Place, pattern: str, certain: bool) -> bool:
+    """Whether some file has such a name, which Spark finds although it is hidden. No job. Of the table's own folder it
+    has to be certain; folders around it may be closed to us."""
+    try:
         return bool(spark.read.format("binaryFile").load(pattern).columns)
-    return False
+    except Exception as error:  # of Java, of py4j, of PySpark
+        if "[PATH_NOT_FOUND]" in str(error) or not certain:
+            return False
+        raise StorageError(
+            f"{place}: Spark does not say whether it is a Delta table ({first_line(error)}); read it with Spark and "
+            "give the DataFrame"
+        ) from error
 
 
-def _files(spark: SparkSession, place: Place, path: str) -> list[tuple[str, int]]:
-    """URIs and sizes of all files below. The contents are not read."""
+def _files(spark: SparkSession, place: Place, path: str) -> dict[str, int] | None:
+    """Paths and sizes of all files below; None if nothing is there. The contents are not read."""
     try:
         rows = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
-        return [(row.path, row.length) for row in rows.select("path", "length").collect()]
+        return {_path_of(row.path): row.length for row in rows.select("path", "length").collect()}
     except Exception as error:
+        if "[PATH_NOT_FOUND]" in str(error):
+            return None
         raise unreadable(place, "a table", error) from error
 
 
@@ -220,7 +236,7 @@ def _each(batches: Iterable[pa.RecordBatch], options: Csv) -> Iterator[tuple[str
     for batch in batches:
         for path, content in zip(*batch.columns, strict=True):
             data = content.as_buffer()
-            name = posixpath.basename(path.as_py())
+            name = f"{posixpath.dirname(path.as_py())}: {posixpath.basename(path.as_py())}"
             yield path.as_py(), CsvFile(name, functools.partial(pa.BufferReader, data), options)
 
 
