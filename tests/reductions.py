@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from pipeline.formula import Value, apply
 from pipeline.formula.reductions import REDUCTIONS
@@ -52,6 +53,7 @@ CASES = {
     "prod": Case(lambda m: m.prod(0), empty=1.0, tame=True),
     "max": Case(lambda m: m.max(0), empty=-2.5, attributes={"empty": -2.5}),
     "min": Case(lambda m: m.min(0), empty=3.5, attributes={"empty": 3.5}),
+    "logsumexp": Case(lambda m: scipy.special.logsumexp(m, axis=0), empty=-4.5, attributes={"empty": -4.5}),
     "quantile": Case(
         lambda m: np.concatenate([np.quantile(m, 0.3, axis=0), np.quantile(m, 0.5, axis=0)]),
         empty=-1.5,

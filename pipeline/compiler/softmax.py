@@ -88,9 +88,9 @@ def _logits(expression: Expression) -> None:
 def _rescale(expression: Expression) -> None:
     """Brings what was accumulated to the new top, and subtracts it from the logits.
 
-    A row whose logits were all -inf so far has top = -inf: its edges count in `total`, which tells it from a row
-    without edges (PyG gives NaN and 0), and stops counting as soon as there is a larger logit. To skip the rescaling of
-    what is still 0 makes the whole loop 1.2 times as fast.
+    In a softmax, a row whose logits were all -inf so far has top = -inf: its edges count in `total`, which tells it
+    from a row without edges (PyG gives NaN and 0), and stops counting as soon as there is a larger logit. To skip the
+    rescaling of what is still 0 makes the whole loop 1.2 times as fast.
     """
     writer = expression.writer
     logits = expression.program.roots[0]
@@ -103,14 +103,16 @@ def _rescale(expression: Expression) -> None:
                 writer.line("scale[k] = exp(top[i, k] - highest[k])")
                 writer.line("total[i, k] *= scale[k]")
                 writer.line("changed = True")
-            with writer.block("else:"):
-                writer.line("total[i, k] = ZERO")
+            if _weighs(expression):
+                with writer.block("else:"):
+                    writer.line("total[i, k] = ZERO")
             writer.line("top[i, k] = highest[k]")
-        with writer.block("if highest[k] == -INFINITY:"):
-            writer.line("highest[k] = ZERO")
-            writer.line("total[i, k] += float32(high - low)")
-        if not _weighs(expression):  # exp(inf - inf) is no number: right for a share, wrong for a sum
-            with writer.block("if highest[k] == INFINITY:"):
+        if _weighs(expression):
+            with writer.block("if highest[k] == -INFINITY:"):
+                writer.line("highest[k] = ZERO")
+                writer.line("total[i, k] += float32(high - low)")
+        else:  # exp(inf - inf) is no number: right for a share of infinite logits, wrong for their sum
+            with writer.block("if abs(highest[k]) == INFINITY:"):
                 writer.line("highest[k] = ZERO")
     if SEEN in expression.program.reduction.state:
         writer.line(f"{SEEN.name}[i] = True")

@@ -84,6 +84,10 @@ class Relation:
         """Product over the edges into each node; 1 where there are none, as in PyG."""
         return apply("prod", messages)
 
+    def logsumexp(self, messages: Value) -> Value:
+        """log Σ exp over the edges into each node, a smooth maximum; 0 where there are none, as in torch_scatter."""
+        return apply("logsumexp", messages, empty=0.0)
+
     def quantile(self, messages: Value, q: float | Sequence[float], interpolation: str = "linear") -> Value:
         """Quantile over the edges into each node, lane by lane; 0 where there are none, as in PyG.
 

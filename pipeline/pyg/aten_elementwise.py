@@ -233,6 +233,7 @@ HANDLERS: dict[str, Handler] = {
     "log10": _formula(lambda x, call: apply("log", x) * (1 / math.log(10))),
     "exp2": _formula(lambda x, call: apply("exp", x * math.log(2))),
     "atan2": _binary("atan2"),
+    "hypot": _binary("hypot"),
     "maximum": _binary("maximum"),
     "minimum": _binary("minimum"),
     "logical_and": _truth("and", "mul"),

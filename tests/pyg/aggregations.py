@@ -48,6 +48,12 @@ AGGREGATIONS = {
 }
 
 
+# Which nothing of PyG becomes, and why.
+FORMULAS_ONLY = {
+    "logsumexp": "formulas only: PyTorch has no scatter of it; written with scatters it is `max` and `sum`"
+}
+
+
 def table() -> str:
     """Reduction by reduction, what becomes it."""
     found: dict[str, list[str]] = {name: [] for name in REDUCTIONS}
@@ -60,4 +66,4 @@ def table() -> str:
             # a weighted degree and a convolution are sums beside it
             if not aggregated.edges or op == "last":
                 found[op].append(name)
-    return "\n".join(f"| `{op}` | {', '.join(names)} |" for op, names in found.items())
+    return "\n".join(f"| `{op}` | {', '.join(names) or FORMULAS_ONLY[op]} |" for op, names in found.items())

@@ -228,6 +228,7 @@ class Lanes(nn.Module):
             ((a > 0) & (b > 0) | ~(c > 0)).to(x.dtype), (a > 0).any(1, keepdim=True), h.prod(1, keepdim=True),
             torch.log2(a.abs() + 1), a.square() ** 1.5, torch.rsub(a, b, alpha=2), 1 / (1 + a**2),
             torch.add(a, b, alpha=0.5), self.factor.new_tensor([4.0]) - a, torch.maximum(a, b) - torch.minimum(a, b),
+            torch.hypot(a, b), torch.atan2(b, c),
             *h.chunk(3, dim=1), *h.split([5, 11], -1), h.narrow(1, 3, 2), h[..., ::3], h[:, 1:-1].contiguous(),
             torch.linalg.vector_norm(h, ord=3, dim=-1, keepdim=True), F.layer_norm(h, (16,)),
             h.view(-1, 2, 8).sum((1, 2))[:, None],
