@@ -21,6 +21,7 @@ from pipeline.graph import Graph, PreparedGraph
 from pipeline.infer import NO_SESSION, RESULT, Frames, Observations, planned_for, run_frames, session_of
 from pipeline.infer_local import infer_here, refuse_without_spark
 from pipeline.model import Model
+from pipeline.places.given import path_of
 from pipeline.plan.memory import size
 from pipeline.planned import Planned
 from pipeline.progress import Progress
@@ -96,7 +97,7 @@ def score(
     """
     if format not in FORMATS:
         raise SettingError(f"unknown output format {format!r}; {nearest(format, FORMATS)}")
-    output = os.fspath(output)
+    output = path_of("the output", output)
     settings, model, graph = Settings.taken(settings), model_of(model), some_graph(graph)
     session = session_of(graph, spark)
     if session is None:
