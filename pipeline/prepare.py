@@ -33,6 +33,7 @@ from pipeline.columns import ROW_DDL, TARGET
 from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.placement import place
+from pipeline.places.given import path_of
 from pipeline.preparing.origin import origin_of, places_of, same_graph
 from pipeline.preparing.publish import publishing, refuse_taken, sweep
 from pipeline.ranges import merge_ranges
@@ -139,7 +140,7 @@ def prepare(
     """
     from pipeline.run.arguments import graph_of
 
-    graph, path = graph_of(graph), os.fspath(path)
+    graph, path = graph_of(graph), path_of("the path of a prepared graph", path)
     if blocks is not None and blocks < 1:
         raise SettingError(f"blocks is {blocks}; a graph has at least 1 block")
     if if_same not in (None, *IF_SAME):

@@ -26,6 +26,8 @@ from pipeline.spark.failures import last_error
 
 log = logging.getLogger("graphsweep")
 
+LONGEST = 5000  # letters of a message: a path or a name may be as long as it likes
+
 # what a message of the library says in Python's words, in the words of the command line
 SPELLED = {
     "drop_dangling=True": "--drop-dangling",
@@ -118,7 +120,8 @@ class Said:
 def say(error: Exception) -> Said | None:
     """The message of an exception; None if it is a mistake of ours, which only its traceback explains."""
     if isinstance(error, GraphsweepError):
-        return Said(_spelled(str(error)), MENDABLE)
+        text = _spelled(str(error))
+        return Said(text if len(text) <= LONGEST else f"{text[:LONGEST]}…", MENDABLE)
     if not _of_spark(error):
         return None
     text = str(error)
