@@ -247,6 +247,19 @@ def test_a_graph_with_somebodys_files_is_not_overwritten(tmp_path: Path, where: 
     assert everything(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["blocks", "blocks/target=1", "blocks/target=1/static.parquet"])
+def test_links_in_place_of_our_files_are_somebodys(tmp_path: Path, name: str) -> None:
+    """A folder that was moved to another disk, say: what a link leads to is never removed."""
+    publish(tmp_path / "graph")
+    ours = tmp_path / "graph" / name.replace("blocks", folders(tmp_path / "graph")[0])
+    ours.rename(tmp_path / "moved")
+    ours.symlink_to(tmp_path / "moved")
+    before = everything(tmp_path)
+    with pytest.raises(StorageError, match="graph: not overwritten, because there is something beside the prepared"):
+        publish(tmp_path / "graph", overwrite=True)
+    assert everything(tmp_path) == before
+
+
 def test_many_strange_files_are_counted(tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / f"{number}.txt").write_text("")
