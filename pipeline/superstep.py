@@ -101,14 +101,14 @@ def compute(
     with np.errstate(all="ignore"):
         for value in step.merges:
             work.values[value.id] = merged(value, parts(value))
-        for value in step.whole:
+        for value in step.graph_values:
             _run_whole(work, value)
         for phase, over_edges in zip(step.phases, passes, strict=True):
             _run_nodes(work, phase)
             for edge_pass in over_edges:
                 _reduce(work, edge_pass)
     return Computed(
-        {value.id: work.values[value.id] for value in step.outlive},
+        {value.id: work.values[value.id] for value in step.live_out},
         {number: total.part for number, total in work.totals.items()},
     )
 
@@ -262,7 +262,7 @@ def _read_outside(work: _Work, phase: Phase) -> set[int]:
     """Ids of the values that others than the node values of this phase read."""
     step = work.step
     inside = {value.id for value in phase.nodes}
-    outside = {value.id for value in step.outlive}
+    outside = {value.id for value in step.live_out}
     for reduction in step.reductions:
         outside |= {value.id for value in local_values(reduction)}
     for other in step.phases:

@@ -61,7 +61,7 @@ class CompiledReduction:
         self.local = list({value.id: value for value in [*program.moved("dst"), *self._own]}.values())
         self.program = program
         self.offsets = {value.id: offsets[value.id] for value in self.sent}
-        self.weights = fold_weights([*program.inner, *program.below, *program.own], weights)
+        self.weights = weight_arrays([*program.inner, *program.below, *program.own], weights)
         read = (value for value in [*program.inner, *program.below] if value.op == "input")
         self.edge_columns = sorted({value.attributes["name"] for value in read})
         self._chunk = chunk_size(program) if program.dense else 0
@@ -161,7 +161,7 @@ def _nothing(value: Value) -> FloatArray:
     raise AssertionError(f"{value.op} is read at the dst: partial results are made at the src")
 
 
-def fold_weights(values: list[Value], weights: Mapping[str, npt.NDArray[Any]]) -> dict[int, FloatArray]:
+def weight_arrays(values: list[Value], weights: Mapping[str, npt.NDArray[Any]]) -> dict[int, FloatArray]:
     """Value.id → float32 array, of all weights among the values and of what is computed from weights alone."""
     folded: dict[int, FloatArray] = {}
     with np.errstate(all="ignore"):

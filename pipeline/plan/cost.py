@@ -9,7 +9,7 @@ from pipeline.formula.operations import CHEAP, COSTLY, FREE, OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import Value
-from pipeline.plan.levels import edge_program, levels, sent_values
+from pipeline.plan.levels import edge_values, levels, sent_values
 
 # Lane operations of one lane. What is free costs nothing to speak of, but less than nothing is worth doing per edge: it
 # breaks ties.
@@ -25,7 +25,7 @@ def cost(program: Program) -> tuple[int, float, float]:
     for value in program.values:
         if value.op not in REDUCTIONS:
             continue
-        inside = edge_program(value)
+        inside = edge_values(value)
         per_edge += value.width + sum(_work(entry) for entry in inside)
         for sent, edges in sent_values(value):
             key = (level[value.id], str(edges.type), sent.id)

@@ -85,7 +85,7 @@ def _seconds(expected: Mapping[str, Seconds], tier: str, cores: int) -> str:
 
 
 def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int, int]) -> list[str]:
-    lines = [f"superstep {step.number}", *_operations("graph", step.whole)]
+    lines = [f"superstep {step.number}", *_operations("graph", step.graph_values)]
     for phase in step.phases:
         lines += _operations(
             "nodes", [value for value in phase.nodes if value.op not in ("input", "fill", "spread", *TOTALS)]
@@ -112,7 +112,7 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
     if step.keeps:
         once = f" and {kept_totals(step)} per block" if kept_totals(step) else ""
         lines.append(f"  keeps   {kept_lanes(step)} lanes per node{once} = {size(kept_bytes(counts, step))}")
-    if step.gives:
+    if step.outputs:
         outputs = plan.program.outputs.items()
         lines.append("  gives   " + ", ".join(f"{name} = %{numbers[value.id]}" for name, value in outputs))
     return lines

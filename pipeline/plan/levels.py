@@ -22,7 +22,7 @@ def levels(program: Program) -> dict[int, int]:
     return level
 
 
-def edge_program(reduction: Value) -> list[Value]:
+def edge_values(reduction: Value) -> list[Value]:
     """The edge values and weights that a reduction is computed from, up to its src, dst and columns; inputs first."""
     return topological((operand for operand in reduction.inputs if not operand.is_node), stop=("src", "dst"))
 
@@ -30,7 +30,7 @@ def edge_program(reduction: Value) -> list[Value]:
 def sent_values(reduction: Value) -> list[tuple[Value, Edges]]:
     """The node values that a reduction reads at the other end of its edges, in a fixed order, each once."""
     found: dict[int, tuple[Value, Edges]] = {}
-    for value in edge_program(reduction):
+    for value in edge_values(reduction):
         if value.op == "src":
             found.setdefault(value.inputs[0].id, (value.inputs[0], value.attributes["edges"]))
     return list(found.values())
@@ -39,7 +39,7 @@ def sent_values(reduction: Value) -> list[tuple[Value, Edges]]:
 def local_values(reduction: Value) -> list[Value]:
     """The node values that a reduction reads at the dst: under `dst`, and its own node inputs."""
     found = {operand.id: operand for operand in reduction.inputs if operand.is_node}
-    for value in edge_program(reduction):
+    for value in edge_values(reduction):
         if value.op == "dst":
             found.setdefault(value.inputs[0].id, value.inputs[0])
     return list(found.values())

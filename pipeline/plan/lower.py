@@ -48,7 +48,7 @@ def lower(
     if undirected:
         program = rules.merge_reversed(program)
     program = always(program, rules.fuse_softmax)
-    program = always(program, rules.spell_softmax)
+    program = always(program, rules.expand_softmax)
     program = rules.split_self_loops(program)
     program = always(program, *NORMAL)
     while True:

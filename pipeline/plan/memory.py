@@ -202,7 +202,7 @@ def fused_bytes(plan: Plan, counts: Counts, threads: int = 1) -> int:
 def _crossing_lanes(step: Superstep) -> dict[tuple[int, str], int]:
     """Lanes per node of each array that waits for the next superstep; several values that are sent are one array."""
     alone = [shipment.values[0] for shipment in step.ships if len(shipment.values) == 1]
-    values = {(value.id, ""): value.width for value in [*step.keeps, *step.gives, *alone] if value.is_node}
+    values = {(value.id, ""): value.width for value in [*step.keeps, *step.outputs, *alone] if value.is_node}
     joined = [shipment for shipment in step.ships if len(shipment.values) > 1]
     return {**values, **{(step.number, str(shipment.edge_type)): shipment.width for shipment in joined}}
 
@@ -261,9 +261,9 @@ def _joined_lanes(step: Superstep) -> int:
 def _live_lanes(plan: Plan, step: Superstep) -> int:
     """Lanes per node that exist at once in a superstep: what came in, what it computes and somebody reads whole, and
     what reductions keep beside their result."""
-    came = plan.steps[step.number - 1].outlive if step.number else []
+    came = plan.steps[step.number - 1].live_out if step.number else []
     local = [value for reduction in step.reductions for value in local_values(reduction)]
-    alive = {value.id: value for value in [*came, *step.reductions, *step.outlive, *local]}
+    alive = {value.id: value for value in [*came, *step.reductions, *step.live_out, *local]}
     features = {value.id for value in step.computed if value.op == "input"}
     states = sum(_state_lanes(value) - value.width for value in step.reductions)
     return states + sum(value.width for value in alive.values() if value.is_node and value.id not in features)

@@ -18,7 +18,7 @@ from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import ALL, LOOPS, Edges, Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
-from pipeline.plan.levels import edge_program, levels, local_values, sent_values
+from pipeline.plan.levels import edge_values, levels, local_values, sent_values
 from pipeline.schema import EdgeType
 
 
@@ -63,7 +63,7 @@ class Shipment:
 
 
 # There in every superstep that reads them, never carried: a feature column, and a total as a row per node.
-READ_AGAIN = frozenset({"input", "spread"})
+REMATERIALISED = frozenset({"input", "spread"})
 
 
 @dataclass
@@ -82,19 +82,19 @@ class Superstep:
     number: int
     merges: list[Value] = field(default_factory=list)
     """The totals whose parts, one from each block, the superstep before has sent to every block."""
-    whole: list[Value] = field(default_factory=list)
+    graph_values: list[Value] = field(default_factory=list)
     """Values for the whole graph that are computed from totals, by every block for itself; before the phases."""
     phases: list[Phase] = field(default_factory=list)
     receives: list[Shipment] = field(default_factory=list)
     ships: list[Shipment] = field(default_factory=list)
     keeps: list[Value] = field(default_factory=list)
-    gives: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
     """The program's outputs, in the last superstep."""
 
     @property
-    def outlive(self) -> list[Value]:
+    def live_out(self) -> list[Value]:
         """The values of a block that somebody reads after the superstep, each once."""
-        values = [*self.keeps, *(value for shipment in self.ships for value in shipment.values), *self.gives]
+        values = [*self.keeps, *(value for shipment in self.ships for value in shipment.values), *self.outputs]
         return list({value.id: value for value in values}.values())
 
     @property
@@ -129,7 +129,7 @@ class Superstep:
         """(edge type, column) of the edge values read."""
         found: dict[tuple[EdgeType, str], None] = {}
         for reduction in self.reductions:
-            for value in edge_program(reduction):
+            for value in edge_values(reduction):
                 if value.op == "input" and isinstance(value.space, Edges):
                     found[value.space.type, value.attributes["name"]] = None
         return list(found)
@@ -243,7 +243,7 @@ def _place(program: Program, when: dict[int, int], level: dict[int, int], steps:
     rank: dict[int, int] = {}
     for value in program.values:
         if value.is_graph and value.op not in TOTALS:
-            steps[when[value.id]].whole.append(value)
+            steps[when[value.id]].graph_values.append(value)
         if not value.is_node and value.op not in TOTALS:
             continue
         here = when[value.id]
@@ -257,11 +257,11 @@ def _place(program: Program, when: dict[int, int], level: dict[int, int], steps:
             step.phases.append(Phase())
         phase = step.phases[rank[value.id]]
         (phase.reductions if value.op in REDUCTIONS else phase.nodes).append(value)
-        if value.op in READ_AGAIN:
-            _reread(value, here, steps)
+        if value.op in REMATERIALISED:
+            _rematerialise(value, here, steps)
 
 
-def _reread(value: Value, first: int, steps: list[Superstep]) -> None:
+def _rematerialise(value: Value, first: int, steps: list[Superstep]) -> None:
     """Into every later superstep; those that do not need it drop it in the end."""
     for step in steps[first + 1 :]:
         if not step.phases:
@@ -294,8 +294,8 @@ def _ship(program: Program, level: dict[int, int], steps: list[Superstep], pushe
 def _keep(program: Program, when: dict[int, int], steps: list[Superstep], readers: _Readers, shipped: _Shipped) -> None:
     """State: computed values that a later superstep of the same block reads, and features nobody needs are dropped."""
     until: dict[int, int] = dict.fromkeys(when, -1)
-    steps[-1].gives = list(program.outputs.values())
-    for value in steps[-1].gives:
+    steps[-1].outputs = list(program.outputs.values())
+    for value in steps[-1].outputs:
         until[value.id] = len(steps) - 1
     for value in reversed(program.values):
         if value.is_node or value.is_graph:
@@ -307,12 +307,12 @@ def _keep(program: Program, when: dict[int, int], steps: list[Superstep], reader
             value
             for value in program.values
             if (value.is_node or value.is_graph)
-            and value.op not in READ_AGAIN
+            and value.op not in REMATERIALISED
             and when[value.id] <= step.number < until[value.id]
         ]
     for step in steps:
         needed = {i.id for value in step.computed for i in value.inputs}
         needed |= {i.id for value in step.reductions for i in local_values(value)}
-        needed |= {value.id for value in step.outlive}
+        needed |= {value.id for value in step.live_out}
         for phase in step.phases:
-            phase.nodes = [value for value in phase.nodes if value.op not in READ_AGAIN or value.id in needed]
+            phase.nodes = [value for value in phase.nodes if value.op not in REMATERIALISED or value.id in needed]

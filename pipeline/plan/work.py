@@ -86,8 +86,8 @@ def _block_work(
         tiles=counts.blocks * sum(_passes(counts, reduction, block) for reduction in step.reductions),
         sent_rows=rows,
         sent_lanes=lanes,
-        rows=nodes if step.gives else 0,
-        written=nodes * sum(value.width for value in step.gives),
+        rows=nodes if step.outputs else 0,
+        written=nodes * sum(value.width for value in step.outputs),
         moved=_moved(plan, counts, step, block),
     )._replace(
         **{name: edges * number for name, number in per_edge._asdict().items() if number},
@@ -145,7 +145,7 @@ def _per_node(value: Value) -> Work:
 def _kept(step: Superstep) -> Work:
     """What is copied out of its chunk, because somebody reads it later."""
     read = {entry.id for reduction in step.reductions for entry in local_values(reduction)}
-    read |= {value.id for value in step.outlive}
+    read |= {value.id for value in step.live_out}
     return Work(node_lanes=sum(value.width for value in _chunked(step) if value.id in read))
 
 

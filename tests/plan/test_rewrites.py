@@ -86,7 +86,7 @@ def test_softmax_of_fewer_axes_than_the_message(graph: GraphArrays) -> None:
 
 
 def test_spell_softmax(graph: GraphArrays) -> None:
-    got = check(lambda g, x: g.max(g.softmax(g.src(x))), graph, lambda p: always(p, rules.spell_softmax))
+    got = check(lambda g, x: g.max(g.softmax(g.src(x))), graph, lambda p: always(p, rules.expand_softmax))
     assert "softmax" not in ops(got)
 
 
@@ -266,10 +266,10 @@ def test_lowering_keeps_the_value_and_never_ships_more(name: str, graph: GraphAr
         np.testing.assert_allclose(got[output], want[output], rtol=1e-5, atol=1e-5)
     assert "self" not in str(lowered)
     turned = always(model.program, rules.flip_of_softmax, rules.flip_to_leaves)
-    spelled = rules.split_self_loops(
-        always(always(turned, rules.fuse_softmax), rules.spell_softmax, rules.restrict_to_leaves)
+    expanded = rules.split_self_loops(
+        always(always(turned, rules.fuse_softmax), rules.expand_softmax, rules.restrict_to_leaves)
     )
-    assert cost(lowered) <= cost(spelled)
+    assert cost(lowered) <= cost(expanded)
     # a lowered program is a program: written and read again it is the same
     assert str(Program.from_json(lowered.to_json())) == str(lowered)
 

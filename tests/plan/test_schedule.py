@@ -34,7 +34,7 @@ def test_everything_is_computed_before_it_is_read(name: str) -> None:
         assert {value.id for value in step.merges} == totals
         totals = {value.id for value in step.totals}
         known |= {value.id for value in step.merges}
-        for value in step.whole:
+        for value in step.graph_values:
             assert all(i.id in known or i.is_weight for i in value.inputs), value
             known.add(value.id)
         received = {value.id for shipment in step.receives for value in shipment.values}

@@ -1,12 +1,12 @@
 """The rewrites of a program, one a file: a function value → value (or None), with a before and after in its docstring.
 
-Each keeps the meaning; planner.py says in which order they run.
+Each keeps the meaning; lower.py says in which order they run.
 """
 
 from pipeline.plan.rewrites.factor_sums import factor_sums
 from pipeline.plan.rewrites.flip_to_leaves import flip_of_softmax, flip_to_leaves, merge_reversed
 from pipeline.plan.rewrites.fold_weights import fold_affine, fold_weights
-from pipeline.plan.rewrites.fuse_softmax import fuse_softmax, spell_softmax
+from pipeline.plan.rewrites.fuse_softmax import expand_softmax, fuse_softmax
 from pipeline.plan.rewrites.join_views import join_views
 from pipeline.plan.rewrites.move_linear import linear_after_sum, linear_before_sum
 from pipeline.plan.rewrites.normal_form import (
@@ -23,6 +23,7 @@ from pipeline.plan.rewrites.split_self_loops import split_self_loops
 
 __all__ = [
     "constants_stay",
+    "expand_softmax",
     "factor_sums",
     "flip_of_softmax",
     "flip_to_leaves",
@@ -39,7 +40,6 @@ __all__ = [
     "push_to_ends",
     "reshape_of_elementwise",
     "restrict_to_leaves",
-    "spell_softmax",
     "split_self_loops",
     "thin_product",
     "totals_stay",

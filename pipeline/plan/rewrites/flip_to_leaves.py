@@ -4,7 +4,7 @@ flip(src(v))             → dst(v) over the reversed edges, and the other way r
 flip(column), flip(c)    → the same column, the same constant, of the reversed edges
 flip(f(a, b))            → f(flip(a), flip(b)); restrict and extend likewise
 flip(flip(a))            → a
-flip(softmax(a))         → the softmax spelled out: what it reduces stays with the edges, and is read at their source
+flip(softmax(a))         → the softmax written out: what it reduces stays with the edges, and is read at their source
 
 On an undirected graph the reversed edges are the edges themselves, with the same values: `merge_reversed`.
 """
@@ -15,7 +15,7 @@ from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, apply, fill
-from pipeline.plan.rewrites.fuse_softmax import spell_softmax
+from pipeline.plan.rewrites.fuse_softmax import expand_softmax
 from pipeline.plan.rewriting import rebuild
 
 
@@ -45,9 +45,9 @@ def flip_of_softmax(value: Value) -> Value | None:
     twice is a softmax still, and one pass over the edges."""
     if value.op != "flip" or value.inputs[0].op != "softmax":
         return None
-    spelled = spell_softmax(value.inputs[0])
-    assert spelled is not None
-    return apply("flip", spelled)
+    expanded = expand_softmax(value.inputs[0])
+    assert expanded is not None
+    return apply("flip", expanded)
 
 
 def merge_reversed(program: Program) -> Program:

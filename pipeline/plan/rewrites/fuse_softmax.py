@@ -2,7 +2,7 @@
 
     sum(softmax(a) * m) → softmax_sum(a, m)
 
-Any other use of softmax over neighbours is spelled out:
+Any other use of softmax over neighbours is written out:
 
     softmax(a) → exp(a - dst(max(a))) / (dst(sum(exp(a - dst(max(a))))) + 1e-16)
 """
@@ -33,7 +33,7 @@ def fuse_softmax(value: Value) -> Value | None:
     return fused if fused.shape == value.shape else None
 
 
-def spell_softmax(value: Value) -> Value | None:
+def expand_softmax(value: Value) -> Value | None:
     """softmax(a) → the exponentials and their sums, for uses that are not summed at once."""
     if value.op != "softmax":
         return None
