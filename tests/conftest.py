@@ -44,6 +44,7 @@ LONG = {
     "test_bench_rivals.py": 7,
     "test_infer.py": 5,
     "test_prepare.py": 5,
+    "test_fuzz.py": 5,
     "test_bench.py": 3,
     "test_cluster.py": 2,
     "test_notebooks.py": 2,

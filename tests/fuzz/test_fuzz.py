@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz.pool import play
 
 # kind → cases that CI plays; --fuzz-cases plays another number of each
-KINDS = {"models": 600, "graphs": 600, "tables": 600, "settings": 900}
+KINDS = {"models": 300, "graphs": 320, "tables": 700, "settings": 600}
 
 
 @pytest.mark.parametrize("kind", KINDS)
