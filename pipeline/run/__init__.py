@@ -1,0 +1,1 @@
+"""A run: computing all outputs, and writing them where they are to go."""
