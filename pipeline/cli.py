@@ -162,8 +162,7 @@ def infer_command(
         from pipeline.places.scratch import Scratch
         from pipeline.progress import Progress
         from pipeline.resources import is_local
-        from pipeline.result.wish import Wish
-        from pipeline.score import scored
+        from pipeline.score import Wish, scored
         from pipeline.workers import wake_worker
 
         # whatever can be refused is refused before anything is started

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,7 @@ def test_workers_that_do_not_see_the_path(
     """Refused before work starts; Spark itself would write to disks that nobody else sees."""
     monkeypatch.setattr("pipeline.spark.sight.is_here", lambda spark: False)
     monkeypatch.setattr("pipeline.spark.sight.ask_workers", lambda spark, question: [[True], [False]])
-    monkeypatch.setattr("pipeline.run.writing.run_frames", lambda *_: pytest.fail("work was started"))
+    monkeypatch.setattr(sys.modules["pipeline.score"], "run_frames", lambda *_: pytest.fail("work was started"))
     with pytest.raises(StorageError, match="out: the workers do not see this directory; give a path that all machines"):
         score(prepared, model, f"file://{tmp_path}/out", spark=spark)
     assert os.listdir(tmp_path) == []
@@ -103,7 +104,7 @@ def test_what_only_spark_sees_is_counted(
     def write_elsewhere(frames: Frames, *_: object) -> None:
         frames.result.write.parquet(str(tmp_path / "elsewhere"))
 
-    monkeypatch.setattr("pipeline.run.writing._write_by_spark", write_elsewhere)
+    monkeypatch.setattr(sys.modules["pipeline.score"], "_write_by_spark", write_elsewhere)
     with pytest.raises(
         StorageError, match=r"out: 200 rows were computed, but the files .* hold 0: tasks write to disks"
     ):

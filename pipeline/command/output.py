@@ -15,8 +15,7 @@ from pipeline.places.place import LOCAL, Place, refuse_overlap
 from pipeline.result.destination import refuse
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import origin
-from pipeline.result.wish import Wish
-from pipeline.score import Report, find_same
+from pipeline.score import Report, Wish, find_same
 from pipeline.settings import Settings
 from pipeline.spark.paths import default_filesystem
 from pipeline.tables.identity import identity

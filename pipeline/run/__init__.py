@@ -1,1 +1,0 @@
-"""A run: computing all outputs, and writing them where they are to go."""
