@@ -126,8 +126,8 @@ def refuse_mixture(output: Place) -> None:
         odd = sorted(found ^ listed)
         raise StorageError(
             f"{output}: the files are not those that its marker ({MARKER}) lists: {len(odd):,} too many or missing, "
-            f"for example {odd[0]}. It is being replaced, or was changed by hand; wait for the run that writes there, or "
-            "run it again"
+            f"for example {odd[0]}. It is being replaced, or was changed by hand; wait for the run that writes there, "
+            "or run it again"
         )
 
 
