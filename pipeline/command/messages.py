@@ -27,6 +27,7 @@ FAILED, MENDABLE, INTERRUPTED = 1, 2, 130
 SPELLED = {
     "drop_dangling=True": "--drop-dangling",
     "reverse=True": "--reverse",
+    "undirected=True": "--undirected",
     "or overwrite it": "or --overwrite",
     "or overwrite": "or --overwrite",
 }
@@ -73,9 +74,9 @@ class _AboveBars(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         bars = sys.modules.get("tqdm")
         if bars is None:
-            typer.echo(self.format(record), err=True)
+            typer.echo(_spelled(self.format(record)), err=True)
         else:
-            bars.tqdm.write(self.format(record), file=sys.stderr)
+            bars.tqdm.write(_spelled(self.format(record)), file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,7 @@ def test_edge_features_that_were_forgotten(name):
 
 
 def test_a_layer_that_asks_for_what_was_forgotten():
-    with pytest.raises(
-        ModelError, match=r"failed on .* AssertionError: ; it was not given edge_attr$"
-    ):
+    with pytest.raises(ModelError, match=r"failed on .* AssertionError: ; it was not given edge_attr$"):
         import_module(Forgotten(TransformerConv(8, 4, edge_dim=3)).eval(), features={"x": 8})
 
 
