@@ -112,8 +112,8 @@ def warned(edges: Sequence[Edge], tmp_path: Path, caplog: pytest.LogCaptureFixtu
 def test_a_table_of_both_directions_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     edges = [*EDGES["all"], (3, 3)]
     assert warned(edges, tmp_path, caplog) == [
-        f"undirected=True, and every one of the {len(edges) - 1} edges is in the table in both directions already: each "
-        "is stored twice in each direction, which changes sums and degrees; leave undirected=True out"
+        f"undirected=True, and every one of the {len(edges) - 1} edges is in the table in both directions already: "
+        "each is stored twice in each direction, which changes sums and degrees; leave undirected=True out"
     ]
 
 
