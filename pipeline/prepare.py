@@ -15,9 +15,10 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,6 +50,8 @@ from pipeline.workers import quoted, readable_errors, session_settings
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+log = logging.getLogger("graphsweep")
+
 # 131 072 nodes: what tiles read of 64 float32 features is 32 MB, and mostly stays in cache (0.56 s instead of 1.1 s
 # for one aggregation over 16.8M edges).
 BLOCK_NODES = 1 << 17
@@ -65,6 +68,7 @@ COUNTS = (
     "self_loops",
     "payload_rows_loops",  # nodes with self-loops: rows that the block needs of itself for them
     "dropped",  # edges left out because an end is no node
+    "both_ways",  # of undirected edges: rows of the table, no self-loops, whose reverse is a row too
     "max_in_degree",
     "payload_rows_in",  # rows that all tiles of the block need for one exchange, but those of the self-loops
     "payload_rows_in_reversed",  # the same for the edges against their direction
@@ -170,6 +174,7 @@ def prepare(
             table: None if found is None else sum(piece.rows for piece in found) for table, found in pieces.items()
         }
         check_totals(manifest["totals"], known, graph.edge_layout.undirected)
+        _warn_both_ways(manifest["totals"])
         sizes = {name: manifest["per_block"][f"{name}_file_bytes"] for name in storage.FILES}
         target.publish({**manifest, **origin}, sizes)
     return open_graph(path)
@@ -184,6 +189,24 @@ def already_there(
     if found:
         sweep(path)
     return found
+
+
+def _warn_both_ways(totals: Mapping[str, int]) -> None:
+    """Says that undirected edges are in the table in both directions, if some are: each of them is there twice then."""
+    both, edges = totals["both_ways"], (totals["edges"] - totals["self_loops"]) // 2
+    if both and both == edges:
+        log.warning(
+            "undirected=True, and every one of the %s edges is in the table in both directions already: each is stored "
+            "twice in each direction, which changes sums and degrees; leave undirected=True out",
+            f"{edges:,}",
+        )
+    elif both:
+        log.warning(
+            "undirected=True, and %s of the %s edges have their reverse in the table too: each of these is stored "
+            "twice in each direction, which changes sums and degrees; keep one row for each pair, if that is not meant",
+            f"{both:,}",
+            f"{edges:,}",
+        )
 
 
 def choose_blocks(nodes: int, edges: int, width: int, task_memory: int = 1 << 30, cores: int = 1) -> int:

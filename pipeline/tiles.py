@@ -26,15 +26,30 @@ class Edges(NamedTuple):
     dst: LongArray
     src: LongArray
     values: FloatArray
+    turned: npt.NDArray[np.bool_] | None = None
+    """Of undirected edges: which are copies against the direction in the table."""
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> Edges:
-        return self if chosen.all() else Edges(self.dst[chosen], self.src[chosen], self.values[chosen])
+        if chosen.all():
+            return self
+        turned = None if self.turned is None else self.turned[chosen]
+        return Edges(self.dst[chosen], self.src[chosen], self.values[chosen], turned)
 
 
-def make_tiles(
-    dst: IntArray, edges: Edges, nodes: int, blocks: int
-) -> Iterator[tuple[int, Tile, LongArray | IntArray]]:
-    """Source block, tile, and what the tile asks of it: the distinct src keys, ascending; of LOOPS the local indices.
+class Made(NamedTuple):
+    """A tile as it is made of edges."""
+
+    source: int
+    """Block, or LOOPS."""
+    tile: Tile
+    wanted: LongArray | IntArray
+    """What the tile asks of its source: the distinct src keys, ascending; of LOOPS the local indices."""
+    both_ways: IntArray | None = None
+    """Of undirected edges, for each column: how many edges of the table have their reverse in it too."""
+
+
+def make_tiles(dst: IntArray, edges: Edges, nodes: int, blocks: int) -> Iterator[Made]:
+    """All edges into a block as tiles.
 
     `dst` are the local indices of edges.dst. Tiles come by ascending source, those without edges not at all, and carry
     all values as one matrix named "".
@@ -48,7 +63,7 @@ def make_tiles(
     for code in range(blocks + 1):
         chosen = order[offsets[code] : offsets[code + 1]]
         if len(chosen):
-            yield (LOOPS, *_loops(dst, edges, chosen)) if code == 0 else (code - 1, *_tile(dst, edges, chosen))
+            yield Made(LOOPS, *_loops(dst, edges, chosen)) if code == 0 else Made(code - 1, *_tile(dst, edges, chosen))
 
 
 def sort_by(codes: IntArray, before: IntArray, buckets: int) -> tuple[npt.NDArray[np.int64], IntArray]:
@@ -59,8 +74,8 @@ def sort_by(codes: IntArray, before: IntArray, buckets: int) -> tuple[npt.NDArra
     return offsets, order
 
 
-def _tile(dst: IntArray, edges: Edges, chosen: IntArray) -> tuple[Tile, LongArray]:
-    """The edges `chosen`, whose dst are ascending, by (dst, src, values)."""
+def _tile(dst: IntArray, edges: Edges, chosen: IntArray) -> tuple[Tile, LongArray, IntArray | None]:
+    """The edges `chosen`, whose dst are ascending, by (dst, src, values); of them, those that are there both ways."""
     here, src = dst[chosen], edges.src[chosen]
     wanted = distinct(np.sort(src))  # sorting all keys with SIMD beats a hash table of the distinct ones
     column = positions(src, wanted)
@@ -70,7 +85,19 @@ def _tile(dst: IntArray, edges: Edges, chosen: IntArray) -> tuple[Tile, LongArra
     order = sort_by(row, order, len(starts))[1]
     columns = column[order]
     offsets = np.append(starts, len(here)).astype(np.int32)
-    return Tile(here[starts], offsets, columns, _values(row, columns, edges, chosen[order]), len(wanted)), wanted
+    tile = Tile(here[starts], offsets, columns, _values(row, columns, edges, chosen[order]), len(wanted))
+    both = None if edges.turned is None else _both_ways(row, columns, edges.turned[chosen[order]], len(wanted))
+    return tile, wanted, both
+
+
+def _both_ways(row: IntArray, column: IntArray, turned: npt.NDArray[np.bool_], columns: int) -> IntArray:
+    """For each column, the edges of the table that lie at the same place as a turned one."""
+    new = np.ones(len(row), bool)
+    new[1:] = (row[1:] != row[:-1]) | (column[1:] != column[:-1])
+    starts = np.flatnonzero(new)
+    copies = np.add.reduceat(turned, starts, dtype=np.int32)
+    given = np.diff(np.append(starts, len(row))) - copies
+    return np.bincount(column[starts], np.where(copies > 0, given, 0), columns).astype(np.int32)
 
 
 def _loops(dst: IntArray, edges: Edges, chosen: IntArray) -> tuple[Tile, IntArray]:

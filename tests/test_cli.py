@@ -328,6 +328,31 @@ class Kinds(torch.nn.Module):
     def forward(self, x, edge_index, kind):
         return self.conv(torch.cat([x, self.table(kind)], 1), edge_index)
 
+class Random(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = GCNConv(6, 4)
+
+    def forward(self, x, edge_index):
+        return self.conv(x, edge_index)
+
+class OfData(Net):
+    def forward(self, data):
+        return self.conv(data.x, data.edge_index, data.edge_weight)
+
+class OfMatrix(Net):
+    def __init__(self):
+        super().__init__()
+        self.conv.normalize = False
+
+    def forward(self, x, adj_t):
+        return self.conv(x, adj_t)
+
+class Forgets(Net):
+    def __init__(self):
+        super().__init__()
+        self.decoder = torch.nn.Linear(4, 6)
+
 class Sorts(Net):
     def forward(self, x, edge_index):
         return self.conv(x.sort(dim=0).values, edge_index)
@@ -364,6 +389,86 @@ def test_export(module, tmp_path):
     assert any(np.allclose(array, doubled) for array in saved.weights.values())
 
 
+def test_export_says_where_the_weights_come_from(module, tmp_path):
+    import hashlib
+
+    from safetensors.torch import save_file
+
+    from pipeline import Model
+
+    sys.path.insert(0, str(tmp_path))
+    import mynet
+
+    save_file(mynet.Net().state_dict(), tmp_path / "w.safetensors")
+    result = done("export", "mynet:Net", "--checkpoint", "w.safetensors", "--output", "m", "--quiet")
+    digest = hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
+    line = f"weights: checkpoint w.safetensors, SHA-256 {digest}\n"
+    assert line in result.stdout
+    assert line in str(Model.load("m"))
+    assert "forward ran without: edge_weight\n" in result.stdout
+    assert result.stderr == ""
+    result = done("export", "mynet:Net", "--output", "m2", "--quiet")
+    assert "weights: as mynet:Net made them, without a checkpoint\n" in result.stderr
+    assert "weights: as mynet:Net made them, without a checkpoint\n" in str(Model.load("m2"))
+
+
+def test_export_refuses_random_weights(module):
+    result = run("export", "mynet:Random", "--output", "m")
+    assert result.exit_code == 2
+    assert (
+        "graphsweep: mynet:Random makes other weights each time that it is called (conv.lin.weight): they are random, "
+        "not trained; give the file of the trained ones, --checkpoint FILE, or say that it is meant: --untrained\n"
+    ) in result.stderr
+    assert not os.path.exists("m")
+    result = done("export", "mynet:Random", "--output", "m", "--untrained")
+    assert "weights: random, as mynet:Random made them, without a checkpoint\n" in result.stdout
+
+
+EXPORTED = {
+    "a column": (["mynet:OfData", "--input", "edge_weight=edges.amount"], {"nodes.x": 6, "edges.amount": 1}),
+    "none": (["mynet:OfData", "--input", "edge_weight=none"], {"nodes.x": 6}),
+    "values": (["mynet:OfMatrix", "--input", "adj_t=edge_index+edges.amount"], {"nodes.x": 6, "edges.amount": 1}),
+    "normalised": (["mynet:OfMatrix", "--input", "adj_t=edge_index+gcn_norm"], {"nodes.x": 6}),
+    "ones": (["mynet:OfMatrix", "--input", "adj_t=edge_index+none"], {"nodes.x": 6}),
+    "unused": (["mynet:Forgets", "--unused", "decoder.*"], {"nodes.x": 6}),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_export_is_told_what_forward_takes(module, name):
+    from pipeline import Model
+
+    arguments, reads = EXPORTED[name]
+    result = done("export", *arguments, "--output", "m")
+    assert Model.load("m").inputs == reads
+    if name == "unused":
+        assert "weights that are never read: decoder.weight, decoder.bias\n" in result.stdout
+
+
+def test_a_model_remembers_its_columns_from_export_to_scores(spark, module, tables, tmp_path):
+    from pipeline import Model
+
+    names = ",".join(f"f{lane}" for lane in range(6))
+    done("export", "mynet:Net", "--output", "m", "--columns", names, "--training", tables / "nodes.parquet")
+    trained = Model.load("m").training["nodes.x"]
+    assert trained.names == tuple(names.split(","))
+    assert len(trained.ranges) == 6
+    raw = ["--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--model", "m"]
+    result = run("infer", *raw, "--features", "f1,f0,f2,f3,f4,f5", "--output", tmp_path / "o")
+    assert result.exit_code == 2
+    assert "nodes.x is made of columns that are in another order than in training.\nnow:  " in result.stderr
+    assert f"give them as in training: --features {names}\n" in result.stderr
+    assert not (tmp_path / "o").exists()
+    done("infer", *raw, "--output", tmp_path / "o")  # the columns that it remembers
+    done("export", "mynet:Net", "--output", "m2", "--columns", ",".join(reversed(names.split(","))))
+    prepared = tmp_path / "g"
+    done("prepare", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--features", names,
+         "--output", prepared)  # fmt: skip
+    result = run("infer", "--graph", prepared, "--model", "m2", "--output", tmp_path / "o2")
+    assert result.exit_code == 2
+    assert "in another order than in training" in result.stderr
+
+
 @pytest.mark.parametrize("told", [[], ["--features", "x,sort=kind"]])
 def test_integers_from_export_to_scores(spark, module, tables, tmp_path, told):
     import torch
@@ -394,6 +499,22 @@ def test_integers_from_export_to_scores(spark, module, tables, tmp_path, told):
         (["nonet:Net"], "No module named 'nonet'"),
         (["mynet:Net", "--checkpoint", "w.pt"], "checkpoint w.pt does not exist"),
         (["mynet:Net", "--input", "edge_weight"], "--input edge_weight: write NAME=TABLE.COLUMN"),
+        (["mynet:Net", "--input", "edge_weight=weight"], "--input edge_weight=weight: write NAME=TABLE.COLUMN"),
+        (
+            ["mynet:OfData"],
+            "forward reads data.edge_weight, which inputs does not name: give --input edge_weight=edges.COLUMN, or "
+            "--input edge_weight=none if data has none",
+        ),
+        (
+            ["mynet:OfMatrix"],
+            "--input adj_t=edge_index+edges.COLUMN, or --input adj_t=edge_index+gcn_norm if PyG's gcn_norm made it "
+            "before training, or --input adj_t=edge_index+none if all of them are 1",
+        ),
+        (["mynet:Forgets"], "accept it: --unused 'decoder.weight' --unused 'decoder.bias'"),
+        (
+            ["mynet:Net", "--columns", "a,b"],
+            "training gives nodes.x the columns a, b: 2, and the model reads 6",
+        ),
         (["mynet:Sorts"], "sort"),
     ],
 )

@@ -27,7 +27,9 @@ from pipeline.tables.layout import Layout, Value
 from pipeline.tables.words import not_text
 
 # kinds of rows, beside those of blocks
-PACKED = "packed"  # NAME the node or edge type, WIDTH the float32 lanes of a record, DTYPE how they are divided: "64,1"
+# NAME the node or edge type, WIDTH the float32 lanes of a record, DTYPE how they are divided: "64,1"; SOURCE how many
+# of the records are as the table has them: those of undirected edges that are turned come behind
+PACKED = "packed"
 FINDING = "finding"
 
 FLUSH_ROWS = 1 << 20  # with 8 blocks a chunk of edges is the full megabyte; less makes more and smaller rows
@@ -43,6 +45,8 @@ class Packed(NamedTuple):
     """(n, lanes) float32: all values side by side."""
     widths: tuple[int, ...]
     texts: pa.Array | None
+    given: int = 0
+    """How many are as the table has them; the edges behind are turned."""
 
 
 def pack(batches: Iterable[pa.RecordBatch], layout: Layout, blocks: int) -> Iterator[Row]:
@@ -100,7 +104,8 @@ def _pack(table: pa.Table, layout: Layout, blocks: int, findings: list[Finding])
                 (),
                 None if texts is None else texts.take(pa.array(chosen)),
             )
-            yield Row(target, target, PACKED, name, widths, matrix.shape[1], len(chosen), _join(part))
+            given = int(np.searchsorted(chosen, len(keys[0])))  # positions in a block ascend
+            yield Row(target, given, PACKED, name, widths, matrix.shape[1], len(chosen), _join(part))
 
 
 def _directions(keys: list[LongArray], layout: Layout) -> Iterator[tuple[str, LongArray, LongArray | None, IntArray]]:
@@ -166,6 +171,7 @@ def unpack(row: Row, layout: Layout) -> Packed:
         matrix.view(np.float32).reshape(count, lanes),
         tuple(map(int, row.dtype.split(","))) if row.dtype else (),
         texts,
+        row.source,
     )
 
 

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline import tiles
@@ -58,7 +59,14 @@ def edges_of(index: int, packed: Sequence[Packed], layout: Layout) -> tuple[tupl
         np.concatenate([np.empty(0, np.int64), *(part.keys for part in packed)]),
         np.concatenate([np.empty(0, np.int64), *(part.sources for part in packed if part.sources is not None)]),
         np.concatenate([np.empty((0, sum(widths)), np.float32), *(part.matrix for part in packed)]),
+        np.concatenate([np.empty(0, bool), *map(_turned, packed)]) if layout.undirected else None,
     )
+
+
+def _turned(part: Packed) -> npt.NDArray[np.bool_]:
+    turned = np.ones(len(part.keys), bool)
+    turned[: part.given] = False
+    return turned
 
 
 def widths_of(packed: Sequence[Packed], layout: Layout) -> tuple[int, ...]:

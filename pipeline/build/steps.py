@@ -63,6 +63,7 @@ REQUEST = "request"  # (k,) int64 keys of nodes of block TARGET that block SOURC
 THEN = "then"  # (k,) int64 those that it needs beside them if no edge is pushed, ascending
 QUESTION = "question"  # (k,) int64 keys that block SOURCE will request if they are there, ascending
 WANTED = "wanted"  # the same, kept by the block itself
+BOTH = "both"  # (k,) int32 of each of these, how many edges of the table have their reverse in it too; kept likewise
 MISSING = "missing"  # (m,) int64 positions in the question of block TARGET to block SOURCE that are no nodes
 NO_KEYS: LongArray = np.empty(0, np.int64)
 PUSHED = tuple(f"pushed {kind}" for kind in TILES)  # a tile for block TARGET; columns are rows of what SOURCE requests
@@ -98,7 +99,8 @@ def build(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     findings: list[Finding] = []
     keys, block, edges = yield from _unpacked(index, rows, plan, findings)
     yield from array_rows(index, index, KEYS, plan.nodes.type, keys)
-    yield from _cut(block, {part.type: part.wanted for part in edges}, edges[0].dropped, plan)
+    both = sum(int(counts.sum()) for counts in edges[0].both_ways.values())
+    yield from _cut(block, {part.type: part.wanted for part in edges}, edges[0].dropped, both, plan)
     for part in edges:
         # prepare is going to fail: the other ends are asked for all the same, so that it tells all there is to tell
         for source, wanted in part.dangling.items():
@@ -116,6 +118,8 @@ def collect(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     for part in edges:
         for source, wanted in part.wanted.items():
             yield from array_rows(index, source, WANTED, str(part.type), wanted)
+            if source in part.both_ways:
+                yield from array_rows(index, source, BOTH, str(part.type), part.both_ways[source])
             yield from array_rows(source, index, QUESTION, str(part.type), wanted)
     yield from (finding_row(index, finding) for finding in findings)
 
@@ -130,6 +134,8 @@ class _EdgesHere:
     """Source block → the keys of its tile's columns."""
     dangling: dict[int, LongArray]
     """Source block → the src keys of edges whose dst is no node."""
+    both_ways: dict[int, IntArray]
+    """Source block → of each column of its tile, how many edges of the table have their reverse in it too."""
     dropped: int
 
 
@@ -162,14 +168,17 @@ def _edges(
     here: dict[int, Tile] = {}
     requests: dict[int, LongArray] = {}
     dangling: dict[int, LongArray] = {}
-    for source, tile, wanted in tiles.make_tiles(dst[known], edges.where(known), len(keys), plan.blocks):
+    both_ways: dict[int, IntArray] = {}
+    for source, tile, wanted, both in tiles.make_tiles(dst[known], edges.where(known), len(keys), plan.blocks):
+        if both is not None:
+            both_ways[source] = both
         here[source] = dataclasses.replace(tile, values=split_values(tile.values[""], plan.edges, widths))
         if source != LOOPS:
             requests[source] = wanted.astype(np.int64, copy=False)
     if dropped and not plan.drop_dangling and not edge_type.is_reversed:
         findings.append(_dangling(plan, 1, edges.dst[~known]))
         dangling = dict(tiles.by_block(edges.src[~known], plan.blocks))
-    return _EdgesHere(edge_type, here, requests, dangling, dropped)
+    return _EdgesHere(edge_type, here, requests, dangling, both_ways, dropped)
 
 
 def seek(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
@@ -193,7 +202,9 @@ def seek(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
 def amend(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     """From all rows of the block, WANTED and MISSING: the block without the edges from what is missing."""
     own: list[Row] = []
-    asked: dict[str, dict[tuple[EdgeType, int], list[Row]]] = {WANTED: defaultdict(list), MISSING: defaultdict(list)}
+    asked: dict[str, dict[tuple[EdgeType, int], list[Row]]] = {
+        kind: defaultdict(list) for kind in (WANTED, MISSING, BOTH)
+    }
     dropped = 0
     for row in rows:
         if row.kind in KINDS:
@@ -218,10 +229,16 @@ def amend(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
             if amended and source != LOOPS:
                 keys = join(asked[WANTED][edge_type, source])
                 wanted[edge_type][source] = np.delete(keys, join(gone)) if gone else keys
-    yield from _cut(dataclasses.replace(block, tiles=kept), wanted, dropped, plan)
+    both = 0
+    for key, counts in asked[BOTH].items():
+        gone = asked[MISSING].get(key)
+        both += int(np.delete(join(counts), join(gone)).sum() if gone else join(counts).sum())
+    yield from _cut(dataclasses.replace(block, tiles=kept), wanted, dropped, both, plan)
 
 
-def _cut(block: Block, wanted: Mapping[EdgeType, Mapping[int, LongArray]], dropped: int, plan: Plan) -> Iterator[Row]:
+def _cut(
+    block: Block, wanted: Mapping[EdgeType, Mapping[int, LongArray]], dropped: int, both: int, plan: Plan
+) -> Iterator[Row]:
     """The block's static rows, its tiles cut; REQUESTs and PUSHED to others."""
     here: dict[EdgeType, dict[int, Tile]] = {}
     pulled: dict[EdgeType, int] = defaultdict(int)
@@ -246,7 +263,7 @@ def _cut(block: Block, wanted: Mapping[EdgeType, Mapping[int, LongArray]], dropp
         for what, rows in (("pulled", pulled), ("pushed", pushed))
         for edge_type, suffix in ((EDGE, ""), (EDGE.reversed, "_reversed"))
     }
-    yield from static_with_facts(dataclasses.replace(block, tiles=here), dropped=dropped, **counts)
+    yield from static_with_facts(dataclasses.replace(block, tiles=here), dropped=dropped, both_ways=both, **counts)
 
 
 def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:

@@ -32,6 +32,7 @@ LONGEST = 5000  # letters of a message: a path or a name may be as long as it li
 SPELLED = {
     "drop_dangling=True": "--drop-dangling",
     "reverse=True": "--reverse",
+    "undirected=True": "--undirected",
     "or overwrite it": "or --overwrite",
     "or overwrite": "or --overwrite",
     "swap nodes and edges": "swap --nodes and --edges",
@@ -104,9 +105,9 @@ class _AboveBars(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         bars = sys.modules.get("tqdm")
         if bars is None:
-            typer.echo(self.format(record), err=True)
+            typer.echo(_spelled(self.format(record)), err=True)
         else:
-            bars.tqdm.write(self.format(record), file=sys.stderr)
+            bars.tqdm.write(_spelled(self.format(record)), file=sys.stderr)
 
 
 @dataclass(frozen=True)

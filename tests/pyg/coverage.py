@@ -58,6 +58,23 @@ node, cut into 1, 3 and 8 blocks.
   PyG's own float32 run. Tests hold the first to 4 × the second, or 1e-6.
 * **lanes sent**: float32 numbers per node that cross the network in one run: as the layer is written, and as planned.
 
+What an import never passes over, whatever the class:
+
+* **Attributes of `data`.** Each one that `forward(data)` asks for has to be named, `inputs={"edge_weight":
+  "edges.amount"}`, or None if the data has none, `inputs={"edge_weight": None}`. Looking over all of them (`keys()`, a
+  loop) is refused.
+* **Weights that are never read** are an error that names them and the arguments left out; `unused=["decoder.*"]`
+  accepts them, and `print(model)` lists them. Those that PyG's own classes always leave are only listed.
+* **Values of a matrix.** An argument such as `adj_t` is `("edge_index", "edges.weight")`; `("edge_index", None)` if all
+  values are 1; `("edge_index", "gcn_norm")` if it was normalised once before training, as in OGB's GCNs and PyG's
+  gcn2_cora: every node has one self-loop of weight 1, then D^-1/2 A D^-1/2. For another normalisation, import a module
+  that takes edge_index, makes the matrix by `torch.sparse_coo_tensor(edge_index.flip(0), values, (n, n))` and
+  `.to_sparse_csr()`, and calls the net. The matrix is a torch.sparse one; parallel edges are entries of their own.
+* **Branches on a size** (`x.size(0) > 2000`, `len(x)`, `numel()`, arithmetic, roots, logarithms of these): a graph on
+  the other side is made and compared, or the import is refused where it would be too large. Not followed are sizes that
+  go through `int()`, `float()`, NumPy or a tensor: for these there is one larger graph, of 1,500 to 50,000 nodes. Not
+  seen are branches inside TorchScript functions, and what is done if a mask chooses no node at all.
+
 | class | tried as | supersteps | lanes sent: as written | as planned | error | PyG's |
 |---|---|---:|---:|---:|---:|---:|
 """
