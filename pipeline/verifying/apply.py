@@ -7,7 +7,6 @@ between nodes and edges, or reduces over edges, is in edges.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -31,7 +30,9 @@ def apply_rows(value: Value, inputs: Sequence[Estimate], noise: Noise) -> Estima
     result = Estimate(exact, None, _squares(value, inputs))
     if value.op in STEPS and any(operand.trials is not None for operand in inputs):
         return Estimate(exact, decide(value, inputs, noise))
-    return with_trials(inputs, result, lambda arrays, _: execute_rows(value, arrays), noise, rounding(value, inputs, result))
+    return with_trials(
+        inputs, result, lambda arrays, _: execute_rows(value, arrays), noise, rounding(value, inputs, result)
+    )
 
 
 def with_trials(
@@ -41,8 +42,8 @@ def with_trials(
     noise: Noise,
     scale: DoubleArray | float,
 ) -> Estimate:
-    """The result with its trials: `compute` of those of the inputs, which is told the number of the trial, and roundings
-    of standard deviation `scale`."""
+    """The result with its trials: `compute` of those of the inputs, which is told the number of the trial, and
+    roundings of standard deviation `scale`."""
     exact = result.exact
     if not noise.trials or (all(operand.trials is None for operand in inputs) and is_exact(exact)):
         return result
@@ -70,7 +71,9 @@ def _squares(value: Value, inputs: Sequence[Estimate]) -> DoubleArray | None:
     op = value.op
     if op == "matmul" or op in ("lane_sum", "lane_mean"):
         squared = np.asarray(execute_rows(value, [operand.magnitude2 for operand in inputs]))
-        return squared / max(1, inputs[0].exact[0:1].size // max(1, squared[0:1].size)) if op == "lane_mean" else squared
+        return (
+            squared / max(1, inputs[0].exact[0:1].size // max(1, squared[0:1].size)) if op == "lane_mean" else squared
+        )
     if all(operand.squares is None for operand in inputs):
         return None
     if op in ARRANGING:

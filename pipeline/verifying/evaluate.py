@@ -1,7 +1,7 @@
 """A program on a graph in memory, as its author wrote it: exactly, and in some float32 trials.
 
-Comes in: a program, its weights, a graph. Goes out: for each output an `Estimate` of its rows. Knows nothing of plans and
-of how a run computes: it shares with it the program and the meaning of the operations.
+Comes in: a program, its weights, a graph. Goes out: for each output an `Estimate` of its rows. Knows nothing of plans,
+nor of how a run computes: it shares with it the program and the meaning of the operations.
 
 Values are computed stage by stage: a stage is what is known before the next reductions. In it node values are computed
 for some rows at a time, and reductions for the edges into some nodes at a time; only node values that edges, totals or
@@ -84,9 +84,7 @@ class _Work:
                     by_type[_edges(value).type].append(value)
             for edge_type, reductions in by_type.items():
                 self._reduce(edge_type, reductions)
-        return {
-            name: self._read(value, np.arange(self.graph.reach[0])) for name, value in self.program.outputs.items()
-        }
+        return {name: self._read(value, np.arange(self.graph.reach[0])) for name, value in self.program.outputs.items()}
 
     def noise(self, value: Value, first: int) -> Noise:
         return Noise(self.trials, self.program.numbers[value.id], first)

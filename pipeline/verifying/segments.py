@@ -90,7 +90,7 @@ class Segments:
         return self._fold(np.minimum, rows, empty)
 
     def _fold(self, function: np.ufunc, rows: Array, empty: float) -> Array:
-        """All groups' first rows, then all second ones, …; `reduceat` takes 10 times as long. Long groups one by one."""
+        """All groups' first rows, then all second ones, …; `reduceat` takes 10 times as long. Long ones one by one."""
         result = np.full((len(self), *rows.shape[1:]), empty, rows.dtype)
         groups = self._filled
         result[groups] = rows[self.offsets[groups]]

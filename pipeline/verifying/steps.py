@@ -7,14 +7,14 @@ nothing of graphs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from pipeline.formula.interpret import align, execute_rows
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.values import Value
-from pipeline.verifying.estimate import Array, DoubleArray, Estimate, FloatArray, spread
+from pipeline.verifying.estimate import Array, Estimate, FloatArray, spread
 from pipeline.verifying.noise import Noise
 
 REACH = 6.0  # standard deviations of the trials: how far a rounding reaches
