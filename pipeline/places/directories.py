@@ -18,12 +18,15 @@ from pipeline.places.filesystem import Opened
 
 
 def make_directories(opened: Opened) -> list[str]:
-    """Makes a directory and those above it; returns the ones that were not there, outermost first. OSError."""
+    """Makes a directory and those above it; returns the ones that were not there, outermost first. OSError.
+
+    Object stores make them by themselves, when an object is written or removed: there they are only told.
+    """
     if not opened.is_local:
-        if opened.renames and opened.info.type == fs.FileType.NotFound:
+        absent = _absent(opened)
+        if absent and opened.renames:
             opened.filesystem.create_dir(opened.path)
-            return [opened.path]
-        return []
+        return absent
     missing: list[str] = []
     path = opened.path
     while not os.path.isdir(path):
@@ -40,6 +43,16 @@ def make_directories(opened: Opened) -> list[str]:
         remove_empty(opened, made)
         raise
     return made
+
+
+def _absent(opened: Opened) -> list[str]:
+    """Not the bucket: that is the user's."""
+    found: list[str] = []
+    path = opened.path.rstrip("/")
+    while "/" in path.lstrip("/") and opened.filesystem.get_file_info(path).type == fs.FileType.NotFound:
+        found.insert(0, path)
+        path = path.rpartition("/")[0]
+    return found
 
 
 def remove_empty(opened: Opened, made: Sequence[str]) -> None:

@@ -551,6 +551,16 @@ def test_a_failure_on_an_object_store_leaves_what_was_there(objects: Path) -> No
     assert everything(objects) == before
 
 
+def test_a_failure_leaves_no_empty_names_on_an_object_store(objects: Path) -> None:
+    """Which pyarrow makes of S3's parents when an object is removed."""
+    publish("s3://bucket/theirs")
+    before = everything(objects)
+    with pytest.raises(RuntimeError), publishing("s3://bucket/deep/er/graph", True, {}) as target:  # noqa: PT012
+        write_blocks(target.folder)
+        raise RuntimeError
+    assert everything(objects) == before
+
+
 def test_what_killed_runs_left_on_an_object_store_is_swept(objects: Path) -> None:
     left_behind(objects / "graph", MARKERS[2])
     publish("s3://bucket/graph")
