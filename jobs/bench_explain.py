@@ -37,7 +37,7 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.seconds import READING, WRITING, core_seconds
 from pipeline.prepare import prepare
 from pipeline.result.output import OutputTable
-from pipeline.result.written import write_block
+from pipeline.result.written import PARQUET, Folder, write_block
 from pipeline.rows import SENDS
 from pipeline.stage import _opened, static_edges
 from pipeline.storage import read_block
@@ -143,7 +143,7 @@ def run(plan: Plan, graph: PreparedGraph, output: Path) -> dict[str, float]:
 
     def finish(block: Any, outputs: Any) -> int:
         ids = next(iter(block.ids.values()))
-        return write_block(str(output), block.index, table.columns, table.rows(ids, outputs))
+        return write_block(Folder(str(output), str(output), PARQUET), block.index, table, table.rows(ids, outputs))
 
     source = Source(
         graph.blocks,
