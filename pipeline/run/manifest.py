@@ -83,6 +83,11 @@ def _is_flag(item: Any) -> bool:
     return isinstance(item, bool)
 
 
+def _is_source(item: Any) -> bool:
+    """Where a table is: a path, and how it is to be read. It may be changed by hand, so the seal does not cover it."""
+    return isinstance(item, dict) and all(isinstance(item.get(key, ""), str) for key in ("path", "format"))
+
+
 def _is_width(item: Any) -> bool:
     return _is_count(item) and item <= MOST_LANES
 
@@ -130,7 +135,7 @@ PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "schema": (_is_schema, "a schema"),
     "ranges": (_mapping(_list(_is_range)), "ranges of columns"),
     "columns": (_is_columns, "the columns of both tables"),
-    "sources": (_mapping(lambda item: isinstance(item, dict)), "the sources of the tables"),
+    "sources": (_mapping(_is_source), "the sources of the tables"),
     "totals": (_mapping(_is_count), "numbers"),
     "per_block": (_mapping(lambda item: isinstance(item, list)), "numbers for each block"),
     "sums": (_list(_is_sums), "sums of blocks"),

@@ -143,7 +143,8 @@ def forged(path: Path, random: Random) -> None:
     """Other numbers in some arrays, all checksums right."""
     data = json.loads((path / "manifest.json").read_text())
     index = int(random.integers(data["blocks"]))
-    rows = [_forged(row, random) if random.integers(12) == 0 else row for row in storage.read_rows(str(path), index)]
+    folder = f"{path}/{storage.folder_name(data['prepare'])}"
+    rows = [_forged(row, random) if random.integers(12) == 0 else row for row in storage.read_rows(folder, index)]
     if random.integers(4) == 0:
         del rows[random.integers(len(rows))]
     if random.integers(8) == 0:
@@ -154,7 +155,7 @@ def forged(path: Path, random: Random) -> None:
         data["totals"]["nodes"] = sum(data["per_block"]["nodes"])
     (path / "manifest.json").write_text(json.dumps(sealed(data)))
     for name in ("static", "sends"):
-        storage.write_rows(str(path), index, name, [row for row in rows if file_of(row) == name])
+        storage.write_rows(folder, index, name, [row for row in rows if file_of(row) == name])
 
 
 def _forged(row: Row, random: Random) -> Row:

@@ -53,8 +53,14 @@ def refused(path: Path) -> str:
     return str(caught.value)
 
 
+def folder(path: Path) -> Path:
+    """Of the blocks."""
+    (found,) = path.glob("blocks-*")
+    return found
+
+
 def file(path: Path, index: int, name: str) -> Path:
-    return path / "blocks" / f"target={index}" / f"{name}.parquet"
+    return folder(path) / f"target={index}" / f"{name}.parquet"
 
 
 def test_a_good_graph_is_opened(path: Path) -> None:
@@ -66,7 +72,7 @@ def test_a_flipped_bit_names_the_file(path: Path, name: str) -> None:
     """In the middle of an array, where nothing but the content can tell."""
     content = bytearray(file(path, 1, name).read_bytes())
     longest = max(
-        (row for row in storage.read_rows(str(path), 1) if file_of(row) == name), key=lambda row: len(row.data)
+        (row for row in storage.read_rows(str(folder(path)), 1) if file_of(row) == name), key=lambda row: len(row.data)
     )
     content[content.find(longest.data.tobytes()) + len(longest.data) // 2] ^= 4
     file(path, 1, name).write_bytes(bytes(content))
@@ -84,7 +90,7 @@ def test_files_of_other_blocks_and_graphs(path: Path, good: PreparedGraph) -> No
 
 def test_a_file_that_is_gone(path: Path) -> None:
     file(path, 2, "sends").unlink()
-    assert "in sends.parquet of target=2 are not what was prepared" in refused(path)
+    assert "block 2 is missing: it has no sends.parquet" in refused(path)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "directory"])
@@ -106,6 +112,7 @@ def test_no_file(path: Path, kind: str) -> None:
         (lambda data: data.update(undirected=True), "its contents are not those that were written"),
         (lambda data: data.update(blocks=2), "its contents are not those that were written"),
         (lambda data: data.pop("seal"), "its contents are not those that were written"),
+        (lambda data: data.update(sources={"nodes": {"path": 7}}), "sources is not the sources of the tables"),
     ],
 )
 def test_a_changed_manifest(path: Path, change: Callable[[Any], Any], message: str) -> None:
@@ -153,7 +160,7 @@ def test_a_manifest_that_is_no_json(path: Path) -> None:
 
 def forge(path: Path, kind: str, change: Callable[[Row], Row], index: int = 1) -> None:
     """Changes the first row of a kind of a block, and makes all checksums right."""
-    rows = list(storage.read_rows(str(path), index))
+    rows = list(storage.read_rows(str(folder(path)), index))
     chosen = [at for at, row in enumerate(rows) if row.kind == kind and row.source != -1]
     at = next((at for at in chosen if rows[at].name == str(EDGE)), chosen[0])
     rows[at] = change(rows[at])
@@ -161,7 +168,7 @@ def forge(path: Path, kind: str, change: Callable[[Row], Row], index: int = 1) -
     data["sums"][index] = sums_of(rows)
     (path / "manifest.json").write_text(json.dumps(sealed(data)))
     for name in ("static", "sends"):
-        storage.write_rows(str(path), index, name, [row for row in rows if file_of(row) == name])
+        storage.write_rows(str(folder(path)), index, name, [row for row in rows if file_of(row) == name])
 
 
 def numbers(change: Callable[[Any], Any]) -> Callable[[Row], Row]:
