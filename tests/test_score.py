@@ -101,14 +101,6 @@ def test_a_directory_that_tasks_do_not_share(
     assert os.listdir(tmp_path) == []
 
 
-def test_workers_are_asked_for_the_marker_of_the_run(
-    spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.spark.sight.is_here", lambda spark: False)
-    score(prepared, model, tmp_path / "out", spark=spark)
-    assert (tmp_path / "out" / "part-00000.parquet").exists(), "they see it, and have written it"
-
-
 def test_what_only_spark_sees_is_counted(
     spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
