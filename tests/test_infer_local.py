@@ -81,15 +81,15 @@ def test_a_graph_that_is_replaced_while_a_run_reads_it(
     other = whole("mixed").nodes()
     pq.write_table(other.set_column(1, "x", other["x"][::-1]), tmp_path / "n.parquet")
     opened = []
-    read = stage.read_block
+    read = stage.open_block
 
-    def read_block(*arguments: object) -> object:
+    def open_block(*arguments: object) -> object:
         if len(opened) == after:
             prepare(graph_of((f"{tmp_path}/n.parquet", tables[1])), tmp_path / "g", blocks=BLOCKS, overwrite=True)
         opened.append(arguments)
         return read(*arguments)
 
-    monkeypatch.setattr(stage, "read_block", read_block)
+    monkeypatch.setattr(stage, "open_block", open_block)
     with pytest.raises(StorageError, match=r"/g: replaced while being read; run again"):
         score(graph, build("sage"), str(tmp_path / "o"), settings=Settings(threads=1))
     assert sorted(os.listdir(tmp_path)) == ["g", "n.parquet"]

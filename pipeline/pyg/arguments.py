@@ -93,6 +93,11 @@ class Form(NamedTuple):
 _STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
+def _is_of_matrix(told: Any) -> bool:
+    """Whether it says what the values of a matrix are; `_matrix` checks the rest."""
+    return isinstance(told, tuple | list) and bool(told) and told[0] == EDGE_INDEX
+
+
 def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     """The arguments of forward, without their widths.
 
@@ -101,7 +106,7 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     """
     given = dict(inputs or {})
     for name, told in given.items():
-        if not isinstance(told, str):
+        if not (told is None or isinstance(told, str) or _is_of_matrix(told)):
             raise ModelError(
                 f"inputs gives {name!r} as {shortened(told)}; one column is expected, like 'edges.COLUMN'. Several "
                 f"columns are one in the graph: Graph(…, edge_features={{{name!r}: ['a', 'b']}}), which is "
