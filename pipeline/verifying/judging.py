@@ -19,10 +19,10 @@ from pipeline.verifying.recompute import FloatArray
 from pipeline.verifying.rounding import Deviations, U
 
 TRIALS = 12
-MORE_TRIALS = 36  # before a value is called wrong, of the same part of the graph
+MORE_TRIALS = 36  # of the same part of the graph, before a value is called wrong
 # At least the root of MORE_TRIALS: so where a rounding decides between two results (x > 0, the largest of two), and one
 # trial of all went the other way, the bound reaches as far as that.
-DEVIATIONS = 8.0
+DEVIATIONS = 6.0
 FLOOR = 4.0
 SMALLEST = 2.0**-126  # below it float32 loses digits
 SMALLEST_SCALE = 1e-6  # below it outputs are zero for all purposes, where the user gives a tolerance
