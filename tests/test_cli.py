@@ -264,6 +264,15 @@ def test_verify_passes(spark, prepared, model, scores):
     assert result.stdout.endswith("PASS\n")
 
 
+def test_verify_of_all_nodes(spark, prepared, model, scores):
+    result = done("verify", "--graph", prepared, "--model", model, "--output", scores, "--sample", "all")
+    assert "sampled nodes in float64 from the raw tables: the whole graph" in result.stdout
+    assert result.stdout.endswith("PASS\n")
+    wrong = run("verify", "--graph", prepared, "--model", model, "--output", scores, "--sample", "every")
+    assert wrong.exit_code == 2
+    assert "sample is every; accepted: a whole number from 1, or all" in wrong.output
+
+
 def test_verify_fails_with_exit_code_3(spark, prepared, scores, tmp_path):
     net = build("sage")
     changed = {name: array * 1.01 for name, array in net.weights.items()}

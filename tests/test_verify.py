@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
 
 from pipeline.errors import DataError, ModelError, SettingError
 from pipeline.formula import GraphArrays, flip, interpret, leaky_relu, linear, relu
@@ -346,6 +347,54 @@ def test_lost_and_repeated_rows_fail(spark, kept):
     twice = verify(graph, net, kept.scores(given.union(given.limit(1))), sample=NODES + 1)
     assert not twice.passed
     assert "1 rows have an id that another row has too (first: " in str(twice)
+
+
+def test_one_row_for_another_fails_whatever_the_sample(spark, kept):
+    """As many rows as nodes, one twice and one not; then an id that is no node's."""
+    net, hub = model("sage"), int(arrays()[0][4])
+    given, graph = scores(spark, net), kept.graph(*tables(spark))
+    lost = given.where(f"id != {hub}")
+    found = verify(graph, net, kept.scores(lost.union(lost.orderBy("id").limit(1))), sample=3)
+    assert not found.passed
+    assert (found.rows, found.check.repeated, found.check.missing, found.check.unknown) == (NODES, 1, 1, 0)
+    assert dict(found.check.examples) == {"repeated": (int(arrays()[0].min()),), "missing": (hub,)}
+    found = verify(graph, net, kept.scores(given.withColumn("id", F.expr(f"if(id = {hub}, 1, id)"))), sample=NODES)
+    assert not found.passed
+    assert (found.check.repeated, found.check.missing, found.check.unknown) == (0, 1, 1)
+    assert found.recomputed == NODES - 1
+    assert f"1 nodes have no row (first: {hub})\n1 ids of the scores are not among the nodes (first: 1)" in str(found)
+
+
+@pytest.mark.parametrize("sample", [5, "all"])
+def test_an_empty_graph_passes(spark, kept, sample):
+    net = model("gat")
+    nodes, edges = (table.limit(0) for table in tables(spark))
+    graph = kept.graph(nodes, edges, edge_features="weight")
+    found = verify(graph, net, kept.scores(scores(spark, net).limit(0)), sample=sample)
+    assert found.passed, str(found)
+    assert str(found).startswith("recomputed 0 of 0 sampled nodes")
+
+
+@pytest.mark.parametrize("undirected", [False, True])
+@pytest.mark.parametrize("name", ["gcn", "both"])
+def test_all_nodes_at_once(spark, kept, name, undirected):
+    net = model(name)
+    graph = kept.graph(*tables(spark), edge_features="weight", undirected=undirected)
+    found = verify(graph, net, kept.scores(scores(spark, net, undirected)), sample="all")
+    assert found.passed, str(found)
+    assert found.whole
+    assert found.recomputed == found.nodes == NODES
+    assert not verify(graph, net, kept.scores(scores(spark, net, not undirected)), sample="all").passed
+
+
+def test_dangling_edges_and_all_nodes(spark, kept):
+    net = model("gcn")
+    nodes, edges = tables(spark)
+    edges = edges.union(spark.createDataFrame([(99, int(arrays()[0][3]), 1.0)], "src bigint, dst bigint, weight float"))
+    given = kept.scores(scores(spark, net))
+    assert verify(kept.graph(nodes, edges, edge_features="weight", drop_dangling=True), net, given, sample="all").passed
+    with pytest.raises(DataError, match=r"the edges have ends that are not among the nodes \(first: 99\)"):
+        verify(kept.graph(nodes, edges, edge_features="weight"), net, given, sample="all")
 
 
 def test_scores_of_something_else_are_refused(spark, kept):

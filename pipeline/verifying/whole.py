@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 
 from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError, SettingError
+from pipeline.formula.interpret import last_readers
 from pipeline.formula.operations import TOTALS
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges, Nodes
+from pipeline.formula.values import Value, topological
 from pipeline.graph import Graph
 from pipeline.resources import local_memory
 from pipeline.tables.semi_join import edge_rows, node_rows
@@ -35,14 +37,24 @@ def totals_of(program: Program) -> str:
 
 
 def bytes_needed(program: Program, nodes: int, edges: int) -> int:
-    """What the interpreter holds in the worst case: every value in float64, and copies of the largest."""
-    taken = largest = 0
-    for value in program.values:
-        space = value.space
-        rows = nodes + edges if isinstance(space, Edges) else nodes if isinstance(space, Nodes) else 1
-        size = 0 if value.is_weight else 8 * rows * value.width
-        taken, largest = taken + size, max(largest, size)
-    return taken + 2 * largest
+    """What the interpreter holds at most: values in float64 until they have been read for the last time, and copies of
+    the largest."""
+
+    def size(value: Value) -> int:
+        edge = isinstance(value.space, Edges)
+        rows = nodes + edges if edge else nodes if isinstance(value.space, Nodes) else 1
+        return 0 if value.is_weight else 8 * rows * value.width
+
+    wanted = list(program.outputs.values())
+    order = topological(wanted)
+    sizes = {value.id: size(value) for value in order}
+    last = last_readers(order, wanted)
+    held = most = 0
+    for value in order:
+        held += sizes[value.id]
+        most = max(most, held)
+        held -= sum(sizes[number] for number in last.get(value.id, ()))
+    return most + 2 * max(sizes.values())
 
 
 def check_memory(graph: Graph, program: Program, nodes: int) -> None:
