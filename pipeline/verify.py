@@ -75,7 +75,8 @@ def verify(
     graph
         The user's graph, or the prepared one: its manifest knows the tables that it was made of, and their columns.
     scores
-        Where `infer` wrote, or its DataFrame; a lazy one is computed several times.
+        Where `infer` wrote, or its DataFrame; a lazy one is computed several times, and of one nobody knows whether
+        the run sent numbers in two bytes: give the path of such a result, or a tolerance.
     nodes, edges
         The raw tables, where they are not those of the manifest.
     sample
