@@ -258,13 +258,14 @@ def verify_command(
     output: Annotated[str, option("--output", "PATH", "The scores that infer wrote.")],
     nodes: SomeNodes = None,
     edges: SomeEdges = None,
-    sample: Annotated[int, typer.Option("--sample", metavar="N", help="Nodes to recompute.")] = 100,
+    sample: Annotated[str, option("--sample", "N|all", "Nodes to recompute; all: the whole graph at once.")] = "100",
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Which nodes.")] = 0,
     limit: Annotated[
         int | None, option("--limit", "E", "Edges to compute with at a time; else what 2 GB are enough for.")
     ] = None,
     tolerance: Annotated[
-        float | None, option("--tolerance", "T", "Error that passes, in parts of the largest value (1e-4).")
+        float | None,
+        option("--tolerance", "T", "Error that passes, in parts of the largest value; else what rounding explains."),
     ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -275,10 +276,9 @@ def verify_command(
         from pipeline.graph import open_graph
         from pipeline.model import Model
         from pipeline.sources import graph_here, scores_here
-        from pipeline.verify import check_local, verify
+        from pipeline.verify import verify
 
         prepared, loaded = open_graph(graph), Model.load(model)
-        check_local(loaded.program)  # the library does too, but only when Spark has been started
         alone = spark_is_optional() and scores_here(output) and graph_here(prepared, nodes, edges)
         with nullcontext() if alone else _session(verbose) as spark:
             given = _given(tolerance=tolerance)

@@ -1,8 +1,10 @@
-"""Verification: some nodes computed again by the textbook, straight from the raw tables, and compared with the scores.
+"""Verification: some nodes, or all, computed again by the textbook, straight from the raw tables, and compared with the
+scores.
 
 Comes in: a graph's tables, a model, scores. Goes out: a `Verification` that says how far they are apart. Knows nothing
-of blocks, tiles or plans: it runs the program as its author wrote it, in NumPy, in float64, on the sampled nodes' whole
-neighbourhood. What it shares with the thing it verifies is the program and the meaning of the tables' columns.
+of blocks and tiles: it runs the program as its author wrote it, in NumPy, in float64, on the sampled nodes' whole
+neighbourhood. What it shares with the thing it verifies is the program and the meaning of the tables' columns; for the
+size of rounding errors alone it asks which program is run (verifying/rounding.py).
 """
 
 from __future__ import annotations
@@ -10,116 +12,41 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import DST, ID, SRC
-from pipeline.errors import DataError, ModelError, SettingError
-from pipeline.formula.interpret import GraphArrays, interpret
-from pipeline.formula.operations import TOTALS
-from pipeline.formula.program import Program, input_name
+from pipeline.columns import ID
+from pipeline.errors import DataError, SettingError
+from pipeline.formula.program import Program
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.model import Model
-from pipeline.neighbourhood import Hops, Neighbourhood, Neighbourhoods
+from pipeline.neighbourhood import Hops, Neighbourhoods
+from pipeline.places.filesystem import opened
+from pipeline.places.marker import read_marker
+from pipeline.places.place import Place
+from pipeline.result.output import PREDICTED, PROBABILITY
 from pipeline.result.sampled import sample_rows
 from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph
-from pipeline.schema import EDGE, NODE
 from pipeline.sources import raw_graph, scores_table
-from pipeline.tables.layout import Layout
+from pipeline.tables.semi_join import node_rows
+from pipeline.verifying.judging import MORE_TRIALS, TRIALS, Judged, OutputError, joined
+from pipeline.verifying.recompute import FloatArray, Part, part_of
+from pipeline.verifying.report import Verification
+from pipeline.verifying.rounding import WIRES, Trials
+from pipeline.verifying.rows import check_rows
+from pipeline.verifying.whole import check_memory, everything, totals_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-FloatArray = npt.NDArray[np.float64]
-
-# Sums of thousands of float32 terms are off by some 1e-6 of the largest output; a lost edge, a wrong degree or a stale
-# weight by 1e-2 and more.
-TOLERANCE = 1e-4
-SMALLEST_SCALE = 1e-6  # below it outputs are zero for all purposes
+ALL = "all"
 GROUP_BYTES = 1 << 31  # what the interpreter may need for one group of the sample
 HOLD_BYTES = 1 << 30  # what tables of edges and nodes may take that are collected together
-
-
-@dataclass(frozen=True)
-class OutputError:
-    """How far an output is from the recomputed one, over the whole sample."""
-
-    name: str
-    error: float
-    """Largest absolute difference; inf where one side alone is NaN or infinite."""
-    scale: float
-    """Largest absolute value of the recomputed output."""
-    worst: int | str | None
-    """The user's id of the node with the largest difference."""
-
-    tolerance: float = TOLERANCE
-    """Of the scale."""
-
-    @property
-    def accepted(self) -> float:
-        """The largest error that passes."""
-        return self.tolerance * max(self.scale, SMALLEST_SCALE)
-
-    @property
-    def passed(self) -> bool:
-        return self.error <= self.accepted
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name}: largest error {self.error:.3g} (id {self.worst}); tolerance {self.accepted:.3g}, "
-            f"which is {self.tolerance:g} of the largest value {self.scale:.4g}"
-        )
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What was recomputed, and what came of it."""
-
-    outputs: tuple[OutputError, ...]
-    recomputed: int
-    """Nodes of the sample that were compared."""
-    too_large: tuple[int | str, ...]
-    """Ids of the sample that were left out: more edges than `limit` lead to them."""
-    repeated: int
-    """Rows of the sample whose id has another row."""
-    rows: int
-    """Rows of the scores; they must be as many as `expected_rows`, the nodes of the raw table."""
-    expected_rows: int
-    hops: int
-    nodes: int
-    """Nodes touched; a node that several groups touch counts for each."""
-    edges: int
-    limit: int
-    seconds: float
-
-    @property
-    def passed(self) -> bool:
-        complete = self.rows == self.expected_rows and not self.repeated
-        return complete and (self.recomputed > 0 or self.rows == 0) and all(output.passed for output in self.outputs)
-
-    def __str__(self) -> str:
-        lines = [
-            f"recomputed {self.recomputed:,} of {self.recomputed + len(self.too_large):,} sampled nodes in float64 "
-            f"from the raw tables: {self.hops} hops, {self.nodes:,} nodes and {self.edges:,} edges touched, "
-            f"{self.seconds:.1f} s",
-            *map(str, self.outputs),
-        ]
-        if self.too_large:
-            lines.append(
-                f"not recomputed: {len(self.too_large):,} nodes (first: {', '.join(map(str, self.too_large[:3]))}) "
-                f"that more than {self.limit:,} edges lead to; a higher limit (--limit) includes them"
-            )
-        if self.rows != self.expected_rows:
-            lines.append(f"the scores have {self.rows:,} rows, the graph has {self.expected_rows:,} nodes")
-        if self.repeated:
-            lines.append(f"{self.repeated:,} rows of the sample have an id that another row has too")
-        return "\n".join([*lines, "PASS" if self.passed else "FAIL"])
 
 
 def verify(
@@ -128,38 +55,44 @@ def verify(
     scores: DataFrame | str | os.PathLike[str],
     nodes: DataFrame | str | os.PathLike[str] | None = None,
     edges: DataFrame | str | os.PathLike[str] | None = None,
-    sample: int = 100,
+    sample: int | str = 100,
     seed: int = 0,
     limit: int | None = None,
     spark: SparkSession | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
 ) -> Verification:
     """Recomputes `sample` nodes, chosen by `seed` alone, and compares them with their scores.
 
+    Every value is judged by what rounding to float32 can do to it, which is found by computing the same nodes several
+    times in float32; where the result's marker says that numbers were sent in two bytes, that is counted in. The ids of
+    the whole table are compared with those of the nodes, whatever the sample.
+
     Runs jobs; where nobody has a session and all tables are Parquet files that this process sees, it reads them itself.
-    A model that reads totals over all nodes is refused before anything is read: no neighbourhood holds them.
+    For a model that reads totals over all nodes the whole graph is computed at once, in the memory of this machine.
 
     Parameters
     ----------
     graph
         The user's graph, or the prepared one: its manifest knows the tables that it was made of, and their columns.
     scores
-        Where `infer` wrote, or its DataFrame; a lazy one is computed twice.
+        Where `infer` wrote, or its DataFrame; a lazy one is computed several times, and of one nobody knows whether
+        the run sent numbers in two bytes: give the path of such a result, or a tolerance.
     nodes, edges
         The raw tables, where they are not those of the manifest.
+    sample
+        How many nodes; "all" computes the whole graph at once, in the memory of this machine.
     limit
         Edges that are computed with at a time. None: as many as the interpreter needs 2 GB for.
     tolerance
-        Error that passes, in parts of the largest value; of scores whose run had a wire of two bytes it shows more.
+        Error that passes, in parts of the largest value of the column, in place of what rounding explains.
     """
     started = time.perf_counter()
-    for name, number in (("sample", sample), ("limit", limit)):
-        if number is not None and number < 1:
-            raise SettingError(f"{name} is {number}; accepted: a whole number from 1")
-    if not 0 <= tolerance <= 1:
+    size = _sample_size(sample)
+    if limit is not None and limit < 1:
+        raise SettingError(f"limit is {limit}; accepted: a whole number from 1")
+    if tolerance is not None and not 0 <= tolerance <= 1:
         raise SettingError(f"tolerance is {tolerance}; accepted: a number from 0 to 1")
     model = model_of(model)
-    check_local(model.program)
     graph = some_graph(graph)
     given_session(spark)
     if isinstance(graph, PreparedGraph):
@@ -168,45 +101,79 @@ def verify(
         graph = raw_graph(graph, path_or_table(nodes), path_or_table(edges), spark)
     found = path_or_table(scores)
     frame = scores_table(graph, found) if isinstance(found, str) else found
-    sampled = sample_rows(frame, list(model.outputs), graph.node_layout.text, sample, seed)
+    classify = {PREDICTED, PROBABILITY} <= set(frame.columns) - set(model.outputs)
+    columns = [*model.outputs, *([PREDICTED, PROBABILITY] if classify else [])]
+    check = check_rows(graph, frame)
+    sampled = sample_rows(frame, columns, graph.node_layout.text, check.rows if size is None else size, seed)
     ids = pc.unique(sampled[ID])
 
+    whole = size is None or bool(totals_of(model.program))
     hops = Hops.of(model.program)
     limit = limit or max(1, GROUP_BYTES // _bytes_per_edge(model.program))
     neighbourhoods = Neighbourhoods(graph, hops, limit, HOLD_BYTES // _held_bytes(model.program))
+    if whole:
+        check_memory(graph, model.program, check.nodes)
+        parts = _whole(model, graph, ids, classify)
+    else:
+        if check.unknown:  # which the check of the rows says; the others are compared, if there are any
+            known = ids.filter(pc.is_in(ids, value_set=node_rows(graph).among(ids, values=False)[ID].combine_chunks()))
+            ids = known if len(known) else ids
+        parts = _groups(model, graph, neighbourhoods, ids, classify)
+    wire = _wire(found) if isinstance(found, str) else "float32"
+    comparison = _Comparison(model, sampled, classify, wire, tolerance)
     recomputed = touched_nodes = touched_edges = 0
-    worst = {name: OutputError(name, 0.0, 0.0, None, tolerance) for name in model.outputs}
-    for group, features in neighbourhoods.groups(ids):
-        expected = _recompute(model, graph, group, features)
-        for name, values in expected.items():
-            worst[name] = _worse(worst[name], _compare(name, group.centres, values, sampled))
-        recomputed += len(group.centres)
-        touched_nodes += len(group.nodes)
-        touched_edges += len(group.edges)
+    for centres, part in parts:
+        comparison.add(centres, part)
+        recomputed += len(centres)
+        touched_nodes += next(iter(part.arrays.counts.values()))
+        touched_edges += sum(len(src) for src, _ in part.arrays.ends.values())
     return Verification(
-        outputs=tuple(worst.values()),
+        outputs=comparison.outputs(),
         recomputed=recomputed,
         too_large=tuple(neighbourhoods.too_large),
-        repeated=len(sampled) - len(ids),
-        rows=frame.count(),
-        expected_rows=graph.nodes.count(),
+        check=check,
         hops=hops.edges,
         nodes=touched_nodes,
         edges=touched_edges,
         limit=limit,
         seconds=time.perf_counter() - started,
+        whole=whole,
+        wrong_classes=tuple(comparison.wrong_classes),
+        wire=wire,
     )
 
 
-def check_local(program: Program) -> None:
-    """ModelError if an output depends on more than a neighbourhood."""
-    totals = {value.inputs[0].id: value for value in program.values if value.op in TOTALS}
-    if totals:
-        named = ", ".join(dict.fromkeys(f"{value.op} of {value.width} lanes" for value in totals.values()))
-        raise ModelError(
-            f"verify recomputes neighbourhoods; this model reads totals over all nodes ({named}), so every output "
-            "depends on every node; compare its scores with PyTorch Geometric's on a graph that fits in memory"
-        )
+def _sample_size(sample: int | str) -> int | None:
+    """None for all."""
+    if sample == ALL:
+        return None
+    if isinstance(sample, str) and sample.isascii() and sample.isdigit():
+        sample = int(sample)
+    if isinstance(sample, bool) or not isinstance(sample, int) or sample < 1:
+        raise SettingError(f"sample is {sample}; accepted: a whole number from 1, or all")
+    return sample
+
+
+def _wire(scores: str) -> str:
+    """In what format the run sent numbers, which its marker says; float32 where there is none."""
+    at = opened(Place.of(scores))
+    facts: Mapping[str, Any] = (read_marker(at) if at is not None else None) or {}
+    settings = facts.get("settings")
+    wire = settings.get("wire") if isinstance(settings, dict) else None
+    return wire if isinstance(wire, str) and wire in WIRES else "float32"
+
+
+def _groups(
+    model: Model, graph: Graph, neighbourhoods: Neighbourhoods, ids: pa.Array, classify: bool
+) -> Iterator[tuple[pa.Array, Part]]:
+    for group, features in neighbourhoods.groups(ids):
+        yield group.centres, part_of(model, graph, group.nodes, group.edges, features, group.centres, classify)
+
+
+def _whole(model: Model, graph: Graph, ids: pa.Array, classify: bool) -> Iterator[tuple[pa.Array, Part]]:
+    nodes, edges, features = everything(graph)
+    ids = ids.filter(pc.is_in(ids, value_set=nodes))  # the others are unknown, which the check of the rows says
+    yield ids, part_of(model, graph, nodes, edges, features, ids, classify)
 
 
 def _bytes_per_edge(program: Program) -> int:
@@ -219,69 +186,76 @@ def _held_bytes(program: Program) -> int:
     return 24 + 4 * sum(math.prod(column.shape) for column in program.inputs)
 
 
-def _recompute(model: Model, graph: Graph, group: Neighbourhood, features: pa.Table) -> Mapping[str, FloatArray]:
-    """Output → (centres, lanes), in float64. Inputs are float32, as they are for the network."""
-    nodes = group.nodes
-    src, dst = (pc.index_in(group.edges[end], value_set=nodes).to_numpy() for end in (SRC, DST))
-    at = pc.index_in(features[ID], value_set=nodes).to_numpy()
-    node_columns: dict[str, FloatArray] = {}
-    edge_columns: dict[str, FloatArray] = {}
-    for column in model.program.inputs:
-        name = model.columns[input_name(column)]
-        lanes = int(np.prod(column.shape, dtype=int))
-        if column.table == "nodes":
-            # beyond the hops that read features there are none: 0
-            values = np.zeros((len(nodes), lanes))
-            values[at] = _matrix(features, graph.node_layout, name, lanes)
-            node_columns[column.name] = values
-        else:
-            edge_columns[column.name] = _matrix(group.edges, graph.edge_layout, name, lanes)
-    # tables have no order, but the last of several self-loops needs one: the values' own
-    order = np.lexsort([*(lane for values in edge_columns.values() for lane in values.T[::-1]), src, dst])
-    arrays = GraphArrays(
-        {NODE: len(nodes)},
-        {EDGE: (src[order].astype(np.int64), dst[order].astype(np.int64))},
-        {NODE: node_columns},
-        {EDGE: {name: values[order] for name, values in edge_columns.items()}},
-    )
-    centres = pc.index_in(group.centres, value_set=nodes).to_numpy()
-    outputs = interpret(model.program, model.weights, arrays, np.float64)
-    return {name: values[centres].reshape(len(centres), -1) for name, values in outputs.items()}
+@dataclass
+class _Comparison:
+    """Group by group, the scores against exact values."""
 
+    model: Model
+    sampled: pa.Table
+    classify: bool
+    wire: str
+    tolerance: float | None
+    ids: list[int | str] = field(default_factory=list)
+    wrong_classes: list[int | str] = field(default_factory=list)
+    _judged: dict[str, list[Judged]] = field(default_factory=dict)
 
-def _matrix(table: pa.Table, layout: Layout, name: str, lanes: int) -> FloatArray:
-    """A value of a table, (n, lanes); `name` as the model says it: nodes.x."""
-    known = [value.name for value in layout.values]
-    wanted = name.rpartition(".")[2]
-    if wanted not in known:
-        raise ModelError(f"the model reads {name}, which the graph does not have; it has {', '.join(known) or 'none'}")
-    flat = pc.list_flatten(table[f"v{known.index(wanted)}"]).to_numpy()
-    if len(flat) != len(table) * lanes:
-        raise ModelError(
-            f"the model expects {name} of width {lanes}; the table holds {len(flat):,} in {len(table):,} rows"
+    def add(self, centres: pa.Array, part: Part) -> None:
+        # where an id has several rows, the first counts
+        rows = self.sampled.take(pc.index_in(centres, value_set=self.sampled[ID].combine_chunks()))
+        exact = part.run(self.model.program, self.model.weights, np.float64)
+        scores = {name: _scores(rows, name, values) for name, values in exact.items()}
+        self.ids += centres.to_pylist()
+        judged = self._judge(part, scores, exact)
+        for name, values in judged.items():
+            self._judged.setdefault(name, []).append(values)
+        if self.classify:
+            first = next(iter(self.model.outputs))
+            predicted = rows[PREDICTED].to_numpy()
+            self.wrong_classes += [centres[int(at)].as_py() for at in _wrong(predicted, judged[first], self.tolerance)]
+
+    def _judge(
+        self, part: Part, scores: Mapping[str, FloatArray], exact: Mapping[str, FloatArray]
+    ) -> dict[str, Judged]:
+        if self.tolerance is not None:
+            return {name: Judged.of(scores[name], values, None) for name, values in exact.items()}
+        trials = Trials(self.model, self.wire)
+        found = trials.of(part, TRIALS)
+        judged = {name: Judged.of(scores[name], values, found[name]) for name, values in exact.items()}
+        if all((values.units <= 1).all() for values in judged.values()):
+            return judged
+        found = trials.of(part, MORE_TRIALS, TRIALS)  # others than the first ones
+        more = {name: Judged.of(scores[name], values, found[name]) for name, values in exact.items()}
+        return {name: values.wider(more[name]) for name, values in judged.items()}
+
+    def outputs(self) -> tuple[OutputError, ...]:
+        names = [*self.model.outputs, *([PROBABILITY] if self.classify else [])]
+        return tuple(
+            OutputError.of(name, joined(self._judged[name]), self.ids, self.tolerance)
+            if name in self._judged
+            else OutputError(name, 0.0, 0.0, None)
+            for name in names
         )
-    return np.asarray(flat, np.float64).reshape(len(table), lanes)
 
 
-def _compare(name: str, ids: pa.Array, expected: FloatArray, sampled: pa.Table) -> OutputError:
-    """The worst of some nodes; where an id has several rows, the first counts."""
-    rows = sampled.take(pc.index_in(ids, value_set=sampled[ID].combine_chunks()))
+def _scores(rows: pa.Table, name: str, expected: FloatArray) -> FloatArray:
     column = rows[name]
     found = pc.list_flatten(column) if pa.types.is_list(column.type) else column
     if len(found) != expected.size:
-        raise DataError(
-            f"the scores' {name} has {len(found) / max(1, len(rows)):g} lanes; the model gives {expected.shape[1]}"
-        )
-    scores = np.asarray(found.to_numpy(), np.float64).reshape(expected.shape)
+        lanes = len(found) / max(1, len(rows))
+        raise DataError(f"the scores' {name} has {lanes:g} lanes; the model gives {expected.shape[1]}")
+    return np.asarray(found.to_numpy(), np.float64).reshape(expected.shape)
+
+
+def _wrong(predicted: FloatArray, judged: Judged, tolerance: float | None) -> np.ndarray[Any, Any]:
+    """Rows whose class is not the most probable one: its value is below the largest by more than the bounds of both.
+    Where a value is NaN, NumPy's argmax is what counts, as in the run."""
+    exact, bound = judged.exact, (judged if tolerance is None else judged.scaled(tolerance)).bound
+    lanes = exact.shape[1]
+    at = np.arange(len(exact))
+    classes = np.asarray(predicted, np.float64)
+    possible = (classes >= 0) & (classes < lanes) & (classes == np.floor(classes))
+    chosen = np.where(possible, classes, 0).astype(np.int64)
+    best = exact.argmax(axis=1)
     with np.errstate(invalid="ignore"):
-        off = np.abs(scores - expected)
-    same = (scores == expected) | (np.isnan(scores) & np.isnan(expected))
-    off = np.where(same, 0.0, np.where(np.isfinite(off), off, np.inf)).max(axis=1, initial=0.0)
-    finite = np.abs(expected[np.isfinite(expected)])
-    at = int(off.argmax()) if len(off) else 0
-    return OutputError(name, float(off[at]), float(finite.max(initial=0.0)), ids[at].as_py())
-
-
-def _worse(one: OutputError, other: OutputError) -> OutputError:
-    worst = other if one.worst is None or other.error > one.error else one
-    return OutputError(one.name, worst.error, max(one.scale, other.scale), worst.worst, one.tolerance)
+        near = exact[at, chosen] + bound[at, chosen] >= exact[at, best] - bound[at, best]
+    return np.flatnonzero(~(possible & (near | (chosen == best))))

@@ -96,7 +96,9 @@ def test_prepare_says_what_it_made(spark, tables, tmp_path):
     assert re.search(rf"graph of {len(graph.ids):,} nodes and {both:,} edges \(.* self-loops, largest in-degree",
                      result.stdout)  # fmt: skip
     assert str(tmp_path / "g") in result.stdout
-    assert result.stderr == ""
+    assert re.fullmatch(
+        r"--undirected, and \d+ of the \d+ edges have their reverse in the table too: [^\n]*\n", result.stderr
+    )
     from pipeline import open_graph
 
     assert open_graph(str(tmp_path / "g")).schema.nodes == {"node": {"x": 2}}
@@ -262,6 +264,15 @@ def test_verify_passes(spark, prepared, model, scores):
     result = done("verify", "--graph", prepared, "--model", model, "--output", scores, "--sample", 20, "--seed", 5)
     assert re.search(r"recomputed 20 of 20 sampled nodes in float64 from the raw tables: 2 hops", result.stdout)
     assert result.stdout.endswith("PASS\n")
+
+
+def test_verify_of_all_nodes(spark, prepared, model, scores):
+    result = done("verify", "--graph", prepared, "--model", model, "--output", scores, "--sample", "all")
+    assert "sampled nodes in float64 from the raw tables: the whole graph" in result.stdout
+    assert result.stdout.endswith("PASS\n")
+    wrong = run("verify", "--graph", prepared, "--model", model, "--output", scores, "--sample", "every")
+    assert wrong.exit_code == 2
+    assert "sample is every; accepted: a whole number from 1, or all" in wrong.output
 
 
 def test_verify_fails_with_exit_code_3(spark, prepared, scores, tmp_path):

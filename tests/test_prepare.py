@@ -439,8 +439,11 @@ def test_the_choice_of_blocks() -> None:
     assert choose_blocks(1 << 20, 1 << 24, 64, cores=2) == 8
     assert choose_blocks(500_000_000, 20_000_000_000, 1, task_memory=64 << 30) == 256
     assert choose_blocks(500_000_000, 20_000_000_000, 64, task_memory=2 << 30) > 600
+
+
+def test_no_blocks(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="blocks is 0; a graph has at least 1 block"):
-        prepare(None, "nowhere", blocks=0)  # type: ignore[arg-type]
+        prepare(frames(spark, mixed()), f"{tmp_path}/graph", blocks=0)
 
 
 @pytest.mark.parametrize("read", [True, False])

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
 
 from pipeline.errors import DataError, ModelError, SettingError
-from pipeline.formula import GraphArrays, flip, interpret, leaky_relu, linear, relu, spread, total_mean
+from pipeline.formula import GraphArrays, flip, interpret, leaky_relu, linear, relu
 from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.neighbourhood import Hops
@@ -84,15 +85,6 @@ def model(name, columns=None):
         weights = {key: array for key, array in weights.items() if key.startswith("a")}
     inputs = {"nodes.x": WIDTH} | ({} if name == "sage" else {"edges.weight": ()})
     return Model.from_formula(MODELS[name][0], weights, inputs, columns)
-
-
-def test_a_model_that_reads_every_node_is_refused_before_any_job():
-    centred = Model.from_formula(lambda x: x - spread(total_mean(x)), {}, {"nodes.x": WIDTH})
-    message = (
-        r"verify recomputes neighbourhoods; this model reads totals over all nodes \(total_sum of 3 lanes, total_sum of"
-    )
-    with pytest.raises(ModelError, match=message):
-        verify("no such graph", centred, "no such scores")
 
 
 def arrays(undirected=False):
@@ -319,7 +311,7 @@ def test_a_wrong_score_fails_and_is_named(spark, kept, change):
     found = verify(kept.graph(*tables(spark)), net, kept.scores(scores(spark, net, change=change)), sample=NODES)
     assert not found.passed
     assert found.outputs[0].worst == int(arrays()[0][17])
-    assert re.search(rf"embedding: largest error .*\(id {arrays()[0][17]}\)", str(found))
+    assert re.search(rf"embedding: largest error .*\(id {arrays()[0][17]}, number 1\)", str(found))
     assert str(found).endswith("FAIL")
 
 
@@ -354,7 +346,55 @@ def test_lost_and_repeated_rows_fail(spark, kept):
     assert f"the scores have {NODES - 1} rows, the graph has {NODES} nodes" in str(lost)
     twice = verify(graph, net, kept.scores(given.union(given.limit(1))), sample=NODES + 1)
     assert not twice.passed
-    assert "1 rows of the sample have an id that another row has too" in str(twice)
+    assert "1 rows have an id that another row has too (first: " in str(twice)
+
+
+def test_one_row_for_another_fails_whatever_the_sample(spark, kept):
+    """As many rows as nodes, one twice and one not; then an id that is no node's."""
+    net, hub = model("sage"), int(arrays()[0][4])
+    given, graph = scores(spark, net), kept.graph(*tables(spark))
+    lost = given.where(f"id != {hub}")
+    found = verify(graph, net, kept.scores(lost.union(lost.orderBy("id").limit(1))), sample=3)
+    assert not found.passed
+    assert (found.rows, found.check.repeated, found.check.missing, found.check.unknown) == (NODES, 1, 1, 0)
+    assert dict(found.check.examples) == {"repeated": (int(arrays()[0].min()),), "missing": (hub,)}
+    found = verify(graph, net, kept.scores(given.withColumn("id", F.expr(f"if(id = {hub}, 1, id)"))), sample=NODES)
+    assert not found.passed
+    assert (found.check.repeated, found.check.missing, found.check.unknown) == (0, 1, 1)
+    assert found.recomputed == NODES - 1
+    assert f"1 nodes have no row (first: {hub})\n1 ids of the scores are not among the nodes (first: 1)" in str(found)
+
+
+@pytest.mark.parametrize("sample", [5, "all"])
+def test_an_empty_graph_passes(spark, kept, sample):
+    net = model("gat")
+    nodes, edges = (table.limit(0) for table in tables(spark))
+    graph = kept.graph(nodes, edges, edge_features="weight")
+    found = verify(graph, net, kept.scores(scores(spark, net).limit(0)), sample=sample)
+    assert found.passed, str(found)
+    assert str(found).startswith("recomputed 0 of 0 sampled nodes")
+
+
+@pytest.mark.parametrize("undirected", [False, True])
+@pytest.mark.parametrize("name", ["gcn", "both"])
+def test_all_nodes_at_once(spark, kept, name, undirected):
+    net = model(name)
+    graph = kept.graph(*tables(spark), edge_features="weight", undirected=undirected)
+    found = verify(graph, net, kept.scores(scores(spark, net, undirected)), sample="all")
+    assert found.passed, str(found)
+    assert found.whole
+    assert found.recomputed == found.nodes == NODES
+    assert not verify(graph, net, kept.scores(scores(spark, net, not undirected)), sample="all").passed
+
+
+def test_dangling_edges_and_all_nodes(spark, kept):
+    net = model("gcn")
+    nodes, edges = tables(spark)
+    edges = edges.union(spark.createDataFrame([(99, int(arrays()[0][3]), 1.0)], "src bigint, dst bigint, weight float"))
+    given = kept.scores(scores(spark, net))
+    assert verify(kept.graph(nodes, edges, edge_features="weight", drop_dangling=True), net, given, sample="all").passed
+    with pytest.raises(DataError, match=r"the edges have ends that are not among the nodes \(first: 99\)"):
+        verify(kept.graph(nodes, edges, edge_features="weight"), net, given, sample="all")
 
 
 def test_scores_of_something_else_are_refused(spark, kept):
@@ -368,7 +408,7 @@ def test_scores_of_something_else_are_refused(spark, kept):
         verify(graph, net, kept.scores(given.selectExpr("id", "slice(embedding, 1, 1) as embedding")))
     with pytest.raises(ModelError, match=r"the model reads edges.weight, which the graph does not have; it has none"):
         verify(graph, model("gat"), kept.scores(given))
-    with pytest.raises(SettingError, match="sample is 0; accepted: a whole number from 1"):
+    with pytest.raises(SettingError, match="sample is 0; accepted: a whole number from 1, or all"):
         verify(graph, net, kept.scores(given), sample=0)
 
 

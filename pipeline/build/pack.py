@@ -7,6 +7,7 @@ nothing of Spark, nor of what a block does with its rows.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -197,13 +198,14 @@ def _without_null_keys(columns: list[pa.Array], layout: Layout, findings: list[F
 
 def _without_bytes(columns: list[pa.Array], layout: Layout, findings: list[Finding]) -> list[pa.Array]:
     """Without rows whose ids are bytes that are no UTF-8: nobody could print them, or look them up."""
+    wrong: list[pa.Array] = []
     for at, name in enumerate(layout.keys if layout.text else ()):
         bad = not_text(columns[at])
         if bad is not None:
             examples = [str(text)[1:] for text in columns[at].filter(bad)[:EXAMPLES].cast(pa.binary()).to_pylist()]
             findings.append(Finding(layout.table, name, "no text", pc.sum(bad).as_py(), tuple(sorted(examples))))
-            columns = [column.filter(pc.invert(bad)) for column in columns]
-    return columns
+            wrong.append(bad)
+    return [column.filter(pc.invert(functools.reduce(pc.or_, wrong))) for column in columns] if wrong else columns
 
 
 def _arrays(

@@ -6,7 +6,7 @@ Comes in: a program, weights, a graph as arrays. Goes out: the outputs. Everythi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.formula.values import Value, topological
 from pipeline.schema import EDGE, NODE, EdgeType
 
 Array = npt.NDArray[Any]
+Operands = Callable[[Value, list[Array]], list[Array]]
 
 
 @dataclass
@@ -105,28 +106,55 @@ def execute_rows(value: Value, arrays: list[Array]) -> Array:
 
 
 def interpret(
-    program: Program, weights: Mapping[str, Array], graph: GraphArrays, dtype: npt.DTypeLike = np.float64
+    program: Program,
+    weights: Mapping[str, Array],
+    graph: GraphArrays,
+    dtype: npt.DTypeLike = np.float64,
+    operands: Operands | None = None,
 ) -> dict[str, Array]:
-    """Executes a program on a whole graph.
+    """Executes a program on a whole graph. `operands`: what an operation takes in place of its operands, if not these.
 
     Returns
     -------
     Output name → (n, *shape) array of `dtype`, in the node order of the graph.
     """
-    results = evaluate(program.outputs.values(), weights, graph, dtype)
+    results = evaluate(program.outputs.values(), weights, graph, dtype, operands, keep=False)
     return {name: results[value.id] for name, value in program.outputs.items()}
 
 
 def evaluate(
-    values: Iterable[Value], weights: Mapping[str, Array], graph: GraphArrays, dtype: npt.DTypeLike = np.float64
+    values: Iterable[Value],
+    weights: Mapping[str, Array],
+    graph: GraphArrays,
+    dtype: npt.DTypeLike = np.float64,
+    operands: Operands | None = None,
+    keep: bool = True,
 ) -> dict[int, Array]:
-    """Value.id → its array, for the values given and all that they need."""
+    """Value.id → its array, for the values given and all that they need; without `keep` for those given alone."""
     results: dict[int, Array] = {}
+    values = list(values)
+    order = topological(values)
+    last = {} if keep else last_readers(order, values)
     with np.errstate(all="ignore"):
-        for value in topological(values):
+        for value in order:
             inputs = [results[operand.id] for operand in value.inputs]
+            if operands is not None:
+                inputs = operands(value, inputs)
             results[value.id] = np.asarray(_execute(value, inputs, weights, graph, np.dtype(dtype)), dtype)
+            for number in last.get(value.id, ()):
+                del results[number]
     return results
+
+
+def last_readers(order: Sequence[Value], wanted: Iterable[Value]) -> dict[int, list[int]]:
+    """Value.id → values that nobody reads after it has been computed, and that are not wanted."""
+    reader = {operand.id: value.id for value in order for operand in value.inputs}
+    kept = {value.id for value in wanted}
+    last: dict[int, list[int]] = {}
+    for number, by in reader.items():
+        if number not in kept:
+            last.setdefault(by, []).append(number)
+    return last
 
 
 def _execute(

@@ -56,7 +56,7 @@ def read_saved(path: str | os.PathLike[str]) -> Saved:
     data = _read_json(directory / PROGRAM_FILE)
     program, columns, origin = _read_program(directory / PROGRAM_FILE, data)
     weights = _read_weights(directory / WEIGHTS_FILE, program)
-    return Saved(program, weights, columns, origin, data.get("about"), data.get("training") or {})
+    return Saved(program, weights, columns, origin, data.get("about"), data.get("training", {}))
 
 
 def _read_program(path: Path, data: dict[str, Any]) -> tuple[Program, dict[str, str], str]:

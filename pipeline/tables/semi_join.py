@@ -42,6 +42,9 @@ class Rows(Protocol):
     def among(self, ids: pa.Array, limit: int | None = None, values: bool = True) -> pa.Table:
         """The rows whose node, or whose dst, is one of these; `limit` of them at most, any; without values the keys."""
 
+    def everything(self) -> pa.Table:
+        """All rows of the table."""
+
     def none(self) -> pa.Table:
         """No row of the table."""
 
@@ -99,6 +102,9 @@ class FrameRows:
     def among(self, ids: pa.Array, limit: int | None = None, values: bool = True) -> pa.Table:
         found = self._joined(self.frame if values else self.frame.select(*self.keys), ids)
         return (found if limit is None else found.limit(limit)).toArrow()
+
+    def everything(self) -> pa.Table:
+        return self.frame.toArrow()
 
     def none(self) -> pa.Table:
         return self.frame.limit(0).toArrow()
@@ -171,6 +177,9 @@ class FileRows:
         whole = pa.concat_tables(found).slice(0, limit).combine_chunks()
         return whole if values else whole.select(list(self.keys))
 
+    def everything(self) -> pa.Table:
+        return pa.concat_tables(self._parts(None, values=True)).combine_chunks()
+
     def none(self) -> pa.Table:
         return next(self._parts(pa.array([], self._key_type), values=True))
 
@@ -180,8 +189,8 @@ class FileRows:
         whole = pa.concat_tables(parts).group_by(key).aggregate([(COUNT, "sum")])
         return pa.table({key: whole[key], COUNT: whole[f"{COUNT}_sum"]})
 
-    def _parts(self, ids: pa.Array, values: bool) -> Iterator[pa.Table]:
-        """An empty one comes first, so that there is one."""
+    def _parts(self, ids: pa.Array | None, values: bool) -> Iterator[pa.Table]:
+        """An empty one comes first, so that there is one. Without ids all rows."""
         yield from self._each_way(self._empty(values), ids)
         columns = self.layout.columns if values else self.layout.keys
         waiting = iter(self.pieces)
@@ -192,13 +201,14 @@ class FileRows:
                 for parts in pool.map(lambda piece: self._of_piece(piece, columns, ids, values), some):
                     yield from parts
 
-    def _of_piece(self, piece: Piece, columns: Sequence[str], ids: pa.Array, values: bool) -> list[pa.Table]:
+    def _of_piece(self, piece: Piece, columns: Sequence[str], ids: pa.Array | None, values: bool) -> list[pa.Table]:
         asked = {self.keys.index(self._asked(way)) for way in self.ways}
         found: list[pa.Table] = []
         for batch in read_pieces([piece], columns):
             keys = [batch.column(at).cast(self._key_type) for at in sorted(asked)]
-            chosen = functools.reduce(pc.or_, (pc.is_in(key, value_set=ids) for key in keys))
-            some = batch.filter(chosen)
+            some = batch
+            if ids is not None:
+                some = batch.filter(functools.reduce(pc.or_, (pc.is_in(key, value_set=ids) for key in keys)))
             if some.num_rows:
                 found += self._each_way(self._standard(some, values), ids)
         return found
@@ -210,9 +220,11 @@ class FileRows:
         }
         return pa.table({name: pa.array([], type) for name, type in columns.items()})
 
-    def _each_way(self, rows: pa.Table, ids: pa.Array) -> Iterator[pa.Table]:
+    def _each_way(self, rows: pa.Table, ids: pa.Array | None) -> Iterator[pa.Table]:
         for way in self.ways:
-            chosen = pc.is_in(rows[self._asked(way)], value_set=ids)
+            chosen = pa.array(np.ones(len(rows), np.bool_))
+            if ids is not None:
+                chosen = pc.is_in(rows[self._asked(way)], value_set=ids)
             if not way.loops:
                 chosen = pc.and_(chosen, pc.not_equal(rows[SRC], rows[DST]))
             found = rows.filter(chosen)

@@ -420,7 +420,7 @@ def not_utf8(*texts: bytes) -> pa.Array:
 def test_ids_that_are_no_utf8_are_told() -> None:
     nodes = FEW.append_column("name", not_utf8(b"a", b"\xff"))
     good = edge_table(pa.array(["a"]), pa.array(["b"]))
-    with pytest.raises(DataError, match=r"nodes\.name holds 1 text not in UTF-8; write them in this encoding"):
+    with pytest.raises(DataError, match=r"nodes\.name holds 1 text not in UTF-8 \(first: .*\); store them in UTF-8"):
         blocks_from_tables(nodes, good, id="name")
     wrong = edge_table(not_utf8(b"a", b"\xe4", b"zoe"), not_utf8(b"\xff", b"\xff", b"a"))
     with pytest.raises(DataError) as caught:

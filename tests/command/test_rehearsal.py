@@ -15,12 +15,12 @@ from tests.formulas import build
 
 CODE = """
 import os, pathlib, sys
-from pipeline import storage
 from pipeline.columns import ROW_COLUMNS
 from pipeline.result.output import OutputTable
 from pipeline.plan.plan import Plan
 from pipeline.command.rehearsal import Rehearsal
-from pipeline.rows import array_rows, send_rows, static_rows, to_batches
+from pipeline import Graph, prepare
+from pipeline.rows import array_rows, to_batches
 from pipeline.stage import SEED, Run, fused_worker
 from tests.formulas import build
 from tests.whole import whole
@@ -35,13 +35,11 @@ rehearsal = Rehearsal(model)
 rehearsal.start()
 rehearsal.wait()
 rehearsed = len(compiled())
-os.mkdir(path)
-for block in whole("mixed").blocks(1, reverse=model.reads_reversed):
-    storage.write_rows(path, block.index, "static", static_rows(block))
-    storage.write_rows(path, block.index, "sends", send_rows(block))
+tables = whole("mixed").nodes(), whole("mixed").edges()
+graph = prepare(Graph(*tables, edge_features=["weight", "attr"], reverse=model.reads_reversed), path, blocks=1)
 before = compiled()  # what this graph's edge columns took, which the model does not read, is none of the worker's
 plan = Plan.of(model)
-run = Run(plan, 1, OutputTable.of(plan.program.outputs, "bigint", False), path)
+run = Run(plan, 1, OutputTable.of(plan.program.outputs, "bigint", False), graph.folder, known=graph.known)
 seeds = list(to_batches(array_rows(0, 0, SEED, "", np.empty(0, np.uint8))))
 rows = sum(batch.num_rows for batch in fused_worker(run)(iter(seeds)))
 print(rehearsed, sorted(compiled() - before), rows > 0)

@@ -84,7 +84,7 @@ def test_an_unchanged_file_is_left_alone(own_cache, monkeypatch):
 
 
 def test_names_of_columns_and_weights_are_not_in_the_code():
-    hostile = "');import os;os.system('true')#\n{0}"
+    hostile = "');import os;os.system('true')#{0}"
     g = Relation(columns={hostile: (4,)})
     rng = np.random.default_rng(0)
     value = g.sum(g.src(node_input(hostile, (4,))) * g.edge(hostile) * weight(hostile, (4,)))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import open_graph, prepare
-from pipeline.errors import DataError, SettingError, StorageError
+from pipeline.errors import SettingError, StorageError
 from pipeline.graph import Graph
 from pipeline.prepare import already_there
 from tests.graphs import mixed
@@ -133,9 +133,7 @@ def test_a_table_that_changes_while_it_is_read_is_noticed(
     tables: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows are counted from the footers before, and in the blocks after."""
-    from pipeline.tables import files
-
-    read = files.read_pieces
+    from pipeline.tables.table import read_pieces as read
 
     def after_a_change(pieces: Any, columns: Any) -> Any:
         pq.write_table(mixed().edges.slice(1), Path(tables[1], "part-0.parquet"))
@@ -143,7 +141,7 @@ def test_a_table_that_changes_while_it_is_read_is_noticed(
 
     monkeypatch.setattr(sys.modules["pipeline.prepare"], "read_pieces", after_a_change)
     with pytest.raises(
-        DataError, match=r"edges has 3000 rows, but 2999 came when it was read: it was changed meanwhile"
+        StorageError, match=r"part-0\.parquet gives 2,999 of 3,000 rows: it was changed meanwhile, or is damaged"
     ):
         prepare(graph_of(tables), f"{tmp_path}/graph", blocks=3)
     assert sorted(os.listdir(tmp_path)) == ["t"]

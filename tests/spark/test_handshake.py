@@ -150,7 +150,7 @@ def test_nothing_is_asked_of_a_local_session(
 
 
 def test_paths_without_a_scheme(spark: SparkSession) -> None:
-    assert module.default_scheme(spark) == "file"
+    assert handshake(spark).default_scheme == "file"
     for scheme in ("hdfs", "dbfs", ""):
         found = Handshake(True, 1, 1, 1, scheme)
         assert not found.means_same("/x")

@@ -1,0 +1,94 @@
+"""What verification found, for a person and for a program.
+
+Comes in: errors of the columns, the check of the rows, counts. Goes out: `Verification`, whose text says what was
+compared, what came of it, and what a sample of this size can see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.verifying.judging import OutputError
+from pipeline.verifying.rows import RowCheck
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was recomputed, and what came of it."""
+
+    outputs: tuple[OutputError, ...]
+    """Of each output; of the probability where the scores have classes."""
+    recomputed: int
+    """Nodes that were compared."""
+    too_large: tuple[int | str, ...]
+    """Ids of the sample that were left out: more edges than `limit` lead to them."""
+    check: RowCheck
+    """Of the ids of the whole table."""
+    hops: int
+    nodes: int
+    """Nodes touched; a node that several groups touch counts for each."""
+    edges: int
+    limit: int
+    seconds: float
+    whole: bool = False
+    """Whether the whole graph was computed at once."""
+    wrong_classes: tuple[int | str, ...] = ()
+    """Ids whose predicted class is not the most probable one, and not as probable within rounding."""
+    wire: str = "float32"
+    """Of the run, from the marker of its result."""
+
+    @property
+    def rows(self) -> int:
+        """Of the scores."""
+        return self.check.rows
+
+    @property
+    def expected_rows(self) -> int:
+        """Nodes of the raw table."""
+        return self.check.nodes
+
+    @property
+    def repeated(self) -> int:
+        """Rows whose id has another row."""
+        return self.check.repeated
+
+    @property
+    def passed(self) -> bool:
+        compared = self.recomputed > 0 or self.rows == 0
+        right = all(output.passed for output in self.outputs) and not self.wrong_classes
+        return self.check.passed and compared and right
+
+    def seen(self, share: float) -> float:
+        """The probability that a fault in this share of the nodes would have been found."""
+        if self.recomputed and self.recomputed == self.expected_rows:
+            return 1.0
+        return 1 - float(1 - share) ** self.recomputed
+
+    def __str__(self) -> str:
+        how = "the whole graph" if self.whole else f"{self.hops} hops"
+        lines = [
+            f"recomputed {self.recomputed:,} of {self.recomputed + len(self.too_large):,} sampled nodes in float64 "
+            f"from the raw tables: {how}, {self.nodes:,} nodes and {self.edges:,} edges touched, "
+            f"{self.seconds:.1f} s",
+            *map(str, self.outputs),
+        ]
+        if self.wire != "float32":
+            lines.append(f"the run sent numbers as {self.wire}: what that rounds is counted as rounding")
+        if self.wrong_classes:
+            first = ", ".join(map(str, self.wrong_classes[:3]))
+            lines.append(
+                f"predicted: {len(self.wrong_classes):,} classes are not the most probable (first: id {first})"
+            )
+        if self.too_large:
+            lines.append(
+                f"not recomputed: {len(self.too_large):,} nodes (first: {', '.join(map(str, self.too_large[:3]))}) "
+                f"that more than {self.limit:,} edges lead to; a higher limit (--limit) includes them"
+            )
+        lines.append(str(self.check))
+        if 0 < self.recomputed < self.expected_rows:
+            lines.append(
+                f"a fault in 1 % of the nodes would be found by these {self.recomputed:,} nodes with probability "
+                f"{100 * self.seen(0.01):.0f} %; in 0.1 %, with {100 * self.seen(0.001):.0f} %; "
+                "--sample all compares every node"
+            )
+        return "\n".join([*lines, "PASS" if self.passed else "FAIL"])
