@@ -514,7 +514,7 @@ org.apache.spark.api.python.PythonException
                 "Traceback (most recent call last):\n  File 'w.py', line 2\na.b.TaskError: the reason\n\tat y"
             ),
             "Spark failed: TaskError: the reason\n--verbose",
-            FAILED,
+            SPARK_FAILED,
         ),
         (
             PythonException(

@@ -106,7 +106,7 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     """
     given = dict(inputs or {})
     for name, told in given.items():
-        if not (told is None or isinstance(told, str) or _is_of_matrix(told)):
+        if isinstance(told, list) and not _is_of_matrix(told):
             raise ModelError(
                 f"inputs gives {name!r} as {shortened(told)}; one column is expected, like 'edges.COLUMN'. Several "
                 f"columns are one in the graph: Graph(…, edge_features={{{name!r}: ['a', 'b']}}), which is "

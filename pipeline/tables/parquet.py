@@ -77,9 +77,8 @@ class ParquetPiece(NamedTuple):
             told = str(error).strip().partition("\n")[0]
             raise StorageError(f"{self.place}: {self.file} is damaged or cannot be read: {told}") from error
         if rows != self.rows:
-            raise StorageError(
-                f"{self.place}: {self.file} gives {rows:,} of {self.rows:,} rows: it was changed meanwhile, or is damaged"
-            )
+            told = f"gives {rows:,} of {self.rows:,} rows: it was changed meanwhile, or is damaged"
+            raise StorageError(f"{self.place}: {self.file} {told}")
 
     def is_visible(self) -> bool:
         return is_visible(self.place, self.file)

@@ -39,15 +39,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests' session is not ours."""
-    if "pyspark" in sys.modules:
-        from pyspark.sql import SparkSession
-
-        monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
-
-
-@pytest.fixture
 def at(tmp_path: Path) -> Path:
     """Two tables, a prepared graph of them, and a model, each in a folder of its own."""
     for name, table in (("nodes", whole("mixed").nodes()), ("edges", whole("mixed").edges())):

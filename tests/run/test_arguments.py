@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -32,14 +31,6 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare(graph, at / "graph", blocks=2)
     build("sage").save(at / "model")
     return at
-
-
-@pytest.fixture
-def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    if "pyspark" in sys.modules:
-        from pyspark.sql import SparkSession
-
-        monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
 
 
 def test_paths_work_wherever_a_path_is_taken(here: Path, tmp_path: Path, no_session: None) -> None:
@@ -127,19 +118,9 @@ def test_something_else_as_a_path(here: Path, path: Any, message: str) -> None:
             call(path)
 
 
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        (
-            "n.parquet",
-            r"nodes is the path 'n.parquet'; tables are expected: Graph.read\(spark, nodes, edges\) reads paths",
-        ),
-        (Path("n.parquet"), "nodes is the path 'n.parquet'; tables are expected"),
-        (7, "nodes is int; a table is expected"),
-    ],
-)
-def test_something_else_as_a_table(table: Any, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+@pytest.mark.parametrize(("table", "kind"), [(7, "int"), (SimpleNamespace(columns=[]), "SimpleNamespace")])
+def test_something_else_as_a_table(table: Any, kind: str) -> None:
+    with pytest.raises(DataError, match=f"nodes is a .*{kind}.*; a graph takes Spark DataFrames, paths of tables"):
         Graph(table, table)
 
 
@@ -154,14 +135,6 @@ class Stopped:
 
 
 def test_a_session_that_has_ended(here: Path, tmp_path: Path) -> None:
-    frame = SimpleNamespace(
-        columns=["id", "x"], dtypes=[("id", "bigint"), ("x", "array<float>")], sparkSession=Stopped()
-    )
-    ends = SimpleNamespace(columns=["src", "dst"], dtypes=[("src", "bigint"), ("dst", "bigint")])
-    graph = Graph(frame, ends)
-    for call in (lambda: prepare(graph, tmp_path / "g"), lambda: infer(graph, build("sage"))):
-        with pytest.raises(DataError, match=f"^{ENDED}$"):
-            call()
     stopped: Any = Stopped()
     with pytest.raises(DataError, match="the session that is given as spark= has ended: pass one that is active"):
         infer(here / "graph", here / "model", spark=stopped)
@@ -179,7 +152,7 @@ def test_a_session_that_is_alive(spark: SparkSession) -> None:
 
 def test_a_stream_is_no_table(spark: SparkSession) -> None:
     stream = spark.readStream.format("rate").load()
-    with pytest.raises(DataError, match="nodes is a stream, which has no last row: write it to a table, and read that"):
+    with pytest.raises(DataError, match="nodes is a streaming DataFrame, which has no end; write it to a table first"):
         Graph(stream, stream)
 
 
