@@ -265,14 +265,14 @@ def _folder(
     output: Place, staging: Staging | Direct, format: str, settings: Settings, shake: Handshake
 ) -> Folder | None:
     """Where workers write the table themselves; None: Spark writes it, from their rows."""
-    if settings.write == "spark":
-        return None
     if staging.opened is None:
         if settings.write == "worker":
             raise SettingError(f'write is "worker", but {output} is a place that can be reached by Spark only')
         return None
     if output.is_local or settings.write == "worker":  # on disks of their own, Spark's executors would write too
         shake.require_written(_probed(output), "give a path that all machines share, or of a file system that they do")
+    if settings.write == "spark":
+        return None
     return Folder(staging.place.uri, str(output), format) if shake.writes(_probed(output)) else None
 
 

@@ -180,4 +180,4 @@ def test_a_session_that_others_decided_has_none_of_our_settings(tmp_path: Path) 
     )
     said = in_a_process(code, SPARK_CONF_DIR=str(tmp_path), MASTER="local-cluster[1,1,1024]")
     assert said[0] == "local-cluster[1,1,1024] 600m"
-    assert said[1] == str(["spark.sql.execution.arrow.maxBytesPerBatch"]), "which is Spark's own default"
+    assert said[1] in ("[]", "['spark.sql.execution.arrow.maxBytesPerBatch']"), "which is some Sparks' own default"
