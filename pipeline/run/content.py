@@ -2,7 +2,7 @@
 
 Comes in: the rows of a block, in any order. Goes out: key → a number of 64 bits, the sum over the rows of that kind.
 `prepare` writes them into the manifest; whoever opens a block compares. So a page that has rotted, a row group that a
-reader has passed over and a file in another block's place are noticed, at a hundredth of what a run takes.
+reader has passed over and a file in another block's place are noticed, for what it takes to read them once more.
 """
 
 from __future__ import annotations
