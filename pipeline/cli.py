@@ -100,9 +100,9 @@ def prepare_command(
     """Cut a graph into blocks and store it: once per graph, for any number of models."""
     with messages(quiet, verbose):
         settings = _settings(conf, blocks=blocks)
+        from pipeline.blocks.storage import find_manifest
         from pipeline.preparing.origin import places_named
         from pipeline.preparing.publish import refuse_taken
-        from pipeline.storage import find_manifest
 
         if if_same not in (None, "skip"):
             raise SettingError(f"--if-same is {if_same!r}; accepted: skip")
@@ -115,7 +115,7 @@ def prepare_command(
             "edge_features": column_names(edge_features or ""),
             **_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
         }
-        from pipeline.command.session import spark_is_optional
+        from pipeline.command.own_session import spark_is_optional
         from pipeline.prepare import already_there, prepare
 
         here = tables.read_here(**options) if spark_is_optional() else None
@@ -172,17 +172,16 @@ def infer_command(
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*tables, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
         from pipeline.command.output import Asked
+        from pipeline.command.own_session import spark_is_optional
         from pipeline.command.rehearsal import Rehearsal
-        from pipeline.command.session import spark_is_optional
         from pipeline.graph import open_graph
-        from pipeline.infer import prepare_for
-        from pipeline.infer_local import runs_here
         from pipeline.model import Model
         from pipeline.places.scratch import Scratch
-        from pipeline.progress import Progress
-        from pipeline.resources import is_local
+        from pipeline.planning import prepare_for, runs_here
+        from pipeline.run.progress import Progress
+        from pipeline.run.warm_up import wake_worker
         from pipeline.score import Wish, scored
-        from pipeline.workers import wake_worker
+        from pipeline.spark.resources import is_local
 
         # whatever can be refused is refused before anything is started
         wish = Wish(output, format, overwrite, classify, if_same)
@@ -272,11 +271,11 @@ def verify_command(
 ) -> None:
     """Recompute some nodes from the raw tables in float64, and compare. Exit code 3 if they differ."""
     with messages(quiet, verbose):
-        from pipeline.command.session import spark_is_optional
+        from pipeline.command.own_session import spark_is_optional
         from pipeline.graph import open_graph
         from pipeline.model import Model
-        from pipeline.sources import graph_here, scores_here
         from pipeline.verify import verify
+        from pipeline.verifying.sources import graph_here, scores_here
 
         prepared, loaded = open_graph(graph), Model.load(model)
         alone = spark_is_optional() and scores_here(output) and graph_here(prepared, nodes, edges)
@@ -365,7 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _session(verbose: bool, small: bool = False, meanwhile: Callable[[], None] | None = None) -> Any:
-    from pipeline.command.session import spark_session
+    from pipeline.command.own_session import spark_session
 
     return spark_session(verbose, small, meanwhile)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 
 
@@ -64,3 +65,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     alike = [choice for choice in choices if choice.lower() == name.lower()]
     close = alike[:1] or difflib.get_close_matches(name, choices, n=1)
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(choices)
+
+
+def first_line(error: Exception) -> str:
+    """Of what Spark says, the part for people: the line with the name of the error, if it has one."""
+    text = str(error)
+    named = re.search(r"\[[A-Z][A-Z0-9_.]+\] .*", text)
+    return named[0] if named else text.strip().partition("\n")[0]

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.graph import PreparedGraph
 from pipeline.model import Model
 from pipeline.plan.explain import explain_plan
-from pipeline.planned import plan_run
+from pipeline.planning import plan_run
 from pipeline.run.arguments import model_of, prepared_of
 from pipeline.settings import Settings
 from pipeline.spark.handshake import handshake

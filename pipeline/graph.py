@@ -15,24 +15,23 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from pipeline import storage
-from pipeline.blocks import Block
-from pipeline.columns import DST, ID, SRC
-from pipeline.errors import DataError
+from pipeline.blocks import storage
+from pipeline.blocks.block import Block
+from pipeline.blocks.manifest import checked_manifest
+from pipeline.blocks.opening import Known, open_block
+from pipeline.blocks.ranges import Ranges, merge_ranges
+from pipeline.blocks.rows import KINDS
+from pipeline.errors import DataError, first_line
 from pipeline.places.given import path_of
 from pipeline.places.place import Place
-from pipeline.ranges import Ranges, merge_ranges
-from pipeline.rows import KINDS
-from pipeline.run.manifest import checked_manifest
-from pipeline.run.opening import Known, open_block
-from pipeline.schema import GraphSchema
+from pipeline.schema import DST, ID, SRC, GraphSchema, quoted
+from pipeline.spark.session import active_session, refuse_ended
 from pipeline.tables.csv import CsvTable, check_partition_ids, settle_ids
 from pipeline.tables.csv_text import Csv
 from pipeline.tables.layout import Columned, check_id_types, check_not_swapped, columns_of, edge_layout, node_layout
 from pipeline.tables.opening import TAKES, NeedsSpark, Reading, is_frame, open_given
 from pipeline.tables.parquet import ParquetTable
 from pipeline.tables.table import Table
-from pipeline.workers import active_session, first_line, quoted, refuse_ended
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

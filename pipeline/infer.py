@@ -6,58 +6,43 @@ what happens inside a task is in stage.py, how a result is written and reported 
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline import storage
-from pipeline.columns import DATA, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
-from pipeline.errors import ModelError, StorageError
-from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.blocks import storage
+from pipeline.blocks.columns import DATA, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
+from pipeline.blocks.rows import EDGE_KINDS
+from pipeline.errors import ModelError
+from pipeline.graph import Graph, PreparedGraph
 from pipeline.model import Model
-from pipeline.placement import place
 from pipeline.places.place import Place
-from pipeline.places.scratch import Scratch
+from pipeline.places.through_spark import literal
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
-from pipeline.planned import Planned, plan_run, warn_far_outside
-from pipeline.prepare import prepare
+from pipeline.planning import warn_far_outside
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder
-from pipeline.rows import EDGE_KINDS
-from pipeline.run.arguments import given_session, model_of, some_graph
+from pipeline.run.arguments import model_of, some_graph
+from pipeline.run.placement import place
+from pipeline.run.planned import Planned
+from pipeline.run.stage import CLOCK, PARTIAL, PAYLOAD, SEED, STATE, TOTAL, fused_worker, superstep_worker
+from pipeline.run.task import Run, static_edges, static_kinds
 from pipeline.settings import Settings
-from pipeline.spark.handshake import Handshake, Probe, handshake
-from pipeline.spark.paths import literal
-from pipeline.stage import (
-    CLOCK,
-    PARTIAL,
-    PAYLOAD,
-    SEED,
-    STATE,
-    TOTAL,
-    Run,
-    fused_worker,
-    static_edges,
-    static_kinds,
-    superstep_worker,
-)
-from pipeline.tables.survey import first_widths, table_probes
-from pipeline.workers import active_session, readable_errors
+from pipeline.spark.handshake import handshake
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
+
+from pipeline.planning import NO_SESSION, planned_for, probes_of, session_of
 
 log = logging.getLogger("graphsweep")
 
 Observations = dict[str, "Observation"]
 """RESULT, or the number of a superstep → what Spark counts while the run's one action passes by."""
 RESULT = "result"
-NO_SESSION = "there is no active Spark session; make one, or pass spark="
 
 
 def infer(
@@ -218,89 +203,3 @@ def _observe_result(rows: DataFrame, steps: int, seen: Observations) -> DataFram
         F.sum(F.when(F.col(SUPERSTEP) == number, F.col(MILLISECONDS))).alias(f"ms_{number}") for number in range(steps)
     ]
     return rows.observe(seen[RESULT], F.count(F.when(F.col(SUPERSTEP).isNull(), 1)).alias("rows"), *clocks)
-
-
-# ---- what a run needs first
-
-
-def probes_of(graph: Graph | PreparedGraph | str | os.PathLike[str], settings: Settings) -> list[Probe]:
-    """What tasks of a run read, and the graph that is made for it of raw tables."""
-    if isinstance(graph, Graph):
-        return [Probe(Scratch(settings.scratch).inside("graph"), made=True), *table_probes(graph)]
-    return [Probe(_manifest(graph.path if isinstance(graph, PreparedGraph) else os.fspath(graph)))]
-
-
-def planned_for(
-    graph: Graph | PreparedGraph | str | os.PathLike[str],
-    model: Model | str | os.PathLike[str],
-    settings: Settings,
-    shake: Handshake,
-    scratch: Scratch | None = None,
-) -> Planned:
-    """Decides what a run will be; prepares raw tables for it, in a scratch directory: the one that is given, or one for
-    as long as the process lives. `shake` is of tasks that were asked about `probes_of` the graph."""
-    model = model if isinstance(model, Model) else Model.load(model)
-    if isinstance(graph, Graph):
-        if scratch is None:
-            scratch = Scratch(settings.scratch)
-            atexit.register(scratch.discard)
-        graph = prepare_for(graph, model, settings, scratch, shake)
-    elif not isinstance(graph, PreparedGraph):
-        graph = open_graph(os.fspath(graph))
-    return plan_run(graph, model, settings, shake, _opens(shake, graph, settings))
-
-
-def prepare_for(
-    graph: Graph, model: Model, settings: Settings, scratch: Scratch, shake: Handshake | None = None
-) -> PreparedGraph:
-    """Prepares raw tables for one run. If that fails, the scratch directory is gone at once. `shake` as for
-    `planned_for`.
-
-    Raises
-    ------
-    ModelError
-        If one row of each table shows that the model cannot read them.
-    """
-    if shake is None or graph.session is None:  # files are prepared by this process, whoever runs the model
-        shake = handshake(None)
-    with readable_errors():
-        model.check_against(first_widths(graph, shake).both_ways(), columns=graph.describe()["columns"])
-    if model.reads_reversed:
-        graph = graph.with_reverse()
-    path = scratch.inside("graph")
-    shake.require_written(path, 'set "scratch" to a directory that all machines share')
-    started = time.perf_counter()
-    try:
-        path = f"{scratch.make()}/graph-{time.time_ns():x}"
-        prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory, shake=shake)
-    except BaseException as error:
-        scratch.discard()
-        if isinstance(error, StorageError) and "cannot be written" in str(error):
-            where = "raw tables are prepared there: the setting scratch gives another place"
-            raise StorageError(f"{error}; {where}") from error
-        raise
-    log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
-    return prepared
-
-
-def session_of(
-    graph: Graph | PreparedGraph | str | os.PathLike[str], spark: SparkSession | None
-) -> SparkSession | None:
-    """The session of raw tables; else the one that is given, or the one that is there; None if there is none."""
-    of_tables = graph.session if isinstance(graph, Graph) else None
-    return of_tables or given_session(spark) or active_session()
-
-
-def _opens(shake: Handshake, graph: PreparedGraph, settings: Settings) -> bool:
-    """Whether tasks open the graph's files themselves. Where they do not see them, Spark can read them for tasks from a
-    file system that only it knows; but what is on a disk its executors see no better."""
-    manifest = _manifest(graph.path)
-    if settings.read == "spark":
-        return False
-    if settings.read == "worker" or Place.of(graph.path).is_local:
-        shake.require_seen(manifest, "give a prepared graph at a path that all machines share")
-    return shake.sees(manifest)
-
-
-def _manifest(path: str) -> str:
-    return f"{path.rstrip('/')}/{storage.MANIFEST}"

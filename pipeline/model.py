@@ -23,6 +23,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from pipeline.blocks.ranges import Range, Ranges
 from pipeline.errors import ModelError, StorageError, shortened, unwritable
 from pipeline.formula.about import About
 from pipeline.formula.bounds import misfit
@@ -37,7 +38,6 @@ from pipeline.places.given import path_of
 from pipeline.places.marker import MODEL
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.staging import followed, refuse_taken, staged
-from pipeline.ranges import Range, Ranges
 from pipeline.schema import GraphSchema
 from pipeline.tables.training import Trained, check_names, far_outside, remembered
 

@@ -24,28 +24,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from pipeline import resources, storage
-from pipeline.build.checks import check_totals, refuse, spell
-from pipeline.build.facts import FACTS
-from pipeline.build.local import Source, Writes, keep, prepare_here, steps_written
-from pipeline.build.pack import pack
-from pipeline.build.steps import SEEDS, Plan, Step, findings_of, texts_of
-from pipeline.columns import ROW_DDL, TARGET
+from pipeline.blocks import storage
+from pipeline.blocks.columns import ROW_DDL, TARGET
+from pipeline.blocks.manifest import sealed
+from pipeline.blocks.ranges import merge_ranges
+from pipeline.blocks.rows import Row, by_target, from_batches, to_batches
 from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph, open_graph
-from pipeline.placement import place
 from pipeline.places.given import path_of
+from pipeline.preparing.checks import check_totals, refuse, spell
+from pipeline.preparing.facts import FACTS
+from pipeline.preparing.local import Source, Writes, keep, prepare_here, steps_written
 from pipeline.preparing.origin import origin_of, places_of, same_graph
+from pipeline.preparing.pack import pack
 from pipeline.preparing.publish import publishing, refuse_taken, sweep
-from pipeline.ranges import merge_ranges
-from pipeline.rows import Row, by_target, from_batches, to_batches
-from pipeline.run.manifest import sealed
-from pipeline.schema import NODE, GraphSchema
+from pipeline.preparing.steps import SEEDS, Plan, Step, findings_of, texts_of
+from pipeline.run.placement import place
+from pipeline.schema import NODE, GraphSchema, quoted
 from pipeline.spark.handshake import Handshake, Probe, handshake
+from pipeline.spark.limits import trim_memory
+from pipeline.spark.session import readable_errors, session_settings
 from pipeline.tables.layout import Layout, TextHash, text_keys
 from pipeline.tables.survey import Pieces, frame_of, measure, pieces_of, selected, table_probes
 from pipeline.tables.table import Piece, Table, read_pieces
-from pipeline.workers import quoted, readable_errors, session_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -254,7 +255,7 @@ def _run(graph: Graph, pieces: Pieces, folder: str, blocks: int, text_hash: Text
         plan = Plan(layouts[0], layouts[1], blocks, graph.drop_dangling)
         if here:
             rows = prepare_here(_sources(graph, pieces, plan), plan, folder, here.threads, here.memory)
-            resources.give_back()
+            trim_memory()
         else:
             rows = list(from_batches(_frame(graph, pieces, plan, folder).toArrow().to_batches()))
         findings = findings_of(rows)

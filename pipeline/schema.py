@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+ID = "id"  # columns of the user's tables
+SRC = "src"
+DST = "dst"
+
 NODE = "node"  # the node type of a graph that has one
 REVERSED = "rev_"
 
@@ -67,3 +71,8 @@ class GraphSchema:
             nodes={name: dict(columns) for name, columns in data["nodes"].items()},
             edges={EdgeType.parse(name): dict(columns) for name, columns in data["edges"].items()},
         )
+
+
+def quoted(name: str) -> str:
+    """A column's name, dots and spaces and all, for Spark's `col`."""
+    return "`" + name.replace("`", "``") + "`"

@@ -18,17 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError, SettingError, StorageError, nearest
 from pipeline.graph import Graph, PreparedGraph
-from pipeline.infer import (
-    NO_SESSION,
-    RESULT,
-    Frames,
-    Observations,
-    planned_for,
-    probes_of,
-    run_frames,
-    session_of,
-)
-from pipeline.infer_local import infer_here, refuse_without_spark
+from pipeline.infer import RESULT, Frames, Observations, run_frames
 from pipeline.model import Model
 from pipeline.places.filesystem import opened
 from pipeline.places.given import path_of
@@ -36,9 +26,9 @@ from pipeline.places.marker import SCORES
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.scratch import Scratch
 from pipeline.places.staging import Staging
+from pipeline.places.through_spark import default_filesystem, literal
 from pipeline.plan.memory import size
-from pipeline.planned import Planned, warn_far_outside
-from pipeline.progress import Progress
+from pipeline.planning import NO_SESSION, planned_for, probes_of, refuse_without_spark, session_of, warn_far_outside
 from pipeline.result.counted import count_files, mark_done, refuse_missing, refuse_other_blocks
 from pipeline.result.destination import Direct, Manifest, destination, find_manifest, tidy
 from pipeline.result.flat import lanes_of
@@ -47,11 +37,13 @@ from pipeline.result.manifest import differences, facts_of, origin
 from pipeline.result.output import OutputTable
 from pipeline.result.written import CSV, PARQUET, Folder, Receipt
 from pipeline.run.arguments import model_of, some_graph
+from pipeline.run.in_process import infer_here
+from pipeline.run.planned import Planned
+from pipeline.run.progress import Progress
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
-from pipeline.spark.paths import default_filesystem, literal
+from pipeline.spark.session import readable_errors
 from pipeline.tables.identity import identity
-from pipeline.workers import readable_errors
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

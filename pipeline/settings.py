@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import Any
 
-from pipeline.columns import WIRES
+from pipeline.blocks.columns import WIRES
 from pipeline.errors import SettingError, StorageError, nearest, shortened
 from pipeline.places.regular import read_regular
 

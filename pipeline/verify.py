@@ -20,25 +20,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import ID
 from pipeline.errors import DataError, SettingError
 from pipeline.formula.program import Program
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.model import Model
-from pipeline.neighbourhood import Hops, Neighbourhoods
 from pipeline.places.filesystem import opened
 from pipeline.places.marker import read_marker
 from pipeline.places.place import Place
 from pipeline.result.output import PREDICTED, PROBABILITY
-from pipeline.result.sampled import sample_rows
 from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph
-from pipeline.sources import raw_graph, scores_table
-from pipeline.tables.semi_join import node_rows
+from pipeline.schema import ID
 from pipeline.verifying.judging import MORE_TRIALS, TRIALS, Judged, OutputError, joined
+from pipeline.verifying.neighbourhood import Hops, Neighbourhoods
 from pipeline.verifying.recompute import FloatArray, Part, part_of
 from pipeline.verifying.report import Verification
 from pipeline.verifying.rounding import WIRES, Trials
 from pipeline.verifying.rows import check_rows
+from pipeline.verifying.sampled import sample_rows
+from pipeline.verifying.semi_join import node_rows
+from pipeline.verifying.sources import raw_graph, scores_table
 from pipeline.verifying.whole import check_memory, everything, totals_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from pipeline.command.session import SMALL_JVM
+from pipeline.command.own_session import SMALL_JVM
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -101,7 +101,7 @@ def spark(request: pytest.FixtureRequest) -> Iterator[SparkSession]:
 def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if nobody had made a session: that of other tests is not ours. (What finds sessions is tested in processes of
     their own, tests/command/test_session.py.)"""
-    monkeypatch.setattr("pipeline.command.session._somebodys", lambda: False)
+    monkeypatch.setattr("pipeline.command.own_session._somebodys", lambda: False)
     if "pyspark" in sys.modules:
         from pyspark.errors import PySparkRuntimeError
         from pyspark.sql import SparkSession

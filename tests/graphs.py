@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.blocks import LOOPS, Block, Tile
+from pipeline.blocks.block import LOOPS, Block, Tile
 from pipeline.schema import EDGE, NODE, EdgeType
 
 BLOCKS = (1, 3, 8, 17)

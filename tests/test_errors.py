@@ -85,7 +85,7 @@ def no_spark(monkeypatch):
 def by(request, monkeypatch):
     """Who prepares raw tables: this process, where no session is there or one is; or tasks of Spark."""
     if request.param == "no Spark":
-        monkeypatch.setattr("pipeline.command.session.spark_is_optional", lambda: True)
+        monkeypatch.setattr("pipeline.command.own_session.spark_is_optional", lambda: True)
         monkeypatch.setattr(cli, "_session", lambda *_, **__: pytest.fail("Spark was started"))
     elif request.param == "tasks":
         monkeypatch.setattr(sys.modules["pipeline.prepare"], "_fits_here", lambda *_: False)
@@ -255,7 +255,9 @@ def test_tables_that_lack_what_the_model_reads(spark, tmp_path):
 
 
 def test_tables_too_wide_for_the_model_are_not_prepared(spark, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["pipeline.infer"], "prepare", lambda *_, **__: pytest.fail("prepared all the same"))
+    monkeypatch.setattr(
+        sys.modules["pipeline.planning"], "prepare", lambda *_, **__: pytest.fail("prepared all the same")
+    )
     model(lanes=5).save(tmp_path / "net")
     tables = written(tmp_path, nodes(), edges())
     said = refused("infer", *tables, "--model", tmp_path / "net", "--output", tmp_path / "o")

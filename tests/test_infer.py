@@ -14,14 +14,15 @@ from pipeline import Graph, infer, open_graph, prepare
 from pipeline.command.messages import say
 from pipeline.errors import DataError, ModelError, StorageError
 from pipeline.formula import GraphArrays, interpret
-from pipeline.fused import run_fused
 from pipeline.graph import PreparedGraph
-from pipeline.infer import Frames, planned_for, run_frames
+from pipeline.infer import Frames, run_frames
 from pipeline.model import Model
 from pipeline.places.scratch import Scratch
 from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
+from pipeline.planning import planned_for
+from pipeline.run.fused import run_fused
 from pipeline.schema import EDGE
 from pipeline.settings import Settings
 from pipeline.spark.handshake import handshake

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from pipeline.blocks.ranges import Range
 from pipeline.errors import ModelError, SettingError, StorageError
 from pipeline.formula import GraphArrays, Program, Relation, interpret, linear, lookup
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import node_input
 from pipeline.model import Model, refuse_to_save
-from pipeline.ranges import Range
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 
 

@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import prepare as public
-from pipeline.blocks import LOOPS
-from pipeline.build.exchange import Exchange
-from pipeline.build.steps import blocks_from_tables
+from pipeline.blocks.block import LOOPS
+from pipeline.blocks.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.prepare import SETTINGS, choose_blocks, prepare
-from pipeline.rows import PUSHES, digest, send_rows, static_rows
+from pipeline.preparing.exchange import Exchange
+from pipeline.preparing.steps import blocks_from_tables
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.spark.handshake import Handshake, handshake
 from pipeline.tables.layout import text_keys
@@ -287,7 +287,7 @@ def test_the_fingerprint_is_of_the_content(spark: SparkSession, tmp_path: Path) 
 def test_it_is_opened_again_in_a_new_process(spark: SparkSession, tmp_path: Path) -> None:
     prepared = prepare(frames(spark, text()), f"{tmp_path}/graph", blocks=3)
     code = (
-        "import sys; from pipeline import open_graph; from pipeline.rows import *; g = open_graph(sys.argv[1]);"
+        "import sys; from pipeline import open_graph; from pipeline.blocks.rows import *; g = open_graph(sys.argv[1]);"
         "print(g.fingerprint, g.schema.to_json(), [digest(static_rows(g.block(b))) for b in range(g.blocks)]);"
         "assert 'pyspark' not in sys.modules"
     )

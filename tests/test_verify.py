@@ -20,11 +20,11 @@ from pipeline.errors import DataError, ModelError, SettingError
 from pipeline.formula import GraphArrays, flip, interpret, leaky_relu, linear, relu
 from pipeline.graph import Graph
 from pipeline.model import Model
-from pipeline.neighbourhood import Hops
-from pipeline.result.sampled import sample_rows
-from pipeline.sources import scores_here
-from pipeline.tables.semi_join import FileRows, edge_rows, node_rows
 from pipeline.verify import _held_bytes, verify
+from pipeline.verifying.neighbourhood import Hops
+from pipeline.verifying.sampled import sample_rows
+from pipeline.verifying.semi_join import FileRows, edge_rows, node_rows
+from pipeline.verifying.sources import scores_here
 
 NODES, EDGES, WIDTH = 60, 220, 3
 

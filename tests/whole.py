@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.blocks import Block
-from pipeline.build.steps import blocks_from_tables
+from pipeline.blocks.block import Block
 from pipeline.formula import GraphArrays
 from pipeline.graph import Graph
 from pipeline.plan.plan import Plan
+from pipeline.preparing.steps import blocks_from_tables
 from tests.formulas import WIDTH
 
 if TYPE_CHECKING:

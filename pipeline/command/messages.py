@@ -129,7 +129,7 @@ def say(error: Exception) -> Said | None:
     ours = OURS.search(text)
     if ours:
         return Said(_spelled(ours[1].strip()), MENDABLE)
-    from pipeline.storage import replaced_in
+    from pipeline.blocks.storage import replaced_in
 
     replaced = replaced_in(text)
     if replaced:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.model import Model
 from pipeline.places.place import LOCAL, Place, refuse_overlap
+from pipeline.places.through_spark import default_filesystem
 from pipeline.result.destination import refuse
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import origin
 from pipeline.score import Report, Wish, find_same
 from pipeline.settings import Settings
-from pipeline.spark.paths import default_filesystem
+from pipeline.spark.session import active_session
 from pipeline.tables.identity import identity
-from pipeline.workers import active_session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -38,9 +38,9 @@ class Rehearsal:
 def _rehearse(model: Model) -> None:
     try:
         # imported here: Numba alone takes half a second, in which the caller can start Spark
-        from pipeline.build.steps import blocks_from_tables
-        from pipeline.fused import run_fused
         from pipeline.plan.plan import Plan
+        from pipeline.preparing.steps import blocks_from_tables
+        from pipeline.run.fused import run_fused
 
         widths: dict[str, dict[str, int]] = {"nodes": {}, "edges": {}}
         for column, width in model.inputs.items():

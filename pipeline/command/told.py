@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.resources import local_master
+from pipeline.spark.resources import local_master
 
 SUBMITTED = "PYSPARK_GATEWAY_PORT"  # in the environment of what spark-submit starts
 ARGUMENTS = "PYSPARK_SUBMIT_ARGS"  # of the spark-submit that starts a JVM for a Python process

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from pipeline.blocks import FloatArray, Tile
+from pipeline.blocks.block import FloatArray, Tile
 from pipeline.compiler.edge_program import EdgeProgram
 from pipeline.compiler.load import load
 from pipeline.formula.values import Value

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from pipeline.blocks import FloatArray, Tile
+from pipeline.blocks.block import FloatArray, Tile
 from pipeline.compiler.edge_program import LEAVES, EdgeProgram
 from pipeline.formula.interpret import Array, execute_rows
 from pipeline.formula.values import Value

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.blocks import FloatArray, Tile
+from pipeline.blocks.block import FloatArray, Tile
 from pipeline.compiler.call import Loop, Read
 from pipeline.compiler.edge_program import joint_program
 from pipeline.compiler.joint_loop import sharing, write_joint_loop

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.blocks import FloatArray, IntArray, Tile
+from pipeline.blocks.block import FloatArray, IntArray, Tile
 from pipeline.compiler.call import Loop, Read
 from pipeline.compiler.dense import chunk_size, chunks, execute_dense
 from pipeline.compiler.edge_program import EdgeProgram, edge_program

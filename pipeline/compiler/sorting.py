@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.blocks import FloatArray, IntArray, Tile
+from pipeline.blocks.block import FloatArray, IntArray, Tile
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import Value
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pipeline.columns import ID
 from pipeline.errors import FormulaError, ModelError, shortened
 from pipeline.formula.attributes import MOST_COMPUTED, check_name
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.spaces import Edges, Nodes, parse_space
 from pipeline.formula.values import Value, apply, leaf, topological
-from pipeline.schema import EdgeType
+from pipeline.schema import ID, EdgeType
 
 RESERVED = frozenset([ID, "__superstep", "__milliseconds"])  # columns of a result; the last two are taken out of it
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.blocks.wire import number_bytes
 from pipeline.compiler.dense import chunk_size
 from pipeline.compiler.edge_program import edge_program
 from pipeline.compiler.sorting import kept_floats
@@ -19,7 +20,6 @@ from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
 from pipeline.schema import EdgeType
-from pipeline.wire import number_bytes
 
 FLOAT = 4  # bytes
 INDEX = 4  # of a local index in a send list

@@ -7,9 +7,9 @@ block and cores without a block show.
 The rates are core-seconds of warm runs: kernels compiled, files in the system's cache, Spark started. They were fitted
 (least squares of relative errors) to the parts of fused runs of 13 models of 16 to 256 lanes on R-MAT graphs of 2^16,
 2^18 and 2^20 nodes, 16 edges per node, 8 blocks, on one of 2 cores of an AMD EPYC that others used too; then moved by
-hand until the whole runs fitted. `python -m jobs.bench_explain` prints predicted beside measured. MOVED, STAGE and TASK
-are of distributed runs of one GraphSAGE 64→64→32 at 2^16 to 2^22 nodes (`python -m jobs.bench_growth`): 4.2, 5.6, 12.4
-and 33.5 s were measured where 4.2, 5.7, 11.0 and 30.7 s are said.
+hand until the whole runs fitted. `python -m jobs.bench.explain` prints predicted beside measured. MOVED, STAGE and TASK
+are of distributed runs of one GraphSAGE 64→64→32 at 2^16 to 2^22 nodes (`python -m jobs.bench.rivals.growth`): 4.2,
+5.6, 12.4 and 33.5 s were measured where 4.2, 5.7, 11.0 and 30.7 s are said.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as fs
 
+from pipeline.blocks.storage import FORMAT, MANIFEST, PREPARE_ID, folder_name
 from pipeline.errors import StorageError, unreadable
 from pipeline.places.directories import sizes_within
 from pipeline.places.filesystem import Opened
 from pipeline.places.marker import MARKER, read_marker
 from pipeline.places.place import Place
-from pipeline.storage import FORMAT, MANIFEST, PREPARE_ID, folder_name
 
 KIND = "blocks of a prepared graph"  # what the marker of each folder says
 OLD_FOLDER = "blocks"  # of a graph in version 3 of the format or before

@@ -14,10 +14,10 @@ from contextlib import suppress
 from glob import glob
 from typing import Any
 
+from pipeline.blocks.storage import VERSION, find_manifest
 from pipeline.errors import SettingError, StorageError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.places.place import Place
-from pipeline.storage import VERSION, find_manifest
 from pipeline.tables.identity import files_at
 
 WORDS = {"nodes": "the node table", "edges": "the edge table"}

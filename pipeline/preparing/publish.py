@@ -25,6 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.blocks.storage import FORMAT, MANIFEST, VERSION, find_manifest, folder_name, missing_blocks
 from pipeline.errors import StorageError, unwritable
 from pipeline.places.directories import make_directories, remove_empty, remove_tree, sizes_within
 from pipeline.places.filesystem import Opened, opened
@@ -32,7 +33,6 @@ from pipeline.places.lock import Lock, new_run
 from pipeline.places.marker import MARKER, write_marker
 from pipeline.places.place import Place, refuse_overlap, refuse_unreachable
 from pipeline.preparing.contents import KIND, LOCKED, OLD_FOLDER, Contents, refuse_contents
-from pipeline.storage import FORMAT, MANIFEST, VERSION, find_manifest, folder_name, missing_blocks
 
 log = logging.getLogger("graphsweep")
 

@@ -22,8 +22,8 @@ from pipeline.places.filesystem import Opened, opened
 from pipeline.places.marker import MARKER, PRODUCT, SCORES, read_marker
 from pipeline.places.place import Place, refuse_unreachable
 from pipeline.places.staging import Staging, followed, has_leftovers, refuse_taken, settle, staged
+from pipeline.places.through_spark import is_there, literal
 from pipeline.result.counted import is_part
-from pipeline.spark.paths import is_there, literal
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

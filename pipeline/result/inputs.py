@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.places.place import Place
+from pipeline.places.through_spark import read_from
 from pipeline.settings import Settings
-from pipeline.spark.paths import read_from
 from pipeline.tables.opening import is_frame
 
 Path = str | os.PathLike[str]

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.blocks import FloatArray
-from pipeline.columns import ID
+from pipeline.blocks.block import FloatArray
 from pipeline.formula.values import Value
-from pipeline.workers import quoted
+from pipeline.schema import ID, quoted
 
 PREDICTED = "predicted"  # int: position of the largest lane of the first output
 PROBABILITY = "probability"  # float: its share in the softmax over the lanes

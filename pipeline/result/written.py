@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from pipeline.columns import ID
 from pipeline.errors import StorageError, unwritable
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.place import Place, refuse_unreachable
 from pipeline.result.flat import flat_batch, flat_schema
 from pipeline.result.output import OutputTable
+from pipeline.schema import ID
 
 RECEIPT_DDL = "block int, rows bigint, superstep int, milliseconds int"
 SCHEMA = pa.schema({"block": pa.int32(), "rows": pa.int64(), "superstep": pa.int32(), "milliseconds": pa.int32()})

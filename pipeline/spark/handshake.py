@@ -31,9 +31,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline import storage
+from pipeline.blocks import storage
 from pipeline.errors import StorageError
-from pipeline.resources import (
+from pipeline.places.through_spark import default_filesystem
+from pipeline.spark import witness
+from pipeline.spark.agreement import MOST_HOSTS, agree, refused
+from pipeline.spark.probe import Probe, is_left, look, prepared
+from pipeline.spark.resources import (
     LOCAL_SHARE,
     given_memory,
     has_local_master,
@@ -42,10 +46,6 @@ from pipeline.resources import (
     local_tasks,
     task_cores,
 )
-from pipeline.spark import witness
-from pipeline.spark.agreement import MOST_HOSTS, agree, refused
-from pipeline.spark.paths import default_filesystem
-from pipeline.spark.probe import Probe, is_left, look, prepared
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

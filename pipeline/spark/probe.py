@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as fs
 
-from pipeline import storage
+from pipeline.blocks import storage
 from pipeline.errors import StorageError, unwritable
 
 _PREFIX = ".graphsweep-probe-"

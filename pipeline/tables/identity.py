@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.fs as fs
 
-from pipeline.graph import Graph
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.pattern import expand_braces, is_pattern
 from pipeline.places.place import Place
-from pipeline.spark.paths import files_under
+from pipeline.places.through_spark import files_under
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from pipeline.graph import Graph
 
 Files = list[tuple[str, int, int]]
 """Name, bytes, time of change."""

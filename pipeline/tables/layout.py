@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.blocks import LongArray
+from pipeline.blocks.block import LongArray
+from pipeline.blocks.rows import text_buffers
 from pipeline.errors import DataError, nearest
 from pipeline.kernels.hash import hash_texts
-from pipeline.rows import text_buffers
 from pipeline.schema import EDGE, NODE, EdgeType
 from pipeline.tables.words import word
 

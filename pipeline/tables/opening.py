@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.places.place import Place
-from pipeline.spark.paths import default_filesystem
+from pipeline.places.through_spark import default_filesystem
 from pipeline.tables.csv import CsvTable
 from pipeline.tables.csv_text import Csv
 from pipeline.tables.formats import format_of, known_format

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, first_line
 from pipeline.places.place import Place
+from pipeline.spark.session import readable_errors
 from pipeline.tables.belonging import Found, belonging, one_table
 from pipeline.tables.csv_text import Csv, CsvFile, Head
 from pipeline.tables.csv_values import Seen, survey, typed_rows
@@ -23,7 +24,6 @@ from pipeline.tables.listing import DELTA, FOREIGN, HUDI, ICEBERG, Listing, fore
 from pipeline.tables.partitions import Folders, constants
 from pipeline.tables.patterns import alternatives, escaped, is_pattern, unescaped
 from pipeline.tables.sink_log import FOLDER as SINK
-from pipeline.workers import first_line, readable_errors
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

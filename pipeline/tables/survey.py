@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.graph import Graph
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.spark.handshake import Handshake, Probe
 from pipeline.tables.layout import Layout
@@ -19,6 +18,8 @@ from pipeline.tables.table import Piece, Table, read_pieces
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline.graph import Graph
 
 Pieces = dict[str, list[Piece] | None]
 """nodes, edges → the pieces that workers may read themselves; None if the table has to come through Spark."""

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.blocks.ranges import Range, Ranges
 from pipeline.errors import ModelError, StorageError, nearest
-from pipeline.ranges import Range, Ranges
 
 ROUNDING = 1e-6  # of a number: what float32 and a file of decimals may change
 

@@ -16,14 +16,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import DST, ID, SRC
 from pipeline.errors import ModelError
 from pipeline.formula.interpret import GraphArrays, Operands, interpret
 from pipeline.formula.program import Program, input_name
 from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.result.output import PROBABILITY, is_softmax
-from pipeline.schema import EDGE, NODE
+from pipeline.schema import DST, EDGE, ID, NODE, SRC
 from pipeline.tables.layout import Layout
 
 FloatArray = npt.NDArray[np.float64]

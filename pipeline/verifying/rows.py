@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from pipeline.columns import ID
 from pipeline.errors import DataError
 from pipeline.graph import Graph
-from pipeline.resources import is_local
-from pipeline.result.sampled import order_of
+from pipeline.schema import ID, quoted
+from pipeline.spark.resources import is_local
+from pipeline.spark.session import active_session
 from pipeline.tables.survey import frame_of
 from pipeline.tables.table import Table, read_pieces
-from pipeline.workers import active_session, quoted
+from pipeline.verifying.sampled import order_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.columns import DST, ID, SRC
 from pipeline.errors import DataError, SettingError
 from pipeline.formula.interpret import last_readers
 from pipeline.formula.operations import TOTALS
@@ -19,8 +18,9 @@ from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value, topological
 from pipeline.graph import Graph
-from pipeline.resources import local_memory
-from pipeline.tables.semi_join import edge_rows, node_rows
+from pipeline.schema import DST, ID, SRC
+from pipeline.spark.resources import local_memory
+from pipeline.verifying.semi_join import edge_rows, node_rows
 
 
 class Everything(NamedTuple):

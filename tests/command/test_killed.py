@@ -37,11 +37,11 @@ def stopping(call):
 if what == "rename":
     os.rename = stopping(os.rename)
 if what == "block":
-    import pipeline.stage
-    pipeline.stage.write_block = stopping(pipeline.stage.write_block)
+    import pipeline.run.task
+    pipeline.run.task.write_block = stopping(pipeline.run.task.write_block)
 if what == "prepare":
-    import pipeline.infer
-    module = sys.modules["pipeline.infer"]  # the package's name is the function's
+    import pipeline.planning
+    module = sys.modules["pipeline.planning"]  # the package's name is the function's
     module.prepare = stopping(module.prepare)
 main(sys.argv[4:])
 """

@@ -15,13 +15,14 @@ from tests.formulas import build
 
 CODE = """
 import os, pathlib, sys
-from pipeline.columns import ROW_COLUMNS
+from pipeline.blocks.columns import ROW_COLUMNS
 from pipeline.result.output import OutputTable
 from pipeline.plan.plan import Plan
 from pipeline.command.rehearsal import Rehearsal
 from pipeline import Graph, prepare
-from pipeline.rows import array_rows, to_batches
-from pipeline.stage import SEED, Run, fused_worker
+from pipeline.blocks.rows import array_rows, to_batches
+from pipeline.run.stage import SEED, fused_worker
+from pipeline.run.task import Run
 from tests.formulas import build
 from tests.whole import whole
 import numpy as np
@@ -60,7 +61,7 @@ def test_a_worker_compiles_nothing_more(tmp_path: Path, name: str) -> None:
 
 
 def test_a_failure_is_only_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr("pipeline.fused.run_fused", lambda *_: 1 / 0)
+    monkeypatch.setattr("pipeline.run.fused.run_fused", lambda *_: 1 / 0)
     rehearsal = Rehearsal(build("sage"))
     rehearsal.wait()  # not started: nothing to wait for
     with caplog.at_level(logging.DEBUG, "graphsweep"):

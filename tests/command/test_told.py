@@ -135,7 +135,7 @@ def test_a_master_of_the_file_goes_before_that_of_the_environment(settings_file:
 
 CHILD = """
 import json, os
-from pipeline.command.session import spark_is_optional
+from pipeline.command.own_session import spark_is_optional
 from pipeline.command.told import told
 print("SAID", json.dumps([spark_is_optional(), told(os.environ).why, told(os.environ).decided]))
 """

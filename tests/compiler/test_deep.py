@@ -11,9 +11,9 @@ import pytest
 from pipeline.compiler import call
 from pipeline.compiler.edge_program import LONGEST_CHAIN, edge_program
 from pipeline.formula import Relation, Value, apply, interpret, linear, tanh
-from pipeline.fused import run_fused
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
+from pipeline.run.fused import run_fused
 from tests.compiler.tiles import load_plain
 from tests.whole import whole
 

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from pipeline.blocks import LOOPS
+from pipeline.blocks.block import LOOPS
 from pipeline.compiler import EdgePass, compile_reduction
 from pipeline.compiler import load as loading
 from pipeline.compiler.edge_program import edge_program, joint_program

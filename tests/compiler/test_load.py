@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import pytest
 
-from pipeline.blocks import Tile
+from pipeline.blocks.block import Tile
 from pipeline.compiler import compile_reduction, load
 from pipeline.compiler.edge_program import edge_program
 from pipeline.compiler.loops import write_loop
@@ -130,7 +130,7 @@ SCRIPT = textwrap.dedent(
     """
     import sys, time
     import numpy as np
-    from pipeline.blocks import Tile
+    from pipeline.blocks.block import Tile
     from pipeline.compiler import compile_reduction
     from pipeline.formula import Relation, leaky_relu, node_input
     from pipeline.formula.values import apply

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.blocks import Tile
+from pipeline.blocks.block import Tile
 from pipeline.compiler import compile_reduction
 from pipeline.formula import Relation, Value, linear, node_input, relu, weight
 from pipeline.formula.reductions import REDUCTIONS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from pipeline.blocks import LOOPS, Tile
+from pipeline.blocks.block import LOOPS, Tile
 from pipeline.compiler import compile_reduction, softmax
 from pipeline.formula import GraphArrays, Relation, concat, dot, leaky_relu, linear, node_input, relu, weight
 from pipeline.formula.reductions import REDUCTIONS

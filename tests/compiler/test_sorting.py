@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.blocks import Tile
+from pipeline.blocks.block import Tile
 from pipeline.compiler import sorting
 from pipeline.compiler.dense import rows_between
 from pipeline.compiler.sorting import kept_floats, ranges, reduce_sorted
 from pipeline.errors import FormulaError
 from pipeline.formula import Relation, node_input
 from pipeline.formula.values import apply
-from pipeline.fused import run_fused
 from pipeline.model import Model
 from pipeline.plan.explain import explain_plan
 from pipeline.plan.memory import Choice, Counts, block_bytes, fused_bytes
 from pipeline.plan.plan import Plan
+from pipeline.run.fused import run_fused
 from tests.compiler.test_reductions import columns_graph
 from tests.compiler.tiles import compiled
 from tests.formulas import WIDTH

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.blocks import LOOPS, Tile
+from pipeline.blocks.block import LOOPS, Tile
 from pipeline.compiler import CompiledReduction, compile_reduction
 from pipeline.compiler.load import load
 from pipeline.formula import GraphArrays, Program, Value, interpret

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline import Model, Settings, explain, open_graph, score, storage
+from pipeline import Model, Settings, explain, open_graph, score
+from pipeline.blocks import storage
+from pipeline.blocks.content import file_of, sums_of
+from pipeline.blocks.manifest import sealed
+from pipeline.blocks.rows import Row
 from pipeline.graph import PreparedGraph
-from pipeline.rows import Row
-from pipeline.run.content import file_of, sums_of
-from pipeline.run.manifest import sealed
 from tests.formulas import build
 from tests.fuzz.models import graph, plain_loops, root
 from tests.fuzz.mutations import Random, change, damage, text_of

@@ -12,10 +12,10 @@ from torch_geometric import nn
 
 from pipeline.errors import FormulaError
 from pipeline.formula import interpret
-from pipeline.fused import run_fused
 from pipeline.layers import LAYERS
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
+from pipeline.run.fused import run_fused
 from tests.formulas import WIDTH
 from tests.whole import GRAPHS, Whole, whole
 

@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.bench_graph import Parameters, generate
-from pipeline import superstep
-from pipeline.blocks import Block
+from jobs.bench.graph import Parameters, generate
+from pipeline.blocks.block import Block
+from pipeline.blocks.rows import SENDS
+from pipeline.blocks.storage import read_block
 from pipeline.formula import concat, exp, linear, relu
-from pipeline.fused import Source, run_stored
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.layers import gat, sage
 from pipeline.model import Model
@@ -32,10 +32,10 @@ from pipeline.plan.memory import SLACK, Counts, fused_bytes, spilled_bytes
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
 from pipeline.prepare import prepare
-from pipeline.rows import SENDS
-from pipeline.spill import spill_to
-from pipeline.stage import _opened, static_edges
-from pipeline.storage import read_block
+from pipeline.run import superstep
+from pipeline.run.fused import Source, run_stored
+from pipeline.run.spill import spill_to
+from pipeline.run.task import opened_block, static_edges
 
 WIDTH = 64
 SAGE = {"lin_l.weight": (WIDTH, WIDTH), "lin_l.bias": (WIDTH,), "lin_r.weight": (WIDTH, WIDTH)}
@@ -84,7 +84,7 @@ def test_a_fused_run_holds_no_more_than_is_said(
     keep = spill_to(str(tmp_path)) if spills else None
     edges = static_edges(plan.steps)
     sends = lambda index: read_block(prepared.folder, index, [SENDS], edges).sends
-    opened = partial(_opened, prepared.known, prepared.folder)
+    opened = partial(opened_block, prepared.known, prepared.folder)
     list(run_stored(plan, Source(counts.blocks, opened, sends), drop))  # compiles
     with peak() as (look, most):
 

@@ -1,4 +1,4 @@
-"""The time model: what it counts, and how blocks and cores show. No clock runs: jobs/bench_explain.py has those."""
+"""The time model: what it counts, and how blocks and cores show. No clock runs: jobs/bench/explain.py has those."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ STEPS = """
 import json, os, signal, sys
 from pathlib import Path
 from pipeline import Graph, open_graph, prepare
-import pipeline.build.steps, pipeline.prepare, pipeline.preparing.publish
+import pipeline.preparing.steps, pipeline.prepare, pipeline.preparing.publish
 
 base, overwrite = Path(sys.argv[1]), sys.argv[2] == "overwrite"
 path = base / "deep" / "graph"
@@ -171,8 +171,8 @@ def test_a_full_disk_for_rows_that_wait(tables: Path, full: Path) -> None:
 def test_a_full_disk_for_raw_tables(tables: Path, full: Path) -> None:
     from pipeline import Graph
     from pipeline.errors import StorageError
-    from pipeline.infer import prepare_for
     from pipeline.places.scratch import Scratch
+    from pipeline.planning import prepare_for
     from pipeline.settings import Settings
     from tests.formulas import build
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import pyarrow.fs as fs
 import pytest
 
-from pipeline import storage
-from pipeline.build.steps import blocks_from_tables
+from pipeline.blocks import storage
+from pipeline.blocks.rows import send_rows, static_rows
 from pipeline.errors import SettingError, StorageError
 from pipeline.places.lock import Lock
 from pipeline.places.place import Place
 from pipeline.preparing.contents import KIND, OLD_FOLDER
 from pipeline.preparing.publish import Publication, publishing, refuse_taken, sweep
-from pipeline.rows import send_rows, static_rows
+from pipeline.preparing.steps import blocks_from_tables
 from tests.graphs import GRAPHS
 
 RUN = "20240101T000000-00000000"

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipeline.build.steps import blocks_from_tables
 from pipeline.formula.program import Program
-from pipeline.fused import run_fused
 from pipeline.plan import rewrites as rules
 from pipeline.plan.levels import levels
 from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.plan.rewriting import always
+from pipeline.preparing.steps import blocks_from_tables
+from pipeline.run.fused import run_fused
 from tests.pyg.graphs import column, run
 
 BLOCKS = (1, 3, 8)

@@ -21,13 +21,13 @@ from torch_geometric.nn import (
     SAGEConv,
 )
 
-from pipeline.build.steps import blocks_from_tables
 from pipeline.errors import ModelError
 from pipeline.formula import GraphArrays, interpret
-from pipeline.fused import run_fused
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
+from pipeline.preparing.steps import blocks_from_tables
 from pipeline.pyg import import_module
+from pipeline.run.fused import run_fused
 from pipeline.schema import EDGE, NODE
 from tests.pyg.graphs import GRAPHS, assert_close, run
 

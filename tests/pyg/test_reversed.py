@@ -9,9 +9,9 @@ from torch import nn
 from torch_geometric import nn as gnn
 from torch_geometric import utils
 
-from pipeline.fused import run_fused
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
+from pipeline.run.fused import run_fused
 from pipeline.schema import EDGE, NODE
 from tests.formulas import WIDTH
 from tests.pyg.graphs import assert_same, run

@@ -16,7 +16,7 @@ from pipeline.plan.plan import Plan
 from pipeline.pyg import import_module
 from tests.formulas import WIDTH
 from tests.pyg.graphs import Does, assert_same
-from tests.test_superstep import run
+from tests.run.test_superstep import run
 from tests.whole import whole
 
 ONE_NODE = ("one node with a self-loop",)  # PyG refuses to normalise a single row by its own statistics

@@ -27,9 +27,9 @@ from pipeline.places import filesystem
 from pipeline.places.filesystem import opened
 from pipeline.places.marker import MARKER
 from pipeline.places.place import Place
+from pipeline.places.through_spark import default_filesystem, read_from
 from pipeline.result.destination import refuse_mixture
 from pipeline.settings import Settings
-from pipeline.spark.paths import default_filesystem, read_from
 from tests.formulas import build
 from tests.places.objects import store
 from tests.whole import whole

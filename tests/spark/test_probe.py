@@ -82,7 +82,7 @@ def test_where_this_process_cannot_write(tmp_path: Path, monkeypatch: pytest.Mon
     def denied(path: str, name: str, text: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pipeline.storage.write_text", denied)
+    monkeypatch.setattr("pipeline.blocks.storage.write_text", denied)
     with (
         pytest.raises(StorageError, match=f"{tmp_path}/out: cannot be written: Permission denied"),
         prepared([Probe(f"{tmp_path}/out", made=True)], "token"),
@@ -92,7 +92,7 @@ def test_where_this_process_cannot_write(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_task_that_may_not_write_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with prepared([Probe(f"{tmp_path}/out", made=True)], "token") as (asked,):
-        write = "pipeline.storage.write_text"
+        write = "pipeline.blocks.storage.write_text"
 
         def denied(path: str, name: str, text: str) -> None:
             raise PermissionError(13, "Permission denied")

@@ -30,7 +30,7 @@ EDGES = [(1, 2), (2, 3), (3, 1), (1, 1)]
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command does without Spark what it can, although the tests' session is there."""
-    monkeypatch.setattr("pipeline.command.session.spark_is_optional", lambda: True)
+    monkeypatch.setattr("pipeline.command.own_session.spark_is_optional", lambda: True)
 
 
 # ---- tables

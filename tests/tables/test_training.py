@@ -13,11 +13,11 @@ import pyarrow.parquet
 import pytest
 
 from pipeline import Graph, prepare
+from pipeline.blocks.ranges import Range
 from pipeline.errors import ModelError, StorageError
 from pipeline.explain import explain
 from pipeline.formula import linear
 from pipeline.model import Model
-from pipeline.ranges import Range
 from pipeline.score import score
 from pipeline.tables.training import Trained, TrainingTable, check_names, far_outside
 

@@ -18,10 +18,10 @@ import pyarrow as pa
 from typer.testing import CliRunner
 
 from pipeline import cli, open_graph, prepare
-from pipeline.columns import DST, ID, SRC
 from pipeline.errors import GraphsweepError
 from pipeline.graph import Graph
-from pipeline.tables.semi_join import edge_rows, node_rows
+from pipeline.schema import DST, ID, SRC
+from pipeline.verifying.semi_join import edge_rows, node_rows
 from tests.graphs import edges_of, nodes_of
 
 if TYPE_CHECKING:

@@ -1,0 +1,177 @@
+"""What a run will be, decided before anything of it starts: with which session or without one, on which graph, as what
+plan.
+
+Comes in: what the user gave. Goes out: a `Planned`. Raw tables are prepared here, in a directory of the run's own; no
+superstep runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+from pipeline.blocks import storage
+from pipeline.errors import ModelError, StorageError
+from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.model import Model
+from pipeline.places.filesystem import opened
+from pipeline.places.place import Place
+from pipeline.places.scratch import Scratch
+from pipeline.plan.exchange import choose_exchange
+from pipeline.plan.memory import Counts, choose_tier
+from pipeline.plan.plan import Plan
+from pipeline.prepare import prepare
+from pipeline.run.arguments import given_session
+from pipeline.run.planned import Planned
+from pipeline.settings import Settings
+from pipeline.spark.handshake import Handshake, Probe, handshake
+from pipeline.spark.session import active_session, readable_errors
+from pipeline.tables.survey import first_widths, table_probes
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+log = logging.getLogger("graphsweep")
+
+NO_SESSION = "there is no active Spark session; make one, or pass spark="
+
+
+def probes_of(graph: Graph | PreparedGraph | str | os.PathLike[str], settings: Settings) -> list[Probe]:
+    """What tasks of a run read, and the graph that is made for it of raw tables."""
+    if isinstance(graph, Graph):
+        return [Probe(Scratch(settings.scratch).inside("graph"), made=True), *table_probes(graph)]
+    return [Probe(_manifest(graph.path if isinstance(graph, PreparedGraph) else os.fspath(graph)))]
+
+
+def planned_for(
+    graph: Graph | PreparedGraph | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str],
+    settings: Settings,
+    shake: Handshake,
+    scratch: Scratch | None = None,
+) -> Planned:
+    """Decides what a run will be; prepares raw tables for it, in a scratch directory: the one that is given, or one for
+    as long as the process lives. `shake` is of tasks that were asked about `probes_of` the graph."""
+    model = model if isinstance(model, Model) else Model.load(model)
+    if isinstance(graph, Graph):
+        if scratch is None:
+            scratch = Scratch(settings.scratch)
+            atexit.register(scratch.discard)
+        graph = prepare_for(graph, model, settings, scratch, shake)
+    elif not isinstance(graph, PreparedGraph):
+        graph = open_graph(os.fspath(graph))
+    return plan_run(graph, model, settings, shake, _opens(shake, graph, settings))
+
+
+def prepare_for(
+    graph: Graph, model: Model, settings: Settings, scratch: Scratch, shake: Handshake | None = None
+) -> PreparedGraph:
+    """Prepares raw tables for one run. If that fails, the scratch directory is gone at once. `shake` as for
+    `planned_for`.
+
+    Raises
+    ------
+    ModelError
+        If one row of each table shows that the model cannot read them.
+    """
+    if shake is None or graph.session is None:  # files are prepared by this process, whoever runs the model
+        shake = handshake(None)
+    with readable_errors():
+        model.check_against(first_widths(graph, shake).both_ways(), columns=graph.describe()["columns"])
+    if model.reads_reversed:
+        graph = graph.with_reverse()
+    path = scratch.inside("graph")
+    shake.require_written(path, 'set "scratch" to a directory that all machines share')
+    started = time.perf_counter()
+    try:
+        path = f"{scratch.make()}/graph-{time.time_ns():x}"
+        prepared = prepare(graph, path, settings.blocks, task_memory=settings.task_memory, shake=shake)
+    except BaseException as error:
+        scratch.discard()
+        if isinstance(error, StorageError) and "cannot be written" in str(error):
+            where = "raw tables are prepared there: the setting scratch gives another place"
+            raise StorageError(f"{error}; {where}") from error
+        raise
+    log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
+    return prepared
+
+
+def session_of(
+    graph: Graph | PreparedGraph | str | os.PathLike[str], spark: SparkSession | None
+) -> SparkSession | None:
+    """The session of raw tables; else the one that is given, or the one that is there; None if there is none."""
+    of_tables = graph.session if isinstance(graph, Graph) else None
+    return of_tables or given_session(spark) or active_session()
+
+
+def _opens(shake: Handshake, graph: PreparedGraph, settings: Settings) -> bool:
+    """Whether tasks open the graph's files themselves. Where they do not see them, Spark can read them for tasks from a
+    file system that only it knows; but what is on a disk its executors see no better."""
+    manifest = _manifest(graph.path)
+    if settings.read == "spark":
+        return False
+    if settings.read == "worker" or Place.of(graph.path).is_local:
+        shake.require_seen(manifest, "give a prepared graph at a path that all machines share")
+    return shake.sees(manifest)
+
+
+def _manifest(path: str) -> str:
+    return f"{path.rstrip('/')}/{storage.MANIFEST}"
+
+
+def plan_run(graph: PreparedGraph, model: Model, settings: Settings, shake: Handshake, opens: bool = True) -> Planned:
+    """Decides what a run will be. Starts no work.
+
+    Parameters
+    ----------
+    opens : bool
+        Tasks open the graph's files themselves.
+
+    Raises
+    ------
+    ModelError
+        If the graph lacks a column that the model reads, or has it in another width.
+    """
+    model.check_against(graph.schema, graph.ranges, graph.manifest.get("columns"))
+    counts = Counts.of(graph.manifest)
+    plan = choose_exchange(Plan.of(model, graph.undirected, settings.wire), counts, settings.exchange)
+    memory, threads = settings.task_memory or shake.task_memory, settings.threads or shake.task_cores
+    choice = choose_tier(plan, counts, memory, settings.tier, shake.local, threads, opens)
+    return Planned(graph, plan, choice, threads, opens)
+
+
+def warn_far_outside(graph: PreparedGraph, model: Model) -> None:
+    """Says which columns hold numbers far outside of those that the model was trained on, if it remembers them."""
+    lines = model.far_outside(graph.ranges)
+    if lines:
+        log.warning("columns far outside of what the model was trained on:\n  %s", "\n  ".join(lines))
+
+
+def runs_here(graph: PreparedGraph, model: Model, output: Place, settings: Settings) -> bool:
+    """Whether a run needs no Spark: this process sees all files and has the memory, and nobody asked for something
+    else."""
+    if _why_spark(output, settings) is not None:
+        return False
+    return planned_for(graph, model, settings, handshake(None)).choice.tier == "fused"
+
+
+def refuse_without_spark(output: Place, settings: Settings) -> None:
+    """ModelError if a run needs a session, as far as that is known before the graph is."""
+    why = _why_spark(output, settings)
+    if why is not None:
+        raise ModelError(f"{why}, but {NO_SESSION}")
+
+
+def _why_spark(output: Place, settings: Settings) -> str | None:
+    if settings.tier == "distributed":
+        return "tier is distributed, which takes Spark"
+    for name in ("read", "write"):
+        if getattr(settings, name) == "spark":
+            return f"{name} is spark"
+    if opened(output) is None:
+        return f"{output} can be reached by Spark only"
+    return None

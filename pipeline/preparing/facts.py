@@ -1,0 +1,100 @@
+"""What is kept of a block, and what the manifest says of it.
+
+Comes in: a block, whole or of it what goes to others. Goes out: its rows, and one row of facts: counts, bytes, digest.
+Knows nothing of how a block comes about, nor where it is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.blocks.block import LOOPS, Block
+from pipeline.blocks.content import sums_of
+from pipeline.blocks.ranges import Range, merge_ranges, ranges_of
+from pipeline.blocks.rows import PUSHES, Row, digest, edge_type_of, send_rows, static_rows
+from pipeline.formula.spaces import Edges, Nodes
+from pipeline.schema import EDGE, NODE, EdgeType
+
+FACTS = "facts"  # kind of rows; JSON: counts and a digest of what block TARGET has, for the manifest
+
+
+def static_with_facts(block: Block, **counts: int) -> Iterator[Row]:
+    """The static rows of a block, then FACTS of them; `counts`: what only the caller knows."""
+    here = block.tiles[EDGE]
+    degrees = np.zeros(block.nodes(NODE), np.int64)
+    for tile in here.values():
+        degrees[tile.rows] += np.diff(tile.offsets)
+    rows = list(static_rows(block))
+    yield from rows
+    yield facts_row(
+        block.index,
+        rows,
+        "static",
+        nodes=block.nodes(NODE),
+        edges=sum(tile.edges for tile in here.values()),
+        self_loops=here[LOOPS].edges if LOOPS in here else 0,
+        payload_rows_loops=here[LOOPS].senders if LOOPS in here else 0,
+        max_in_degree=int(degrees.max(initial=0)),
+        payload_rows_in=sum(tile.senders for source, tile in here.items() if source != LOOPS),
+        payload_rows_own=here[block.index].senders if block.index in here else 0,
+        widths={name: matrix.shape[1] for name, matrix in block.features[NODE].items()},
+        edge_widths={name: matrix.shape[1] for tile in here.values() for name, matrix in tile.values.items()},
+        ranges=_ranges(block),
+        payload_rows_in_reversed=sum(
+            tile.senders for source, tile in block.tiles.get(EDGE.reversed, {}).items() if source != LOOPS
+        ),
+        static_bytes_reversed=sum(len(row.data) for row in rows if _is_reversed(row)),
+        **counts,
+    )
+
+
+def _ranges(block: Block) -> dict[str, list[Range]]:
+    nodes = {f"{Nodes(type)}.{name}": m for type, columns in block.features.items() for name, m in columns.items()}
+    edges = [
+        ranges_of({f"{Edges(type)}.{name}": m for name, m in tile.values.items()})
+        for type, here in block.tiles.items()
+        if not type.is_reversed  # the same edges
+        for tile in here.values()
+    ]
+    return merge_ranges([ranges_of(nodes), *edges])
+
+
+def sends_with_facts(block: Block) -> Iterator[Row]:
+    """What a block has for others, then FACTS of it."""
+    rows = list(send_rows(block))
+    yield from rows
+    sends = block.sends.get(EDGE, {})
+    yield facts_row(
+        block.index,
+        rows,
+        "sends",
+        payload_rows_out=sum(len(to) for other, to in sends.items() if other != LOOPS),
+        sends_bytes_reversed=sum(len(row.data) for row in rows if _is_reversed(row)),
+        push_bytes=sum(len(row.data) for row in rows if row.kind in PUSHES and not _is_reversed(row)),
+        push_bytes_reversed=sum(len(row.data) for row in rows if row.kind in PUSHES and _is_reversed(row)),
+    )
+
+
+def _is_reversed(row: Row) -> bool:
+    name = edge_type_of(row.kind, row.name)
+    return bool(name) and EdgeType.parse(name).is_reversed
+
+
+def facts_row(index: int, rows: Sequence[Row], file: str, **facts: Any) -> Row:
+    """Facts of a block, with bytes and digest of one file of it."""
+    size = sum(len(row.data) for row in rows)
+    own = {f"{file}_bytes": size, f"{file}_digest": digest(rows), f"{file}_sums": sums_of(rows)}
+    return _told(index, file, facts | own)
+
+
+def file_row(index: int, file: str, size: int) -> Row:
+    """What only the one who has written a file knows: its bytes on disk."""
+    return _told(index, file, {f"{file}_file_bytes": size})
+
+
+def _told(index: int, file: str, facts: dict[str, Any]) -> Row:
+    return Row(index, index, FACTS, file, "|u1", 0, 0, np.frombuffer(json.dumps(facts).encode(), np.uint8))

@@ -1,0 +1,99 @@
+"""All of prepare in one process: threads instead of tasks, an `Exchange` instead of a shuffle, the same steps.
+
+Comes in: where the tables' batches come from, a plan. Goes out: the files of all blocks, and rows of kind FACTS and
+FINDING. Knows nothing of Spark. Where the tables are Parquet files that this machine sees, no row passes through the
+JVM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.blocks import storage
+from pipeline.blocks.rows import KINDS, Row
+from pipeline.places.scratch import Scratch
+from pipeline.preparing.exchange import Exchange
+from pipeline.preparing.facts import file_row
+from pipeline.preparing.pack import pack
+from pipeline.preparing.steps import Plan, Step, answer, collect, seek, steps
+
+Source = Callable[[], Iterable[pa.RecordBatch]]
+"""Opens a part of a table: batches of its layout's columns."""
+
+
+# Rows wait for their blocks in as much of the memory, and as much again while they are written to files; the blocks
+# that threads are working at want the rest.
+SHARE = 0.25
+
+
+def prepare_here(
+    sources: Mapping[str, Sequence[Source]], plan: Plan, folder: str, threads: int, memory: int
+) -> list[Row]:
+    """Runs all steps of all blocks: 2^20 nodes and 16.8M edges take 7 core-seconds, and 11 through Spark.
+
+    Parameters
+    ----------
+    sources
+        nodes, edges → the parts of the table, each read by one thread.
+    folder
+        Where the blocks' files go; rows beyond what memory has room for wait there too, if it is on a disk.
+    memory
+        Bytes that all threads together may use.
+    """
+    parts = [(layout, source) for layout in (plan.nodes, plan.edges) for source in sources[layout.table]]
+    with ExitStack() as exchanges, ThreadPoolExecutor(threads) as pool:
+        where = storage.reached(folder)
+        directory = where.path if where.is_local else exchanges.enter_context(Scratch(None)).make()
+        known_as = storage.graph_of(folder) if where.is_local else directory
+
+        def exchange() -> Exchange:
+            return exchanges.enter_context(Exchange(directory, int(SHARE * memory), known_as))
+
+        rows = exchange()
+        _each(pool, lambda part: rows.put(pack(part[1](), part[0], plan.blocks)), parts)
+        for step, file in steps_written(plan):
+            after, writes = exchange(), (folder, file) if file else None
+            _each(
+                pool, partial(_advance, step=step, plan=plan, writes=writes, rows=rows, after=after), range(plan.blocks)
+            )
+            rows = after
+        return [row for block in range(plan.blocks) for row in rows.take(block)]
+
+
+def _advance(block: int, step: Step, plan: Plan, writes: Writes | None, rows: Exchange, after: Exchange) -> None:
+    made = step(block, rows.take(block), plan)
+    after.put(keep(made, block, *writes) if writes else made)
+
+
+def _each(pool: ThreadPoolExecutor, work: Callable[[Any], None], items: Iterable[Any]) -> None:
+    for _ in pool.map(work, items):  # an error of one cancels those that wait
+        pass
+
+
+# ---- what the tasks of Spark do as well
+
+Writes = tuple[str, str]
+"""The folder of all blocks, and which of a block's files a step writes there."""
+
+
+def steps_written(plan: Plan) -> Iterator[tuple[Step, str | None]]:
+    """Each step, and the file of what blocks keep that it writes: none, as long as a later step amends it."""
+    for step in steps(plan):
+        yield step, None if step in (collect, seek) else storage.SENDING if step is answer else storage.STATIC
+
+
+def keep(rows: Iterable[Row], index: int, folder: str, file: str) -> Iterator[Row]:
+    """Writes a file of a block; the rows that are not of it pass, and then its size."""
+    kept: list[Row] = []
+    for row in rows:
+        if row.kind in KINDS:
+            kept.append(row)
+        else:
+            yield row
+    yield file_row(index, file, storage.write_rows(folder, index, file, kept))

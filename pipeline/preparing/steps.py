@@ -1,0 +1,399 @@
+"""The block side of prepare: packed rows of one block become its nodes, tiles and send lists.
+
+Comes in: rows of one block. Goes out: rows for the same and for other blocks; what one step gives, the next one takes.
+Knows nothing of Spark: prepare.py moves the rows through shuffles, `blocks_from_tables` through memory.
+
+    build    packed nodes and edges of block t → nodes, tiles, and for each source block the src keys that t needs, and
+                                                 the edges that s may push to t
+    answer   those keys and edges, in block s  → send lists: local indices, in the order of the keys; the edges by them
+
+If dangling edges are to be dropped, `build` goes in three steps: which edges are pulled depends on all that is kept.
+
+    collect  as build, but tiles are whole still, and t asks only which keys there are
+    seek     those keys, in block s            → the keys that s does not have
+    amend    these, in block t                 → the rest of build, of the tiles without their edges
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.blocks import tiles
+from pipeline.blocks.block import LOOPS, Block, IntArray, LongArray, Tile
+from pipeline.blocks.rows import (
+    KINDS,
+    TILES,
+    Row,
+    array_rows,
+    block_from_rows,
+    join,
+    static_rows,
+    tile_rows,
+    tiles_from_rows,
+)
+from pipeline.kernels.hash import positions
+from pipeline.preparing.checks import EXAMPLES, Finding, merge, refuse, spell
+from pipeline.preparing.facts import FACTS, facts_row, sends_with_facts, static_with_facts
+from pipeline.preparing.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack
+from pipeline.preparing.records import edges_of, nodes_of, split_values
+from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
+from pipeline.tables.layout import (
+    Columned,
+    Layout,
+    TextHash,
+    arrow_types,
+    check_id_types,
+    edge_layout,
+    node_layout,
+    text_keys,
+)
+from pipeline.tables.words import not_text
+
+# kinds of rows between the steps; arrays of a block have the kinds of rows.py
+KEYS = "keys"  # (n,) int64 keys of the nodes of block TARGET, ascending
+REQUEST = "request"  # (k,) int64 keys of nodes of block TARGET that block SOURCE needs for pulled edges, ascending
+THEN = "then"  # (k,) int64 those that it needs beside them if no edge is pushed, ascending
+QUESTION = "question"  # (k,) int64 keys that block SOURCE will request if they are there, ascending
+WANTED = "wanted"  # the same, kept by the block itself
+BOTH = "both"  # (k,) int32 of each of these, how many edges of the table have their reverse in it too; kept likewise
+MISSING = "missing"  # (m,) int64 positions in the question of block TARGET to block SOURCE that are no nodes
+NO_KEYS: LongArray = np.empty(0, np.int64)
+PUSHED = tuple(f"pushed {kind}" for kind in TILES)  # a tile for block TARGET; columns are rows of what SOURCE requests
+
+
+# Two texts with the same hash (0.7 % likely among 5e8 nodes) get other hashes with another seed.
+SEEDS = (42, 43, 44)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every task of prepare knows."""
+
+    nodes: Layout
+    edges: Layout
+    blocks: int
+    drop_dangling: bool = False
+
+
+Step = Callable[[int, Iterable[Row], Plan], Iterator[Row]]
+
+
+def steps(plan: Plan) -> list[Step]:
+    """What each block does in turn; between two steps, rows go to their targets."""
+    return [collect, seek, amend, answer] if plan.drop_dangling else [build, answer]
+
+
+# ---- the steps
+
+
+def build(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+    """From rows of kind PACKED, in any order: the block's static rows, KEYS; REQUESTs to others; FINDINGs."""
+    findings: list[Finding] = []
+    keys, block, edges = yield from _unpacked(index, rows, plan, findings)
+    yield from array_rows(index, index, KEYS, plan.nodes.type, keys)
+    both = sum(int(counts.sum()) for counts in edges[0].both_ways.values())
+    yield from _cut(block, {part.type: part.wanted for part in edges}, edges[0].dropped, both, plan)
+    for part in edges:
+        # prepare is going to fail: the other ends are asked for all the same, so that it tells all there is to tell
+        for source, wanted in part.dangling.items():
+            yield from array_rows(source, index, QUESTION, str(part.type), wanted)
+    yield from (finding_row(index, finding) for finding in findings)
+
+
+def collect(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+    """From rows of kind PACKED, in any order: the block with its tiles whole, KEYS, WANTED; QUESTIONs; FINDINGs."""
+    findings: list[Finding] = []
+    keys, block, edges = yield from _unpacked(index, rows, plan, findings)
+    yield from array_rows(index, index, KEYS, plan.nodes.type, keys)
+    yield from static_rows(block)
+    yield facts_row(index, [], "collected", dropped=edges[0].dropped)
+    for part in edges:
+        for source, wanted in part.wanted.items():
+            yield from array_rows(index, source, WANTED, str(part.type), wanted)
+            if source in part.both_ways:
+                yield from array_rows(index, source, BOTH, str(part.type), part.both_ways[source])
+            yield from array_rows(source, index, QUESTION, str(part.type), wanted)
+    yield from (finding_row(index, finding) for finding in findings)
+
+
+@dataclass(frozen=True)
+class _EdgesHere:
+    """The edges of one type into a block."""
+
+    type: EdgeType
+    tiles: dict[int, Tile]
+    wanted: dict[int, LongArray]
+    """Source block → the keys of its tile's columns."""
+    dangling: dict[int, LongArray]
+    """Source block → the src keys of edges whose dst is no node."""
+    both_ways: dict[int, IntArray]
+    """Source block → of each column of its tile, how many edges of the table have their reverse in it too."""
+    dropped: int
+
+
+def _unpacked(
+    index: int, rows: Iterable[Row], plan: Plan, findings: list[Finding]
+) -> Generator[Row, None, tuple[LongArray, Block, list[_EdgesHere]]]:
+    """The keys of the block's nodes, the block with its tiles whole, and what is known of its edges of each type.
+    FINDINGs of others pass."""
+    packed: dict[str, list[Packed]] = defaultdict(list)
+    for row in rows:
+        if row.kind == PACKED:
+            packed[row.name].append(unpack(row, plan.nodes if row.name == plan.nodes.type else plan.edges))
+        elif row.kind == FINDING:
+            yield row
+    keys, block = nodes_of(index, packed.pop(plan.nodes.type, []), plan.nodes, findings)
+    edges = [_edges(index, keys, kind, packed.pop(str(kind), []), plan, findings) for kind in plan.edges.edge_types]
+    sends = {part.type: {LOOPS: part.tiles[LOOPS].rows} if LOOPS in part.tiles else {} for part in edges}
+    return keys, dataclasses.replace(block, tiles={part.type: part.tiles for part in edges}, sends=sends), edges
+
+
+def _edges(
+    index: int, keys: LongArray, edge_type: EdgeType, packed: list[Packed], plan: Plan, findings: list[Finding]
+) -> _EdgesHere:
+    """Tiles of one type of edges, and what they ask of other blocks. Of what is wrong with edges, those in their own
+    direction tell."""
+    widths, edges = edges_of(index, packed, plan.edges)
+    dst = positions(edges.dst, keys)
+    known = dst >= 0
+    dropped = len(dst) - int(np.count_nonzero(known))
+    here: dict[int, Tile] = {}
+    requests: dict[int, LongArray] = {}
+    dangling: dict[int, LongArray] = {}
+    both_ways: dict[int, IntArray] = {}
+    for source, tile, wanted, both in tiles.make_tiles(dst[known], edges.where(known), len(keys), plan.blocks):
+        if both is not None:
+            both_ways[source] = both
+        here[source] = dataclasses.replace(tile, values=split_values(tile.values[""], plan.edges, widths))
+        if source != LOOPS:
+            requests[source] = wanted.astype(np.int64, copy=False)
+    if dropped and not plan.drop_dangling and not edge_type.is_reversed:
+        findings.append(_dangling(plan, 1, edges.dst[~known]))
+        dangling = dict(tiles.by_block(edges.src[~known], plan.blocks))
+    return _EdgesHere(edge_type, here, requests, dangling, both_ways, dropped)
+
+
+def seek(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+    """From KEYS and QUESTIONs to this block: MISSING. The rest passes, KEYS too."""
+    keys: list[Row] = []
+    questions: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.kind == QUESTION:
+            questions[row.name, row.source].append(row)
+            continue
+        if row.kind == KEYS:
+            keys.append(row)
+        yield row
+    here = join(keys)
+    for (name, asker), parts in sorted(questions.items()):
+        _, missing = tiles.answer(here, join(parts))
+        if len(missing):
+            yield from array_rows(asker, index, MISSING, name, missing)
+
+
+def amend(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+    """From all rows of the block, WANTED and MISSING: the block without the edges from what is missing."""
+    own: list[Row] = []
+    asked: dict[str, dict[tuple[EdgeType, int], list[Row]]] = {
+        kind: defaultdict(list) for kind in (WANTED, MISSING, BOTH)
+    }
+    dropped = 0
+    for row in rows:
+        if row.kind in KINDS:
+            own.append(row)
+        elif row.kind in asked:
+            asked[row.kind][EdgeType.parse(row.name), row.source].append(row)
+        elif row.kind == FACTS:
+            dropped += json.loads(row.data.tobytes())["dropped"]
+        else:
+            yield row
+    block = block_from_rows(index, own)
+    kept: dict[EdgeType, dict[int, Tile]] = {edge_type: {} for edge_type in plan.edges.edge_types}
+    wanted: dict[EdgeType, dict[int, LongArray]] = {edge_type: {} for edge_type in plan.edges.edge_types}
+    for edge_type, here in kept.items():
+        for source, tile in block.tiles.get(edge_type, {}).items():
+            gone = asked[MISSING].get((edge_type, source))
+            amended = tiles.without_columns(tile, join(gone)) if gone else tile
+            if not edge_type.is_reversed:
+                dropped += tile.edges - (amended.edges if amended else 0)
+            if amended:
+                here[source] = amended
+            if amended and source != LOOPS:
+                keys = join(asked[WANTED][edge_type, source])
+                wanted[edge_type][source] = np.delete(keys, join(gone)) if gone else keys
+    both = 0
+    for key, counts in asked[BOTH].items():
+        gone = asked[MISSING].get(key)
+        both += int(np.delete(join(counts), join(gone)).sum() if gone else join(counts).sum())
+    yield from _cut(dataclasses.replace(block, tiles=kept), wanted, dropped, both, plan)
+
+
+def _cut(
+    block: Block, wanted: Mapping[EdgeType, Mapping[int, LongArray]], dropped: int, both: int, plan: Plan
+) -> Iterator[Row]:
+    """The block's static rows, its tiles cut; REQUESTs and PUSHED to others."""
+    here: dict[EdgeType, dict[int, Tile]] = {}
+    pulled: dict[EdgeType, int] = defaultdict(int)
+    pushed: dict[EdgeType, int] = defaultdict(int)
+    for edge_type, whole in block.tiles.items():
+        here[edge_type] = dict(whole)
+        for source, keys in wanted[edge_type].items():
+            # a block alone has nobody to push to
+            cut = tiles.cut(whole[source], keys) if plan.blocks > 1 else tiles.Cut(whole[source], None, keys, NO_KEYS)
+            here[edge_type][source] = cut.tile
+            pulled[edge_type] += len(cut.first)
+            if cut.pushed:
+                pushed[edge_type] += len(cut.pushed.rows)
+                # the other end needs no rows: partial result j is of row j
+                numbered = dataclasses.replace(cut.pushed, rows=np.arange(len(cut.pushed.rows), dtype=np.int32))
+                yield from tile_rows(source, block.index, edge_type, numbered, PUSHED)
+            for kind, part in ((REQUEST, cut.first), (THEN, cut.then)):
+                if len(part):
+                    yield from array_rows(source, block.index, kind, str(edge_type), part)
+    counts = {
+        f"payload_rows_{what}{suffix}": rows[edge_type]
+        for what, rows in (("pulled", pulled), ("pushed", pushed))
+        for edge_type, suffix in ((EDGE, ""), (EDGE.reversed, "_reversed"))
+    }
+    yield from static_with_facts(dataclasses.replace(block, tiles=here), dropped=dropped, both_ways=both, **counts)
+
+
+def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+    """From KEYS, REQUESTs and PUSHED to this block: its send lists and what it pushes; FINDINGs. The rest passes."""
+    chunks: dict[tuple[EdgeType, int], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    pushed: list[Row] = []
+    own: list[Row] = []
+    for row in rows:
+        if row.kind == KEYS:
+            own.append(row)
+        elif row.kind in (REQUEST, THEN, QUESTION):
+            chunks[EdgeType.parse(row.name), row.source][row.kind].append(row)
+        elif row.kind in PUSHED:
+            pushed.append(row)
+        else:
+            yield row
+    keys = join(own)
+    sends: dict[EdgeType, dict[int, IntArray]] = {edge_type: {} for edge_type in plan.edges.edge_types}
+    pulled: dict[EdgeType, dict[int, int]] = {edge_type: {} for edge_type in plan.edges.edge_types}
+    unknown: list[LongArray] = []
+    complete = True
+    for (edge_type, asker), kinds in sorted(chunks.items()):
+        found: list[IntArray] = []
+        for kind in (REQUEST, THEN, QUESTION):
+            wanted = join(kinds[kind]) if kind in kinds else NO_KEYS
+            places, missing = tiles.answer(keys, wanted)
+            if kind != QUESTION:
+                found.append(places)
+            complete &= not len(missing)
+            if len(missing) and not edge_type.is_reversed:
+                unknown.append(wanted[missing])
+        first, then = found
+        if len(first) or len(then):
+            sends[edge_type][asker] = np.concatenate(found)
+        if len(then):
+            pulled[edge_type][asker] = len(first)
+    if unknown:
+        yield finding_row(index, _dangling(plan, 0, np.concatenate(unknown)))
+    if not complete:
+        return  # prepare is going to fail
+    pushes: dict[EdgeType, dict[int, Tile]] = {}
+    for edge_type, some in tiles_from_rows(pushed, PUSHED).items():
+        pushes[edge_type] = {
+            asker: dataclasses.replace(tile, columns=sends[edge_type][asker][tile.columns], senders=len(keys))
+            for asker, tile in some.items()
+        }
+    yield from sends_with_facts(Block(index, {}, {}, {}, sends, pulled=pulled, pushes=pushes))
+
+
+# ---- what is wrong
+
+
+def findings_of(rows: Iterable[Row]) -> list[Finding]:
+    return merge(Finding.from_bytes(row.data.tobytes()) for row in rows if row.kind == FINDING)
+
+
+def texts_of(texts: pa.Array, keys: Sequence[int], layout: Layout) -> dict[int, str]:
+    """Some of the texts by their keys."""
+    texts = texts.drop_null()
+    bad = not_text(texts)
+    texts = texts if bad is None else texts.filter(pc.invert(bad))
+    found = np.isin(layout.text_hash(texts, layout.seed), keys)
+    named = texts.filter(pa.array(found)).unique()
+    return dict(zip(layout.text_hash(named, layout.seed).tolist(), named.to_pylist(), strict=True))
+
+
+def _dangling(plan: Plan, side: int, keys: LongArray) -> Finding:
+    """Edge ends that are no nodes. The examples are keys: of texts the driver looks up what they stand for."""
+    keys = tiles.distinct(np.sort(keys))
+    return Finding(plan.edges.table, plan.edges.keys[side], "dangling", len(keys), tuple(keys[:EXAMPLES].tolist()))
+
+
+# ---- all of it in one process, without Spark
+
+
+def blocks_from_tables(
+    nodes: pa.Table,
+    edges: pa.Table,
+    blocks: int = 1,
+    features: Columned = "x",
+    edge_features: Columned = (),
+    undirected: bool = False,
+    id: str = "id",
+    src: str = "src",
+    dst: str = "dst",
+    drop_dangling: bool = False,
+    text_hash: TextHash = text_keys,
+    reverse: bool = False,
+) -> list[Block]:
+    """The blocks of a graph that fits in memory: the same functions, the same bits, as through Spark."""
+    node_types, edge_types = arrow_types(nodes.schema), arrow_types(edges.schema)
+    node = node_layout(node_types, id, features)
+    edge = edge_layout(edge_types, src, dst, edge_features, undirected, reverse=reverse)
+    check_id_types(node, edge, node_types, edge_types)
+    for seed in SEEDS:
+        hashed = [dataclasses.replace(layout, seed=seed, text_hash=text_hash) for layout in (node, edge)]
+        plan = Plan(hashed[0], hashed[1], blocks, drop_dangling)
+        rows = [*pack(_batches(nodes, plan.nodes), plan.nodes, blocks)]
+        rows += pack(_batches(edges, plan.edges), plan.edges, blocks)
+        for step in steps(plan):
+            arrived = _by_target(rows, blocks)
+            rows = [row for index in range(blocks) for row in step(index, arrived.pop(index), plan)]
+        findings = findings_of(rows)
+        if not any(finding.what == "collision" for finding in findings):
+            break
+    if plan.edges.text:
+        findings = spell(findings, lambda column, keys: texts_of(edges[column].combine_chunks(), keys, plan.edges))
+    refuse(findings)
+    return [block_from_rows(index, kept) for index, kept in _by_target(rows, blocks).items()]
+
+
+def _by_target(rows: Iterable[Row], blocks: int) -> dict[int, list[Row]]:
+    targets: dict[int, list[Row]] = {index: [] for index in range(blocks)}
+    for row in rows:
+        targets[row.target].append(row)
+    return targets
+
+
+def _batches(table: pa.Table, layout: Layout) -> list[pa.RecordBatch]:
+    columns = [table[name] for name in layout.columns]
+    names = list(map(str, range(len(columns))))
+    batches: list[pa.RecordBatch] = pa.Table.from_arrays(columns, names).to_batches(max_chunksize=FLUSH_ROWS)
+    return batches
+
+
+def schema_of(blocks: Sequence[Block]) -> GraphSchema:
+    """Columns and widths of a graph. Of edge values nothing is known if there is no edge."""
+    edges: dict[EdgeType, dict[str, int]] = {EDGE: {}}
+    for block in blocks:
+        for edge_type, here in block.tiles.items():
+            for tile in here.values():
+                edges.setdefault(edge_type, {}).update({name: v.shape[1] for name, v in tile.values.items()})
+    return GraphSchema({NODE: {name: m.shape[1] for name, m in blocks[0].features[NODE].items()}}, edges)

@@ -1,0 +1,159 @@
+"""What every task of a run is told, and a whole run in one task.
+
+Comes in: a plan and where its blocks are. Goes out: the batches of the result table, or a file for each block and its
+receipt. Knows no Spark: the same task runs in a session's worker (run/stage.py) and in this process (in_process.py).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from pipeline.blocks.block import Block, FloatArray
+from pipeline.blocks.opening import Known, open_block
+from pipeline.blocks.rows import (
+    FEATURES,
+    ID_OFFSETS,
+    IDS,
+    PULLED,
+    PUSHES,
+    SENDS,
+    TILES,
+)  # fmt: skip
+from pipeline.places.place import Place
+from pipeline.plan.plan import Plan
+from pipeline.plan.schedule import Superstep, edges_of
+from pipeline.result.output import OutputTable
+from pipeline.result.written import RECEIPT_DDL, Folder, Receipt, write_block
+from pipeline.run.fused import Outputs, Sends, Source, run_stored
+from pipeline.run.planned import Planned
+from pipeline.run.progress import mark
+from pipeline.run.spill import spill_to
+from pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every task of a run is told."""
+
+    plan: Plan
+    blocks: int
+    table: OutputTable
+    folder: str | None
+    """Where a task reads its blocks itself; None: they come as rows."""
+    output: Folder | None = None
+    """Directory that a task writes the results of its blocks into; None: they go out as rows."""
+    marks: str | None = None
+    """Where finished blocks are marked for the progress bar."""
+    threads: int = 1
+    spill: str | None = None
+    """Fused: directory where node values wait from one superstep to the next; None: in memory."""
+    known: Known | None = None
+    """What the blocks are known by; None if they were never stored."""
+
+    @staticmethod
+    def of(
+        planned: Planned,
+        settings: Settings,
+        classify: bool = False,
+        marks: str | None = None,
+        output: Folder | None = None,
+    ) -> Run:
+        """The run that was decided upon; `output` and `marks` as above."""
+        graph, plan = planned.graph, planned.plan
+        table = OutputTable.of(plan.program.outputs, graph.id_type, classify)
+        folder = graph.folder if planned.opens else None
+        spill = _spill_directory(settings) if planned.choice.spills else None
+        return Run(plan, graph.blocks, table, folder, output, marks, planned.threads, spill, graph.known)
+
+    @property
+    def ddl(self) -> str:
+        """Of what the last stage gives."""
+        return self.table.ddl if self.output is None else RECEIPT_DDL
+
+
+def _spill_directory(settings: Settings) -> str:
+    """On the disk of the machine where the task runs."""
+    place = Place.of(tempfile.gettempdir() if settings.scratch is None else settings.scratch)
+    return place.path if place.is_local else tempfile.gettempdir()
+
+
+def static_kinds(steps: Iterable[Superstep]) -> tuple[str, ...]:
+    """The kinds of static rows that some supersteps need of a block."""
+    kinds = [IDS, ID_OFFSETS]  # always: they tell how many nodes there are
+    needs = list(steps)
+    if any(step.features for step in needs):
+        kinds.append(FEATURES)
+    if any(step.reductions for step in needs):
+        kinds += TILES
+    if any(step.ships for step in needs):
+        kinds += [SENDS, PULLED]
+    if any(shipment.push for step in needs for shipment in step.ships):
+        kinds += PUSHES
+    return tuple(kinds)
+
+
+def static_edges(steps: Iterable[Superstep]) -> tuple[str, ...]:
+    """The types of edges, by name, whose tiles or send lists some supersteps need."""
+    found = {edges_of(reduction).type for step in steps for reduction in step.reductions}
+    found |= {shipment.edge_type for step in steps for shipment in step.ships}
+    return tuple(sorted(map(str, found)))
+
+
+def run_whole(run: Run, source: Source) -> Iterator[pa.RecordBatch]:
+    """All supersteps of all blocks: the batches of the result, or receipts, and those of the clock."""
+    clock = {step.number: 0.0 for step in run.plan.steps}
+    last = [time.perf_counter()]
+
+    def done(superstep: int, block: int) -> None:
+        now = time.perf_counter()
+        clock[superstep] += now - last[0]
+        last[0] = now
+        mark(run.marks, superstep, block)
+
+    def finish(block: Block, outputs: Outputs) -> list[pa.RecordBatch]:
+        return list(result_batches(run, block, outputs))
+
+    keep = None if run.spill is None else spill_to(run.spill)
+    for made in run_stored(run.plan, source, finish, run.threads, done, keep):
+        yield from made
+    for superstep, seconds in clock.items():
+        yield clock_batch(run, superstep, seconds)
+
+
+def stored_blocks(run: Run, folder: str) -> Source:
+    """The blocks of a prepared graph, each opened when its turn comes."""
+    edges = static_edges(run.plan.steps)
+
+    def sends(index: int) -> Sends:
+        assert run.known is not None, "what is stored is known"
+        return open_block(run.known, folder, index, [SENDS], edges).sends
+
+    return Source(run.blocks, partial(opened_block, run.known, folder), sends)
+
+
+def result_batches(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
+    """The rows of a block; or its file written, and a receipt."""
+    ids = next(iter(block.ids.values()))
+    if run.output is None:
+        yield from run.table.batches(ids, outputs)
+    else:
+        rows = write_block(run.output, block.index, run.table, run.table.rows(ids, outputs))
+        yield Receipt(block.index, rows).batch()
+
+
+def clock_batch(run: Run, superstep: int, seconds: float) -> pa.RecordBatch:
+    if run.output is None:
+        return run.table.clock(superstep, seconds)
+    return Receipt(None, None, superstep, round(1000 * seconds)).batch()
+
+
+def opened_block(known: Known | None, folder: str, index: int, step: Superstep) -> Block:
+    """What a superstep needs of a block."""
+    assert known is not None, "what is stored is known"
+    return open_block(known, folder, index, static_kinds([step]), static_edges([step]))

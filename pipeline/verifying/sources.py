@@ -1,0 +1,125 @@
+"""The tables that a prepared graph was made of, read again, and the scores of a run: by Spark, or by this process.
+
+Comes in: a prepared graph, whose manifest knows paths and columns; paths of other tables, in their place. Goes out: a
+`Graph`; a table. Knows nothing of what they are read for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.errors import SettingError
+from pipeline.graph import Graph, PreparedGraph
+from pipeline.places.place import Place
+from pipeline.places.through_spark import default_filesystem
+from pipeline.result.destination import refuse_mixture
+from pipeline.spark.resources import is_local
+from pipeline.spark.session import active_session
+from pipeline.tables.csv_text import Csv
+from pipeline.tables.opening import NeedsSpark, Reading, open_table
+from pipeline.tables.table import Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+def raw_graph(
+    graph: PreparedGraph, nodes: DataFrame | str | None, edges: DataFrame | str | None, spark: SparkSession | None
+) -> Graph:
+    """The tables that a graph was prepared from, as its manifest describes them; or those given, in their place."""
+    if spark is None and active_session() is None:
+        here = graph_here(graph, nodes, edges)
+        if here is not None:
+            return here
+    given = {name: _source(graph, name, table) for name, table in (("nodes", nodes), ("edges", edges))}
+    spark = spark or _session()
+    return Graph(given["nodes"].table, given["edges"].table, spark=spark, **_reading(given), **_columns(graph))
+
+
+def graph_here(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> Graph | None:
+    """The same, read by this process; None if it takes Spark. StorageError if a table is not there at all."""
+    if not all(given is None or isinstance(given, str) for given in (nodes, edges)):
+        return None
+    given = {name: _source(graph, name, table) for name, table in (("nodes", nodes), ("edges", edges))}
+    return Graph.of_files(given["nodes"].table, given["edges"].table, **_reading(given), **_columns(graph))
+
+
+def scores_here(path: str) -> Table | None:
+    """Scores that this process reads; None if it takes Spark. StorageError if they are not there, or not whole."""
+    refuse_mixture(Place.of(path))
+    try:
+        found = open_table(path, Reading()).table
+    except NeedsSpark:
+        return None
+    return found if isinstance(found, Table) else None
+
+
+def scores_table(graph: Graph, path: str) -> DataFrame | Table:
+    """Scores: by this process if it sees them, but by the workers if they are on other machines.
+    StorageError if they are not whole."""
+    spark = graph.session or active_session()
+    refuse_mixture(Place.of(path, default_filesystem(spark)))
+    try:
+        found = open_table(path, Reading(spark)).table
+    except NeedsSpark:
+        found = open_table(path, Reading(_session())).table
+    if isinstance(found, Table) and spark is not None and not is_local(spark):
+        return found.frame(spark, found.columns)
+    return found
+
+
+class _Source(NamedTuple):
+    table: Any
+    """A path, or what was given in its place."""
+    format: str | None = None
+    csv: Csv | None = None
+
+
+def _source(graph: PreparedGraph, name: str, given: Any) -> _Source:
+    """A table: the one given, or that of the manifest. SettingError if it knows none."""
+    source = graph.manifest["sources"].get(name) or {}
+    path = source.get("path") if given is None else given
+    if path is None:
+        raise SettingError(f"{graph.path} was prepared from DataFrames: give the {name} table (--{name})")
+    known = isinstance(path, str) and path == source.get("path")
+    options = Csv(**source["csv"]) if "csv" in source else None
+    return _Source(path, source.get("format") if known else None, options)
+
+
+def _reading(given: Mapping[str, _Source]) -> dict[str, Any]:
+    """How the paths are to be read, as options of a `Graph`."""
+    csv = next((source.csv for source in given.values() if source.csv is not None), None)
+    return {
+        "format": given["nodes"].format or "auto",
+        "edges_format": given["edges"].format or "auto",
+        "csv": csv,
+    }
+
+
+def _columns(graph: PreparedGraph) -> dict[str, Any]:
+    """What the columns of the raw tables mean, as options of a `Graph`."""
+    manifest = graph.manifest
+    columns = manifest["columns"]
+    (id,), (src, dst) = columns["nodes"]["ids"], columns["edges"]["ids"]
+    values = {table: {name: _one_or_all(c) for name, c in columns[table]["values"].items()} for table in columns}
+    return {
+        "features": values["nodes"],
+        "edge_features": values["edges"],
+        "undirected": manifest["undirected"],
+        "id": id,
+        "src": src,
+        "dst": dst,
+        "drop_dangling": manifest["drop_dangling"],
+    }
+
+
+def _one_or_all(columns: list[str]) -> str | list[str]:
+    return columns[0] if len(columns) == 1 else columns
+
+
+def _session() -> SparkSession:
+    active = active_session()
+    if active is None:
+        raise SettingError("no Spark session is active; make one, or give `spark`")
+    return active
