@@ -118,7 +118,7 @@ def prepare_command(
         from pipeline.command.own_session import spark_is_optional
         from pipeline.prepare import already_there, prepare
 
-        here = tables.read_here(**options) if spark_is_optional() else None
+        here = tables.read_without_spark(**options) if spark_is_optional() else None
         session: Any = nullcontext() if here else _session(verbose, small=_is_small(None, nodes, edges))
         with session as spark:
             graph = here or tables.read(spark, **options)
@@ -173,13 +173,13 @@ def infer_command(
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
         from pipeline.command.output import Asked
         from pipeline.command.own_session import spark_is_optional
-        from pipeline.command.rehearsal import Rehearsal
+        from pipeline.command.warm_up import WarmUp
         from pipeline.graph import open_graph
         from pipeline.model import Model
         from pipeline.places.scratch import Scratch
-        from pipeline.planning import prepare_for, runs_here
+        from pipeline.planning import prepare_for, runs_in_process
         from pipeline.run.progress import Progress
-        from pipeline.run.warm_up import wake_worker
+        from pipeline.run.python_worker import wake_worker
         from pipeline.score import Wish, scored
         from pipeline.spark.resources import is_local
 
@@ -202,28 +202,28 @@ def infer_command(
             tables.pop("csv", None),
         )  # fmt: skip
         columns = columns_for(loaded, tables)
-        here = raw.read_here(**columns) if prepared is None and optional else None
+        here = raw.read_without_spark(**columns) if prepared is None and optional else None
         found = found or asked.find_same(loaded, here)
         if found is not None:
             typer.echo(_already_there(found, format))
             return
-        rehearsal = Rehearsal(loaded)
+        warm_up = WarmUp(loaded)
         with Scratch(settings.scratch) as scratch, Progress.on_terminal() as progress:
             source: Any = prepared
             preparing, started = 0.0, time.perf_counter()
             if here is not None:
-                rehearsal.start()
+                warm_up.start()
                 source = prepare_for(here, loaded, settings, scratch)
                 preparing = time.perf_counter() - started
-            alone = source is not None and optional and runs_here(source, loaded, asked.place, settings)
-            session = nullcontext() if alone else _session(verbose, _is_small(prepared, nodes, edges), rehearsal.start)
+            alone = source is not None and optional and runs_in_process(source, loaded, asked.place, settings)
+            session = nullcontext() if alone else _session(verbose, _is_small(prepared, nodes, edges), warm_up.start)
             with session as spark:
                 if spark:
                     wake_worker(spark)
                     if prepared is None and not (source and is_local(spark)):
                         source, preparing = raw.read(spark, **columns), 0.0
                 waited = time.perf_counter()
-                rehearsal.wait()
+                warm_up.wait()
                 compiling = time.perf_counter() - waited
                 bar = None if quiet else progress
                 report = scored(source, loaded, wish, settings, spark, bar, scratch, asked.tables)
@@ -275,10 +275,10 @@ def verify_command(
         from pipeline.graph import open_graph
         from pipeline.model import Model
         from pipeline.verify import verify
-        from pipeline.verifying.sources import graph_here, scores_here
+        from pipeline.verifying.sources import local_graph, local_scores
 
         prepared, loaded = open_graph(graph), Model.load(model)
-        alone = spark_is_optional() and scores_here(output) and graph_here(prepared, nodes, edges)
+        alone = spark_is_optional() and local_scores(output) and local_graph(prepared, nodes, edges)
         with nullcontext() if alone else _session(verbose) as spark:
             given = _given(tolerance=tolerance)
             found = verify(prepared, loaded, output, nodes, edges, sample, seed, limit, spark, **given)

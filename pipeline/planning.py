@@ -20,9 +20,9 @@ from pipeline.model import Model
 from pipeline.places.filesystem import opened
 from pipeline.places.place import Place
 from pipeline.places.scratch import Scratch
-from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import Counts, choose_tier
 from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import choose_exchange
 from pipeline.prepare import prepare
 from pipeline.run.arguments import given_session
 from pipeline.run.planned import Planned
@@ -64,7 +64,7 @@ def planned_for(
         graph = prepare_for(graph, model, settings, scratch, shake)
     elif not isinstance(graph, PreparedGraph):
         graph = open_graph(os.fspath(graph))
-    return plan_run(graph, model, settings, shake, _opens(shake, graph, settings))
+    return plan_run(graph, model, settings, shake, _reads_files(shake, graph, settings))
 
 
 def prepare_for(
@@ -108,7 +108,7 @@ def session_of(
     return of_tables or given_session(spark) or active_session()
 
 
-def _opens(shake: Handshake, graph: PreparedGraph, settings: Settings) -> bool:
+def _reads_files(shake: Handshake, graph: PreparedGraph, settings: Settings) -> bool:
     """Whether tasks open the graph's files themselves. Where they do not see them, Spark can read them for tasks from a
     file system that only it knows; but what is on a disk its executors see no better."""
     manifest = _manifest(graph.path)
@@ -123,12 +123,14 @@ def _manifest(path: str) -> str:
     return f"{path.rstrip('/')}/{storage.MANIFEST}"
 
 
-def plan_run(graph: PreparedGraph, model: Model, settings: Settings, shake: Handshake, opens: bool = True) -> Planned:
+def plan_run(
+    graph: PreparedGraph, model: Model, settings: Settings, shake: Handshake, reads_files: bool = True
+) -> Planned:
     """Decides what a run will be. Starts no work.
 
     Parameters
     ----------
-    opens : bool
+    reads_files : bool
         Tasks open the graph's files themselves.
 
     Raises
@@ -140,8 +142,8 @@ def plan_run(graph: PreparedGraph, model: Model, settings: Settings, shake: Hand
     counts = Counts.of(graph.manifest)
     plan = choose_exchange(Plan.of(model, graph.undirected, settings.wire), counts, settings.exchange)
     memory, threads = settings.task_memory or shake.task_memory, settings.threads or shake.task_cores
-    choice = choose_tier(plan, counts, memory, settings.tier, shake.local, threads, opens)
-    return Planned(graph, plan, choice, threads, opens)
+    choice = choose_tier(plan, counts, memory, settings.tier, shake.local, threads, reads_files)
+    return Planned(graph, plan, choice, threads, reads_files)
 
 
 def warn_far_outside(graph: PreparedGraph, model: Model) -> None:
@@ -151,7 +153,7 @@ def warn_far_outside(graph: PreparedGraph, model: Model) -> None:
         log.warning("columns far outside of what the model was trained on:\n  %s", "\n  ".join(lines))
 
 
-def runs_here(graph: PreparedGraph, model: Model, output: Place, settings: Settings) -> bool:
+def runs_in_process(graph: PreparedGraph, model: Model, output: Place, settings: Settings) -> bool:
     """Whether a run needs no Spark: this process sees all files and has the memory, and nobody asked for something
     else."""
     if _why_spark(output, settings) is not None:

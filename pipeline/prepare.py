@@ -32,13 +32,13 @@ from pipeline.blocks.rows import Row, by_target, from_batches, to_batches
 from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.places.given import path_of
-from pipeline.preparing.checks import check_totals, refuse, spell
+from pipeline.preparing.checks import check_totals, name_texts, refuse
 from pipeline.preparing.facts import FACTS
-from pipeline.preparing.local import Source, Writes, keep, prepare_here, steps_written
+from pipeline.preparing.local import TableSource, Writes, keep, prepare_in_process, steps_written
 from pipeline.preparing.origin import origin_of, places_of, same_graph
 from pipeline.preparing.pack import pack
 from pipeline.preparing.publish import publishing, refuse_taken, sweep
-from pipeline.preparing.steps import SEEDS, Plan, Step, findings_of, texts_of
+from pipeline.preparing.steps import SEEDS, Preparation, Step, findings_of, texts_of
 from pipeline.run.placement import place
 from pipeline.schema import NODE, GraphSchema, quoted
 from pipeline.spark.handshake import Handshake, Probe, handshake
@@ -168,7 +168,7 @@ def prepare(
             if blocks is None:
                 assert found is not None
                 blocks = choose_blocks(*found, memory, cores)
-            here = Here(cores, cores * memory) if _fits_here(shake, pieces, found) else None
+            here = Here(cores, cores * memory) if _fits_in_process(shake, pieces, found) else None
             rows = _run(graph, pieces, target.folder, blocks, text_hash, here)
         manifest = _manifest(graph, blocks, rows)
         known = {
@@ -238,7 +238,7 @@ class Here(NamedTuple):
     """Bytes, of all threads together."""
 
 
-def _fits_here(shake: Handshake, pieces: Pieces, found: tuple[int, int, int] | None) -> bool:
+def _fits_in_process(shake: Handshake, pieces: Pieces, found: tuple[int, int, int] | None) -> bool:
     """Whether this process is as good as the tasks: if they run on this machine, and no table has to come through the
     JVM, or a small one only. A shuffle in the JVM would take twice the time."""
     plain = all(found is not None for found in pieces.values())
@@ -252,9 +252,9 @@ def _run(graph: Graph, pieces: Pieces, folder: str, blocks: int, text_hash: Text
             dataclasses.replace(layout, seed=seed, text_hash=text_hash)
             for layout in (graph.node_layout, graph.edge_layout)
         ]
-        plan = Plan(layouts[0], layouts[1], blocks, graph.drop_dangling)
+        plan = Preparation(layouts[0], layouts[1], blocks, graph.drop_dangling)
         if here:
-            rows = prepare_here(_sources(graph, pieces, plan), plan, folder, here.threads, here.memory)
+            rows = prepare_in_process(_sources(graph, pieces, plan), plan, folder, here.threads, here.memory)
             trim_memory()
         else:
             rows = list(from_batches(_frame(graph, pieces, plan, folder).toArrow().to_batches()))
@@ -263,12 +263,12 @@ def _run(graph: Graph, pieces: Pieces, folder: str, blocks: int, text_hash: Text
             break
     if plan.edges.text:
         find = functools.partial(_texts, graph, pieces["edges"] if here else None, plan.edges)
-        findings = spell(findings, find)
+        findings = name_texts(findings, find)
     refuse(findings)
     return [row for row in rows if row.kind == FACTS]
 
 
-def _frame(graph: Graph, pieces: Pieces, plan: Plan, folder: str) -> DataFrame:
+def _frame(graph: Graph, pieces: Pieces, plan: Preparation, folder: str) -> DataFrame:
     """The whole job, lazily: rows of kind FACTS and FINDING."""
     from pyspark.sql import functions as F
 
@@ -287,9 +287,9 @@ def _frame(graph: Graph, pieces: Pieces, plan: Plan, folder: str) -> DataFrame:
     return rows
 
 
-def _sources(graph: Graph, pieces: Pieces, plan: Plan) -> dict[str, list[Source]]:
+def _sources(graph: Graph, pieces: Pieces, plan: Preparation) -> dict[str, list[TableSource]]:
     """What opens the parts of both tables in this process; a table that comes through Spark is one part."""
-    sources: dict[str, list[Source]] = {}
+    sources: dict[str, list[TableSource]] = {}
     for table, layout in ((graph.nodes, plan.nodes), (graph.edges, plan.edges)):
         found = pieces[layout.table]
         if found is None:
@@ -327,7 +327,9 @@ def _pack_pieces(
     yield from to_batches(pack(read_pieces(mine, layout.columns), layout, blocks))
 
 
-def _work(batches: Iterable[pa.RecordBatch], step: Step, plan: Plan, writes: Writes | None) -> Iterator[pa.RecordBatch]:
+def _work(
+    batches: Iterable[pa.RecordBatch], step: Step, plan: Preparation, writes: Writes | None
+) -> Iterator[pa.RecordBatch]:
     """One step of all blocks of a partition. What a block keeps is written here, by the worker; the rest goes on."""
     arrived = by_target(batches)
     for index in list(arrived):  # each is let go when its turn comes

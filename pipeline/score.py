@@ -37,7 +37,7 @@ from pipeline.result.manifest import differences, facts_of, origin
 from pipeline.result.output import OutputTable
 from pipeline.result.written import CSV, PARQUET, Folder, Receipt
 from pipeline.run.arguments import model_of, some_graph
-from pipeline.run.in_process import infer_here
+from pipeline.run.in_process import run_in_process
 from pipeline.run.planned import Planned
 from pipeline.run.progress import Progress
 from pipeline.settings import Settings
@@ -298,7 +298,7 @@ def _run(
     observations: Observations = {}
     if session is None:
         assert folder is not None
-        receipts = infer_here(planned, settings, wish.classify, folder, marks)
+        receipts = run_in_process(planned, settings, wish.classify, folder, marks)
     else:
         frames = run_frames(planned, session, settings, wish.classify, marks, folder)
         observations = frames.observations

@@ -138,7 +138,7 @@ def pushes_of(blocks: Sequence[Block], edge_type: EdgeType = EDGE) -> list[tuple
         for target, tile in block.pushes.get(edge_type, {}).items():
             assert tile.rows.tolist() == list(range(len(tile.rows)))
             ids, there = blocks[target].ids[NODE].to_pylist(), blocks[target].tiles[edge_type][block.index]
-            last = zip(there.rows.tolist(), there.middles.tolist(), there.offsets[1:].tolist(), strict=True)
+            last = zip(there.rows.tolist(), there.middles.tolist(), there.indptr[1:].tolist(), strict=True)
             edges += _edges_of(tile, names, [ids[row] for row, middle, end in last if middle < end])
     return edges
 
@@ -147,7 +147,7 @@ def _edges_of(tile: Tile, src: Sequence[Any], dst: Sequence[Any]) -> list[tuple[
     """`src`: id of each row of the payload; `dst`: of each row of the tile."""
     edges = []
     for row, name in enumerate(dst):
-        for e in range(tile.offsets[row], tile.offsets[row + 1]):
+        for e in range(tile.indptr[row], tile.indptr[row + 1]):
             values = [tuple(matrix[e].tolist()) for _, matrix in sorted(tile.values.items())]
-            edges.append((src[tile.columns[e]], name, *values))
+            edges.append((src[tile.indices[e]], name, *values))
     return edges

@@ -11,7 +11,7 @@ import scipy.special
 
 from pipeline.formula import Value, apply
 from pipeline.formula.reductions import REDUCTIONS
-from pipeline.formula.spaces import LOOPS
+from pipeline.formula.spaces import SELF_LOOPS
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ CASES = {
         empty=-1.5,
         attributes={"q": (0.3, 0.5), "interpolation": "linear", "empty": -1.5},
     ),
-    "last": Case(lambda m: m[-1], part=LOOPS),
+    "last": Case(lambda m: m[-1], part=SELF_LOOPS),
     "softmax_sum": Case(lambda a, m: (_shares(a) * m).sum(0)),
 }
 

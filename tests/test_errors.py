@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import pipeline
 from pipeline import Graph, Model, cli, open_graph, prepare
 from pipeline.command.exits import FAILED, INTERRUPTED, MEANINGS, MENDABLE, SPARK_FAILED
-from pipeline.command.messages import say
+from pipeline.command.messages import message_of
 from pipeline.errors import DataError, FormulaError, GraphsweepError, ModelError, SettingError, StorageError, nearest
 from pipeline.formula import linear, lookup
 
@@ -88,7 +88,7 @@ def by(request, monkeypatch):
         monkeypatch.setattr("pipeline.command.own_session.spark_is_optional", lambda: True)
         monkeypatch.setattr(cli, "_session", lambda *_, **__: pytest.fail("Spark was started"))
     elif request.param == "tasks":
-        monkeypatch.setattr(sys.modules["pipeline.prepare"], "_fits_here", lambda *_: False)
+        monkeypatch.setattr(sys.modules["pipeline.prepare"], "_fits_in_process", lambda *_: False)
 
 
 # ---- what is wrong with the rows of the tables: all of it in one message
@@ -547,14 +547,14 @@ org.apache.spark.api.python.PythonException
     ],
 )
 def test_what_is_said(error, text, code):
-    said = say(error)
+    said = message_of(error)
     assert text in said.text
     assert "\tat" not in said.text
     assert said.code == code
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(no_spark, monkeypatch):
-    assert say(KeyError("x")) is None
+    assert message_of(KeyError("x")) is None
     monkeypatch.setattr(cli, "_settings", lambda *_, **__: 1 / 0)
     result = CliRunner().invoke(cli.app, ["explain", "--graph", "g", "--model", "m"])
     assert result.exit_code == FAILED

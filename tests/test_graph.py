@@ -17,7 +17,7 @@ from pipeline.errors import DataError, StorageError
 from pipeline.graph import Graph
 from pipeline.places.place import Place
 from pipeline.tables.formats import format_of
-from pipeline.tables.layout import Value
+from pipeline.tables.layout import ValueColumns
 from pipeline.tables.listing import list_table
 from pipeline.tables.opening import Reading, open_table
 from pipeline.tables.table import Table, read_pieces
@@ -43,7 +43,7 @@ def edges(spark: SparkSession) -> DataFrame:
 def test_the_usual_columns(nodes: DataFrame, edges: DataFrame) -> None:
     graph = Graph(nodes, edges)
     assert graph.node_layout.columns == ("id", "x")
-    assert graph.node_layout.values == (Value("x", ("x",), array=True),)
+    assert graph.node_layout.values == (ValueColumns("x", ("x",), array=True),)
     assert graph.edge_layout.columns == ("src", "dst")
     assert graph.id_type == "bigint"
 
@@ -52,8 +52,15 @@ def test_all_kinds_of_columns(nodes: DataFrame, edges: DataFrame) -> None:
     graph = Graph(
         nodes, edges, features={"a": ["age", "id"], "b": "x", "c": "age"}, edge_features=["weight", "kinds"], id="age"
     )
-    assert graph.node_layout.values == (Value("a", ("age", "id")), Value("b", ("x",), array=True), Value("c", ("age",)))
-    assert graph.edge_layout.values == (Value("weight", ("weight",)), Value("kinds", ("kinds",), array=True))
+    assert graph.node_layout.values == (
+        ValueColumns("a", ("age", "id")),
+        ValueColumns("b", ("x",), array=True),
+        ValueColumns("c", ("age",)),
+    )
+    assert graph.edge_layout.values == (
+        ValueColumns("weight", ("weight",)),
+        ValueColumns("kinds", ("kinds",), array=True),
+    )
     assert graph.id_type == "int"
     assert graph.describe()["columns"]["nodes"] == {
         "ids": ["age"],

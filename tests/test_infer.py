@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from pipeline import Graph, infer, open_graph, prepare
-from pipeline.command.messages import say
+from pipeline.command.messages import message_of
 from pipeline.errors import DataError, ModelError, StorageError
 from pipeline.formula import GraphArrays, interpret
 from pipeline.graph import PreparedGraph
 from pipeline.infer import Frames, run_frames
 from pipeline.model import Model
 from pipeline.places.scratch import Scratch
-from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import choose_exchange
 from pipeline.planning import planned_for
 from pipeline.run.fused import run_fused
 from pipeline.schema import EDGE
@@ -248,7 +248,7 @@ def test_a_run_whose_graph_was_replaced_is_told(
 
     with pytest.raises(Exception, match=r"replaced while being read|FILE_NOT_EXIST") as caught:
         run()
-    said = say(caught.value)
+    said = message_of(caught.value)
     assert said is not None
     assert said.code == 2
     assert said.text.endswith(" é: replaced while being read; run again")

@@ -22,7 +22,7 @@ from pipeline.blocks.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.prepare import SETTINGS, choose_blocks, prepare
-from pipeline.preparing.exchange import Exchange
+from pipeline.preparing.in_transit import Exchange
 from pipeline.preparing.steps import blocks_from_tables
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.spark.handshake import Handshake, handshake
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 MODULE = sys.modules["pipeline.prepare"]  # the package has a function of this name
-FITS_HERE = MODULE._fits_here
+FITS_IN_PROCESS = MODULE._fits_in_process
 VALUES = ["weight", "attr"]
 OPTIONS = {"edge_features": VALUES}
 
@@ -68,7 +68,7 @@ def assert_same(prepared: PreparedGraph, graph: Tables, **options: Any) -> None:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small tables on one machine are prepared in this process; but tasks are to do the same."""
     if request.param == "by tasks":
-        monkeypatch.setattr(MODULE, "_fits_here", lambda *_: False)
+        monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: False)
 
 
 # ---- the same blocks
@@ -166,11 +166,11 @@ def test_a_graph_of_one_block(
     """In this process and by tasks: the same manifest."""
     graph = GRAPHS[name]()
     source = Graph.read(spark, *write(graph, tmp_path / "tables"), **OPTIONS) if read else frames(spark, graph)
-    monkeypatch.setattr(MODULE, "_fits_here", lambda *_: True)
+    monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: True)
     prepared = prepare(source, f"{tmp_path}/graph")
     assert prepared.blocks == 1
     assert_same(prepared, graph)
-    monkeypatch.setattr(MODULE, "_fits_here", lambda *_: False)
+    monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: False)
     by_tasks = prepare(source, f"{tmp_path}/by tasks", blocks=1)
     own = ("prepare", "asked_blocks")
     assert {**by_tasks.manifest, **dict.fromkeys(own)} == {**prepared.manifest, **dict.fromkeys(own)}
@@ -182,7 +182,7 @@ def test_more_rows_than_memory_has_room_for_wait_in_files(
     spilled = []
     spill = Exchange._spill
     monkeypatch.setattr(Exchange, "_spill", lambda self: (spilled.append(1), spill(self)))
-    monkeypatch.setattr(MODULE, "_fits_here", lambda *_: True)
+    monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: True)
     graph = mixed()
     nodes, edges = write(graph, tmp_path / "tables", 3)
     prepared = prepare(Graph.read(spark, nodes, edges, **OPTIONS), f"{tmp_path}/graph", blocks=3, task_memory=4000)
@@ -195,10 +195,10 @@ def test_what_is_prepared_in_this_process() -> None:
     """Files of any size; what comes through the JVM only if it is small; nothing where tasks run elsewhere."""
     seen = {"nodes": [], "edges": []}
     local = handshake(None)
-    assert FITS_HERE(local, seen, None)
-    assert FITS_HERE(local, seen | {"edges": None}, (1000, 1000, 8))
-    assert not FITS_HERE(local, seen | {"edges": None}, (1000, 1 << 26, 8))
-    assert not FITS_HERE(replace(local, local=False), seen, None)
+    assert FITS_IN_PROCESS(local, seen, None)
+    assert FITS_IN_PROCESS(local, seen | {"edges": None}, (1000, 1000, 8))
+    assert not FITS_IN_PROCESS(local, seen | {"edges": None}, (1000, 1 << 26, 8))
+    assert not FITS_IN_PROCESS(replace(local, local=False), seen, None)
 
 
 # ---- what is stored

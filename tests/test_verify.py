@@ -24,7 +24,7 @@ from pipeline.verify import _held_bytes, verify
 from pipeline.verifying.neighbourhood import Hops
 from pipeline.verifying.sampled import sample_rows
 from pipeline.verifying.semi_join import FileRows, edge_rows, node_rows
-from pipeline.verifying.sources import scores_here
+from pipeline.verifying.sources import local_scores
 
 NODES, EDGES, WIDTH = 60, 220, 3
 
@@ -419,7 +419,7 @@ def test_scores_of_something_else_are_refused(spark, kept):
 @pytest.mark.parametrize("seed", [0, 7, -1, 2**40])
 def test_the_sample_is_the_same_from_files(spark, tmp_path, seed, text):
     given = scores(spark, model("sage"), text=text)
-    files = scores_here(Kept("from files", tmp_path).scores(given.repartition(3)))
+    files = local_scores(Kept("from files", tmp_path).scores(given.repartition(3)))
     both = [sample_rows(table, ["embedding"], text, 9, seed) for table in (given, files)]
     assert both[0].to_pylist() == both[1].to_pylist()
 
@@ -427,7 +427,7 @@ def test_the_sample_is_the_same_from_files(spark, tmp_path, seed, text):
 def test_a_score_without_an_id_is_refused(tmp_path):
     pq.write_table(pa.table({"id": [1, None], "embedding": [[0.0], [1.0]]}), tmp_path / "s.parquet")
     with pytest.raises(DataError, match="the scores hold 1 rows without an id"):
-        sample_rows(scores_here(str(tmp_path / "s.parquet")), ["embedding"], False, 5, 0)
+        sample_rows(local_scores(str(tmp_path / "s.parquet")), ["embedding"], False, 5, 0)
 
 
 @pytest.mark.parametrize("by_both_ends", [False, True])

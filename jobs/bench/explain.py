@@ -32,14 +32,14 @@ from pipeline.formula import linear, relu, sigmoid
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.layers import gat, gatv2, gcn, gin, sage
 from pipeline.model import Model
-from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import Counts
 from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.seconds import READING, WRITING, core_seconds
 from pipeline.prepare import prepare
 from pipeline.result.output import OutputTable
 from pipeline.result.written import PARQUET, Folder, write_block
-from pipeline.run.fused import Source, run_stored
+from pipeline.run.fused import BlockSource, run_stored
 from pipeline.run.task import opened_block, static_edges
 
 IN = 64
@@ -145,7 +145,7 @@ def run(plan: Plan, graph: PreparedGraph, output: Path) -> dict[str, float]:
         ids = next(iter(block.ids.values()))
         return write_block(Folder(str(output), str(output), PARQUET), block.index, table, table.rows(ids, outputs))
 
-    source = Source(
+    source = BlockSource(
         graph.blocks,
         partial(timed, READING, partial(opened_block, graph.known, graph.folder)),
         partial(timed, READING, lambda index: read_block(graph.folder, index, [SENDS], edges).sends),

@@ -66,10 +66,10 @@ def _run(reduction: CompiledReduction, calls: Tiles) -> None:
 
 def _sum(reduction: CompiledReduction, calls: Tiles) -> None:
     width = reduction.value.width
-    (lane,) = reduction.offsets.values()
+    (lane,) = reduction.indptr.values()
     for nodes, tile, payload, _ in calls:
         out = np.zeros((nodes, width), np.float32)
-        arrays = map(read_only, (tile.rows, tile.offsets, tile.columns, payload))
+        arrays = map(read_only, (tile.rows, tile.indptr, tile.indices, payload))
         sum_loop(width)(*arrays, lane, out)
 
 
@@ -80,8 +80,8 @@ def _softmax(reduction: CompiledReduction, calls: Tiles) -> None:
     (local,) = reduction.loop.local
     for nodes, tile, payload, values in calls:
         accumulator = reduction.start(nodes, lambda value, values=values: values[value.id])
-        arrays = map(read_only, (tile.rows, tile.offsets, tile.columns, payload))
-        at = [reduction.offsets[value.id] for value in sent]
+        arrays = map(read_only, (tile.rows, tile.indptr, tile.indices, payload))
+        at = [reduction.indptr[value.id] for value in sent]
         here = read_only(values[local.id].reshape(nodes, heads))
         softmax_loop(heads, width // heads)(*arrays, here, *at, *accumulator.results)
 
@@ -89,11 +89,11 @@ def _softmax(reduction: CompiledReduction, calls: Tiles) -> None:
 @functools.cache
 def sum_loop(width: int) -> Any:
     @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
-    def loop(rows: Any, offsets: Any, columns: Any, payload: Any, lane: int, out: Any) -> None:
+    def loop(rows: Any, indptr: Any, indices: Any, payload: Any, lane: int, out: Any) -> None:
         for j in range(len(rows)):
             i = rows[j]
-            for e in range(offsets[j], offsets[j + 1]):
-                s = columns[e]
+            for e in range(indptr[j], indptr[j + 1]):
+                s = indices[e]
                 for k in range(width):
                     out[i, k] += payload[s, lane + k]
 
@@ -106,14 +106,14 @@ def softmax_loop(heads: int, width: int) -> Any:
 
     @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
     def loop(
-        rows: Any, offsets: Any, columns: Any, payload: Any, here: Any, logit: int, lane: int,
+        rows: Any, indptr: Any, indices: Any, payload: Any, here: Any, logit: int, lane: int,
         out: Any, top: Any, total: Any,
     ) -> None:  # fmt: skip
         slope = np.float32(0.2)
         for j in range(len(rows)):
             i = rows[j]
-            for e in range(offsets[j], offsets[j + 1]):
-                s = columns[e]
+            for e in range(indptr[j], indptr[j + 1]):
+                s = indices[e]
                 for h in range(heads):
                     a = payload[s, logit + h] + here[i, h]
                     a = a if a > 0 else a * slope

@@ -32,20 +32,20 @@ class Tile:
 
     rows: IntArray
     """(r,) int32: local indices of the dst nodes that have an edge here, ascending."""
-    offsets: IntArray
-    """(r + 1,) int32: edges of rows[j] are offsets[j] .. offsets[j + 1]."""
-    columns: IntArray
+    indptr: IntArray
+    """(r + 1,) int32: edges of rows[j] are indptr[j] .. indptr[j + 1]."""
+    indices: IntArray
     """(e,) int32: the row of the payload that holds the edge's src."""
     values: Mapping[str, FloatArray] = field(default_factory=dict)
     """Edge column → (e, width) float32."""
     senders: int = 0
     """Rows that the payload for this tile has: the length of the send list at the other end."""
     middles: IntArray | None = None
-    """(r,) int32: edges offsets[j] .. middles[j] of a row are pulled, others may be pushed. None: all are pulled."""
+    """(r,) int32: edges indptr[j] .. middles[j] of a row are pulled, others may be pushed. None: all are pulled."""
 
     @property
     def edges(self) -> int:
-        return len(self.columns)
+        return len(self.indices)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Block:
     pulled: Mapping[EdgeType, Mapping[int, int]] = field(default_factory=dict)
     """Edge type → target block → how many rows of its send list the pulled edges need; all, if it is not here."""
     pushes: Mapping[EdgeType, Mapping[int, Tile]] = field(default_factory=dict)
-    """Edge type → target block → the edges that may be pushed there: columns are local indices, row j is the j-th of
+    """Edge type → target block → the edges that may be pushed there: indices are local indices, row j is the j-th of
     the rows there that have such an edge."""
 
     def nodes(self, node_type: str) -> int:

@@ -24,14 +24,14 @@ from pipeline.schema import EDGE, EdgeType
 IDS = "ids"  # (n,) int64, or the ids' UTF-8 bytes as uint8
 ID_OFFSETS = "id offsets"  # (n + 1,) int32: id i is bytes[i : i + 1], for ids of text
 FEATURES = "features"  # (n, width) float32
-ROWS, OFFSETS, COLUMNS = "rows", "offsets", "columns"  # of the tile from block SOURCE, int32
+ROWS, INDPTR, INDICES = "rows", "indptr", "indices"  # of the tile from block SOURCE, int32
 SENDERS = "senders"  # (1,) int32
 VALUES = "values"  # (e, width) float32
 MIDDLES = "middles"  # (r,) int32
 SENDS = "sends"  # (k,) int32: local indices for block SOURCE, the other end
 PULLED = "pulled"  # (1,) int32: how many of these a hybrid exchange sends
 
-TILES = (ROWS, OFFSETS, COLUMNS, SENDERS, VALUES, MIDDLES)
+TILES = (ROWS, INDPTR, INDICES, SENDERS, VALUES, MIDDLES)
 PUSHES = tuple(f"push {kind}" for kind in TILES)  # of the edges that may be pushed to block SOURCE
 KINDS = (IDS, ID_OFFSETS, FEATURES, *TILES, *PUSHES, SENDS, PULLED)
 
@@ -220,10 +220,10 @@ def send_rows(block: Block) -> Iterator[Row]:
 def tile_rows(target: int, source: int, edge_type: EdgeType, tile: Tile, kinds: Sequence[str]) -> Iterator[Row]:
     """A tile under the six kinds that say which of a block's it is: TILES or PUSHES."""
     name = str(edge_type)
-    rows, offsets, columns, senders, values, middles = kinds
+    rows, indptr, indices, senders, values, middles = kinds
     yield from array_rows(target, source, rows, name, tile.rows)
-    yield from array_rows(target, source, offsets, name, tile.offsets)
-    yield from array_rows(target, source, columns, name, tile.columns)
+    yield from array_rows(target, source, indptr, name, tile.indptr)
+    yield from array_rows(target, source, indices, name, tile.indices)
     yield from array_rows(target, source, senders, name, np.array([tile.senders], np.int32))
     for column, matrix in sorted(tile.values.items()):
         yield from array_rows(target, source, values, f"{name}/{column}", matrix)
@@ -284,16 +284,16 @@ def _by_type(arrays: Mapping[tuple[int, str], npt.NDArray[Any]]) -> dict[EdgeTyp
 
 
 def _tiles(arrays: _Arrays, kinds: Sequence[str]) -> dict[EdgeType, dict[int, Tile]]:
-    rows, offsets, columns, senders, values, middles = (arrays[kind] for kind in kinds)
+    rows, indptr, indices, senders, values, middles = (arrays[kind] for kind in kinds)
     by_column: dict[tuple[int, str], dict[str, npt.NDArray[np.float32]]] = defaultdict(dict)
     for (source, name), array in values.items():
         edge_type, _, column = name.partition("/")
-        by_column[source, edge_type][column] = _matrix(array, len(columns[source, edge_type]))
+        by_column[source, edge_type][column] = _matrix(array, len(indices[source, edge_type]))
     found: dict[EdgeType, dict[int, Tile]] = defaultdict(dict)
-    for (at, name), array in columns.items():
+    for (at, name), array in indices.items():
         found[EdgeType.parse(name)][at] = Tile(
             rows[at, name],
-            offsets[at, name],
+            indptr[at, name],
             array,
             by_column.get((at, name), {}),
             int(senders[at, name][0]),

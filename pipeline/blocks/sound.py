@@ -94,22 +94,22 @@ def _check_texts(ids: pa.Array) -> None:
 
 
 def _check_tile(tile: Tile, rows: int, columns: int) -> None:
-    arrays: Mapping[str, npt.NDArray[Any]] = {"rows": tile.rows, "offsets": tile.offsets, "columns": tile.columns}
+    arrays: Mapping[str, npt.NDArray[Any]] = {"rows": tile.rows, "indptr": tile.indptr, "indices": tile.indices}
     for name, array in arrays.items():
         _expect(array.ndim == 1 and array.dtype == np.int32, f"{name} of a tile are {array.dtype} of {array.ndim} axes")
     _below(tile.rows, rows, "rows of a tile")
     _expect(len(tile.rows) > 0 and bool((tile.rows[1:] > tile.rows[:-1]).all()), "rows of a tile are not in order")
-    _expect(len(tile.offsets) == len(tile.rows) + 1, "a tile has rows without edges")
-    ends = tile.offsets[0] == 0 and tile.offsets[-1] == tile.edges
-    _expect(bool(ends) and bool((tile.offsets[1:] > tile.offsets[:-1]).all()), "offsets of a tile are not in order")
-    _below(tile.columns, columns, "columns of a tile")
+    _expect(len(tile.indptr) == len(tile.rows) + 1, "a tile has rows without edges")
+    ends = tile.indptr[0] == 0 and tile.indptr[-1] == tile.edges
+    _expect(bool(ends) and bool((tile.indptr[1:] > tile.indptr[:-1]).all()), "indptr of a tile are not in order")
+    _below(tile.indices, columns, "indices of a tile")
     for name, values in tile.values.items():
         _expect(values.shape[:1] == (tile.edges,), f"edge column {name} has {len(values):,} rows, not {tile.edges:,}")
     if tile.middles is not None:
         inside = tile.middles.shape == tile.rows.shape and tile.middles.dtype == np.int32
         _expect(inside, "a tile has other middles than rows")
-        between = (tile.middles >= tile.offsets[:-1]) & (tile.middles <= tile.offsets[1:])
-        _expect(bool(between.all()), "middles of a tile are not between its offsets")
+        between = (tile.middles >= tile.indptr[:-1]) & (tile.middles <= tile.indptr[1:])
+        _expect(bool(between.all()), "middles of a tile are not between its indptr")
 
 
 def _below(indices: npt.NDArray[Any], count: int, what: str) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.blocks.block import LOOPS, FloatArray, IntArray, LongArray, Tile
-from pipeline.kernels.exchange import list_ranges, pulled_first
 from pipeline.kernels.hash import blocks_of, positions
 from pipeline.kernels.jit import read_only
+from pipeline.kernels.pulled import list_ranges, pulled_first
 from pipeline.kernels.sort import group, merge, order_ties
 
 
@@ -151,10 +151,10 @@ def without_columns(tile: Tile, missing: LongArray) -> Tile | None:
     """The tile without the edges from some rows of its payload, which have gone from the payload too."""
     kept = np.ones(tile.senders, bool)
     kept[missing] = False
-    edges = kept[tile.columns]
+    edges = kept[tile.indices]
     if not edges.any():
         return None
-    degree = np.add.reduceat(edges, tile.offsets[:-1], dtype=np.int32)  # no row of a tile is empty
+    degree = np.add.reduceat(edges, tile.indptr[:-1], dtype=np.int32)  # no row of a tile is empty
     place = (np.cumsum(kept) - 1).astype(np.int32)
     return _some_edges(tile, np.flatnonzero(edges).astype(np.int32), degree, place, int(kept.sum()))
 
@@ -179,16 +179,16 @@ def cut(tile: Tile, wanted: LongArray) -> Cut:
     """
     first = np.zeros(tile.senders, np.bool_)
     middles, order = np.empty(len(tile.rows), np.int32), np.empty(tile.edges, np.int32)
-    pulled_first(read_only(tile.offsets), read_only(tile.columns), first, middles, order)
-    if (middles == tile.offsets[1:]).all():
+    pulled_first(read_only(tile.indptr), read_only(tile.indices), first, middles, order)
+    if (middles == tile.indptr[1:]).all():
         return Cut(tile, None, wanted, wanted[:0])
     count = int(np.count_nonzero(first))
     place = np.empty(tile.senders, np.int32)
     place[first] = np.arange(count, dtype=np.int32)
     place[~first] = np.arange(count, tile.senders, dtype=np.int32)
     values = {name: matrix.take(order, axis=0) for name, matrix in tile.values.items()}
-    whole = Tile(tile.rows, tile.offsets, place[tile.columns[order]], values, tile.senders, middles)
-    return Cut(whole, _between(whole, middles, tile.offsets[1:]), wanted[first], wanted[~first])
+    whole = Tile(tile.rows, tile.indptr, place[tile.indices[order]], values, tile.senders, middles)
+    return Cut(whole, _between(whole, middles, tile.indptr[1:]), wanted[first], wanted[~first])
 
 
 def pulled_edges(tile: Tile, names: Iterable[str] = ()) -> Tile | None:
@@ -196,21 +196,21 @@ def pulled_edges(tile: Tile, names: Iterable[str] = ()) -> Tile | None:
     if tile.middles is None:
         return tile
     some = dataclasses.replace(tile, values={name: tile.values[name] for name in names})
-    return _between(some, tile.offsets[:-1], tile.middles)
+    return _between(some, tile.indptr[:-1], tile.middles)
 
 
 def pushed_edges(tile: Tile, names: Iterable[str] = ()) -> Tile:
     """The edges of a tile that are not, with some of their values; row j is that of pushed_rows(tile)[j]."""
     assert tile.middles is not None, "some edges may be pushed"
     some = dataclasses.replace(tile, values={name: tile.values[name] for name in names})
-    rest = _between(some, tile.middles, tile.offsets[1:])
+    rest = _between(some, tile.middles, tile.indptr[1:])
     assert rest is not None
     return dataclasses.replace(rest, rows=np.arange(len(rest.rows), dtype=np.int32))
 
 
 def pushed_rows(tile: Tile) -> IntArray:
     """The rows that have edges that are not: row j of the partial results is of pushed_rows(tile)[j]."""
-    return tile.rows[:0] if tile.middles is None else tile.rows[tile.middles < tile.offsets[1:]]
+    return tile.rows[:0] if tile.middles is None else tile.rows[tile.middles < tile.indptr[1:]]
 
 
 def _between(tile: Tile, starts: IntArray, ends: IntArray) -> Tile | None:
@@ -224,7 +224,7 @@ def _between(tile: Tile, starts: IntArray, ends: IntArray) -> Tile | None:
 def _some_edges(tile: Tile, edges: IntArray, degree: IntArray, place: IntArray | None, senders: int) -> Tile:
     """Some edges of a tile, of which its rows have `degree`; column c becomes place[c]."""
     rows = degree > 0
-    columns = tile.columns[edges]
+    columns = tile.indices[edges]
     return Tile(
         tile.rows[rows],
         np.concatenate([[0], np.cumsum(degree[rows])]).astype(np.int32),

@@ -66,7 +66,7 @@ def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
         typer.echo("graphsweep: interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
-        said = say(error)
+        said = message_of(error)
         if verbose or said is None:
             traceback.print_exc()
         if said is not None:
@@ -111,37 +111,37 @@ class _AboveBars(logging.Handler):
 
 
 @dataclass(frozen=True)
-class Said:
+class Message:
     """A message for people and the exit code that goes with it."""
 
     text: str
     code: int
 
 
-def say(error: Exception) -> Said | None:
+def message_of(error: Exception) -> Message | None:
     """The message of an exception; None if it is a mistake of ours, which only its traceback explains."""
     if isinstance(error, GraphsweepError):
         text = _spelled(str(error))
-        return Said(text if len(text) <= LONGEST else f"{text[:LONGEST]}…", MENDABLE)
+        return Message(text if len(text) <= LONGEST else f"{text[:LONGEST]}…", MENDABLE)
     if not _of_spark(error):
         return None
     text = str(error)
     ours = OURS.search(text)
     if ours:
-        return Said(_spelled(ours[1].strip()), MENDABLE)
+        return Message(_spelled(ours[1].strip()), MENDABLE)
     from pipeline.blocks.storage import replaced_in
 
     replaced = replaced_in(text)
     if replaced:
-        return Said(str(replaced), MENDABLE)
+        return Message(str(replaced), MENDABLE)
     known = refused(error)
     if known is not None:
-        return Said(str(known), MENDABLE)
+        return Message(str(known), MENDABLE)
     for pattern, code, message in FOREIGN:
         found = re.search(pattern, text)
         if found:
-            return Said(message.format(*found.groups()), code)
-    return Said(f"Spark failed: {_gist(text)}\n--verbose shows all that it says", SPARK_FAILED)
+            return Message(message.format(*found.groups()), code)
+    return Message(f"Spark failed: {_gist(text)}\n--verbose shows all that it says", SPARK_FAILED)
 
 
 # a worker's traceback, as Spark quotes it: the last line starts with the class; our messages can have several lines

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from pipeline.command.told import Told, told
+from pipeline.command.submitted import Told, told
 from pipeline.errors import GraphsweepError
 from pipeline.spark.session import active_session
 

@@ -37,7 +37,7 @@ class RawTables:
             if not path.strip():
                 raise SettingError(f"--{name} is empty; is a variable unset?")
 
-    def read_here(self, **options: Any) -> Graph | None:
+    def read_without_spark(self, **options: Any) -> Graph | None:
         """Without Spark; None if only Spark can read them. StorageError if one is not there at all."""
         from pipeline.graph import Graph
 

@@ -40,7 +40,7 @@ class Loop:
     ) -> None:
         """Adds a tile to `results`, (nodes, …) each. `dense`: (edges, width) float32 of each dense value."""
         nodes = len(results[0])
-        arrays = [tile.rows, tile.offsets, tile.columns, payload]
+        arrays = [tile.rows, tile.indptr, tile.indices, payload]
         local = [read(value).reshape(nodes, value.width) for value in self.local]
         columns = [tile.values[name].reshape(tile.edges, width) for name, width in self._columns]
         inputs = [*local, *columns, *dense]

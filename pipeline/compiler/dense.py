@@ -35,12 +35,12 @@ def chunks(tile: Tile, size: int) -> Iterator[Tile]:
         return
     for start in range(0, tile.edges, size):
         stop = min(start + size, tile.edges)
-        first = int(np.searchsorted(tile.offsets, start, side="right")) - 1
-        last = int(np.searchsorted(tile.offsets, stop, side="left"))
+        first = int(np.searchsorted(tile.indptr, start, side="right")) - 1
+        last = int(np.searchsorted(tile.indptr, stop, side="left"))
         yield Tile(
             rows=tile.rows[first:last],
-            offsets=np.clip(tile.offsets[first : last + 1], start, stop) - np.int32(start),
-            columns=tile.columns[start:stop],
+            indptr=np.clip(tile.indptr[first : last + 1], start, stop) - np.int32(start),
+            indices=tile.indices[start:stop],
             values={name: column[start:stop] for name, column in tile.values.items()},
             senders=tile.senders,
         )
@@ -51,11 +51,11 @@ def rows_between(tile: Tile, low: int, high: int) -> Tile:
     first, last = np.searchsorted(tile.rows, [low, high]).tolist()
     if last - first == len(tile.rows):
         return tile
-    start, stop = tile.offsets[[first, last]].tolist()
+    start, stop = tile.indptr[[first, last]].tolist()
     return Tile(
         rows=tile.rows[first:last],
-        offsets=tile.offsets[first : last + 1] - tile.offsets[first],
-        columns=tile.columns[start:stop],
+        indptr=tile.indptr[first : last + 1] - tile.indptr[first],
+        indices=tile.indices[start:stop],
         values={name: column[start:stop] for name, column in tile.values.items()},
         senders=tile.senders,
     )
@@ -70,7 +70,7 @@ def execute_dense(
     weights: Mapping[int, FloatArray],
 ) -> list[FloatArray]:
     """The dense values of a chunk, (edges, width) float32 each."""
-    dst = np.repeat(tile.rows, np.diff(tile.offsets))
+    dst = np.repeat(tile.rows, np.diff(tile.indptr))
     results: dict[int, Array] = dict(weights)
     with np.errstate(all="ignore"):
         for value in program.below:
@@ -91,7 +91,7 @@ def _leaf(value: Value, tile: Tile, dst: Array, payload: FloatArray, read: Read,
     """(edges, *shape) of what the chunk's edges read."""
     if value.op == "src":
         start = offsets[value.inputs[0].id]
-        return payload[tile.columns, start : start + value.width].reshape(tile.edges, *value.shape)
+        return payload[tile.indices, start : start + value.width].reshape(tile.edges, *value.shape)
     if value.op == "dst":
         return read(value.inputs[0])[dst]
     if value.op == "input":

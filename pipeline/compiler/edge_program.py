@@ -164,8 +164,8 @@ def _kept(program: EdgeProgram) -> set[int]:
     for value in program.inner:
         if _is_leaf(value, program):
             continue
-        costly_here = OPERATIONS[value.op].cost == COSTLY or value.op in LANE_REDUCTIONS
-        if not (costly_here or any(operand.id in costly for operand in value.inputs)):
+        is_costly = OPERATIONS[value.op].cost == COSTLY or value.op in LANE_REDUCTIONS
+        if not (is_costly or any(operand.id in costly for operand in value.inputs)):
             continue
         inside = [user for user in users[value.id] if user.op in LANE_REDUCTIONS]
         again = inside and len(users[value.id]) > 1

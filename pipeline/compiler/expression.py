@@ -51,7 +51,7 @@ class Expression:
     def source(self) -> None:
         """At the start of an edge: the row of the payload."""
         if self.program.leaves("src"):
-            self.writer.line("s = np.uint64(columns[e])")
+            self.writer.line("s = np.uint64(indices[e])")
 
     def nest(self, shape: Shape, flat: bool, body: Callable[[Index], None]) -> None:
         """Loops over the lanes of a row, the last axis innermost; `flat` if one loop over all lanes will do.

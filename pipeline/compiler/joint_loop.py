@@ -1,6 +1,6 @@
 """One generated function for several reductions over the same edges: what their messages share is computed once.
 
-    def tile(rows, offsets, columns, payload, unit, <dst>, <edges>, <weights>, out0[, seen0], out1[, seen1], …)
+    def tile(rows, indptr, indices, payload, unit, <dst>, <edges>, <weights>, out0[, seen0], out1[, seen1], …)
 
 Comes in: the edge programs of reductions that step one array, the lanes of the sent values. Goes out: text. Each
 result has the bits of its own loop: a row's edges come in the same order, and sums are cut into the same parts.
@@ -44,7 +44,7 @@ def write_joint_loop(joint: EdgeProgram, programs: Sequence[EdgeProgram], offset
     """The text of the function `tile`."""
     arrays, names = arguments(joint, offsets)
     results = [name for number, program in enumerate(programs) for name in state_names(program, number)]
-    given = ["rows", "offsets", "columns", "payload", "unit", *names, *results]
+    given = ["rows", "indptr", "indices", "payload", "unit", *names, *results]
     writer = Writer(f"def tile({', '.join(given)}):")
     expression = Expression(writer, joint, arrays)
     flat = all(map(expression.is_flat, joint.roots))
@@ -66,8 +66,8 @@ def write_joint_loop(joint: EdgeProgram, programs: Sequence[EdgeProgram], offset
         for name in results:
             if name.startswith(SEEN.name):
                 writer.line(f"{name}[i] = True")
-        writer.line("low = offsets[j]")
-        writer.line("high = offsets[j + 1]")
+        writer.line("low = indptr[j]")
+        writer.line("high = indptr[j + 1]")
         if sums:
             sum_edges(writer, sums, edges)
         else:

@@ -1,6 +1,6 @@
 """The generated function of one reduction: rows → edges → lanes.
 
-    def tile(rows, offsets, columns, payload, unit, <dst>, <edges>, <weights>, <states>)
+    def tile(rows, indptr, indices, payload, unit, <dst>, <edges>, <weights>, <states>)
 
 Comes in: an edge program and the lanes of each sent value in the payload. Goes out: text. All arrays are
 (rows, width) float32 but the weights, (width,), and marks, (rows,) bool; the states of the reduction, `out` and so on,
@@ -25,10 +25,10 @@ from pipeline.formula.values import Value
 def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
     """The text of the function `tile`."""
     arrays, names = arguments(program, offsets)
-    given = ["rows", "offsets", "columns", "payload", "unit", *names, *state_names(program)]
+    given = ["rows", "indptr", "indices", "payload", "unit", *names, *state_names(program)]
     writer = Writer(f"def tile({', '.join(given)}):")
     assert program.reduction.loop is not None, program.value.op
-    LOOPS[program.reduction.loop](Expression(writer, program, arrays))
+    WRITERS[program.reduction.loop](Expression(writer, program, arrays))
     return writer.text()
 
 
@@ -79,8 +79,8 @@ def _summed(expression: Expression) -> None:
 
     with writer.block("for j in range(len(rows)):", ROW):
         writer.line("i = np.uint64(rows[j])")
-        writer.line("low = offsets[j]")
-        writer.line("high = offsets[j + 1]")
+        writer.line("low = indptr[j]")
+        writer.line("high = indptr[j + 1]")
         if program.levels[message.id] != EDGE:  # a degree, say: the same for all edges of a row
             expression.nest(message.shape, expression.is_flat(message), times)
             return
@@ -99,7 +99,7 @@ def _stepped(expression: Expression) -> None:
         writer.line("i = np.uint64(rows[j])")
         if SEEN in program.reduction.state:
             writer.line(f"{SEEN.name}[i] = True")
-        with writer.block("for e in range(offsets[j], offsets[j + 1]):", EDGE):
+        with writer.block("for e in range(indptr[j], indptr[j + 1]):", EDGE):
             expression.source()
             expression.nest(message.shape, expression.is_flat(message), update)
 
@@ -109,4 +109,4 @@ def write_step(writer: Writer, program: EdgeProgram, states: Mapping[str, str], 
     writer.line(program.reduction.step.format(message=message, **states))
 
 
-LOOPS = {SUMMED: _summed, STEPPED: _stepped, EXPONENTIALS: write_exponentials}
+WRITERS = {SUMMED: _summed, STEPPED: _stepped, EXPONENTIALS: write_exponentials}

@@ -85,7 +85,7 @@ class CompiledReduction:
         return accumulator
 
     def add(self, accumulator: Accumulator, tile: Tile, payload: FloatArray, read: Read) -> None:
-        """Adds the edges of a tile. `payload`: (senders, lanes) float32, the row of edge e being tile.columns[e]."""
+        """Adds the edges of a tile. `payload`: (senders, lanes) float32, the row of edge e being tile.indices[e]."""
         if not self.value.width or not tile.edges:
             return
         if not self.sent:
@@ -97,7 +97,7 @@ class CompiledReduction:
         for chunk in chunks(tile, self._chunk):
             dense = execute_dense(self.program, chunk, payload, read, self.offsets, self.weights)
             if self.loop is None:
-                accumulator.kept.append((np.repeat(chunk.rows, np.diff(chunk.offsets)), dense[0]))
+                accumulator.kept.append((np.repeat(chunk.rows, np.diff(chunk.indptr)), dense[0]))
             else:
                 self.loop.run(chunk, payload, read, dense, accumulator.results)
 

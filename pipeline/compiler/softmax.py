@@ -37,8 +37,8 @@ def write_exponentials(expression: Expression) -> None:
         f"scale = np.empty({width}, np.float32)",
         "first = 0",
     ]
-    with writer.block(f"for start in range(0, len(columns), {piece}):"):
-        writer.line(f"stop = min(start + {piece}, len(columns))")
+    with writer.block(f"for start in range(0, len(indices), {piece}):"):
+        writer.line(f"stop = min(start + {piece}, len(indices))")
         with _rows(writer):
             _logits(expression)
             _rescale(expression)
@@ -46,17 +46,17 @@ def write_exponentials(expression: Expression) -> None:
             writer.line("flat[q] = exp(flat[q])")
         with _rows(writer):
             _totals(expression)
-        writer.line("first = j - 1 if offsets[j] > stop else j")  # a row that goes on is taken up again
+        writer.line("first = j - 1 if indptr[j] > stop else j")  # a row that goes on is taken up again
 
 
 @contextmanager
 def _rows(writer: Writer) -> Iterator[None]:
     """The rows that have edges among start .. stop; those edges are low .. high."""
     writer.line("j = first")
-    with writer.block("while j < len(rows) and offsets[j] < stop:", ROW):
+    with writer.block("while j < len(rows) and indptr[j] < stop:", ROW):
         writer.line("i = np.uint64(rows[j])")
-        writer.line("low = max(offsets[j], start)")
-        writer.line("high = min(offsets[j + 1], stop)")
+        writer.line("low = max(indptr[j], start)")
+        writer.line("high = min(indptr[j + 1], stop)")
         yield
         writer.line("j += 1")
 

@@ -25,7 +25,7 @@ def ranges(tiles: Sequence[Tile], nodes: int, width: int, floats: int | None = N
     floats = FLOATS if floats is None else floats
     edges = np.zeros(nodes + 1, np.int64)
     for tile in tiles:
-        edges[tile.rows + 1] += np.diff(tile.offsets)
+        edges[tile.rows + 1] += np.diff(tile.indptr)
     until = np.cumsum(edges) * max(width, 1)
     cuts = [0]
     while cuts[-1] < nodes:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.formula.reductions import REDUCTIONS, softmax
-from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, Edges, Nodes, WholeGraph
+from pipeline.formula.spaces import ALL, BASE_PART, SELF_LOOPS, Edges, Nodes, WholeGraph
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value, topological
 from pipeline.schema import EDGE, NODE, EdgeType
@@ -71,8 +71,8 @@ class GraphArrays:
         src, dst = self.table(edges.type)
         part = BASE_PART.get(edges.part, edges.part)
         if part == ALL or edges.type.source != edges.type.target:
-            return np.full(len(src), part != LOOPS)
-        return (src == dst) if part == LOOPS else (src != dst)
+            return np.full(len(src), part != SELF_LOOPS)
+        return (src == dst) if part == SELF_LOOPS else (src != dst)
 
 
 def align(value: Value, arrays: list[Array]) -> list[Array]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.errors import FormulaError, nearest
-from pipeline.formula.spaces import ALL, LOOPS, PROPER, SELF_PART, Edges
+from pipeline.formula.spaces import ALL, PROPER, SELF_LOOPS, SELF_PART, Edges
 from pipeline.formula.values import Operand, Value, apply, edge_input, fill
 
 
@@ -53,7 +53,7 @@ class Relation:
         if self._remaining is None:
             return own
         table = edge_input(name, self._columns[name], Edges(self.edges.type, ALL))
-        return apply("last", apply("restrict", table, part=LOOPS), own)
+        return apply("last", apply("restrict", table, part=SELF_LOOPS), own)
 
     def ones(self) -> Value:
         """1 for every edge."""

@@ -16,8 +16,8 @@ from pipeline.formula.spaces import (
     ALL,
     BASE_PART,
     GRAPH,
-    LOOPS,
     PROPER,
+    SELF_LOOPS,
     SELF_PART,
     WEIGHT,
     Edges,
@@ -96,7 +96,7 @@ def restrict(spaces: Sequence[Space], attributes: Attributes) -> Space:
     if not isinstance(spaces[0], Edges):
         raise ValueError("only edge values can be restricted to a part of the edges")
     stored, part = BASE_PART.get(spaces[0].part, spaces[0].part), attributes["part"]
-    if part != stored and (stored != ALL or part not in (PROPER, LOOPS)):
+    if part != stored and (stored != ALL or part not in (PROPER, SELF_LOOPS)):
         raise ValueError(f"{spaces[0]} cannot be restricted to {part!r}, of which they are no part")
     return Edges(spaces[0].type, part)
 
@@ -121,7 +121,7 @@ def edges_only(spaces: Sequence[Space], _: Attributes) -> Space:
 
 
 def loops_only(spaces: Sequence[Space], attributes: Attributes) -> Space:
-    if not isinstance(spaces[0], Edges) or spaces[0].part != LOOPS:
+    if not isinstance(spaces[0], Edges) or spaces[0].part != SELF_LOOPS:
         raise ValueError("the last value of a self-loop takes a value on the self-loops")
     return to_nodes(spaces, attributes)
 

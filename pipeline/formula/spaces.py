@@ -13,10 +13,10 @@ from pipeline.schema import EDGE, NODE, EdgeType
 # replaces them) work on another part of the same edge type: no edge is copied or masked.
 ALL = "all"  # every edge of the table
 PROPER = "proper"  # without the self-loops
-LOOPS = "loops"  # the self-loops only
+SELF_LOOPS = "loops"  # the self-loops only
 ALL_SELF = "all+self"  # every edge, then one added loop per node
 PROPER_SELF = "proper+self"  # the proper edges, then one added loop per node
-PARTS = (ALL, PROPER, LOOPS, ALL_SELF, PROPER_SELF)
+PARTS = (ALL, PROPER, SELF_LOOPS, ALL_SELF, PROPER_SELF)
 BASE_PART = {ALL_SELF: ALL, PROPER_SELF: PROPER}  # a part with added loops → the part that is stored
 SELF_PART = {ALL: ALL_SELF, PROPER: PROPER_SELF}
 

@@ -26,7 +26,7 @@ import pyarrow.fs as fs
 from pipeline.errors import StorageError, unwritable
 from pipeline.places.beside import LOCK, beside, new_run
 from pipeline.places.filesystem import Opened
-from pipeline.places.owner import is_alive, is_here, process_facts
+from pipeline.places.owner import is_alive, is_this_machine, process_facts
 from pipeline.places.place import Place
 
 __all__ = ["Lock", "new_run"]
@@ -69,7 +69,7 @@ class Lock:
             if found is None:  # given back meanwhile
                 continue
             owner, renewed = found
-            if is_here(owner):
+            if is_this_machine(owner):
                 if is_alive(owner):
                     raise self._refusal(owner)
                 self._take_away(owner)
@@ -224,7 +224,7 @@ def remove_left(left: Opened) -> None:
     with suppress(OSError):
         owner = _read(left.path) or {}
         age = os.stat(left.parent.path).st_mtime - os.stat(left.path).st_mtime
-        if not is_alive(owner) if is_here(owner) else age > STALE:
+        if not is_alive(owner) if is_this_machine(owner) else age > STALE:
             os.remove(left.path)
 
 

@@ -25,7 +25,7 @@ def process_facts() -> dict[str, Any]:
     }
 
 
-def is_here(owner: Mapping[str, Any]) -> bool:
+def is_this_machine(owner: Mapping[str, Any]) -> bool:
     """Whether its process numbers are those of this machine, so that we can see whether it lives."""
     return owner.get("machine") == machine()
 

@@ -19,7 +19,7 @@ from pipeline.errors import unwritable
 from pipeline.places.disk import list_directory, make_parents, remove_directory, remove_empty
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.marker import SCRATCH, read_marker, write_marker
-from pipeline.places.owner import is_alive, is_here, process_facts
+from pipeline.places.owner import is_alive, is_this_machine, process_facts
 from pipeline.places.place import Place, refuse_unreachable
 
 # After so many seconds the scratch directory of a process on another machine, of which nothing can be known, is
@@ -93,6 +93,6 @@ def _sweep(own: Opened) -> None:
                 continue
             made = other.info.mtime
             old = now is not None and made is not None and (now - made).total_seconds() > FORGOTTEN
-            if not is_alive(marker) if is_here(marker) else old:
+            if not is_alive(marker) if is_this_machine(marker) else old:
                 with suppress(OSError, pa.ArrowException):
                     remove_directory(other)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.plan.exchange import pull_bytes, push_bytes
 from pipeline.plan.memory import SLACK, WORKER_BYTES, Choice, Counts, block_bytes, shipment_bytes, size
 from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import pull_bytes, push_bytes
 from pipeline.plan.schedule import Shipment
 from pipeline.plan.seconds import STARTING, about, expect
 
@@ -35,12 +35,14 @@ def _memory(plan: Plan, counts: Counts, choice: Choice, cores: int) -> list[str]
         return []
     fused = expect(plan, counts, "fused", cores).total
     lines = []
+    apart = f"below {size(choice.with_spill)} it is distributed"
     if choice.tier == "distributed":
         saved = expect(plan, counts, "distributed", cores).total - fused
         instead = f": {about(fused)}" if saved >= WORTH_SECONDS else ""
-        if choice.need > choice.memory:
-            bare = f", with {size(choice.bare)} too if there is one machine" if choice.bare < choice.need else ""
-            lines.append(f"with {size(choice.need)} in one task it would be fused{bare}{instead}")
+        if choice.all_in_memory > choice.memory:
+            less = choice.with_spill < choice.all_in_memory
+            bare = f", with {size(choice.with_spill)} too if there is one machine" if less else ""
+            lines.append(f"with {size(choice.all_in_memory)} in one task it would be fused{bare}{instead}")
         elif instead:
             lines.append(f"tier auto would be fused{instead}")
         most = max(SLACK * block_bytes(plan, counts, block) for block in range(counts.blocks)) + WORKER_BYTES
@@ -48,9 +50,9 @@ def _memory(plan: Plan, counts: Counts, choice: Choice, cores: int) -> list[str]
             blocks = int(counts.blocks * (most - WORKER_BYTES) / (choice.memory - WORKER_BYTES)) + 1
             lines.append(f"a task needs {size(most)} for the largest block: prepare with {blocks:,} blocks or more")
     elif choice.spills:
-        lines.append(f"with {size(choice.need)} nothing waits on disk; below {size(choice.bare)} it is distributed")
-    elif choice.need > NEAR * choice.memory:
-        lines.append(f"below {size(choice.need)} node values wait on disk; below {size(choice.bare)} it is distributed")
+        lines.append(f"with {size(choice.all_in_memory)} nothing waits on disk; {apart}")
+    elif choice.all_in_memory > NEAR * choice.memory:
+        lines.append(f"below {size(choice.all_in_memory)} node values wait on disk; {apart}")
     return lines
 
 

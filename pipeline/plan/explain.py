@@ -14,7 +14,6 @@ from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.model import Model
 from pipeline.plan.advice import advice
-from pipeline.plan.exchange import pull_bytes, push_bytes
 from pipeline.plan.memory import (
     Choice,
     Counts,
@@ -30,6 +29,7 @@ from pipeline.plan.memory import (
     total_lanes,
 )
 from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import pull_bytes, push_bytes
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
 from pipeline.plan.seconds import MACHINE, STARTING, Seconds, about, duration, expect
 from pipeline.plan.skew import skew_lines

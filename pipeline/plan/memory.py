@@ -283,9 +283,9 @@ class Choice:
     reason: str
     spills: bool = False
     """fused: whether node values wait on disk from one superstep to the next."""
-    need: int = 0
+    all_in_memory: int = 0
     """Bytes that a fused run wants of its task."""
-    bare: int = 0
+    with_spill: int = 0
     """The same if node values wait on disk."""
     memory: int = 0
     """Bytes that a task has."""
@@ -296,31 +296,31 @@ def choose_tier(
     counts: Counts,
     task_memory: int,
     wanted: str = "auto",
-    alone: bool = False,
+    one_machine: bool = False,
     threads: int = 1,
-    opens: bool = True,
+    reads_files: bool = True,
 ) -> Choice:
     """fused if the whole run fits one task, else distributed; or what the user wants.
 
     Parameters
     ----------
-    alone
+    one_machine
         There are no other machines, so that one task with `threads` has all there is. Then it is fused too if only what
         the threads are working at fits, since a shuffle would write the same values to the same disk several times.
-    opens
+    reads_files
         Whether the task opens blocks itself, one for each thread at a time; else it is sent all of them.
     """
-    need, bare = (WORKER_BYTES + int(SLACK * of(plan, counts, threads)) for of in (fused_bytes, spilled_bytes))
-    if not opens:
-        need, bare = (bytes_ + int(SLACK * sum(counts.static_of(plan))) for bytes_ in (need, bare))
-    spills = need > task_memory
-    fused = wanted == "fused" or (wanted == "auto" and (not spills or (alone and bare <= task_memory)))
-    reason = f"the whole run needs about {size(need)} in one task, which has {size(task_memory)}"
+    sent = 0 if reads_files else int(SLACK * sum(counts.static_of(plan)))
+    all_in_memory = WORKER_BYTES + int(SLACK * fused_bytes(plan, counts, threads)) + sent
+    with_spill = WORKER_BYTES + int(SLACK * spilled_bytes(plan, counts, threads)) + sent
+    spills = all_in_memory > task_memory
+    fused = wanted == "fused" or (wanted == "auto" and (not spills or (one_machine and with_spill <= task_memory)))
+    reason = f"the whole run needs about {size(all_in_memory)} in one task, which has {size(task_memory)}"
     if fused and spills:
-        reason += f"; node values wait on disk, and {size(bare)} stay in memory"
+        reason += f"; node values wait on disk, and {size(with_spill)} stay in memory"
     if wanted != "auto":
         reason = f"asked for; {reason}"
-    return Choice("fused" if fused else "distributed", reason, fused and spills, need, bare, task_memory)
+    return Choice("fused" if fused else "distributed", reason, fused and spills, all_in_memory, with_spill, task_memory)
 
 
 def size(count: float) -> str:

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from pipeline.formula.program import Program
 from pipeline.formula.reductions import REDUCTIONS
-from pipeline.formula.spaces import ALL, LOOPS, Edges, Nodes
+from pipeline.formula.spaces import ALL, SELF_LOOPS, Edges, Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.levels import edge_values, levels, local_values, sent_values
@@ -281,8 +281,8 @@ def _ship(program: Program, level: dict[int, int], steps: list[Superstep], pushe
                 readers[at].append(value)
     for (number, edge_type), values in sent.items():
         reading = readers[number, edge_type]
-        loops = any(edges_of(value).part in (ALL, LOOPS) for value in reading)
-        others = tuple(value for value in reading if value.width and edges_of(value).part != LOOPS)
+        loops = any(edges_of(value).part in (ALL, SELF_LOOPS) for value in reading)
+        others = tuple(value for value in reading if value.width and edges_of(value).part != SELF_LOOPS)
         merges = all(REDUCTIONS[value.op].is_distributive and not local_values(value) for value in others)
         mergeable = others if merges else ()
         push = bool(mergeable) and (number - 1, edge_type) in pushes

@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from statistics import median_low
 
-from pipeline.plan.exchange import pull_bytes, push_bytes
 from pipeline.plan.memory import Counts, block_bytes, received_bytes, size
 from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import pull_bytes, push_bytes
 
 BAD = 1.5  # from here on it is worth a word
 

@@ -71,7 +71,7 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
     ]
 
 
-def spell(findings: Iterable[Finding], look_up: Callable[[str, list[int]], Mapping[int, str]]) -> list[Finding]:
+def name_texts(findings: Iterable[Finding], look_up: Callable[[str, list[int]], Mapping[int, str]]) -> list[Finding]:
     """Findings about edge ends name hashes when ids are text; `look_up` finds, in a column, the texts behind them."""
     spelled = []
     for finding in findings:

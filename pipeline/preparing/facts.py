@@ -27,7 +27,7 @@ def static_with_facts(block: Block, **counts: int) -> Iterator[Row]:
     here = block.tiles[EDGE]
     degrees = np.zeros(block.nodes(NODE), np.int64)
     for tile in here.values():
-        degrees[tile.rows] += np.diff(tile.offsets)
+        degrees[tile.rows] += np.diff(tile.indptr)
     rows = list(static_rows(block))
     yield from rows
     yield facts_row(

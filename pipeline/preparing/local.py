@@ -18,12 +18,12 @@ import pyarrow as pa
 from pipeline.blocks import storage
 from pipeline.blocks.rows import KINDS, Row
 from pipeline.places.scratch import Scratch
-from pipeline.preparing.exchange import Exchange
 from pipeline.preparing.facts import file_row
+from pipeline.preparing.in_transit import Exchange
 from pipeline.preparing.pack import pack
-from pipeline.preparing.steps import Plan, Step, answer, collect, seek, steps
+from pipeline.preparing.steps import Preparation, Step, answer, collect, find_missing, steps
 
-Source = Callable[[], Iterable[pa.RecordBatch]]
+TableSource = Callable[[], Iterable[pa.RecordBatch]]
 """Opens a part of a table: batches of its layout's columns."""
 
 
@@ -32,8 +32,8 @@ Source = Callable[[], Iterable[pa.RecordBatch]]
 SHARE = 0.25
 
 
-def prepare_here(
-    sources: Mapping[str, Sequence[Source]], plan: Plan, folder: str, threads: int, memory: int
+def prepare_in_process(
+    sources: Mapping[str, Sequence[TableSource]], plan: Preparation, folder: str, threads: int, memory: int
 ) -> list[Row]:
     """Runs all steps of all blocks: 2^20 nodes and 16.8M edges take 7 core-seconds, and 11 through Spark.
 
@@ -66,7 +66,7 @@ def prepare_here(
         return [row for block in range(plan.blocks) for row in rows.take(block)]
 
 
-def _advance(block: int, step: Step, plan: Plan, writes: Writes | None, rows: Exchange, after: Exchange) -> None:
+def _advance(block: int, step: Step, plan: Preparation, writes: Writes | None, rows: Exchange, after: Exchange) -> None:
     made = step(block, rows.take(block), plan)
     after.put(keep(made, block, *writes) if writes else made)
 
@@ -82,10 +82,10 @@ Writes = tuple[str, str]
 """The folder of all blocks, and which of a block's files a step writes there."""
 
 
-def steps_written(plan: Plan) -> Iterator[tuple[Step, str | None]]:
+def steps_written(plan: Preparation) -> Iterator[tuple[Step, str | None]]:
     """Each step, and the file of what blocks keep that it writes: none, as long as a later step amends it."""
     for step in steps(plan):
-        yield step, None if step in (collect, seek) else storage.SENDING if step is answer else storage.STATIC
+        yield step, None if step in (collect, find_missing) else storage.SENDING if step is answer else storage.STATIC
 
 
 def keep(rows: Iterable[Row], index: int, folder: str, file: str) -> Iterator[Row]:

@@ -24,7 +24,7 @@ from pipeline.kernels.hash import blocks_of
 from pipeline.kernels.jit import read_only
 from pipeline.kernels.sort import group
 from pipeline.preparing.checks import EXAMPLES, Finding, merge
-from pipeline.tables.layout import Layout, Value
+from pipeline.tables.layout import Layout, ValueColumns
 from pipeline.tables.words import not_text
 
 # kinds of rows, beside those of blocks
@@ -209,7 +209,7 @@ def _without_bytes(columns: list[pa.Array], layout: Layout, findings: list[Findi
 
 
 def _arrays(
-    parts: list[pa.Array], names: list[pa.Array], layout: Layout, value: Value, findings: list[Finding]
+    parts: list[pa.Array], names: list[pa.Array], layout: Layout, value: ValueColumns, findings: list[Finding]
 ) -> FloatArray:
     """(n, width) float32 of a column of arrays; zeros for rows that are not of the usual length."""
     (column,) = parts
@@ -244,7 +244,7 @@ def _arrays(
 
 
 def _numbers(
-    parts: list[pa.Array], names: list[pa.Array], layout: Layout, value: Value, findings: list[Finding]
+    parts: list[pa.Array], names: list[pa.Array], layout: Layout, value: ValueColumns, findings: list[Finding]
 ) -> FloatArray:
     """(n, number of columns) float32 of columns of numbers; zeros for nulls."""
     matrix = np.empty((len(names[0]), len(parts)), np.float32)

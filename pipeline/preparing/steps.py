@@ -9,9 +9,9 @@ Knows nothing of Spark: prepare.py moves the rows through shuffles, `blocks_from
 
 If dangling edges are to be dropped, `build` goes in three steps: which edges are pulled depends on all that is kept.
 
-    collect  as build, but tiles are whole still, and t asks only which keys there are
-    seek     those keys, in block s            → the keys that s does not have
-    amend    these, in block t                 → the rest of build, of the tiles without their edges
+    collect       as build, but tiles are whole still, and t asks only which keys there are
+    find_missing  those keys, in block s       → the keys that s does not have
+    drop_edges    these, in block t            → the rest of build, of the tiles without their edges
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from pipeline.blocks.rows import (
     tiles_from_rows,
 )
 from pipeline.kernels.hash import positions
-from pipeline.preparing.checks import EXAMPLES, Finding, merge, refuse, spell
+from pipeline.preparing.checks import EXAMPLES, Finding, merge, name_texts, refuse
 from pipeline.preparing.facts import FACTS, facts_row, sends_with_facts, static_with_facts
 from pipeline.preparing.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack
 from pipeline.preparing.records import edges_of, nodes_of, split_values
@@ -60,9 +60,9 @@ from pipeline.tables.words import not_text
 # kinds of rows between the steps; arrays of a block have the kinds of rows.py
 KEYS = "keys"  # (n,) int64 keys of the nodes of block TARGET, ascending
 REQUEST = "request"  # (k,) int64 keys of nodes of block TARGET that block SOURCE needs for pulled edges, ascending
-THEN = "then"  # (k,) int64 those that it needs beside them if no edge is pushed, ascending
+REQUEST_REST = "request rest"  # (k,) int64 those that it needs beside them if no edge is pushed, ascending
 QUESTION = "question"  # (k,) int64 keys that block SOURCE will request if they are there, ascending
-WANTED = "wanted"  # the same, kept by the block itself
+ASKED = "asked"  # the same, kept by the block itself
 BOTH = "both"  # (k,) int32 of each of these, how many edges of the table have their reverse in it too; kept likewise
 MISSING = "missing"  # (m,) int64 positions in the question of block TARGET to block SOURCE that are no nodes
 NO_KEYS: LongArray = np.empty(0, np.int64)
@@ -74,7 +74,7 @@ SEEDS = (42, 43, 44)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Preparation:
     """What every task of prepare knows."""
 
     nodes: Layout
@@ -83,18 +83,18 @@ class Plan:
     drop_dangling: bool = False
 
 
-Step = Callable[[int, Iterable[Row], Plan], Iterator[Row]]
+Step = Callable[[int, Iterable[Row], Preparation], Iterator[Row]]
 
 
-def steps(plan: Plan) -> list[Step]:
+def steps(plan: Preparation) -> list[Step]:
     """What each block does in turn; between two steps, rows go to their targets."""
-    return [collect, seek, amend, answer] if plan.drop_dangling else [build, answer]
+    return [collect, find_missing, drop_edges, answer] if plan.drop_dangling else [build, answer]
 
 
 # ---- the steps
 
 
-def build(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+def build(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
     """From rows of kind PACKED, in any order: the block's static rows, KEYS; REQUESTs to others; FINDINGs."""
     findings: list[Finding] = []
     keys, block, edges = yield from _unpacked(index, rows, plan, findings)
@@ -108,8 +108,8 @@ def build(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     yield from (finding_row(index, finding) for finding in findings)
 
 
-def collect(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
-    """From rows of kind PACKED, in any order: the block with its tiles whole, KEYS, WANTED; QUESTIONs; FINDINGs."""
+def collect(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
+    """From rows of kind PACKED, in any order: the block with its tiles whole, KEYS, ASKED; QUESTIONs; FINDINGs."""
     findings: list[Finding] = []
     keys, block, edges = yield from _unpacked(index, rows, plan, findings)
     yield from array_rows(index, index, KEYS, plan.nodes.type, keys)
@@ -117,7 +117,7 @@ def collect(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     yield facts_row(index, [], "collected", dropped=edges[0].dropped)
     for part in edges:
         for source, wanted in part.wanted.items():
-            yield from array_rows(index, source, WANTED, str(part.type), wanted)
+            yield from array_rows(index, source, ASKED, str(part.type), wanted)
             if source in part.both_ways:
                 yield from array_rows(index, source, BOTH, str(part.type), part.both_ways[source])
             yield from array_rows(source, index, QUESTION, str(part.type), wanted)
@@ -140,7 +140,7 @@ class _EdgesHere:
 
 
 def _unpacked(
-    index: int, rows: Iterable[Row], plan: Plan, findings: list[Finding]
+    index: int, rows: Iterable[Row], plan: Preparation, findings: list[Finding]
 ) -> Generator[Row, None, tuple[LongArray, Block, list[_EdgesHere]]]:
     """The keys of the block's nodes, the block with its tiles whole, and what is known of its edges of each type.
     FINDINGs of others pass."""
@@ -157,7 +157,7 @@ def _unpacked(
 
 
 def _edges(
-    index: int, keys: LongArray, edge_type: EdgeType, packed: list[Packed], plan: Plan, findings: list[Finding]
+    index: int, keys: LongArray, edge_type: EdgeType, packed: list[Packed], plan: Preparation, findings: list[Finding]
 ) -> _EdgesHere:
     """Tiles of one type of edges, and what they ask of other blocks. Of what is wrong with edges, those in their own
     direction tell."""
@@ -181,7 +181,7 @@ def _edges(
     return _EdgesHere(edge_type, here, requests, dangling, both_ways, dropped)
 
 
-def seek(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+def find_missing(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
     """From KEYS and QUESTIONs to this block: MISSING. The rest passes, KEYS too."""
     keys: list[Row] = []
     questions: dict[tuple[str, int], list[Row]] = defaultdict(list)
@@ -199,11 +199,11 @@ def seek(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
             yield from array_rows(asker, index, MISSING, name, missing)
 
 
-def amend(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
-    """From all rows of the block, WANTED and MISSING: the block without the edges from what is missing."""
+def drop_edges(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
+    """From all rows of the block, ASKED and MISSING: the block without the edges from what is missing."""
     own: list[Row] = []
     asked: dict[str, dict[tuple[EdgeType, int], list[Row]]] = {
-        kind: defaultdict(list) for kind in (WANTED, MISSING, BOTH)
+        kind: defaultdict(list) for kind in (ASKED, MISSING, BOTH)
     }
     dropped = 0
     for row in rows:
@@ -227,7 +227,7 @@ def amend(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
             if amended:
                 here[source] = amended
             if amended and source != LOOPS:
-                keys = join(asked[WANTED][edge_type, source])
+                keys = join(asked[ASKED][edge_type, source])
                 wanted[edge_type][source] = np.delete(keys, join(gone)) if gone else keys
     both = 0
     for key, counts in asked[BOTH].items():
@@ -237,7 +237,7 @@ def amend(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
 
 
 def _cut(
-    block: Block, wanted: Mapping[EdgeType, Mapping[int, LongArray]], dropped: int, both: int, plan: Plan
+    block: Block, wanted: Mapping[EdgeType, Mapping[int, LongArray]], dropped: int, both: int, plan: Preparation
 ) -> Iterator[Row]:
     """The block's static rows, its tiles cut; REQUESTs and PUSHED to others."""
     here: dict[EdgeType, dict[int, Tile]] = {}
@@ -255,7 +255,7 @@ def _cut(
                 # the other end needs no rows: partial result j is of row j
                 numbered = dataclasses.replace(cut.pushed, rows=np.arange(len(cut.pushed.rows), dtype=np.int32))
                 yield from tile_rows(source, block.index, edge_type, numbered, PUSHED)
-            for kind, part in ((REQUEST, cut.first), (THEN, cut.then)):
+            for kind, part in ((REQUEST, cut.first), (REQUEST_REST, cut.then)):
                 if len(part):
                     yield from array_rows(source, block.index, kind, str(edge_type), part)
     counts = {
@@ -266,7 +266,7 @@ def _cut(
     yield from static_with_facts(dataclasses.replace(block, tiles=here), dropped=dropped, both_ways=both, **counts)
 
 
-def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+def answer(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
     """From KEYS, REQUESTs and PUSHED to this block: its send lists and what it pushes; FINDINGs. The rest passes."""
     chunks: dict[tuple[EdgeType, int], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     pushed: list[Row] = []
@@ -274,7 +274,7 @@ def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     for row in rows:
         if row.kind == KEYS:
             own.append(row)
-        elif row.kind in (REQUEST, THEN, QUESTION):
+        elif row.kind in (REQUEST, REQUEST_REST, QUESTION):
             chunks[EdgeType.parse(row.name), row.source][row.kind].append(row)
         elif row.kind in PUSHED:
             pushed.append(row)
@@ -287,7 +287,7 @@ def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     complete = True
     for (edge_type, asker), kinds in sorted(chunks.items()):
         found: list[IntArray] = []
-        for kind in (REQUEST, THEN, QUESTION):
+        for kind in (REQUEST, REQUEST_REST, QUESTION):
             wanted = join(kinds[kind]) if kind in kinds else NO_KEYS
             places, missing = tiles.answer(keys, wanted)
             if kind != QUESTION:
@@ -307,7 +307,7 @@ def answer(index: int, rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
     pushes: dict[EdgeType, dict[int, Tile]] = {}
     for edge_type, some in tiles_from_rows(pushed, PUSHED).items():
         pushes[edge_type] = {
-            asker: dataclasses.replace(tile, columns=sends[edge_type][asker][tile.columns], senders=len(keys))
+            asker: dataclasses.replace(tile, indices=sends[edge_type][asker][tile.indices], senders=len(keys))
             for asker, tile in some.items()
         }
     yield from sends_with_facts(Block(index, {}, {}, {}, sends, pulled=pulled, pushes=pushes))
@@ -330,7 +330,7 @@ def texts_of(texts: pa.Array, keys: Sequence[int], layout: Layout) -> dict[int, 
     return dict(zip(layout.text_hash(named, layout.seed).tolist(), named.to_pylist(), strict=True))
 
 
-def _dangling(plan: Plan, side: int, keys: LongArray) -> Finding:
+def _dangling(plan: Preparation, side: int, keys: LongArray) -> Finding:
     """Edge ends that are no nodes. The examples are keys: of texts the driver looks up what they stand for."""
     keys = tiles.distinct(np.sort(keys))
     return Finding(plan.edges.table, plan.edges.keys[side], "dangling", len(keys), tuple(keys[:EXAMPLES].tolist()))
@@ -360,7 +360,7 @@ def blocks_from_tables(
     check_id_types(node, edge, node_types, edge_types)
     for seed in SEEDS:
         hashed = [dataclasses.replace(layout, seed=seed, text_hash=text_hash) for layout in (node, edge)]
-        plan = Plan(hashed[0], hashed[1], blocks, drop_dangling)
+        plan = Preparation(hashed[0], hashed[1], blocks, drop_dangling)
         rows = [*pack(_batches(nodes, plan.nodes), plan.nodes, blocks)]
         rows += pack(_batches(edges, plan.edges), plan.edges, blocks)
         for step in steps(plan):
@@ -370,7 +370,7 @@ def blocks_from_tables(
         if not any(finding.what == "collision" for finding in findings):
             break
     if plan.edges.text:
-        findings = spell(findings, lambda column, keys: texts_of(edges[column].combine_chunks(), keys, plan.edges))
+        findings = name_texts(findings, lambda column, keys: texts_of(edges[column].combine_chunks(), keys, plan.edges))
     refuse(findings)
     return [block_from_rows(index, kept) for index, kept in _by_target(rows, blocks).items()]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from pipeline.formula.spaces import LOOPS, Edges, Nodes
+from pipeline.formula.spaces import SELF_LOOPS, Edges, Nodes
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.aten_take import named_lane
-from pipeline.pyg.call import Call, Handler, need_operand, need_rows, say
+from pipeline.pyg.call import Call, Handler, describe, need_operand, need_rows
 from pipeline.pyg.chosen import ONE_MASK, Chosen, of_all
 from pipeline.pyg.edge_parts import loops_written
 from pipeline.pyg.layout import elementwise, expand, reshape, with_value
@@ -32,7 +32,7 @@ def reduced(call: Call, source: str, reduce: str, include_base: bool) -> Symbol:
     if constant(index) is not None:
         return _total(call, index, call.rows(source), reduce, include_base)
     if not isinstance(index, End):
-        raise Refusal(f"reduces by {say(index)}, not by a row of edge_index", ONE_GRAPH)
+        raise Refusal(f"reduces by {describe(index)}, not by a row of edge_index", ONE_GRAPH)
     base, messages = call.rows("self"), call.rows(source)
     return _reduced(base, dim, index, messages, reduce, include_base)
 
@@ -194,7 +194,7 @@ def _index_put(call: Call) -> Symbol:
         return _reduced(rows, 0, index, messages, "sum", True)
     if isinstance(index, Rows) and call.tensors["indices"][0].dtype is torch.bool:
         return _masked(call, rows, index)
-    if isinstance(index, End) and index.edges.part == LOOPS and index.mask is None:
+    if isinstance(index, End) and index.edges.part == SELF_LOOPS and index.mask is None:
         return _own_loops(rows, index, need_rows(call["values"]))
     if isinstance(index, PartMask):
         return loops_written(rows, index, need_operand(call["values"], call.sizes), call["accumulate"])

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.formula.spaces import BASE_PART, SELF_PART, Edges, Nodes
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.aten_factories import DENSE
-from pipeline.pyg.call import Call, Handler, need_rows, say
+from pipeline.pyg.call import Call, Handler, describe, need_rows
 from pipeline.pyg.layout import align, broadcast_to, expand, lane_axis, permute, reshape, transpose, view, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
 from pipeline.pyg.totals import constant, over, whole
@@ -40,7 +40,7 @@ def _view(call: Call) -> Symbol:
         return symbol
     if shape == tuple(call.tensors["self"].shape):
         return symbol
-    raise Refusal(f"rearranges {say(symbol)} to {shape}")
+    raise Refusal(f"rearranges {describe(symbol)} to {shape}")
 
 
 def _row_axis(shape: Sequence[int], count: int) -> int:
@@ -65,7 +65,7 @@ def _permute(call: Call) -> Symbol:
         return replace(symbol, axis=dims.index(symbol.axis))
     if isinstance(symbol, EdgeIndex):
         return replace(symbol, axis=dims.index(symbol.axis))
-    raise Refusal(f"moves the axes of {say(symbol)}")
+    raise Refusal(f"moves the axes of {describe(symbol)}")
 
 
 def _expand(call: Call) -> Symbol:
@@ -82,7 +82,7 @@ def _expanded(symbol: Any, call: Call, shape: Sequence[int]) -> Symbol:
         return replace(symbol, axis=symbol.axis + new)
     if isinstance(symbol, NodeNumbers) and tuple(shape[:-1]) == (2,):
         return NodeNumbers(twice=True)
-    raise Refusal(f"repeats {say(symbol)}")
+    raise Refusal(f"repeats {describe(symbol)}")
 
 
 def _spread(symbol: Learned | Rows, call: Call, shape: Sequence[int]) -> Symbol:
@@ -300,7 +300,7 @@ def _pad(call: Call) -> Symbol:
 def _copy(call: Call) -> Symbol:
     """copy_: what it held before is gone."""
     if isinstance(call["src"], PartMask | EdgeIndex | End | NodeNumbers):
-        raise Refusal(f"copies {say(call['src'])}")
+        raise Refusal(f"copies {describe(call['src'])}")
     return _expanded(call["src"], call, call.shape)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from pipeline.formula.values import Value, apply, fill
-from pipeline.pyg.call import Call, Handler, need_rows, say
+from pipeline.pyg.call import Call, Handler, describe, need_rows
 from pipeline.pyg.layout import elementwise, reshape, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, Learned, Pointers, Refusal, Rows, SparseMatrix, Symbol
 
@@ -60,7 +60,7 @@ def _reduced(end: End, messages: Value, reduce: str) -> Value:
 
 def _matrix(symbol: Symbol) -> SparseMatrix:
     if not isinstance(symbol, SparseMatrix):
-        raise Refusal(f"needs a sparse matrix; this is {say(symbol)}")
+        raise Refusal(f"needs a sparse matrix; this is {describe(symbol)}")
     return symbol
 
 
@@ -106,7 +106,7 @@ def _scaled(call: Call) -> Symbol:
     if isinstance(number, Learned) and number.tensor.dim() == 0:
         number = number.value
     if not isinstance(number, int | float | Value):
-        raise Refusal(f"multiplies a sparse matrix, entry by entry, with {say(number)}")
+        raise Refusal(f"multiplies a sparse matrix, entry by entry, with {describe(number)}")
     return replace(matrix, value=apply("div" if call.operation == "div" else "mul", matrix.value, number))
 
 

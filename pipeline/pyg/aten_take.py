@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import apply, fill
-from pipeline.pyg.call import Call, Handler, need_rows, say
+from pipeline.pyg.call import Call, Handler, describe, need_rows
 from pipeline.pyg.chosen import ONE_MASK, Chosen, chosen
 from pipeline.pyg.edge_parts import cut, is_added_loops, on_added_loops, part_of
 from pipeline.pyg.layout import elementwise, lane_axis, reshape, transpose, with_value
@@ -53,7 +53,7 @@ def taken(symbol: Any, dim: int, index: Any) -> Symbol:
     if isinstance(index, Learned):
         return _lanes(rows, dim, index)
     if dim % rows.rank != rows.axis or rows.before or rows.after:
-        raise Refusal(f"takes lanes by {say(index)}")
+        raise Refusal(f"takes lanes by {describe(index)}")
     if isinstance(index, NodeNumbers) and not index.twice:
         return rows if index.nodes == rows.space == Nodes() else _chosen(rows, index.nodes)
     if isinstance(index, PartMask):
@@ -61,9 +61,9 @@ def taken(symbol: Any, dim: int, index: Any) -> Symbol:
             return with_value(rows, on_added_loops(rows.value))
         return with_value(rows, cut(rows.value, index))
     if isinstance(index, Rows):
-        raise Refusal(f"takes some of the {rows.space} by {say(index)}", A_MASK)
+        raise Refusal(f"takes some of the {rows.space} by {describe(index)}", A_MASK)
     if not isinstance(index, End):
-        raise Refusal(f"takes rows by {say(index)}", "take them by edge_index[0] and by edge_index[1]")
+        raise Refusal(f"takes rows by {describe(index)}", "take them by edge_index[0] and by edge_index[1]")
     if isinstance(rows.space, Edges):
         raise Refusal("takes edge values by the number of a node")
     return with_value(rows, apply(index.which, rows.value, edges=index.edges))

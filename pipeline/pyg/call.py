@@ -101,7 +101,7 @@ def need_rows(symbol: Operand) -> Rows:
     if isinstance(symbol, Opaque):
         raise symbol.error
     if not isinstance(symbol, Rows):
-        raise Refusal(f"needs a value per node or edge; this is {say(symbol)}")
+        raise Refusal(f"needs a value per node or edge; this is {describe(symbol)}")
     return symbol
 
 
@@ -113,10 +113,10 @@ def need_operand(symbol: Operand, sizes: Sizes) -> Rows | Learned | float:
     if isinstance(symbol, bool | int | float):
         space = sizes.space(symbol)
         return float(symbol) if space is None else whole(number_of(space))
-    raise Refusal(f"computes with {say(symbol)} as if it were a value")
+    raise Refusal(f"computes with {describe(symbol)} as if it were a value")
 
 
-def say(symbol: Operand) -> str:
+def describe(symbol: Operand) -> str:
     """What a symbol is, for messages."""
     kind = type(symbol).__name__
     return {

@@ -6,7 +6,7 @@ Comes in: `src != dst` and `src == dst`, as PyG's self-loop helpers make them. G
 from __future__ import annotations
 
 from pipeline.formula.operations import OPERATIONS
-from pipeline.formula.spaces import ALL, BASE_PART, LOOPS, PROPER, PROPER_SELF, Edges
+from pipeline.formula.spaces import ALL, BASE_PART, PROPER, PROPER_SELF, SELF_LOOPS, Edges
 from pipeline.formula.values import Value, apply, fill, topological
 from pipeline.pyg.layout import broadcast_to, elementwise, with_value
 from pipeline.pyg.symbols import Learned, PartMask, Refusal, Rows, Symbol
@@ -16,7 +16,7 @@ def part_of(edges: Edges, mask: PartMask) -> Edges:
     """The edges that a mask leaves. Added self-loops come after all others, and go as they came."""
     if edges != mask.edges:
         raise Refusal(f"takes {edges} by a mask over {mask.edges}")
-    if mask.part == LOOPS and edges.part != ALL:
+    if mask.part == SELF_LOOPS and edges.part != ALL:
         raise Refusal(f"takes the self-loops of {edges}", "take them before self-loops are added or removed")
     return Edges(edges.type, mask.part)
 
@@ -37,7 +37,7 @@ def cut(value: Value, mask: PartMask) -> Value:
 
 def is_added_loops(rows: Rows, mask: PartMask) -> bool:
     """Whether a mask leaves the added self-loops and no others: a row per node, in the nodes' order."""
-    return mask.part == LOOPS and mask.edges.part == PROPER_SELF and rows.space == mask.edges
+    return mask.part == SELF_LOOPS and mask.edges.part == PROPER_SELF and rows.space == mask.edges
 
 
 def on_added_loops(value: Value) -> Value:

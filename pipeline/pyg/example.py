@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline.formula.interpret import GraphArrays
-from pipeline.formula.spaces import ALL_SELF, LOOPS, PROPER, PROPER_SELF, Edges, Nodes
+from pipeline.formula.spaces import ALL_SELF, PROPER, PROPER_SELF, SELF_LOOPS, Edges, Nodes
 from pipeline.pyg.arguments import Argument
 from pipeline.pyg.call import Sizes
 from pipeline.schema import EDGE, NODE
@@ -100,7 +100,7 @@ def _sizes(nodes: int, proper: int, loops: int, widths: frozenset[int] = frozens
             Nodes(): nodes,
             Edges(): proper + loops,
             Edges(part=PROPER): proper,
-            Edges(part=LOOPS): loops,
+            Edges(part=SELF_LOOPS): loops,
             Edges(part=ALL_SELF): proper + loops + nodes,
             Edges(part=PROPER_SELF): proper + nodes,
         },

@@ -41,7 +41,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Source:
+class BlockSource:
     """Where blocks come from."""
 
     blocks: int
@@ -51,9 +51,9 @@ class Source:
     """The send lists of a block."""
 
     @staticmethod
-    def of(blocks: Sequence[Block]) -> Source:
+    def of(blocks: Sequence[Block]) -> BlockSource:
         """Blocks that are in memory anyway."""
-        return Source(len(blocks), lambda index, _: blocks[index], lambda index: blocks[index].sends)
+        return BlockSource(len(blocks), lambda index, _: blocks[index], lambda index: blocks[index].sends)
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class _Held:
 
 def run_fused(plan: Plan, blocks: Sequence[Block], threads: int = 1) -> list[Outputs]:
     """Runs a plan over a graph in memory: the outputs of each block."""
-    return list(run_stored(plan, Source.of(blocks), lambda block, outputs: outputs, threads))
+    return list(run_stored(plan, BlockSource.of(blocks), lambda block, outputs: outputs, threads))
 
 
 def run_stored(
     plan: Plan,
-    source: Source,
+    source: BlockSource,
     finish: Callable[[Block, Outputs], Result],
     threads: int = 1,
     done: Done | None = None,
@@ -105,7 +105,7 @@ def run_stored(
 def _step(
     plan: Plan,
     step: Superstep,
-    source: Source,
+    source: BlockSource,
     sends: list[Sends],
     held: list[_Held],
     done: Done | None,
@@ -138,7 +138,7 @@ def _same(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _last(
     plan: Plan,
-    source: Source,
+    source: BlockSource,
     sends: list[Sends],
     held: list[_Held],
     done: Done | None,

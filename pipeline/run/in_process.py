@@ -13,7 +13,7 @@ from pipeline.settings import Settings
 from pipeline.spark.limits import trim_memory
 
 
-def infer_here(
+def run_in_process(
     planned: Planned, settings: Settings, classify: bool, output: Folder, marks: str | None
 ) -> list[Receipt]:
     """Runs all supersteps and writes a file for each block into the directory `output`."""

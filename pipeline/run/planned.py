@@ -24,5 +24,5 @@ class Planned:
     choice: Choice
     threads: int
     """Blocks that a task works on at a time."""
-    opens: bool
+    reads_files: bool
     """Tasks open the graph's files themselves; else they are sent what is in them."""

@@ -32,7 +32,7 @@ from pipeline.blocks.wire import decode, encode
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
-from pipeline.run.fused import Source
+from pipeline.run.fused import BlockSource
 from pipeline.run.progress import mark
 from pipeline.run.superstep import (
     Computed,
@@ -110,7 +110,7 @@ def fused_worker(run: Run) -> Worker:
             source = stored_blocks(run, run.folder)
         else:
             steps = run.plan.steps
-            source = Source.of([_block(run, index, steps, rows) for index, rows in sorted(arrived.items())])
+            source = BlockSource.of([_block(run, index, steps, rows) for index, rows in sorted(arrived.items())])
         yield from run_whole(run, source)
         trim_memory()  # the worker waits for other work, for a minute
 

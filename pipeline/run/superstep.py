@@ -23,7 +23,7 @@ from pipeline.compiler.dense import rows_between
 from pipeline.errors import StorageError
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.spaces import ALL, Edges, Nodes
-from pipeline.formula.spaces import LOOPS as LOOPS_PART
+from pipeline.formula.spaces import SELF_LOOPS as LOOPS_PART
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.kernels.gather import gather_rows
@@ -135,7 +135,7 @@ def payload(shipment: Shipment, rows: IntArray, values: Mapping[int, FloatArray]
 
 def read_at(tile: Tile, rows: IntArray | None) -> Tile:
     """The tile with column c read from rows[c]."""
-    return tile if rows is None else replace(tile, columns=rows[tile.columns])
+    return tile if rows is None else replace(tile, indices=rows[tile.indices])
 
 
 def tiles_for(edges: Edges, block: Block) -> list[tuple[int, Tile]]:
@@ -182,7 +182,7 @@ def _reduce(work: _Work, edge_pass: EdgePass) -> None:
 def _check_received(block: Block, source: int, tile: Tile, received: Payload) -> None:
     """The loop that reads a payload looks at no bounds, so a pass over the tile's columns does."""
     rows = len(received.values if received.rows is None else received.rows)
-    _check_rows(block, source, int(tile.columns.max()) < rows)
+    _check_rows(block, source, int(tile.indices.max()) < rows)
 
 
 def _check_rows(block: Block, source: int, fits: bool) -> None:

@@ -30,7 +30,7 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep, edges_of
 from pipeline.result.output import OutputTable
 from pipeline.result.written import RECEIPT_DDL, Folder, Receipt, write_block
-from pipeline.run.fused import Outputs, Sends, Source, run_stored
+from pipeline.run.fused import BlockSource, Outputs, Sends, run_stored
 from pipeline.run.planned import Planned
 from pipeline.run.progress import mark
 from pipeline.run.spill import spill_to
@@ -67,7 +67,7 @@ class Run:
         """The run that was decided upon; `output` and `marks` as above."""
         graph, plan = planned.graph, planned.plan
         table = OutputTable.of(plan.program.outputs, graph.id_type, classify)
-        folder = graph.folder if planned.opens else None
+        folder = graph.folder if planned.reads_files else None
         spill = _spill_directory(settings) if planned.choice.spills else None
         return Run(plan, graph.blocks, table, folder, output, marks, planned.threads, spill, graph.known)
 
@@ -105,7 +105,7 @@ def static_edges(steps: Iterable[Superstep]) -> tuple[str, ...]:
     return tuple(sorted(map(str, found)))
 
 
-def run_whole(run: Run, source: Source) -> Iterator[pa.RecordBatch]:
+def run_whole(run: Run, source: BlockSource) -> Iterator[pa.RecordBatch]:
     """All supersteps of all blocks: the batches of the result, or receipts, and those of the clock."""
     clock = {step.number: 0.0 for step in run.plan.steps}
     last = [time.perf_counter()]
@@ -126,7 +126,7 @@ def run_whole(run: Run, source: Source) -> Iterator[pa.RecordBatch]:
         yield clock_batch(run, superstep, seconds)
 
 
-def stored_blocks(run: Run, folder: str) -> Source:
+def stored_blocks(run: Run, folder: str) -> BlockSource:
     """The blocks of a prepared graph, each opened when its turn comes."""
     edges = static_edges(run.plan.steps)
 
@@ -134,7 +134,7 @@ def stored_blocks(run: Run, folder: str) -> Source:
         assert run.known is not None, "what is stored is known"
         return open_block(run.known, folder, index, [SENDS], edges).sends
 
-    return Source(run.blocks, partial(opened_block, run.known, folder), sends)
+    return BlockSource(run.blocks, partial(opened_block, run.known, folder), sends)
 
 
 def result_batches(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:

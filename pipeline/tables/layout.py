@@ -42,7 +42,7 @@ def text_keys(texts: pa.Array, seed: int) -> LongArray:
 
 
 @dataclass(frozen=True)
-class Value:
+class ValueColumns:
     """A named matrix of node features or edge values, and the table columns that it is made of."""
 
     name: str
@@ -61,7 +61,7 @@ class Layout:
     """Node or edge type, the NAME of rows."""
     keys: tuple[str, ...]
     """The id column; or src and dst."""
-    values: tuple[Value, ...] = ()
+    values: tuple[ValueColumns, ...] = ()
     text: bool = False
     """Ids are text, and their keys hashes."""
     undirected: bool = False
@@ -180,7 +180,7 @@ def _is_text(table: str, column: str, type: str) -> bool:
 
 def _values(
     table: str, types: Mapping[str, str], wanted: Columned, look: Look | None, joint: str | None = None
-) -> tuple[Value, ...]:
+) -> tuple[ValueColumns, ...]:
     """The values that the user names: a list of columns is one value `joint`, or one value for each."""
     if wanted is None:
         wanted = {}
@@ -191,14 +191,14 @@ def _values(
     return tuple(_value(table, types, name, columns, look) for name, columns in wanted.items())
 
 
-def _value(table: str, types: Mapping[str, str], name: str, columns: Columns, look: Look | None) -> Value:
+def _value(table: str, types: Mapping[str, str], name: str, columns: Columns, look: Look | None) -> ValueColumns:
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
     _check_names(table, types, dict.fromkeys(columns, "features" if table == "nodes" else "edge_features"))
     arrays = [_is_array(table, column, types[column], look) for column in columns]
     if len(columns) > 1 and any(arrays):
         at = columns[arrays.index(True)]
         raise DataError(f"{table}.{at} is {types[at]}; a list of columns may hold numbers only, an array goes alone")
-    return Value(name, columns, arrays == [True])
+    return ValueColumns(name, columns, arrays == [True])
 
 
 def _is_array(table: str, column: str, type: str, look: Look | None) -> bool:

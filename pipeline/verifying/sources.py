@@ -29,7 +29,7 @@ def raw_graph(
 ) -> Graph:
     """The tables that a graph was prepared from, as its manifest describes them; or those given, in their place."""
     if spark is None and active_session() is None:
-        here = graph_here(graph, nodes, edges)
+        here = local_graph(graph, nodes, edges)
         if here is not None:
             return here
     given = {name: _source(graph, name, table) for name, table in (("nodes", nodes), ("edges", edges))}
@@ -37,7 +37,7 @@ def raw_graph(
     return Graph(given["nodes"].table, given["edges"].table, spark=spark, **_reading(given), **_columns(graph))
 
 
-def graph_here(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> Graph | None:
+def local_graph(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> Graph | None:
     """The same, read by this process; None if it takes Spark. StorageError if a table is not there at all."""
     if not all(given is None or isinstance(given, str) for given in (nodes, edges)):
         return None
@@ -45,7 +45,7 @@ def graph_here(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> Gr
     return Graph.of_files(given["nodes"].table, given["edges"].table, **_reading(given), **_columns(graph))
 
 
-def scores_here(path: str) -> Table | None:
+def local_scores(path: str) -> Table | None:
     """Scores that this process reads; None if it takes Spark. StorageError if they are not there, or not whole."""
     refuse_mixture(Place.of(path))
     try:

@@ -17,7 +17,7 @@ from pipeline import open_graph, prepare
 from pipeline.blocks import storage
 from pipeline.blocks.content import file_of, sums_of
 from pipeline.blocks.manifest import sealed
-from pipeline.blocks.rows import COLUMNS, FEATURES, OFFSETS, PULLED, ROWS, SENDS, Row
+from pipeline.blocks.rows import FEATURES, INDICES, INDPTR, PULLED, ROWS, SENDS, Row
 from pipeline.errors import StorageError
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.schema import EDGE
@@ -191,22 +191,22 @@ def put(at: int, number: int) -> Callable[[Row], Row]:
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        (COLUMNS, put(0, 10**6), r"columns of a tile lead beyond"),
-        (COLUMNS, put(0, -1), r"columns of a tile lead beyond"),
+        (INDICES, put(0, 10**6), r"indices of a tile lead beyond"),
+        (INDICES, put(0, -1), r"indices of a tile lead beyond"),
         (ROWS, put(-1, 10**6), r"rows of a tile lead beyond"),
         (ROWS, put(0, 59), r"rows of a tile are not in order"),
-        (OFFSETS, put(-1, 10**6), r"offsets of a tile are not in order"),
-        (OFFSETS, put(0, -5), r"offsets of a tile are not in order"),
-        (OFFSETS, numbers(lambda array: array[:-1]), r"a tile has rows without edges"),
+        (INDPTR, put(-1, 10**6), r"indptr of a tile are not in order"),
+        (INDPTR, put(0, -5), r"indptr of a tile are not in order"),
+        (INDPTR, numbers(lambda array: array[:-1]), r"a tile has rows without edges"),
         (SENDS, put(0, 10**6), r"send lists lead beyond"),
         (SENDS, put(0, -1), r"send lists lead beyond"),
         (PULLED, put(0, 10**6), r"it sends 1,000,000 of"),
-        ("push columns", put(0, 10**6), r"columns of a tile lead beyond"),
+        ("push columns", put(0, 10**6), r"indices of a tile lead beyond"),
         (FEATURES, numbers(lambda array: array[:-6]), r"feature x has \d+ rows, not"),
         (FEATURES, lambda row: row._replace(width=3), r"feature x has \d+ rows, not"),
         (FEATURES, lambda row: row._replace(name="node/y"), r"node have columns {'y': 6}, not {'x': 6}"),
-        (COLUMNS, lambda row: row._replace(dtype="|O"), r"columns of type \|O and width 0"),
-        (COLUMNS, lambda row: row._replace(dtype="<f4"), r"columns of type <f4 and width 0"),
+        (INDICES, lambda row: row._replace(dtype="|O"), r"columns of type \|O and width 0"),
+        (INDICES, lambda row: row._replace(dtype="<f4"), r"columns of type <f4 and width 0"),
         (FEATURES, lambda row: row._replace(width=-1), r"features of type <f4 and width -1"),
     ],
 )

@@ -24,10 +24,10 @@ from pipeline.blocks import storage
 from pipeline.blocks.block import Block
 from pipeline.blocks.columns import CHUNK_BYTES, KIND, ROW_COLUMNS, ROW_DDL, TARGET
 from pipeline.blocks.rows import (
-    COLUMNS,
     FEATURES,
     ID_OFFSETS,
     IDS,
+    INDICES,
     KINDS,
     PULLED,
     PUSHES,
@@ -159,7 +159,7 @@ def test_a_digest_sees_every_part(part: str) -> None:
     """One bit changed anywhere is another graph."""
     block = built("mixed")[0]
     before = digest(all_rows(block))
-    kind = {"ids": IDS, "features": FEATURES, "tiles": COLUMNS, "sends": SENDS, "pushes": PUSHES[2]}[part]
+    kind = {"ids": IDS, "features": FEATURES, "tiles": INDICES, "sends": SENDS, "pushes": PUSHES[2]}[part]
     changed = list(all_rows(block))
     at = next(i for i, row in enumerate(changed) if row.kind == kind)
     data = changed[at].data.copy()

@@ -75,7 +75,7 @@ def test_pulled_and_pushed_edges_together(name: str, odd: tuple[float, ...]) -> 
 
 
 def vars_of(tile: Tile) -> tuple[object, ...]:
-    return tile.offsets, tile.columns, tile.values, tile.senders
+    return tile.indptr, tile.indices, tile.values, tile.senders
 
 
 def _compiled(program: Value, x: np.ndarray, s: np.ndarray):

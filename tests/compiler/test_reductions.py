@@ -228,16 +228,16 @@ def test_tiles_may_come_in_any_number():
         reduction = compile_reduction(value, offsets, WEIGHTS)
         ((whole, _),) = [pair for source, pair in tiles(graph, reduction.edges.type, 1)[0].items() if source != LOOPS]
         cut = 1234
-        row = int(np.searchsorted(whole.offsets, cut, side="right")) - 1
+        row = int(np.searchsorted(whole.indptr, cut, side="right")) - 1
         halves = [
-            Tile(whole.rows[: row + 1], np.append(whole.offsets[: row + 1], cut).astype(np.int32),
-                 whole.columns[:cut], {"weight": whole.values["weight"][:cut]}),
-            Tile(whole.rows[row:], np.append(0, whole.offsets[row + 1 :] - cut).astype(np.int32),
-                 whole.columns[cut:], {"weight": whole.values["weight"][cut:]}),
+            Tile(whole.rows[: row + 1], np.append(whole.indptr[: row + 1], cut).astype(np.int32),
+                 whole.indices[:cut], {"weight": whole.values["weight"][:cut]}),
+            Tile(whole.rows[row:], np.append(0, whole.indptr[row + 1 :] - cut).astype(np.int32),
+                 whole.indices[cut:], {"weight": whole.values["weight"][cut:]}),
         ]  # fmt: skip
         payload = np.random.default_rng(3).normal(size=(whole.senders, width)).astype(np.float32)
         results = []
-        for parts in ([whole], halves, [Tile(whole.rows[:0], np.zeros(1, np.int32), whole.columns[:0]), whole]):
+        for parts in ([whole], halves, [Tile(whole.rows[:0], np.zeros(1, np.int32), whole.indices[:0]), whole]):
             read = lambda v: graph.node_columns[NODE][v.attributes["name"]]
             accumulator = reduction.start(60, read)
             for part in parts:

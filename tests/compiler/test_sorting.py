@@ -85,7 +85,7 @@ def test_edges_between():
     tile = Tile(np.array([1, 4, 9], np.int32), np.array([0, 2, 3, 7], np.int32), np.arange(7, dtype=np.int32),
                 {"w": np.arange(7.0).reshape(7, 1).astype(np.float32)})  # fmt: skip
     part = rows_between(tile, 2, 10)
-    assert (part.rows.tolist(), part.offsets.tolist(), part.columns.tolist()) == ([4, 9], [0, 1, 5], [2, 3, 4, 5, 6])
+    assert (part.rows.tolist(), part.indptr.tolist(), part.indices.tolist()) == ([4, 9], [0, 1, 5], [2, 3, 4, 5, 6])
     assert part.values["w"][:, 0].tolist() == [2, 3, 4, 5, 6]
     assert rows_between(tile, 0, 10) is tile
     assert rows_between(tile, 5, 9).edges == 0

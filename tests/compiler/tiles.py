@@ -12,7 +12,7 @@ from pipeline.compiler import CompiledReduction, compile_reduction
 from pipeline.compiler.load import load
 from pipeline.formula import GraphArrays, Program, Value, interpret
 from pipeline.formula.spaces import ALL, PROPER
-from pipeline.formula.spaces import LOOPS as LOOPS_PART
+from pipeline.formula.spaces import SELF_LOOPS as LOOPS_PART
 
 
 def tile(src, dst, blocks, values):
@@ -24,8 +24,8 @@ def tile(src, dst, blocks, values):
     offsets = np.concatenate([[0], np.cumsum(counts)])
     cut = Tile(
         rows=rows.astype(np.int32),
-        offsets=offsets.astype(np.int32),
-        columns=columns.reshape(-1).astype(np.int32),
+        indptr=offsets.astype(np.int32),
+        indices=columns.reshape(-1).astype(np.int32),
         values={name: np.ascontiguousarray(column[order]) for name, column in values.items()},
         senders=len(sent),
     )

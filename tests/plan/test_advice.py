@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.plan.advice import advice
-from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import SLACK, WORKER_BYTES, Counts, block_bytes, choose_tier, shipped_bytes, size
 from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import choose_exchange
 from tests.formulas import build
 
 COUNTS = Counts(
@@ -20,8 +20,10 @@ PLAN = choose_exchange(PULL, COUNTS)
 PLENTY = 1 << 40
 
 
-def said(plan: Plan, counts: Counts, memory: int, tier: str = "auto", cores: int = 2, alone: bool = True) -> list[str]:
-    return advice(plan, counts, choose_tier(plan, counts, memory, tier, alone, cores), cores)
+def said(
+    plan: Plan, counts: Counts, memory: int, tier: str = "auto", cores: int = 2, one_machine: bool = True
+) -> list[str]:
+    return advice(plan, counts, choose_tier(plan, counts, memory, tier, one_machine, cores), cores)
 
 
 def test_a_tiny_graph_needs_none() -> None:
@@ -33,19 +35,19 @@ def test_a_tiny_graph_needs_none() -> None:
 
 def test_how_much_memory_would_change_the_tier() -> None:
     choice = choose_tier(PLAN, COUNTS, PLENTY, threads=2)
-    need, bare = choice.need, choice.bare
+    need, bare = choice.all_in_memory, choice.with_spill
     assert said(PLAN, COUNTS, PLENTY) == []
     border = f"below {size(need)} node values wait on disk; below {size(bare)} it is distributed"
     assert said(PLAN, COUNTS, 2 * need) == [border]
     assert said(PLAN, COUNTS, need - 1) == [
         f"with {size(need)} nothing waits on disk; below {size(bare)} it is distributed"
     ]
-    first, *others = said(PLAN, COUNTS, need - 1, alone=False)
+    first, *others = said(PLAN, COUNTS, need - 1, one_machine=False)
     assert first.startswith(f"with {size(need)} in one task it would be fused, with {size(bare)} too if there is one")
     assert not any(line.startswith("a task needs") for line in others)
     # the borders are those of the choice itself
-    assert choose_tier(PLAN, COUNTS, need, alone=True, threads=2).tier == "fused"
-    assert choose_tier(PLAN, COUNTS, bare - 1, alone=True, threads=2).tier == "distributed"
+    assert choose_tier(PLAN, COUNTS, need, one_machine=True, threads=2).tier == "fused"
+    assert choose_tier(PLAN, COUNTS, bare - 1, one_machine=True, threads=2).tier == "distributed"
 
 
 def test_a_block_that_is_too_large_for_a_task() -> None:

@@ -42,12 +42,14 @@ def test_one_machine_spills_before_it_shuffles() -> None:
     between = WORKER_BYTES + 2 * bare
     assert between < need
     assert choose_tier(plan, LARGE, between).tier == "distributed"
-    assert choose_tier(plan, LARGE, between, alone=True, opens=False).tier == "distributed", "it is sent all blocks"
-    choice = choose_tier(plan, LARGE, between, alone=True)
+    assert choose_tier(plan, LARGE, between, one_machine=True, reads_files=False).tier == "distributed", (
+        "it is sent all blocks"
+    )
+    choice = choose_tier(plan, LARGE, between, one_machine=True)
     assert (choice.tier, choice.spills) == ("fused", True)
     assert "node values wait on disk" in choice.reason
-    assert choose_tier(plan, LARGE, WORKER_BYTES, alone=True).tier == "distributed"
-    assert not choose_tier(plan, LARGE, WORKER_BYTES + 2 * need, alone=True).spills
+    assert choose_tier(plan, LARGE, WORKER_BYTES, one_machine=True).tier == "distributed"
+    assert not choose_tier(plan, LARGE, WORKER_BYTES + 2 * need, one_machine=True).spills
     assert choose_tier(plan, LARGE, between, "fused").spills, "asked for: on a cluster too"
 
 

@@ -27,13 +27,13 @@ from pipeline.graph import Graph, PreparedGraph
 from pipeline.layers import gat, sage
 from pipeline.model import Model
 from pipeline.plan import memory
-from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import SLACK, Counts, fused_bytes, spilled_bytes
 from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.schedule import Superstep
 from pipeline.prepare import prepare
 from pipeline.run import superstep
-from pipeline.run.fused import Source, run_stored
+from pipeline.run.fused import BlockSource, run_stored
 from pipeline.run.spill import spill_to
 from pipeline.run.task import opened_block, static_edges
 
@@ -85,7 +85,7 @@ def test_a_fused_run_holds_no_more_than_is_said(
     edges = static_edges(plan.steps)
     sends = lambda index: read_block(prepared.folder, index, [SENDS], edges).sends
     opened = partial(opened_block, prepared.known, prepared.folder)
-    list(run_stored(plan, Source(counts.blocks, opened, sends), drop))  # compiles
+    list(run_stored(plan, BlockSource(counts.blocks, opened, sends), drop))  # compiles
     with peak() as (look, most):
 
         def open_block(index: int, step: Superstep) -> Block:
@@ -94,7 +94,7 @@ def test_a_fused_run_holds_no_more_than_is_said(
             look()
             return block
 
-        source = Source(counts.blocks, open_block, sends)
+        source = BlockSource(counts.blocks, open_block, sends)
         for _ in run_stored(plan, source, drop, threads, lambda step, block: look(), keep):
             pass
         look()

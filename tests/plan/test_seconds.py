@@ -14,9 +14,9 @@ from pipeline.formula.program import Program
 from pipeline.formula.values import apply
 from pipeline.model import Model
 from pipeline.plan.cost import cost
-from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import FLOAT, Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.seconds import EDGES, MOVING, RATES, STAGE, STARTING, about, core_seconds, duration, expect
 from pipeline.plan.work import Work, add, works
 from tests.formulas import build

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.plan.exchange import choose_exchange
 from pipeline.plan.memory import Counts
 from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.skew import ratio, skew_lines
 from tests.formulas import build
 from tests.whole import pushing

@@ -98,7 +98,7 @@ def test_tasks_of_spark_count_the_same(spark: Any, tmp_path: Path, drop: bool, m
     edges = EDGES["random"]
     paths = write(range(30), edges, tmp_path / "t")
     here = totals(paths, tmp_path / "here", 3, drop_dangling=drop)
-    monkeypatch.setattr(MODULE, "_fits_here", lambda *_: False)
+    monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: False)
     graph = Graph.read(spark, **paths, undirected=True, edge_features=["weight"], drop_dangling=drop)
     assert dict(prepare(graph, str(tmp_path / "g"), 3).manifest["totals"]) == here
 

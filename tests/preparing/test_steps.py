@@ -15,7 +15,7 @@ from pipeline.blocks.rows import digest, send_rows, static_rows
 from pipeline.errors import DataError
 from pipeline.kernels.hash import blocks_of
 from pipeline.preparing import pack
-from pipeline.preparing.checks import Finding, spell
+from pipeline.preparing.checks import Finding, name_texts
 from pipeline.preparing.steps import blocks_from_tables, schema_of
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.tables.layout import text_keys
@@ -109,18 +109,18 @@ def test_blocks_keep_what_their_records_promise(name: str, blocks: int, reverse:
             assert tile.edges > 0
             assert (np.diff(tile.rows) > 0).all()
             assert tile.rows[-1] < len(ids)
-            assert tile.offsets[0] == 0
-            assert tile.offsets[-1] == tile.edges
-            assert (np.diff(tile.offsets) > 0).all()
-            assert np.unique(tile.columns).tolist() == list(range(tile.senders))
+            assert tile.indptr[0] == 0
+            assert tile.indptr[-1] == tile.edges
+            assert (np.diff(tile.indptr) > 0).all()
+            assert np.unique(tile.indices).tolist() == list(range(tile.senders))
             bits = np.concatenate([tile.values[name].view(np.uint32) for name in VALUES], axis=1)
-            row = np.repeat(tile.rows, np.diff(tile.offsets))
-            middles = tile.offsets[1:] if tile.middles is None else tile.middles
-            pushed = np.arange(tile.edges) >= np.repeat(middles, np.diff(tile.offsets))
-            order = [*zip(row.tolist(), pushed.tolist(), sent[tile.columns].tolist(), bits.tolist(), strict=True)]
+            row = np.repeat(tile.rows, np.diff(tile.indptr))
+            middles = tile.indptr[1:] if tile.middles is None else tile.middles
+            pushed = np.arange(tile.edges) >= np.repeat(middles, np.diff(tile.indptr))
+            order = [*zip(row.tolist(), pushed.tolist(), sent[tile.indices].tolist(), bits.tolist(), strict=True)]
             assert order == sorted(order)
             first = len(sent) if source == LOOPS else other.pulled.get(kind, {}).get(block.index, len(sent))
-            assert np.unique(tile.columns[~pushed]).tolist() == list(range(first))
+            assert np.unique(tile.indices[~pushed]).tolist() == list(range(first))
             if source == LOOPS:
                 assert (block.sends[kind][LOOPS] == tile.rows).all()
         for other, sent in block.sends.get(kind, {}).items():
@@ -438,7 +438,7 @@ def test_long_ids_are_told_in_short() -> None:
 
 def test_edges_that_are_computed_anew_need_not_name_what_was_wrong() -> None:
     finding = Finding("edges", "src", "dangling", 2, (17, 23))
-    (spelled,) = spell([finding], lambda column, keys: {23: "b"})
+    (spelled,) = name_texts([finding], lambda column, keys: {23: "b"})
     assert spelled.examples == ("b",)
-    (nothing,) = spell([finding], lambda column, keys: {})
+    (nothing,) = name_texts([finding], lambda column, keys: {})
     assert nothing.examples == ()

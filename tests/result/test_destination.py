@@ -131,7 +131,8 @@ def test_a_retry_after_success(at: Path, no_session: None, monkeypatch: pytest.M
     graph = open_graph(str(at / "graph"))
     first = score(graph, at / "model", at / "o", if_same="skip")
     before = contents(at)
-    monkeypatch.setattr(sys.modules["pipeline.score"], "infer_here", lambda *_: pytest.fail("it was computed again"))
+    scoring = sys.modules["pipeline.score"]
+    monkeypatch.setattr(scoring, "run_in_process", lambda *_: pytest.fail("it was computed again"))
     again = score(graph, at / "model", at / "o", if_same="skip")
     assert (first.skipped, again.skipped) == (False, True)
     assert (again.run, again.rows, again.output) == (first.run, first.rows, str(at / "o"))

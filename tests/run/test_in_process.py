@@ -17,7 +17,7 @@ from pipeline.errors import DataError, ModelError, StorageError
 from pipeline.graph import PreparedGraph
 from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
-from pipeline.planning import runs_here
+from pipeline.planning import runs_in_process
 from pipeline.run import task
 from pipeline.run.fused import run_fused
 from pipeline.settings import Settings
@@ -138,7 +138,7 @@ def test_what_takes_spark(
     prepared: PreparedGraph, tmp_path: Path, settings: dict[str, str], output: str, message: str
 ) -> None:
     output = output if "://" in output else str(tmp_path / output)
-    assert not runs_here(prepared, build("sage"), Place.of(output), Settings.of(settings))
+    assert not runs_in_process(prepared, build("sage"), Place.of(output), Settings.of(settings))
     with pytest.raises(ModelError, match=f"{message}.*there is no active Spark session"):
         score(prepared, build("sage"), output, settings=Settings.of(settings))
     assert os.listdir(tmp_path) == []

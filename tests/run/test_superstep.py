@@ -11,7 +11,7 @@ from pipeline.formula import Value, interpret
 from pipeline.formula.spaces import GRAPH
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment
-from pipeline.run.fused import Source, run_fused, run_stored
+from pipeline.run.fused import BlockSource, run_fused, run_stored
 from pipeline.run.spill import spill_to
 from pipeline.run.superstep import Payload, compute, payload
 from pipeline.run.total import Total, merged
@@ -96,7 +96,7 @@ def test_the_same_bits_when_values_wait_on_disk(name: str, tmp_path: Path) -> No
         written.append(array.nbytes)
         return spill_to(str(tmp_path))(array)
 
-    got = list(run_stored(plan, Source.of(parts), lambda _, outputs: outputs, threads=2, keep=keep))
+    got = list(run_stored(plan, BlockSource.of(parts), lambda _, outputs: outputs, threads=2, keep=keep))
     assert sum(written) > 0
     for one, other in zip(got, run_fused(plan, parts), strict=True):
         assert {key: array.tobytes() for key, array in one.items()} == {k: a.tobytes() for k, a in other.items()}
@@ -107,7 +107,7 @@ def test_a_block_is_opened_when_its_turn_comes() -> None:
     plan = Plan.of(build("sage"))
     parts = whole("mixed").blocks(8)
     opened: list[tuple[int, int]] = []
-    source = Source(
+    source = BlockSource(
         8, lambda index, step: (opened.append((step.number, index)), parts[index])[1], lambda i: parts[i].sends
     )
     results = run_stored(plan, source, lambda block, _: block.index)

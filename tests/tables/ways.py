@@ -134,13 +134,13 @@ def _options(case: Case) -> dict[str, Any]:
 
 def _prepared(graph: Graph, at: Path, fits: bool = True) -> Rows:
     module = sys.modules["pipeline.prepare"]
-    usual = module._fits_here
+    usual = module._fits_in_process
     if not fits:
-        module._fits_here = lambda *_: False
+        module._fits_in_process = lambda *_: False
     try:
         prepare(graph, str(at), BLOCKS)
     finally:
-        module._fits_here = usual
+        module._fits_in_process = usual
     return _stored(str(at))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.command.told import SUBMITTED, asked, properties, told
+from pipeline.command.submitted import SUBMITTED, asked, properties, told
 from tests.spark.standalone import submitted
 
 SETTINGS = [
@@ -136,7 +136,7 @@ def test_a_master_of_the_file_goes_before_that_of_the_environment(settings_file:
 CHILD = """
 import json, os
 from pipeline.command.own_session import spark_is_optional
-from pipeline.command.told import told
+from pipeline.command.submitted import told
 print("SAID", json.dumps([spark_is_optional(), told(os.environ).why, told(os.environ).decided]))
 """
 

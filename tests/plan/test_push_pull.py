@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.formula import concat, tanh
 from pipeline.model import Model
-from pipeline.plan.exchange import choose_exchange, pull_bytes, push_bytes
 from pipeline.plan.memory import Counts, block_bytes, fused_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import choose_exchange, pull_bytes, push_bytes
 from pipeline.schema import EDGE
 from tests.formulas import WIDTH, build
 from tests.whole import pushing

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.blocks.rows import Row
 from pipeline.errors import StorageError
-from pipeline.preparing.exchange import Exchange
+from pipeline.preparing.in_transit import Exchange
 
 
 def rows(seed: int, count: int = 50, blocks: int = 3) -> list[Row]:

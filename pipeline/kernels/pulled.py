@@ -15,26 +15,26 @@ Rows = npt.NDArray[np.int32]
 
 
 @jit
-def pulled_first(offsets: Rows, columns: Rows, first: Marks, middles: Rows, order: Rows) -> None:
+def pulled_first(indptr: Rows, indices: Rows, first: Marks, middles: Rows, order: Rows) -> None:
     """Which edges are pulled: those whose column has at least as many edges as their row.
 
-    Compressed rows: offsets (r + 1,), columns (e,). first[c], (columns,), comes as False: whether an edge of c is
+    Compressed rows: indptr (r + 1,), indices (e,). first[c], (indices,), comes as False: whether an edge of c is
     pulled. order (e,): the edges of each row, pulled ones first; middles (r,): where these end.
     """
     degree = np.zeros(len(first), np.int32)
-    for c in columns:
+    for c in indices:
         degree[c] += 1
-    for j in range(len(offsets) - 1):
-        edges = offsets[j + 1] - offsets[j]
-        at = offsets[j]
-        for e in range(offsets[j], offsets[j + 1]):
-            if degree[columns[e]] >= edges:
-                first[columns[e]] = True
+    for j in range(len(indptr) - 1):
+        edges = indptr[j + 1] - indptr[j]
+        at = indptr[j]
+        for e in range(indptr[j], indptr[j + 1]):
+            if degree[indices[e]] >= edges:
+                first[indices[e]] = True
                 order[at] = e
                 at += 1
         middles[j] = at
-        for e in range(offsets[j], offsets[j + 1]):
-            if degree[columns[e]] < edges:
+        for e in range(indptr[j], indptr[j + 1]):
+            if degree[indices[e]] < edges:
                 order[at] = e
                 at += 1
 

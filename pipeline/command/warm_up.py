@@ -18,11 +18,11 @@ from pipeline.model import Model
 log = logging.getLogger("graphsweep")
 
 
-class Rehearsal:
+class WarmUp:
     """The run of one model, in a thread."""
 
     def __init__(self, model: Model) -> None:
-        self._thread = threading.Thread(target=_rehearse, args=(model,), name="rehearsal", daemon=True)
+        self._thread = threading.Thread(target=_warm_up, args=(model,), name="warm up", daemon=True)
 
     def start(self) -> None:
         """Starts it, the first time, and returns at once."""
@@ -35,7 +35,7 @@ class Rehearsal:
             self._thread.join()
 
 
-def _rehearse(model: Model) -> None:
+def _warm_up(model: Model) -> None:
     try:
         # imported here: Numba alone takes half a second, in which the caller can start Spark
         from pipeline.plan.plan import Plan
@@ -55,7 +55,7 @@ def _rehearse(model: Model) -> None:
         )
         run_fused(Plan.of(model), blocks)
     except Exception:  # it is about speed only: whatever is wrong, the run itself will say so
-        log.debug("rehearsal failed", exc_info=True)
+        log.debug("the warm-up failed", exc_info=True)
 
 
 def _ones(widths: dict[str, int], rows: int) -> dict[str, pa.Array]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.kernels.exchange import list_ranges, pulled_first
 from pipeline.kernels.jit import read_only
+from pipeline.kernels.pulled import list_ranges, pulled_first
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,4 +1,4 @@
-"""A rehearsal compiles what a run will need: the worker's task adds nothing to the cache."""
+"""A warm-up compiles what a run will need: the worker's task adds nothing to the cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.command.rehearsal import Rehearsal
+from pipeline.command.warm_up import WarmUp
 from tests.formulas import build
 
 CODE = """
@@ -18,7 +18,7 @@ import os, pathlib, sys
 from pipeline.blocks.columns import ROW_COLUMNS
 from pipeline.result.output import OutputTable
 from pipeline.plan.plan import Plan
-from pipeline.command.rehearsal import Rehearsal
+from pipeline.command.warm_up import WarmUp
 from pipeline import Graph, prepare
 from pipeline.blocks.rows import array_rows, to_batches
 from pipeline.run.stage import SEED, fused_worker
@@ -32,9 +32,9 @@ def compiled():
 
 path, name = sys.argv[1:]
 model = build(name)
-rehearsal = Rehearsal(model)
-rehearsal.start()
-rehearsal.wait()
+warm_up = WarmUp(model)
+warm_up.start()
+warm_up.wait()
 rehearsed = len(compiled())
 tables = whole("mixed").nodes(), whole("mixed").edges()
 graph = prepare(Graph(*tables, edge_features=["weight", "attr"], reverse=model.reads_reversed), path, blocks=1)
@@ -62,9 +62,9 @@ def test_a_worker_compiles_nothing_more(tmp_path: Path, name: str) -> None:
 
 def test_a_failure_is_only_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr("pipeline.run.fused.run_fused", lambda *_: 1 / 0)
-    rehearsal = Rehearsal(build("sage"))
-    rehearsal.wait()  # not started: nothing to wait for
+    warm_up = WarmUp(build("sage"))
+    warm_up.wait()  # not started: nothing to wait for
     with caplog.at_level(logging.DEBUG, "graphsweep"):
-        rehearsal.start()
-        rehearsal.wait()
-    assert "rehearsal failed" in caplog.text
+        warm_up.start()
+        warm_up.wait()
+    assert "the warm-up failed" in caplog.text
