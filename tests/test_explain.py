@@ -89,11 +89,11 @@ def test_a_large_run_is_said_part_by_part() -> None:
     assert max(map(len, said.splitlines())) <= 120
 
 
-def test_the_readme_shows_what_it_says_of_the_flights(tmp_path: Path) -> None:
+def test_the_design_document_shows_what_it_says_of_the_flights(tmp_path: Path) -> None:
     tables = (str(FLIGHTS / f"{table}.parquet") for table in ("nodes", "edges"))
     graph = prepare(Graph.of_files(*tables, edge_features=["distance"]), f"{tmp_path}/graph", blocks=4)
     said = explain(graph, str(FLIGHTS / "model"), Settings(threads=2, task_memory="8g"))
-    shown = (FLIGHTS.parents[1] / "README.md").read_text()
+    shown = (FLIGHTS.parents[1] / "docs" / "design.md").read_text()
     shown = re.sub(r"in one task, which has \S+ GB", "in one task, which has 8.6 GB", shown)
     assert f"```\n{said}\n```" in shown
 

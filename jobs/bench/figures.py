@@ -1,4 +1,4 @@
-"""All figures of the README in one command: each bench in turn, and one document of what they print.
+"""All figures of the documents in one command: each bench in turn, and one document of what they print.
 
     python -m jobs.bench.figures
 

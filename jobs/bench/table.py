@@ -1,4 +1,4 @@
-"""What bench.py measured, as Markdown for the README.
+"""What bench.py measured, as Markdown for docs/performance.md.
 
 Comes in: runs. Goes out: text. Medians over rounds; a ratio is the median of the ratios of single rounds.
 Core-seconds are there because they change less than seconds when a machine has other things to do.

@@ -201,7 +201,7 @@ def put(at: int, number: int) -> Callable[[Row], Row]:
         (SENDS, put(0, 10**6), r"send lists lead beyond"),
         (SENDS, put(0, -1), r"send lists lead beyond"),
         (PULLED, put(0, 10**6), r"it sends 1,000,000 of"),
-        ("push columns", put(0, 10**6), r"indices of a tile lead beyond"),
+        ("push indices", put(0, 10**6), r"indices of a tile lead beyond"),
         (FEATURES, numbers(lambda array: array[:-6]), r"feature x has \d+ rows, not"),
         (FEATURES, lambda row: row._replace(width=3), r"feature x has \d+ rows, not"),
         (FEATURES, lambda row: row._replace(name="node/y"), r"node have columns {'y': 6}, not {'x': 6}"),
