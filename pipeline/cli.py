@@ -56,7 +56,7 @@ from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.graph import PreparedGraph
-    from pipeline.score import Report
+    from pipeline.result.report import Report
 
 log = logging.getLogger("graphsweep")
 
@@ -178,9 +178,10 @@ def infer_command(
         from pipeline.model import Model
         from pipeline.places.scratch import Scratch
         from pipeline.planning import prepare_for, runs_in_process
+        from pipeline.result.wish import Wish
         from pipeline.run.progress import Progress
         from pipeline.run.python_worker import wake_worker
-        from pipeline.score import Wish, scored
+        from pipeline.score import scored
         from pipeline.spark.resources import is_local
 
         # whatever can be refused is refused before anything is started

@@ -1,7 +1,7 @@
 """A run that ends in a table on disk: every node's output written, put in place whole, and reported.
 
 Comes in: what `infer` takes, and a path. Goes out: a Parquet or CSV table, log lines, a Report. Knows Spark only by the
-DataFrame that infer.py builds, and does without it where there is no session (infer_local.py). A failed run leaves
+DataFrame that infer.py builds, and does without it where there is no session (run/in_process.py). A failed run leaves
 nothing under the path, and an old table where it was.
 """
 
@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ModelError, SettingError, StorageError, nearest
+from pipeline.errors import ModelError, SettingError, StorageError
 from pipeline.graph import Graph, PreparedGraph
-from pipeline.infer import RESULT, Frames, Observations, run_frames
+from pipeline.infer import RESULT, Observations, run_frames
 from pipeline.model import Model
 from pipeline.places.filesystem import opened
 from pipeline.places.given import path_of
@@ -26,16 +25,18 @@ from pipeline.places.marker import SCORES
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.scratch import Scratch
 from pipeline.places.staging import Staging
-from pipeline.places.through_spark import default_filesystem, literal
+from pipeline.places.through_spark import default_filesystem
 from pipeline.plan.memory import size
 from pipeline.planning import NO_SESSION, planned_for, probes_of, refuse_without_spark, session_of, warn_far_outside
+from pipeline.result.by_spark import count_by_spark, writable, write_by_spark
 from pipeline.result.counted import count_files, mark_done, refuse_missing, refuse_other_blocks
 from pipeline.result.destination import Direct, Manifest, destination, find_manifest, tidy
-from pipeline.result.flat import lanes_of
 from pipeline.result.inputs import inputs_of
-from pipeline.result.manifest import differences, facts_of, origin
+from pipeline.result.manifest import facts_of, origin
 from pipeline.result.output import OutputTable
-from pipeline.result.written import CSV, PARQUET, Folder, Receipt
+from pipeline.result.report import Report, SuperstepReport
+from pipeline.result.wish import Wish
+from pipeline.result.written import PARQUET, Folder, Receipt
 from pipeline.run.arguments import model_of, some_graph
 from pipeline.run.in_process import run_in_process
 from pipeline.run.planned import Planned
@@ -46,90 +47,9 @@ from pipeline.spark.session import readable_errors
 from pipeline.tables.identity import identity
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 log = logging.getLogger("graphsweep")
-
-FORMATS = (PARQUET, CSV)
-SKIP = "skip"
-
-# What a CSV reader (RFC 4180) reads back is what was given: nothing is trimmed, quotes are doubled.
-CSV_OPTIONS = {
-    "header": "true",
-    "escape": '"',
-    "ignoreLeadingWhiteSpace": "false",
-    "ignoreTrailingWhiteSpace": "false",
-}
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the user wants of the result. SettingError for what there is not."""
-
-    output: str | os.PathLike[str]
-    format: str = PARQUET
-    overwrite: bool = False
-    classify: bool = False
-    if_same: str | None = None
-    """"skip": a result of the same graph, model and settings that is there already is as good."""
-
-    def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise SettingError(f"unknown output format {self.format!r}; {nearest(self.format, FORMATS)}")
-        if self.if_same not in (None, SKIP):
-            raise SettingError(f"if_same is {self.if_same!r}; accepted: {SKIP}")
-
-    def is_met_by(self, manifest: Manifest, wanted: Mapping[str, Any]) -> bool:
-        """Whether a result that is there is the wanted one. StorageError if it is not, and may not be replaced."""
-        found = differences(manifest, wanted)
-        if found and not self.overwrite:
-            raise StorageError(
-                f"{self.output}: exists already, and is not the same ({', '.join(found)}); give another path, or "
-                "overwrite it"
-            )
-        if found:
-            log.info("%s: will be replaced, because it is not the same (%s)", self.output, ", ".join(found))
-        return not found
-
-
-@dataclass(frozen=True)
-class SuperstepReport:
-    """What one superstep did; bytes are None where nothing left the process."""
-
-    number: int
-    seconds: float
-    """Computing, summed over tasks (fused: elapsed)."""
-    shipped: int | None = None
-    kept: int | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a run did."""
-
-    output: str
-    rows: int
-    seconds: float
-    prepare_seconds: float
-    tier: str
-    reason: str
-    supersteps: tuple[SuperstepReport, ...]
-    spark: bool = True
-    """Whether Spark ran it; else this process did."""
-    run: str = ""
-    """Of the run that wrote the table: it is in the table's marker, _graphsweep.json."""
-    skipped: bool = False
-    """Whether the same result was there already, and nothing was done."""
-
-    def with_preparing(self, seconds: float) -> Report:
-        """The same, if the graph had been prepared for this run before."""
-        return replace(self, seconds=self.seconds + seconds, prepare_seconds=self.prepare_seconds + seconds)
-
-    def __str__(self) -> str:
-        if self.skipped:
-            return f"already there: {self.rows:,} nodes scored by run {self.run}, {self.reason}, in {self.output}"
-        prepared = f", of which preparing the graph {self.prepare_seconds:.1f} s" if self.prepare_seconds else ""
-        return f"{self.rows:,} nodes scored in {self.seconds:.1f} s{prepared} ({self.tier}), written to {self.output}"
 
 
 class AlreadyThere(Exception):
@@ -306,14 +226,15 @@ def _run(
             with readable_errors():
                 receipts = [Receipt(*row) for row in frames.result.collect()]
         else:
-            with _writable(output, staging):
-                _write_by_spark(frames, wish, planned, staging)
+            outputs, text = planned.plan.program.outputs, planned.graph.id_type == "string"
+            with writable(output, staging):
+                write_by_spark(frames.result, outputs, wish.format, staging, text)
     facts = _clock(receipts) if folder else dict(observations[RESULT].get)
     nodes, blocks = planned.graph.nodes, planned.graph.blocks
     if staging.opened is None:
         assert session is not None
         facts["files"] = []
-        refuse_missing(_count_by_spark(session, wish, staging.place), facts["rows"], nodes, str(output))
+        refuse_missing(count_by_spark(session, wish.format, staging.place), facts["rows"], nodes, str(output))
         return facts, observations
     facts["files"] = files = count_files(staging.opened, wish.format, str(output))
     if folder is not None:
@@ -334,59 +255,8 @@ def _clock(receipts: Iterable[Receipt]) -> dict[str, Any]:
     return facts
 
 
-def _write_by_spark(frames: Frames, wish: Wish, planned: Planned, staging: Staging | Direct) -> None:
-    table = frames.result if wish.format == PARQUET else flattened(frames)
-    # the directory beside is there already, with its marker; a place that only Spark reaches must not be
-    writer = table.write.mode("errorifexists" if staging.opened is None else "append")
-    path = staging.place.for_spark
-    if wish.format == PARQUET:
-        writer.parquet(path)
-    else:
-        writer.options(**CSV_OPTIONS, quoteAll=planned.graph.id_type == "string").csv(path)
-
-
-def _count_by_spark(spark: SparkSession, wish: Wish, place: Place) -> int:
-    reader = spark.read
-    if wish.format == CSV:
-        # with a schema: to find one, Spark takes the names of files for patterns once more
-        return reader.schema("id string").options(**CSV_OPTIONS, multiLine=True).csv(literal(place)).count()
-    return reader.parquet(literal(place)).count()
-
-
-# what the system says of a disk, among all that Spark says
-_DISK = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system|Permission denied")
-
-
-@contextmanager
-def _writable(output: Place, staging: Staging | Direct) -> Iterator[None]:
-    """What Spark's writer says of the directory beside the output is said of the output."""
-    try:
-        yield
-    except Exception as error:  # of Java, of py4j or of PySpark
-        found = _DISK.search(str(error))
-        if found is not None and staging.place.name in str(error):
-            raise StorageError(f"{output}: cannot be written: {found[0]}") from error
-        raise
-
-
 def _table(planned: Planned, wish: Wish) -> OutputTable:
     return OutputTable.of(planned.plan.program.outputs, planned.graph.id_type, wish.classify)
-
-
-def flattened(frames: Frames) -> DataFrame:
-    """The result for formats without arrays: a column per lane, embedding_0, embedding_1, …"""
-    from pyspark.sql import functions as F
-
-    columns: list[Any] = []
-    outputs = frames.plan.program.outputs
-    for name in frames.result.columns:
-        value = outputs.get(name)
-        if value is None or value.shape == ():
-            columns.append(F.col(f"`{name}`"))
-        else:
-            names = lanes_of(name, value.width)
-            columns += [F.col(f"`{name}`")[lane].alias(alias) for lane, alias in enumerate(names)]
-    return frames.result.select(*columns)
 
 
 def _supersteps(planned: Planned, observations: Observations, facts: dict[str, Any]) -> tuple[SuperstepReport, ...]:

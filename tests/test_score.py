@@ -16,7 +16,6 @@ import pytest
 from pipeline import Graph, Model, prepare, score
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.graph import PreparedGraph
-from pipeline.infer import Frames
 from pipeline.places.marker import MARKER
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake
@@ -24,7 +23,7 @@ from tests.formulas import build
 from tests.whole import whole
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +105,10 @@ def test_what_only_spark_sees_is_counted(
 ) -> None:
     """As on executors with disks of their own, which say that they have written all."""
 
-    def write_elsewhere(frames: Frames, *_: object) -> None:
-        frames.result.write.parquet(str(tmp_path / "elsewhere"))
+    def write_elsewhere(table: DataFrame, *_: object) -> None:
+        table.write.parquet(str(tmp_path / "elsewhere"))
 
-    monkeypatch.setattr(sys.modules["pipeline.score"], "_write_by_spark", write_elsewhere)
+    monkeypatch.setattr(sys.modules["pipeline.score"], "write_by_spark", write_elsewhere)
     with pytest.raises(
         StorageError, match=r"out: 200 rows were computed, but the files .* hold 0: tasks write to disks"
     ):

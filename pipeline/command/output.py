@@ -16,7 +16,9 @@ from pipeline.places.through_spark import default_filesystem
 from pipeline.result.destination import refuse
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import origin
-from pipeline.score import Report, Wish, find_same
+from pipeline.result.report import Report
+from pipeline.result.wish import Wish
+from pipeline.score import find_same
 from pipeline.settings import Settings
 from pipeline.spark.session import active_session
 from pipeline.tables.identity import identity

@@ -1,0 +1,48 @@
+"""What a run did, for people and for programs.
+
+Comes in: counts and times. Goes out: a `Report`, and its one line of text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class SuperstepReport:
+    """What one superstep did; bytes are None where nothing left the process."""
+
+    number: int
+    seconds: float
+    """Computing, summed over tasks (fused: elapsed)."""
+    shipped: int | None = None
+    kept: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did."""
+
+    output: str
+    rows: int
+    seconds: float
+    prepare_seconds: float
+    tier: str
+    reason: str
+    supersteps: tuple[SuperstepReport, ...]
+    spark: bool = True
+    """Whether Spark ran it; else this process did."""
+    run: str = ""
+    """Of the run that wrote the table: it is in the table's marker, _graphsweep.json."""
+    skipped: bool = False
+    """Whether the same result was there already, and nothing was done."""
+
+    def with_preparing(self, seconds: float) -> Report:
+        """The same, if the graph had been prepared for this run before."""
+        return replace(self, seconds=self.seconds + seconds, prepare_seconds=self.prepare_seconds + seconds)
+
+    def __str__(self) -> str:
+        if self.skipped:
+            return f"already there: {self.rows:,} nodes scored by run {self.run}, {self.reason}, in {self.output}"
+        prepared = f", of which preparing the graph {self.prepare_seconds:.1f} s" if self.prepare_seconds else ""
+        return f"{self.rows:,} nodes scored in {self.seconds:.1f} s{prepared} ({self.tier}), written to {self.output}"
