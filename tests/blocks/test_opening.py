@@ -205,8 +205,8 @@ def put(at: int, number: int) -> Callable[[Row], Row]:
         (FEATURES, numbers(lambda array: array[:-6]), r"feature x has \d+ rows, not"),
         (FEATURES, lambda row: row._replace(width=3), r"feature x has \d+ rows, not"),
         (FEATURES, lambda row: row._replace(name="node/y"), r"node have columns {'y': 6}, not {'x': 6}"),
-        (INDICES, lambda row: row._replace(dtype="|O"), r"columns of type \|O and width 0"),
-        (INDICES, lambda row: row._replace(dtype="<f4"), r"columns of type <f4 and width 0"),
+        (INDICES, lambda row: row._replace(dtype="|O"), r"indices of type \|O and width 0"),
+        (INDICES, lambda row: row._replace(dtype="<f4"), r"indices of type <f4 and width 0"),
         (FEATURES, lambda row: row._replace(width=-1), r"features of type <f4 and width -1"),
     ],
 )
