@@ -25,7 +25,7 @@ from pipeline.places.marker import SCORES
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.scratch import Scratch
 from pipeline.places.staging import Staging
-from pipeline.places.through_spark import default_filesystem
+from pipeline.places.through_spark import place_in
 from pipeline.plan.memory import size
 from pipeline.planning import NO_SESSION, planned_for, probes_of, refuse_without_spark, session_of, warn_far_outside
 from pipeline.result.by_spark import count_by_spark, writable, write_by_spark
@@ -115,13 +115,12 @@ def scored(
     read = {"the model": None if isinstance(model, Model) else model}
     model, graph = model_of(model), some_graph(graph)
     session = session_of(graph, spark)
-    default = default_filesystem(session)
-    place = Place.of(wish.output, default)
-    refuse_overlap(place, inputs_of(default, graph, settings, files=read))
+    place = place_in(session, wish.output)
+    refuse_overlap(place, inputs_of(graph, settings, files=read))
     if session is None:
         refuse_without_spark(place, settings)
     if isinstance(graph, Graph):
-        tables = identity(graph, default)
+        tables = identity(graph)
     known = None if isinstance(graph, Graph) else graph.fingerprint
     wanted = origin(model, settings, wish.format, wish.classify, known, tables)
 
@@ -133,7 +132,7 @@ def scored(
         if wish.if_same and (there := find_manifest(place, session)):
             look(there)
         with destination(place, wish.overwrite, session, look if wish.if_same else None) as staging:
-            shake = handshake(session, [*probes_of(graph, settings), *_probes(place)], default)
+            shake = handshake(session, [*probes_of(graph, settings), *_probes(place)])
             folder = _folder(place, staging, wish.format, settings, shake)
             planned = planned_for(graph, model, settings, shake, scratch)
             warn_far_outside(planned.graph, model)

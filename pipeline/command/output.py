@@ -48,13 +48,13 @@ class Asked:
     def refuse_overlap(self, tables: Mapping[str, str | None], files: Mapping[str, str | None]) -> None:
         """SettingError if the output is, holds or lies in something that is read."""
         if self._known:
-            given = inputs_of(self._default or LOCAL, settings=self._settings, tables=tables, files=files)
+            given = inputs_of(settings=self._settings, tables=tables, files=files, default=self._default or LOCAL)
             refuse_overlap(self.place, given)
 
     def refuse_overlap_with(self, graph: PreparedGraph) -> None:
         """The same for a prepared graph, and the tables that it was made of."""
         if self._known:
-            refuse_overlap(self.place, inputs_of(self._default or LOCAL, graph))
+            refuse_overlap(self.place, inputs_of(graph))
 
     def find_same(self, model: Model, graph: Graph | PreparedGraph | None) -> Report | None:
         """The report of the same result, if it is there, and that is enough."""
@@ -62,7 +62,7 @@ class Asked:
             return None
         fingerprint = graph.fingerprint if isinstance(graph, PreparedGraph) else None
         if isinstance(graph, Graph):
-            self.tables = identity(graph, self._default or LOCAL)
+            self.tables = identity(graph)
         wish = self._wish
         wanted = origin(model, self._settings, wish.format, wish.classify, fingerprint, self.tables)
         return find_same(self.place, wish, wanted, self._spark)

@@ -7,6 +7,7 @@ Spark tells much of a path by the way it fails to read it.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -36,13 +37,21 @@ def default_filesystem(spark: SparkSession | None) -> str:
     try:
         spark.read.format("binaryFile").load(nothing)
     except Exception as error:  # of Java, of py4j or of PySpark
-        found = re.search(rf"([A-Za-z][A-Za-z0-9+.-]+:(?://[^/\s]*)?){nothing}", str(error))
+        # with a folder in front of it where the default is one: hdfs://host:8020/user/a
+        found = re.search(rf"([A-Za-z][A-Za-z0-9+.-]+:(?:/\S*?)?){nothing}", str(error))
         if found is not None:
             return LOCAL if found[1].lower().startswith(f"{LOCAL}:") else found[1]
         raise StorageError(
             f"Spark does not tell its default file system ({first_line(error)}); write paths with a scheme, as file:/x"
         ) from error
     raise AssertionError(f"{nothing} cannot be there")
+
+
+def place_in(spark: SparkSession | None, path: str | os.PathLike[str]) -> Place:
+    """The place that a path names to a session; its default file system is asked for only if that matters, for it may
+    be one that does not answer."""
+    place = Place.of(path)
+    return Place.of(path, default_filesystem(spark)) if spark is not None and place.is_plain else place
 
 
 def is_there(spark: SparkSession, place: Place) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.graph import Graph, PreparedGraph
-from pipeline.places.place import Place
+from pipeline.places.place import LOCAL, Place
 from pipeline.places.through_spark import read_from
 from pipeline.settings import Settings
 from pipeline.tables.opening import is_frame
@@ -19,22 +19,22 @@ Path = str | os.PathLike[str]
 
 
 def inputs_of(
-    default: str,
     graph: Graph | PreparedGraph | None = None,
     settings: Settings | None = None,
     tables: Mapping[str, Path | None] | None = None,
     files: Mapping[str, Path | None] | None = None,
+    default: str = LOCAL,
 ) -> dict[str, Place]:
     """What is read, in words → where it is.
 
     Parameters
     ----------
-    default
-        The file system of tables' paths without a scheme, as `Place.of` takes it.
     tables
         "node", "edge" → the path of a raw table.
     files
         What it is → a path of this machine: "the model".
+    default
+        The file system of such tables' paths without a scheme, as `Place.of` takes it.
     """
     found = {f"the {name} table": Place.of(path, default) for name, path in (tables or {}).items() if path is not None}
     found |= {what: Place.of(path) for what, path in (files or {}).items() if path is not None}
@@ -42,17 +42,18 @@ def inputs_of(
         found["the scratch directory"] = Place.of(settings.scratch)
     if isinstance(graph, PreparedGraph):
         found["the prepared graph"] = Place.of(graph.path)
-        found |= dict(_sources(graph.manifest.get("sources") or {}, default, " that the graph was prepared from"))
+        found |= dict(_sources(graph.manifest.get("sources") or {}, " that the graph was prepared from"))
     elif graph is not None:
-        found |= dict(_sources(graph.sources, default, ""))
+        found |= dict(_sources(graph.sources, ""))
         found |= _of_frames(graph)
     return found
 
 
-def _sources(sources: Mapping[str, Any], default: str, more: str) -> Iterator[tuple[str, Place]]:
+def _sources(sources: Mapping[str, Any], more: str) -> Iterator[tuple[str, Place]]:
+    """Tables that were opened: a path without a scheme is of disks, whatever a session's default is."""
     for name, source in sources.items():
         if source and source.get("path"):
-            yield f"the {name.removesuffix('s')} table{more}", Place.of(source["path"], default)
+            yield f"the {name.removesuffix('s')} table{more}", Place.of(source["path"])
 
 
 def _of_frames(graph: Graph) -> dict[str, Place]:

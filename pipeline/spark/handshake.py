@@ -4,12 +4,11 @@ themselves, by one small job, before any work.
 Comes in: a session, and the places that tasks are going to read or to make. Goes out: a `Handshake`, which does not
 change and is handed on, so that a run asks once:
 
-    shake = handshake(spark, [Probe(tables, by_spark=True), Probe(graph, made=True)])
+    shake = handshake(spark, [Probe(tables), Probe(graph, made=True)])
     shake.local                        tasks run on this machine, for certain; nothing was asked
     shake.tasks                        tasks that run at once
     shake.task_memory                  bytes that one of them may use
     shake.task_cores                   cores of one of them
-    shake.means_same(path)             Spark means by it what this process does
     shake.sees(path)                   every task sees there what this process sees
     shake.writes(path)                 and can make it, so that this process sees it
     shake.require_seen(path, ...)      StorageError unless it is so, which names the machines
@@ -31,12 +30,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.blocks import storage
 from pipeline.errors import StorageError
-from pipeline.places.through_spark import default_filesystem
 from pipeline.spark import witness
 from pipeline.spark.agreement import MOST_HOSTS, agree, refused
-from pipeline.spark.probe import Probe, is_left, look, prepared
+from pipeline.spark.probe import Probe, is_left, look, prepared, rooted
 from pipeline.spark.resources import (
     LOCAL_SHARE,
     given_memory,
@@ -54,8 +51,11 @@ __all__ = ["Handshake", "Probe", "handshake"]
 
 log = logging.getLogger("graphsweep")
 
+MOST_ROUNDS = 3
+"""Of questions, while executors are still joining."""
+
 Hosts = Mapping[str, Sequence[str]]
-"""Path → machines."""
+"""Path, as `rooted` spells it → machines."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,10 @@ class Handshake:
     task_memory: int
     """Bytes that the Python worker of one task may use; of a local one, all tasks together."""
     task_cores: int
-    default_scheme: str = "file"
-    """Of the file system that paths without a scheme are of, to Spark; empty if it does not say."""
     blind: Hosts = field(default_factory=dict)
     """Place that was asked about → machines whose tasks do not see there what this process sees."""
     barred: Hosts = field(default_factory=dict)
     """The same for directories to write into → machines that do not see it, or cannot write there."""
-
-    def means_same(self, path: str) -> bool:
-        """Whether Spark means by a path what this process does: without a scheme it is of Spark's default file system.
-        What is in volumes of Databricks has the same path everywhere."""
-        return _means_same(path, self.default_scheme)
 
     def sees(self, path: str) -> bool:
         """Whether all tasks see at a path, which was asked about, or is in a directory that was, what is here."""
@@ -103,16 +96,12 @@ class Handshake:
             )
 
     def _hosts(self, of: Hosts, path: str) -> Sequence[str]:
-        if path in of:
-            return of[path]
-        inner = storage.locate(path)[1]
-        above = [probed for probed in of if inner.startswith(f"{storage.locate(probed)[1].rstrip('/')}/")]
+        inner = rooted(path)
+        if inner in of:
+            return of[inner]
+        above = [probed for probed in of if inner.startswith(f"{probed.rstrip('/')}/")]
         assert above, f"nobody was asked about {path}"
         return of[max(above, key=len)]
-
-
-def _means_same(path: str, default_scheme: str) -> bool:
-    return "://" in path or default_scheme == "file" or path.startswith("/Volumes/")
 
 
 def _on(hosts: Sequence[str]) -> str:
@@ -120,10 +109,8 @@ def _on(hosts: Sequence[str]) -> str:
     return f"the tasks on host{'' if len(hosts) == 1 else 's'} {named}"
 
 
-def handshake(spark: SparkSession | None, places: Iterable[Probe] = (), default: str | None = None) -> Handshake:
+def handshake(spark: SparkSession | None, places: Iterable[Probe] = ()) -> Handshake:
     """Runs a job, unless the session is certainly local or there is none.
-
-    `default`: the session's default file system, where that is known already.
 
     Raises
     ------
@@ -132,11 +119,9 @@ def handshake(spark: SparkSession | None, places: Iterable[Probe] = (), default:
     StorageError
         If this process cannot write to a place that is to be made.
     """
-    scheme = (default or default_filesystem(spark)).partition(":")[0]
     if spark is None or is_local(spark):
-        return Handshake(True, local_tasks(spark), local_memory(), task_cores(spark), scheme)
-    places = [place for place in places if not place.by_spark or _means_same(place.path, scheme)]
-    token = uuid.uuid4().hex
+        return Handshake(True, local_tasks(spark), local_memory(), task_cores(spark))
+    places, token = list(places), uuid.uuid4().hex
     with prepared(places, token) as asked:
         question = {"hash": package_hash(), "token": token, "places": asked}
         answers = _ask(spark, question)
@@ -146,7 +131,7 @@ def handshake(spark: SparkSession | None, places: Iterable[Probe] = (), default:
     tasks = _at_once(answers)
     log.info("%d tasks at once on %d host%s", tasks.total(), len(tasks), "" if len(tasks) == 1 else "s")
     memory = _memory(None if has_local_master(spark) else given_memory(spark), answers)
-    return Handshake(False, tasks.total(), memory, task_cores(spark), scheme, blind, barred)
+    return Handshake(False, tasks.total(), memory, task_cores(spark), blind, barred)
 
 
 @functools.cache
@@ -161,16 +146,18 @@ def package_hash() -> str | None:
 
 def _ask(spark: SparkSession, question: dict[str, Any]) -> list[dict[str, Any]]:
     """Runs a job: the answers of as many tasks as run at once. Once more if executors have joined meanwhile, as they do
-    when a session has just started."""
+    when a session has just started; a cluster that goes on growing is not waited for."""
     from pyspark import cloudpickle
 
     cloudpickle.register_pickle_by_value(witness)  # type: ignore[no-untyped-call]
     work = functools.partial(witness.answer, question=question)
     answers: list[dict[str, Any]] = []
     try:
-        while not answers or _partitions_now(spark) > len(answers):
+        for _ in range(MOST_ROUNDS):
             rows = spark.range(0, 1000).mapInArrow(work, "answer string").collect()
             answers = [json.loads(row.answer) for row in rows]
+            if _partitions_now(spark) <= len(answers):
+                break
     except Exception as error:
         known = refused(error)
         if known is None:
@@ -199,11 +186,12 @@ def _seen(
         wanted = token if place.made else look(place.path)
         said = [(answer["host"], answer["seen"][number]) for answer in answers]
         unseen = {host for host, seen in said if wanted is None or seen["seen"] != wanted}
-        blind[place.path] = tuple(sorted(unseen))
+        at = rooted(place.path)
+        blind[at] = tuple(sorted(unseen))
         if place.made:
             lost = {host for host, seen in said if not is_left(one["path"], seen.get("left"), token)}
-            blind.setdefault(one["path"], blind[place.path])
-            barred[place.path] = barred[one["path"]] = tuple(sorted(unseen | lost))
+            blind.setdefault(one["path"], blind[at])
+            barred[at] = barred[one["path"]] = tuple(sorted(unseen | lost))
     return blind, barred
 
 

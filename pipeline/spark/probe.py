@@ -20,6 +20,7 @@ import pyarrow.fs as fs
 
 from pipeline.blocks import storage
 from pipeline.errors import StorageError, unwritable
+from pipeline.places.place import Place
 
 _PREFIX = ".graphsweep-probe-"
 TAIL = 1 << 16
@@ -33,21 +34,23 @@ class Probe:
     path: str
     made: bool = False
     """Tasks write it: it need not be there, and what matters is where it is going to be."""
-    by_spark: bool = False
-    """Spark opens it too, by its own notion of what a path without a scheme means."""
 
     @property
     def probed(self) -> str:
         """What is looked at. Of a thing to be made on a disk, the nearest directory above that there is: nothing else
         has to be made to find out. An object store has no directories, and rights can begin at the path itself."""
-        filesystem, root = storage.locate(self.path)
-        if not isinstance(filesystem, fs.LocalFileSystem):
-            return self.path
-        if self.made:
+        root = rooted(self.path)
+        if self.made and root.startswith("/"):
             root = os.path.dirname(root)
             while not os.path.isdir(root) and os.path.dirname(root) != root:
                 root = os.path.dirname(root)
         return root
+
+
+def rooted(path: str) -> str:
+    """A path that means the same in a task, whose working directory is another one; one spelling of each. Whether
+    anybody can open it does not matter."""
+    return Place.of(path).uri
 
 
 @contextmanager
@@ -95,7 +98,7 @@ def is_left(path: str, name: str | None, token: str) -> bool:
     """Whether what a task has left, if it has, is there for this process too."""
     try:
         return name is not None and storage.read_text(path, name) == token
-    except StorageError:
+    except (pa.ArrowException, StorageError):
         return False
 
 
@@ -129,4 +132,5 @@ def _sweep(path: str, token: str) -> None:
         filesystem, root = storage.locate(path)
         for info in filesystem.get_file_info(fs.FileSelector(root, allow_not_found=True)):
             if info.base_name.startswith(_name(token)):
-                filesystem.delete_file(info.path)
+                with suppress(OSError):  # of a task of another user, where nobody may delete what others made
+                    filesystem.delete_file(info.path)

@@ -43,9 +43,9 @@ def testify(question: dict[str, Any]) -> dict[str, Any]:
     if said["hash"] != question["hash"]:
         return said
     try:
-        importlib.import_module(f"{PACKAGE}.stage")
+        importlib.import_module(f"{PACKAGE}.run.stage")
         importlib.import_module(f"{PACKAGE}.prepare")
-        limits = importlib.import_module(f"{PACKAGE}.run.limits")
+        limits = importlib.import_module(f"{PACKAGE}.spark.limits")
         probes = importlib.import_module(f"{PACKAGE}.spark.probe")
     except Exception as error:
         return {**said, "lacks": f"{type(error).__name__}: {error}"}

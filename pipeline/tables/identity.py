@@ -28,16 +28,13 @@ Files = list[tuple[str, int, int]]
 """Name, bytes, time of change."""
 
 
-def identity(graph: Graph, default: str) -> dict[str, Any] | None:
-    """Of both tables, and what their columns mean. None if one of them cannot be known again.
-
-    `default` is the file system of paths without a scheme, as `Place.of` takes it.
-    """
+def identity(graph: Graph) -> dict[str, Any] | None:
+    """Of both tables, and what their columns mean. None if one of them cannot be known again."""
     if len(graph.sources) < 2:
         return None
     found: dict[str, Any] = {}
     for table, source in sorted(graph.sources.items()):
-        files = files_at(Place.of(source["path"], default), graph.session)
+        files = files_at(Place.of(source["path"]), graph.session)
         if not files:
             return None
         digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.places.place import Place
-from pipeline.places.through_spark import default_filesystem
+from pipeline.places.through_spark import place_in
 from pipeline.tables.csv import CsvTable
 from pipeline.tables.csv_text import Csv
 from pipeline.tables.formats import format_of, known_format
@@ -93,7 +93,7 @@ def open_table(path: str, reading: Reading) -> Given:
     """A table at a path. NeedsSpark if only Spark can read it and there is no session."""
     spark = reading.spark
     asked = known_format(path, reading.format)
-    place = Place.of(path, default_filesystem(spark)) if spark is not None and ":" not in path else Place.of(path)
+    place = place_in(spark, path)
     listing = list_table(place)
     visible = listing is not None
     if listing is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.places.place import Place
-from pipeline.places.through_spark import default_filesystem
+from pipeline.places.through_spark import place_in
 from pipeline.result.destination import refuse_mixture
 from pipeline.spark.resources import is_local
 from pipeline.spark.session import active_session
@@ -59,7 +59,7 @@ def scores_table(graph: Graph, path: str) -> DataFrame | Table:
     """Scores: by this process if it sees them, but by the workers if they are on other machines.
     StorageError if they are not whole."""
     spark = graph.session or active_session()
-    refuse_mixture(Place.of(path, default_filesystem(spark)))
+    refuse_mixture(place_in(spark, path))
     try:
         found = open_table(path, Reading(spark)).table
     except NeedsSpark:
@@ -83,6 +83,8 @@ def _source(graph: PreparedGraph, name: str, given: Any) -> _Source:
     if path is None:
         raise SettingError(f"{graph.path} was prepared from DataFrames: give the {name} table (--{name})")
     known = isinstance(path, str) and path == source.get("path")
+    if given is None and Place.of(path).is_local:  # whatever the session's default file system is
+        path = Place.of(path).for_spark
     options = Csv(**source["csv"]) if "csv" in source else None
     return _Source(path, source.get("format") if known else None, options)
 

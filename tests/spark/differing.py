@@ -24,7 +24,7 @@ def main(cases: str, path: str) -> None:
             builder = builder.config(key, value)
         spark = builder.getOrCreate()
         try:
-            said = asdict(handshake(spark, [Probe(f"{path}/made", made=True), Probe(cases, by_spark=True)]))
+            said = asdict(handshake(spark, [Probe(f"{path}/made", made=True), Probe(cases)]))
         except GraphsweepError as error:
             said = {"error": type(error).__name__, "says": str(error)}
         sys.stdout.write(f"\nSAID {json.dumps([name, said])}\n")

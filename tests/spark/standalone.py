@@ -76,13 +76,16 @@ class Standalone:
         conf: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """A spark-submit of jobs/<job>.py, or of a file, to this cluster."""
         script = job if isinstance(job, Path) else ROOT / "jobs" / f"{job}.py"
-        settings = {**QUIET, **(conf or {})}
-        given = ["--master", master or self.master, *options]
-        given += [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
-        return submitted(given, script, *arguments, environment=environment)
+        given = ["--master", master or self.master, *options, *_settings(conf)]
+        return submitted(given, script, *arguments, environment=environment, cwd=cwd)
+
+    def begin(self, job: str, *arguments: object, conf: Mapping[str, str]) -> subprocess.Popen[str]:
+        """The same for who does not wait; the caller ends it, with `kill` if need be."""
+        return _begun(["--master", self.master, *_settings(conf)], ROOT / "jobs" / f"{job}.py", arguments)
 
     def applications(self) -> list[Application]:
         """That have ended, in the order in which they started."""
@@ -100,19 +103,44 @@ class Standalone:
 
 
 def submitted(
-    options: Sequence[str], script: Path, *arguments: object, environment: Mapping[str, str] | None = None
+    options: Sequence[str],
+    script: Path,
+    *arguments: object,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """A script by the wheel's spark-submit; what it and Spark say is in stdout."""
-    return subprocess.run(
+    process = _begun(options, script, arguments, environment, cwd)
+    try:
+        said, _ = process.communicate(timeout=600)
+    except BaseException:
+        kill(process)
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, said)
+
+
+def _begun(
+    options: Sequence[str],
+    script: Path,
+    arguments: Sequence[object],
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [str(SPARK_HOME / "bin" / "spark-submit"), *options, str(script), *map(str, arguments)],
         env={**python_environment(), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
-        check=False,
+        cwd=cwd,
+        start_new_session=True,
         preexec_fn=_die_with_us,
     )
+
+
+def _settings(conf: Mapping[str, str] | None) -> list[str]:
+    settings = {**QUIET, **(conf or {})}
+    return [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
 
 
 def python_environment() -> dict[str, str]:
@@ -166,7 +194,7 @@ def cluster(directory: Path, workers: Sequence[Sequence[str]] = ((), ()), memory
         yield found
     finally:
         for process in processes:
-            _kill(process)
+            kill(process)
 
 
 def _wait_for(found: Standalone, workers: int, processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -181,8 +209,8 @@ def _wait_for(found: Standalone, workers: int, processes: Sequence[subprocess.Po
     raise RuntimeError(f"the cluster did not start\n{logs}")
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """With its executors and their Python workers, which have process groups of their own."""
+def kill(process: subprocess.Popen[Any]) -> None:
+    """With its children: executors and their Python workers have process groups of their own."""
     family = []
     with suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)

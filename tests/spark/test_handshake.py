@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.errors import StorageError
+from pipeline.places import through_spark
 from pipeline.spark import handshake as module
 from pipeline.spark.agreement import REMEDY
 from pipeline.spark.handshake import Handshake, Probe, handshake
@@ -95,7 +96,7 @@ def test_executors_like_this_process(said: Mapping[str, Any]) -> None:
     """Six tasks, of which two run at once; a copy of the package is the same package."""
     for name in ("the same", "a copy"):
         found = said[name]
-        assert (found["local"], found["tasks"], found["default_scheme"]) == (False, 2, "file"), found
+        assert (found["local"], found["tasks"]) == (False, 2), found
         assert found["task_memory"] <= 384 << 20, "what the settings give, or less"
         assert found["blind"]
         assert not any(found["blind"].values())
@@ -145,18 +146,25 @@ def test_nothing_is_asked_of_a_local_session(
         assert tasks is None or found.tasks == tasks
         assert found.sees("/anything")
         assert found.writes("/anything")
-        assert found.means_same("/anything")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_paths_without_a_scheme(spark: SparkSession) -> None:
-    assert handshake(spark).default_scheme == "file"
-    for scheme in ("hdfs", "dbfs", ""):
-        found = Handshake(True, 1, 1, 1, scheme)
-        assert not found.means_same("/x")
-        assert found.means_same("file:///x")
-        assert found.means_same("s3://b/x")
-        assert found.means_same("/Volumes/a/b"), "Databricks: the same path everywhere"
+@pytest.mark.parametrize("ready", [[2], [1], [3, 2], [99] * module.MOST_ROUNDS])
+def test_executors_that_join_are_waited_for_and_not_for_ever(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, ready: list[int]
+) -> None:
+    """`ready`: into how many tasks Spark would cut a job after each round, which is of two here. A list that is too
+    short fails, so does one that is too long."""
+    left = iter(ready)
+    monkeypatch.setattr(module, "_partitions_now", lambda _: next(left))
+    assert len(module._ask(spark, {"hash": "none of ours", "token": "x", "places": []})) == 2
+    assert list(left) == []
+
+
+def test_the_default_file_system_is_not_asked_for(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be one that does not answer."""
+    monkeypatch.setattr(through_spark, "default_filesystem", lambda _: pytest.fail("looked up"))
+    handshake(spark, [Probe("/x", made=True), Probe("file:///x"), Probe("wasbs://a/x")])
 
 
 SHARED, OWN, GIVEN = "/net/out", "/own/out", "/net/table"
@@ -172,10 +180,29 @@ def test_what_is_in_a_directory_that_was_asked_about_is_seen_as_it_is() -> None:
     assert FOUND.writes("/net/.out-123/part")
     assert not FOUND.sees("/own/x")
     assert not FOUND.sees(f"{GIVEN}/part"), "the nearest one decides"
+    assert FOUND.writes("file:///net/x"), "a scheme of disks is none"
+    assert not FOUND.sees("file:/net/../net//table")
     with pytest.raises(AssertionError, match="nobody was asked about /elsewhere"):
         FOUND.sees("/elsewhere")
     with pytest.raises(AssertionError, match="nobody was asked about /network"):
         FOUND.sees("/network")
+
+
+def test_a_relative_path_is_what_was_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whichever of the two forms it comes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table").write_text("rows")
+    places = [Probe("table"), Probe("out", made=True)]
+    asked = [{"path": place.probed, "made": place.made} for place in places]
+    seen = [{"seen": look(str(tmp_path / "table"))}, {"seen": None}]
+    blind, barred = module._seen(places, asked, [answer("a", 1, 0, None, *seen)], "token")
+    found = Handshake(False, 1, 1, 1, blind, barred)
+    for table in ("table", f"{tmp_path}/table", f"file:{tmp_path}/table"):
+        assert found.sees(table)
+    for out in ("out", f"{tmp_path}/out", "./x"):
+        assert not found.writes(out)
+    with pytest.raises(StorageError, match=r"^out: the tasks on host a do not share its directory"):
+        found.require_written("out", "")
 
 
 def test_what_is_said_of_what_is_not_shared() -> None:

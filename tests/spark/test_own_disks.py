@@ -62,9 +62,15 @@ def said(apart: Standalone, place: Path) -> Mapping[str, Any]:
         ["prepared", "prepare", tables, f"{own}/made", {}],
         ["scratch", "score", tables, f"{place}/none", {"scratch": own}],
         ["raw", "score", tables, f"{place}/raw", {"scratch": f"{place}/scratch"}],
+        ["relative", "score", "graph", "relative", {}],
+        ["relative raw", "score", ["nodes.parquet", "edges.parquet"], "./new/raw", {"scratch": "scratch"}],
+        ["relative output", "score", "graph", "own/out", {}],
+        ["relative graph", "score", "own/graph", "none", {}],
+        ["relative scratch", "score", ["nodes.parquet", "edges.parquet"], "none", {"scratch": "own"}],
+        ["relative prepared", "prepare", ["nodes.parquet", "edges.parquet"], "own/made", {}],
     ]
     (place / "cases.json").write_text(json.dumps(cases))
-    done = apart.submit(Path(__file__).with_name("attempts.py"), place / "cases.json", place / "model")
+    done = apart.submit(Path(__file__).with_name("attempts.py"), "cases.json", "model", cwd=place)
     answers = dict(json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("SAID "))
     assert list(answers) == [case[0] for case in cases], done.stdout
     return answers
@@ -88,6 +94,10 @@ def test_what_is_not_shared_is_refused(said: Mapping[str, Any], place: Path) -> 
         assert said[name] == UNSHARED.format(output, host, remedy)
     for name in ("graph", "graph by workers"):
         assert said[name] == UNSEEN.format(own, host, "give a prepared graph at a path that all machines share")
+    assert said["relative output"] == UNSHARED.format("own/out", host, remedy)
+    assert said["relative graph"] == said["graph"]
+    assert said["relative scratch"] == said["scratch"]
+    assert said["relative prepared"] == UNSHARED.format("own/made", host, "give a path that all machines share")
     assert said["prepared"] == UNSHARED.format(f"{own}/made", host, "give a path that all machines share")
     scratch, _, rest = said["scratch"].partition(": the tasks")
     assert scratch == f"StorageError: {own}/graph"
@@ -95,13 +105,14 @@ def test_what_is_not_shared_is_refused(said: Mapping[str, Any], place: Path) -> 
 
 
 def test_what_is_shared_is_written(said: Mapping[str, Any], place: Path) -> None:
-    assert (said["shared"], said["raw"]) == (200, 200)
-    assert pq.read_table(place / "out").num_rows == pq.read_table(place / "raw").num_rows == 200
+    for name, output in {"shared": "out", "raw": "raw", "relative": "relative", "relative raw": "new/raw"}.items():
+        assert said[name] == pq.read_table(place / output).num_rows == 200, name
 
 
 def test_a_refusal_leaves_nothing(said: Mapping[str, Any], place: Path) -> None:
     assert sorted(os.listdir(place / "own")) == ["edges.parquet", "graph", "nodes.parquet"]
     assert not (place / "none").exists()
+    assert not (place / "scratch").exists()
     assert not [name for name in os.listdir(place) if name.startswith(".")]
 
 

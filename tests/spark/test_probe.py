@@ -50,6 +50,39 @@ def test_what_is_made_is_looked_for_where_it_will_be(tmp_path: Path) -> None:
     assert Probe("/x", made=True).probed == "/"
 
 
+@pytest.mark.parametrize("path", ["wasbs://box@account/table", "viewfs:///table", "nonsense://there/table", "dbfs:/x"])
+def test_a_file_system_that_only_spark_knows_is_asked_about_and_not_seen(path: str) -> None:
+    """A table there comes through Spark, and nothing of ours is made there."""
+    with prepared([Probe(path)], "token") as (asked,):
+        assert visit(asked, "token") == {"seen": None}
+        assert look(path) is None
+    with pytest.raises(StorageError, match="can be reached by Spark only"), prepared([Probe(path, made=True)], "token"):
+        pass
+
+
+def test_paths_of_this_process_mean_the_same_in_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose working directory is another one."""
+    monkeypatch.chdir(files(tmp_path / "here", table="rows"))
+    with prepared([Probe("table"), Probe("new/out", made=True)], "token") as (table, out):
+        monkeypatch.chdir(files(tmp_path / "there"))
+        assert visit(table, "token") == {"seen": look(f"{tmp_path}/here/table")}
+        answer = visit(out, "token")
+        assert is_left(f"{tmp_path}/here", answer["left"], "token")
+    assert Probe(f"file://{tmp_path}/a/").probed == f"{tmp_path}/a"
+    assert os.listdir(tmp_path / "here") == ["table"]
+    assert os.listdir(tmp_path / "there") == []
+
+
+def test_what_may_not_be_deleted_does_not_keep_the_rest(tmp_path: Path) -> None:
+    """Directories are among the probes here, which cannot be deleted as files: one is listed before the others, one
+    after."""
+    with prepared([Probe(f"{tmp_path}/out", made=True)], "token") as (asked,):
+        for name in ("-", "-z"):
+            (tmp_path / f".graphsweep-probe-token{name}").mkdir()
+        visit(asked, "token")
+    assert sorted(os.listdir(tmp_path)) == [".graphsweep-probe-token-", ".graphsweep-probe-token-z"]
+
+
 def test_a_shared_directory(tmp_path: Path) -> None:
     with prepared([Probe(f"{tmp_path}/x/out", made=True)], "token") as (asked,):
         answer = visit(asked, "token")

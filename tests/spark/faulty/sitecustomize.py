@@ -1,0 +1,58 @@
+"""On the PYTHONPATH of executors only: a call of one function of graphsweep, in a task, fails or waits.
+
+FAULT is JSON: module, function, superstep (None: any call), and `place`, a directory. At the call a file "reached"
+appears there; if the file "wait" is there, the call waits until it is gone, for two minutes at most; else it fails.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FAULT = json.loads(os.environ.get("FAULT", "null"))
+
+
+def _fire() -> None:
+    place, end = Path(FAULT["place"]), time.monotonic() + 120
+    waits = (place / "wait").exists()
+    (place / "reached").touch()
+    while (place / "wait").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    if not waits:
+        raise RuntimeError("a fault that a test has asked for")
+
+
+class _Finder:
+    """Wraps the function when its module is imported."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
+        if name != FAULT["module"]:
+            return None
+        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.loader is not None
+        run = spec.loader.exec_module
+
+        def execute(module: Any) -> None:
+            run(module)
+            call = getattr(module, FAULT["function"])
+
+            def faulty(*arguments: Any, **options: Any) -> Any:
+                if FAULT["superstep"] in (None, getattr(arguments[1], "number", None)):
+                    _fire()
+                return call(*arguments, **options)
+
+            setattr(module, FAULT["function"], faulty)
+
+        spec.loader.exec_module = execute  # type: ignore[method-assign]
+        return spec
+
+
+if FAULT is not None:
+    sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]

@@ -1,0 +1,190 @@
+"""What fails, is killed, or meets another run on a real cluster: the old result stays, and there is never a mixture."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import Graph, Model, prepare
+from pipeline.plan.plan import Plan
+from tests.formulas import build
+from tests.spark.standalone import ROOT, Standalone, kill
+from tests.whole import whole
+
+COMPUTE = "pipeline.run.superstep", "compute"
+WRITE = "pipeline.blocks.storage", "write_rows"
+
+
+@dataclass(frozen=True)
+class Work:
+    """A directory for one test: graph, model, and an old result."""
+
+    cluster: Standalone
+    at: Path
+    last: int
+    """The number of the last superstep."""
+
+    def infer(self, output: object) -> list[object]:
+        return ["--graph", self.at / "graph", "--model", self.at / "model", "--output", output, "--tier", "distributed"]
+
+    def conf(self, fault: tuple[str, str] | None = None, superstep: int | None = None) -> dict[str, str]:
+        """One core, so that two runs have room; and a fault in tasks."""
+        conf = {"spark.cores.max": "1", "spark.task.maxFailures": "1"}
+        if fault is None:
+            return conf
+        (self.at / "fault" / "reached").unlink(missing_ok=True)
+        said = {"module": fault[0], "function": fault[1], "superstep": superstep, "place": str(self.at / "fault")}
+        path = f"{Path(__file__).with_name('faulty')}:{ROOT}"
+        return {**conf, "spark.executorEnv.PYTHONPATH": path, "spark.executorEnv.FAULT": json.dumps(said)}
+
+    def hold(self) -> None:
+        """The fault is to wait from now on."""
+        (self.at / "fault" / "wait").touch()
+
+    def go(self) -> None:
+        (self.at / "fault" / "wait").unlink()
+
+    @property
+    def reached(self) -> bool:
+        return (self.at / "fault" / "reached").exists()
+
+    def wait_for(self, process: Popen[str]) -> None:
+        """Until the task is where the fault is."""
+        end = time.monotonic() + 240
+        while not self.reached:
+            if process.poll() is not None or time.monotonic() > end:
+                kill(process)
+                pytest.fail(f"no task came to the fault: {process.communicate()[0]}")
+            time.sleep(0.1)
+
+    def contents(self) -> Mapping[str, bytes]:
+        """Of all that is there, but for what tells of faults."""
+        files = (path for path in self.at.rglob("*") if path.is_file())
+        return {
+            name: path.read_bytes()
+            for path in files
+            if not (name := str(path.relative_to(self.at))).startswith("fault/")
+        }
+
+
+@pytest.fixture
+def work(standalone: Standalone, tmp_path: Path) -> Iterator[Work]:
+    pq.write_table(whole("mixed").nodes(), tmp_path / "nodes.parquet")
+    pq.write_table(whole("mixed").edges(), tmp_path / "edges.parquet")
+    prepare(tables(tmp_path), tmp_path / "graph", blocks=2)
+    build("sage").save(tmp_path / "model")
+    (tmp_path / "fault").mkdir()
+    yield Work(standalone, tmp_path, len(Plan.of(Model.load(tmp_path / "model")).steps) - 1)
+    (tmp_path / "fault" / "wait").unlink(missing_ok=True)
+
+
+def tables(at: Path) -> Graph:
+    found = Graph.of_files(at / "nodes.parquet", at / "edges.parquet")
+    assert found is not None
+    return found
+
+
+def rows(path: Path) -> int:
+    return int(pq.read_table(path).num_rows)
+
+
+def test_two_runs_into_one_place(work: Work) -> None:
+    """While the first one computes, the second is refused, whatever it asks for; so is a third, when it is done."""
+    work.hold()
+    first = work.cluster.begin("infer", *work.infer(f"file://{work.at}/o"), conf=work.conf(COMPUTE, 0))
+    try:
+        work.wait_for(first)
+        done = work.cluster.submit("infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf())
+        assert done.returncode == 2, done.stdout
+        assert f"{work.at}/o: another run (" in done.stdout
+        assert ") is writing there; nothing was touched" in done.stdout
+        work.go()
+        said, _ = first.communicate(timeout=240)
+    finally:
+        kill(first)
+    assert first.returncode == 0, said
+    assert rows(work.at / "o") == 200
+    before = work.contents()
+    done = work.cluster.submit("infer", *work.infer(f"file://{work.at}/o"), conf=work.conf())
+    assert done.returncode == 2, done.stdout
+    assert f"file://{work.at}/o: exists already; give another path, or overwrite it" in done.stdout
+    assert work.contents() == before
+
+
+def test_a_run_that_is_to_overwrite_fails_or_is_killed(work: Work) -> None:
+    """In its last superstep, when files of other blocks may be written already. The next run heals what is left."""
+    done = work.cluster.submit("infer", *work.infer(work.at / "o"), conf=work.conf())
+    assert done.returncode == 0, done.stdout
+    before = work.contents()
+    done = work.cluster.submit("infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf(COMPUTE, work.last))
+    assert work.reached
+    assert done.returncode == 4, done.stdout
+    assert "a fault that a test has asked for" in done.stdout
+    assert work.contents() == before
+
+    work.hold()
+    killed = work.cluster.begin("infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf(COMPUTE, work.last))
+    try:
+        work.wait_for(killed)
+    finally:
+        kill(killed)
+    work.go()
+    assert {name: content for name, content in work.contents().items() if name in before} == before
+    done = work.cluster.submit("infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf())
+    assert done.returncode == 0, done.stdout
+    assert rows(work.at / "o") == 200
+    assert not list(work.at.glob(".*")), "nothing is left of the killed run"
+
+
+def test_a_prepare_that_is_to_overwrite_fails(work: Work) -> None:
+    before = work.contents()
+    given = ["--nodes", work.at / "nodes.parquet", "--edges", work.at / "edges.parquet", "--output", work.at / "graph"]
+    done = work.cluster.submit("prepare", *given, "--overwrite", "--blocks", 2, conf=work.conf(WRITE))
+    assert work.reached
+    assert done.returncode == 4, done.stdout
+    assert work.contents() == before
+
+
+def test_a_graph_that_is_replaced_while_it_is_read(work: Work) -> None:
+    """No scores, rather than scores of neither graph."""
+    work.hold()
+    run = work.cluster.begin("infer", *work.infer(work.at / "o"), conf=work.conf(COMPUTE, 0))
+    try:
+        work.wait_for(run)
+        edges = whole("mixed").edges()
+        pq.write_table(pa.concat_tables([edges, edges]), work.at / "edges.parquet")
+        prepare(tables(work.at), work.at / "graph", blocks=2, overwrite=True)
+        before = work.contents()
+        work.go()
+        said, _ = run.communicate(timeout=240)
+    finally:
+        kill(run)
+    assert run.returncode == 2, said
+    assert f"{work.at}/graph: replaced while being read; run again" in said
+    left = {name: content for name, content in work.contents().items() if not name.startswith(".")}
+    assert left == {name: content for name, content in before.items() if not name.startswith(".")}
+    assert not (work.at / "o").exists()
+    assert not list(work.at.glob(".*"))
+
+
+def test_executors_with_another_version(work: Work) -> None:
+    """The command says it in one sentence, and nothing is begun."""
+    shutil.copytree(ROOT / "pipeline", work.at / "other" / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    with open(work.at / "other" / "pipeline" / "kernels" / "sort.py", "a") as file:
+        file.write("# another version\n")
+    before = work.contents()
+    conf = {**work.conf(), "spark.executorEnv.PYTHONPATH": f"{work.at}/other"}
+    done = work.cluster.submit("infer", *work.infer(work.at / "o"), conf=conf)
+    assert done.returncode == 2, done.stdout
+    assert done.stdout.count("run another graphsweep than this process: its sources in") == 1, done.stdout
+    assert {name for name in work.contents() if "__pycache__" not in name} == set(before)
+    assert not (work.at / "o").exists()
