@@ -44,6 +44,9 @@ class Order:
         self.work: dict[str, float] = defaultdict(float)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        mixed = {item.path for item in items if is_slow(item)} & {item.path for item in items if not is_slow(item)}
+        for path in mixed:
+            raise pytest.UsageError(f"{path}: some of its tests are slow, some are not; make two files of it")
         items.sort(key=lambda item: (is_slow(item), -LONG.get(item.path.name, 0)))
 
     @pytest.hookimpl(optionalhook=True)  # unknown without pytest-xdist
