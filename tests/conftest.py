@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from pipeline.command.own_session import SMALL_JVM
+from tests.order import Order
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -35,26 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # sockets to the JVM that old versions of PySpark leave to the garbage collector
     config.addinivalue_line("filterwarnings", "ignore:unclosed <socket:ResourceWarning")
     config.addinivalue_line("markers", "cluster: needs executors in processes of their own; runs with --cluster")
+    config.addinivalue_line("markers", "slow: of the second stage, see tests/order.py")
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False  # pytest-xdist's own order, in which a file with one test is the last
-
-
-# Who gets the longest of them last works alone. Minutes that these files take, at most, on two cores:
-LONG = {
-    "test_bench_rivals.py": 7,
-    "test_infer.py": 5,
-    "test_prepare.py": 5,
-    "test_fuzz.py": 5,
-    "test_bench.py": 3,
-    "test_cluster.py": 2,
-    "test_notebooks.py": 2,
-    "test_jobs.py": 1.5,
-    "test_bench_large.py": 1,
-}
+    config.pluginmanager.register(Order(), "order")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: -LONG.get(item.path.name, 0))
     if not config.getoption("--cluster"):
         for item in items:
             if item.get_closest_marker("cluster"):

@@ -9,6 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_two_executors() -> None:
     command = [sys.executable, "-m", "pytest", "--cluster", "-q", "-m", "cluster", "-p", "no:cacheprovider", "tests"]

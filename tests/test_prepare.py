@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from pipeline.preparing.exchange import Exchange
 
 from pipeline import prepare as public
 from pipeline.blocks.block import LOOPS
@@ -22,7 +23,6 @@ from pipeline.blocks.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.prepare import SETTINGS, choose_blocks, prepare
-from pipeline.preparing.in_transit import Exchange
 from pipeline.preparing.steps import blocks_from_tables
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.spark.handshake import Handshake, handshake
@@ -64,11 +64,20 @@ def assert_same(prepared: PreparedGraph, graph: Tables, **options: Any) -> None:
         assert digest(send_rows(stored)) == digest(send_rows(block))
 
 
-@pytest.fixture(autouse=True, params=["in this process", "by tasks"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def by_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small tables on one machine are prepared in this process; but tasks are to do the same."""
+    monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: False)
+
+
+@pytest.fixture(params=["in this process", "by tasks"])
+def way(request: pytest.FixtureRequest) -> None:
     if request.param == "by tasks":
-        monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: False)
+        request.getfixturevalue("by_tasks")
+
+
+both_ways = pytest.mark.usefixtures("way")
+FEW = ("empty", "mixed", "text")  # by tasks as well, which take seconds; tests/preparing/test_steps.py cuts them all
 
 
 # ---- the same blocks
@@ -83,6 +92,14 @@ def test_blocks_are_those_of_one_process(spark: SparkSession, tmp_path: Path, na
     assert (prepared.nodes, prepared.edges) == (len(graph.nodes), len(graph.edges))
 
 
+@pytest.mark.usefixtures("by_tasks")
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", FEW)
+def test_tasks_make_the_same_blocks(spark: SparkSession, tmp_path: Path, name: str, reverse: bool) -> None:
+    test_blocks_are_those_of_one_process(spark, tmp_path, name, reverse)
+
+
+@both_ways
 @pytest.mark.parametrize("blocks", [1, 8, 17])
 def test_any_number_of_blocks(spark: SparkSession, tmp_path: Path, blocks: int) -> None:
     prepared = prepare(frames(spark, mixed()), f"{tmp_path}/graph", blocks=blocks)
@@ -90,6 +107,7 @@ def test_any_number_of_blocks(spark: SparkSession, tmp_path: Path, blocks: int) 
     assert_same(prepared, mixed())
 
 
+@both_ways
 def test_undirected(spark: SparkSession, tmp_path: Path) -> None:
     graph = GRAPHS["self_loops"]()
     prepared = prepare(frames(spark, graph, undirected=True), f"{tmp_path}/graph", blocks=3)
@@ -98,6 +116,7 @@ def test_undirected(spark: SparkSession, tmp_path: Path) -> None:
     assert_same(prepared, graph, undirected=True)
 
 
+@both_ways
 @pytest.mark.parametrize("name", ["mixed", "text", "empty"])
 def test_the_way_that_tables_come_does_not_matter(spark: SparkSession, tmp_path: Path, name: str) -> None:
     """DataFrames, Parquet that workers read, CSV; in another order, and in other files."""
@@ -111,6 +130,7 @@ def test_the_way_that_tables_come_does_not_matter(spark: SparkSession, tmp_path:
     assert len(set(prints)) == 1
 
 
+@both_ways
 def test_csv(spark: SparkSession, tmp_path: Path) -> None:
     graph = mixed()
     nodes = graph.nodes.select(["id", "age"])
@@ -124,6 +144,7 @@ def test_csv(spark: SparkSession, tmp_path: Path) -> None:
     assert prepared.manifest["sources"]["edges"] == {"path": f"{tmp_path}/edges.csv", "format": "csv"}
 
 
+@both_ways
 @pytest.mark.parametrize("read", [True, False])
 def test_types_and_names_of_columns(spark: SparkSession, tmp_path: Path, read: bool) -> None:
     """Short integers, booleans, doubles, a name with a dot, one column twice."""
@@ -149,6 +170,7 @@ def test_types_and_names_of_columns(spark: SparkSession, tmp_path: Path, read: b
     assert prepared.id_type == "smallint"
 
 
+@both_ways
 def test_other_array_types_become_float32(spark: SparkSession, tmp_path: Path) -> None:
     nodes = spark.sql("select id, array(id, 2) x, array(1.5bd, 0.1bd) y from range(5)")
     edges = spark.sql("select 1L src, 2L dst")
@@ -158,18 +180,27 @@ def test_other_array_types_become_float32(spark: SparkSession, tmp_path: Path) -
     assert features["y"].tolist() == [np.float32([1.5, 0.1]).tolist()] * 5
 
 
-@pytest.mark.parametrize("read", [True, False])
-@pytest.mark.parametrize("name", GRAPHS)
-def test_a_graph_of_one_block(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, read: bool
-) -> None:
-    """In this process and by tasks: the same manifest."""
+def one_block(spark: SparkSession, at: Path, name: str, read: bool) -> tuple[Graph, PreparedGraph]:
     graph = GRAPHS[name]()
-    source = Graph.read(spark, *write(graph, tmp_path / "tables"), **OPTIONS) if read else frames(spark, graph)
-    monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: True)
-    prepared = prepare(source, f"{tmp_path}/graph")
+    source = Graph.read(spark, *write(graph, at / "tables"), **OPTIONS) if read else frames(spark, graph)
+    prepared = prepare(source, f"{at}/graph")
     assert prepared.blocks == 1
     assert_same(prepared, graph)
+    return source, prepared
+
+
+@pytest.mark.parametrize("read", [True, False])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_of_one_block(spark: SparkSession, tmp_path: Path, name: str, read: bool) -> None:
+    one_block(spark, tmp_path, name, read)
+
+
+@pytest.mark.parametrize("read", [True, False])
+@pytest.mark.parametrize("name", FEW)
+def test_tasks_make_the_same_manifest(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, read: bool
+) -> None:
+    source, prepared = one_block(spark, tmp_path, name, read)
     monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: False)
     by_tasks = prepare(source, f"{tmp_path}/by tasks", blocks=1)
     own = ("prepare", "asked_blocks")
@@ -182,7 +213,6 @@ def test_more_rows_than_memory_has_room_for_wait_in_files(
     spilled = []
     spill = Exchange._spill
     monkeypatch.setattr(Exchange, "_spill", lambda self: (spilled.append(1), spill(self)))
-    monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: True)
     graph = mixed()
     nodes, edges = write(graph, tmp_path / "tables", 3)
     prepared = prepare(Graph.read(spark, nodes, edges, **OPTIONS), f"{tmp_path}/graph", blocks=3, task_memory=4000)
@@ -204,6 +234,7 @@ def test_what_is_prepared_in_this_process() -> None:
 # ---- what is stored
 
 
+@both_ways
 def test_the_manifest(spark: SparkSession, tmp_path: Path) -> None:
     graph = GRAPHS["self_loops"]()
     nodes, edges = write(graph, tmp_path / "tables")
@@ -228,6 +259,7 @@ def test_the_manifest(spark: SparkSession, tmp_path: Path) -> None:
     assert prepared.manifest["sources"]["nodes"] == {"path": nodes, "format": "parquet"}
 
 
+@both_ways
 def test_the_manifest_counts_what_may_be_pushed(spark: SparkSession, tmp_path: Path) -> None:
     prepared = prepare(frames(spark, mixed(), reverse=True), f"{tmp_path}/graph", 3)
     blocks = [prepared.block(index) for index in range(3)]
@@ -248,6 +280,7 @@ def test_the_manifest_counts_what_may_be_pushed(spark: SparkSession, tmp_path: P
         ]
 
 
+@both_ways
 @pytest.mark.parametrize("blocks", [3, None])
 def test_the_manifest_of_edges_in_both_directions(spark: SparkSession, tmp_path: Path, blocks: int | None) -> None:
     graph = GRAPHS["self_loops"]()
@@ -269,12 +302,14 @@ def test_the_manifest_of_edges_in_both_directions(spark: SparkSession, tmp_path:
         assert 0 < more == prepared.manifest["totals"][f"{name}_reversed"]
 
 
+@both_ways
 def test_no_edges_but_their_columns(spark: SparkSession, tmp_path: Path) -> None:
     prepared = prepare(frames(spark, GRAPHS["isolated"]()), f"{tmp_path}/graph")
     assert prepared.blocks == 1
     assert prepared.schema.edges == {EDGE: {"weight": 1, "attr": 0}}
 
 
+@both_ways
 def test_the_fingerprint_is_of_the_content(spark: SparkSession, tmp_path: Path) -> None:
     graph = mixed()
     other = graph.edges.set_column(2, "weight", pa.array([*graph.edges["weight"].to_pylist()[:-1], 7.5]))
@@ -309,6 +344,7 @@ def test_another_version_is_refused(spark: SparkSession, tmp_path: Path) -> None
 WRONG = tables([1, 2, 3, 3], [(1, 2), (1, 77), (88, 2), (88, 78)])
 
 
+@both_ways
 @pytest.mark.parametrize("read", [True, False])
 def test_all_that_is_wrong_is_told_and_nothing_is_left(spark: SparkSession, tmp_path: Path, read: bool) -> None:
     graph = Graph.read(spark, *write(WRONG, tmp_path / "tables"), **OPTIONS) if read else frames(spark, WRONG)
@@ -324,6 +360,7 @@ def test_all_that_is_wrong_is_told_and_nothing_is_left(spark: SparkSession, tmp_
     assert not (tmp_path / "out").exists()
 
 
+@both_ways
 def test_nulls_and_numbers_that_are_none(spark: SparkSession, tmp_path: Path) -> None:
     nodes = spark.sql(
         "select if(id = 3, null, id) id, array(1.0f, if(id = 4, 'NaN', 1.0)) x, nullif(id, 0) y from range(6)"
@@ -339,6 +376,7 @@ def test_nulls_and_numbers_that_are_none(spark: SparkSession, tmp_path: Path) ->
     assert "edges.w holds 1 null (first: 2 -> 2)" in str(caught.value)
 
 
+@both_ways
 @pytest.mark.parametrize("options", [{}, {"features": {"y": "x"}}])
 def test_arrays_of_different_lengths(spark: SparkSession, tmp_path: Path, options: Any) -> None:
     """Also if each block has one length only."""
@@ -349,6 +387,7 @@ def test_arrays_of_different_lengths(spark: SparkSession, tmp_path: Path, option
         prepare(Graph(nodes, spark.sql("select 1L src, 2L dst"), **options), f"{tmp_path}/graph", blocks=17)
 
 
+@both_ways
 def test_strangers_of_text_are_told_as_text(spark: SparkSession, tmp_path: Path) -> None:
     strangers = tables([], [("nobody", "a"), ("a", "none")], pa.string()).edges
     graph = Tables(text().nodes, pa.concat_tables([text().edges, strangers]))
@@ -358,6 +397,7 @@ def test_strangers_of_text_are_told_as_text(spark: SparkSession, tmp_path: Path)
     assert "edges.src holds 1 id absent from the nodes (first: nobody)" in str(caught.value)
 
 
+@both_ways
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("blocks", [3, None])
 @pytest.mark.parametrize("name", ["mixed", "text"])
@@ -376,6 +416,7 @@ def test_strangers_are_dropped_on_demand(
     assert_same(prepared, graph, reverse=reverse)
 
 
+@both_ways
 def test_hashes_that_meet(spark: SparkSession, tmp_path: Path) -> None:
     """Functions made here travel by value: workers do not see the tests."""
 
@@ -393,6 +434,7 @@ def test_hashes_that_meet(spark: SparkSession, tmp_path: Path) -> None:
     assert sorted(ids) == ["a", "b", "c"]
 
 
+@both_ways
 def test_what_exists_is_not_touched(spark: SparkSession, tmp_path: Path) -> None:
     first = prepare(frames(spark, mixed()), f"{tmp_path}/graph", blocks=1)
     with pytest.raises(StorageError, match="exists already; give another path, or overwrite"):
@@ -412,6 +454,7 @@ def test_a_path_that_tasks_do_not_share(spark: SparkSession, tmp_path: Path) -> 
     assert os.listdir(tmp_path) == []
 
 
+@both_ways
 def test_tables_that_vanish(spark: SparkSession, tmp_path: Path) -> None:
     nodes, edges = write(mixed(), tmp_path / "tables")
     graph = Graph(spark.read.parquet(nodes), spark.read.parquet(edges))
@@ -422,6 +465,7 @@ def test_tables_that_vanish(spark: SparkSession, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["tables"]
 
 
+@pytest.mark.usefixtures("by_tasks")
 def test_the_session_is_left_as_it_was(spark: SparkSession, tmp_path: Path) -> None:
     before = {key: spark.conf.get(key) for key in SETTINGS}
     prepare(frames(spark, mixed()), f"{tmp_path}/graph", blocks=2)
@@ -446,6 +490,7 @@ def test_no_blocks(spark: SparkSession, tmp_path: Path) -> None:
         prepare(frames(spark, mixed()), f"{tmp_path}/graph", blocks=0)
 
 
+@both_ways
 @pytest.mark.parametrize("read", [True, False])
 def test_blocks_are_chosen_by_size(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: bool

@@ -1,15 +1,14 @@
-"""What Spark has been told before there is a session: by its files, by the environment, by a real spark-submit."""
+"""What Spark has been told before there is a session: by its files, by the environment. A real spark-submit is in
+tests/command/test_spark_submit.py."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.command.submitted import SUBMITTED, asked, properties, told
-from tests.spark.standalone import submitted
 
 SETTINGS = [
     ({}, None),
@@ -128,51 +127,6 @@ def test_a_master_of_the_file_goes_before_that_of_the_environment(settings_file:
     settings_file.write_text("spark.master local[3]")
     found = told({"SPARK_CONF_DIR": str(settings_file.parent), "MASTER": "spark://a:1"})
     assert (found.why, found.settings["spark.master"]) == (None, "local[3]")
-
-
-# ---- in what a real spark-submit starts
-
-
-CHILD = """
-import json, os
-from pipeline.command.own_session import spark_is_optional
-from pipeline.command.submitted import told
-print("SAID", json.dumps([spark_is_optional(), told(os.environ).why, told(os.environ).decided]))
-"""
-
-HDFS = "<configuration><property><name>fs.defaultFS</name><value>{}</value></property></configuration>"
-FS = "spark.hadoop.fs.defaultFS is hdfs://a:8020"
-SUBMITS = [
-    (["--master", "local[2]"], {}, {}, None),
-    (["--master", "spark://127.0.0.1:1"], {}, {}, "spark.master is spark://127.0.0.1:1"),
-    (["--properties-file", "{}/p.conf"], {}, {"p.conf": "spark.master spark://a:1"}, "spark.master is spark://a:1"),
-    ([], {"SPARK_CONF_DIR": "{}"}, {"spark-defaults.conf": "spark.eventLog.enabled true"},
-     "spark.eventLog.enabled is true"),
-    ([], {"SPARK_CONF_DIR": "{}"}, {"spark-env.sh": "export MASTER=spark://b:2"}, "spark.master is spark://b:2"),
-    (["--conf", "spark.hadoop.fs.defaultFS=hdfs://a:8020"], {}, {}, FS),
-    ([], {"HADOOP_CONF_DIR": "{}"}, {"core-site.xml": HDFS.format("hdfs://a:8020")}, FS),
-    ([], {"HADOOP_CONF_DIR": "{}"}, {"core-site.xml": HDFS.format("file:///")}, None),
-    (["--remote", "sc://127.0.0.1:1"], {}, {}, "spark.remote is sc://127.0.0.1:1"),
-    (["--conf", "spark.api.mode=connect"], {}, {}, "spark.api.mode is connect"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("options", "environment", "files", "why"), SUBMITS, ids=str)
-def test_what_a_real_spark_submit_was_told(
-    tmp_path: Path, options: list[str], environment: dict[str, str], files: dict[str, str], why: str | None
-) -> None:
-    """No session is started to find out: there is nothing at these addresses."""
-    for name, content in files.items():
-        (tmp_path / name).write_text(content)
-    (tmp_path / "child.py").write_text(CHILD)
-    done = submitted(
-        [option.format(tmp_path) for option in options],
-        tmp_path / "child.py",
-        environment={name: value.format(tmp_path) for name, value in environment.items()},
-    )
-    said = [line for line in done.stdout.splitlines() if line.startswith("SAID ")]
-    assert said, done.stdout
-    assert json.loads(said[0][5:]) == [why is None, why, True]
 
 
 def test_the_name_that_tells_of_spark_submit_is_pysparks() -> None:

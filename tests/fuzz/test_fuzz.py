@@ -6,6 +6,8 @@ import pytest
 
 from tests.fuzz.pool import play
 
+pytestmark = pytest.mark.slow
+
 # kind → cases that CI plays; --fuzz-cases plays another number of each
 KINDS = {"models": 300, "graphs": 320, "tables": 700, "settings": 600}
 

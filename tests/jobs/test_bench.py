@@ -18,6 +18,8 @@ from jobs.bench.graph import Parameters, draw_edges, generate, spread
 from jobs.bench.measure import Run, run_python, watched
 from jobs.bench.table import render
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BOTH = {"pyg sage", "distributed sage", "fused sage", "pyg gat", "distributed gat", "fused gat"}
 OTHERS = {"prepare", "cold", "submitted", "kernels compiled", "kernels loaded"}

@@ -10,6 +10,8 @@ import pytest
 from jobs.bench.explain import MODELS, Found, main, render
 from pipeline.plan.seconds import READING, WRITING
 
+pytestmark = pytest.mark.slow
+
 
 def test_predicted_beside_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--scales", "8", "--blocks", "2", "--runs", "1", "--only", "GAT", "--work", str(tmp_path)])

@@ -10,6 +10,8 @@ import pytest
 from jobs.bench import figures as bench_figures
 from jobs.bench.figures import Bench, main
 
+pytestmark = pytest.mark.slow
+
 QUICK = Bench("quick", "What is expected", "bench.explain --scales 6 --runs 1 --only GraphSAGE", ("explain.json",))
 BROKEN = Bench("broken", "What breaks", "bench.explain --scales none")
 LATER = Bench("later", "What comes later", "bench.explain --scales 6 --runs 1 --only GIN")

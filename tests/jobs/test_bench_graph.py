@@ -15,6 +15,8 @@ from jobs.bench.graph import Parameters, draw_edges, generate, spread
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "scale": 7,
     "degree": 4,

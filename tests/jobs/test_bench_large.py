@@ -16,6 +16,8 @@ from pipeline.blocks.block import LOOPS
 from pipeline.preparing.steps import blocks_from_tables
 from pipeline.schema import EDGE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("blocks", [1, 3, 8])
 def test_boundary_rows_are_those_of_the_send_lists(blocks: int) -> None:

@@ -13,6 +13,8 @@ from jobs.bench import prepare as bench_prepare
 from jobs.bench.graph import Parameters, generate
 from jobs.bench.prepare import VARIANTS, Variant, main, write_tables
 
+pytestmark = pytest.mark.slow
+
 
 def test_tables_have_what_the_variants_say(tmp_path: Path) -> None:
     plain = generate(Parameters(6), tmp_path)

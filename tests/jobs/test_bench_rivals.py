@@ -34,6 +34,8 @@ from jobs.bench.rivals.work import sampled
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 GRAPH = Parameters(scale=8, degree=3, features=70, hub=0.1)
 MACHINE = {"cores": 2, "cpu": "a processor", "memory_bytes": 2e9, "commit": None}

@@ -15,6 +15,8 @@ import pytest
 from tests.formulas import build
 from tests.whole import whole
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 JOBS = ("prepare", "infer", "explain", "verify")
 SPARK_CONF = sorted((ROOT / "conf").glob("spark-*.conf"))

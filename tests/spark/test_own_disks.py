@@ -18,7 +18,10 @@ from tests.formulas import build
 from tests.spark.standalone import Standalone, cluster
 from tests.whole import whole
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mount namespaces of Linux")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="mount namespaces of Linux"),
+]
 
 PRIVATE = ["unshare", "-m"] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["unshare", "-r", "-m"]
 

@@ -12,6 +12,8 @@ from tests.formulas import build
 from tests.spark.standalone import Application, Standalone
 from tests.whole import whole
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
