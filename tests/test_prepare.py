@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from pipeline.preparing.exchange import Exchange
 
 from pipeline import prepare as public
 from pipeline.blocks.block import LOOPS
@@ -23,6 +22,7 @@ from pipeline.blocks.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.prepare import SETTINGS, choose_blocks, prepare
+from pipeline.preparing.in_transit import Exchange
 from pipeline.preparing.steps import blocks_from_tables
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.spark.handshake import Handshake, handshake
@@ -335,7 +335,7 @@ def test_another_version_is_refused(spark: SparkSession, tmp_path: Path) -> None
     prepare(frames(spark, tables([1], [])), f"{tmp_path}/graph", blocks=1)
     manifest = json.loads((tmp_path / "graph" / "manifest.json").read_text())
     (tmp_path / "graph" / "manifest.json").write_text(json.dumps({**manifest, "version": 0}))
-    with pytest.raises(StorageError, match="version 0 of the format, but this is version 4; prepare it again"):
+    with pytest.raises(StorageError, match="version 0 of the format, but this is version 5; prepare it again"):
         open_graph(f"{tmp_path}/graph")
 
 
