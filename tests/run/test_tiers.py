@@ -56,7 +56,7 @@ def skewed(tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
 def run(graph: PreparedGraph, name: str, settings: Settings) -> tuple[Planned, Staged]:
     planned = planned_for(graph, build(name), settings, handshake(None))
     assert planned.choice.tier == settings.tier
-    assert planned.opens == (settings.read == "worker")
+    assert planned.reads_files == (settings.read == "worker")
     return planned, run_stages(planned, settings)
 
 
