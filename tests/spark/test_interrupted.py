@@ -113,7 +113,7 @@ def test_two_runs_into_one_place(work: Work) -> None:
     before = work.contents()
     done = work.cluster.submit("infer", *work.infer(f"file://{work.at}/o"), conf=work.conf())
     assert done.returncode == 2, done.stdout
-    assert f"file://{work.at}/o: exists already; give another path, or overwrite it" in done.stdout
+    assert f"file://{work.at}/o: exists already; give another path, or --overwrite" in done.stdout
     assert work.contents() == before
 
 
