@@ -69,7 +69,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def first_line(error: Exception) -> str:
     """Of what Spark says, the part for people: the line with the name of the error, if it has one; of an error of Java
-    that py4j hands on, what Java says."""
-    text = re.sub(r"\AAn error occurred while calling .*\n: ", "", str(error).strip())
+    that py4j hands on, what Java says, without the name of the class."""
+    text = re.sub(r"\AAn error occurred while calling .*\n: (?:[\w$]+\.)*([\w$]+: (?=.))?", "", str(error).strip())
     named = re.search(r"\[[A-Z][A-Z0-9_.]+\] .*", text)
     return named[0] if named else text.strip().partition("\n")[0]

@@ -24,7 +24,16 @@ import pipeline
 from pipeline import Graph, Model, cli, open_graph, prepare
 from pipeline.command.exits import FAILED, INTERRUPTED, MEANINGS, MENDABLE, SPARK_FAILED
 from pipeline.command.messages import message_of
-from pipeline.errors import DataError, FormulaError, GraphsweepError, ModelError, SettingError, StorageError, nearest
+from pipeline.errors import (
+    DataError,
+    FormulaError,
+    GraphsweepError,
+    ModelError,
+    SettingError,
+    StorageError,
+    first_line,
+    nearest,
+)
 from pipeline.formula import linear, lookup
 
 FLOATS = pa.list_(pa.float32())
@@ -599,3 +608,20 @@ def test_kinds_of_errors(kind):
 def test_nearest():
     assert nearest("tear", ["tier", "blocks"]) == "did you mean 'tier'?"
     assert nearest("zzz", ["tier", "blocks"]) == "known: blocks, tier"
+
+
+CALLING = "An error occurred while calling o1.load.\n: "
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("[PATH_NOT_FOUND] Path does not exist: x.;\n'DataSource", "[PATH_NOT_FOUND] Path does not exist: x.;"),
+        (f"{CALLING}org.apache.hadoop.fs.UnsupportedFileSystemException: No such\n\tat org.apache", "No such"),
+        (f"{CALLING}java.lang.NullPointerException\n\tat java.base", "NullPointerException"),
+        (f"{CALLING}org.apache.spark.SparkException: [A_B] all: of it\n\tat org", "[A_B] all: of it"),
+        ("plain\nsecond", "plain"),
+    ],
+)
+def test_what_spark_says_in_one_line(said, told):
+    assert first_line(RuntimeError(said)) == told

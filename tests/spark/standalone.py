@@ -220,6 +220,8 @@ def kill(process: subprocess.Popen[Any]) -> None:
         with suppress(psutil.NoSuchProcess):
             member.kill()
     process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _die_with_us() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
@@ -36,22 +36,21 @@ class Work:
     def infer(self, output: object) -> list[object]:
         return ["--graph", self.at / "graph", "--model", self.at / "model", "--output", output, "--tier", "distributed"]
 
-    def conf(self, fault: tuple[str, str] | None = None, superstep: int | None = None) -> dict[str, str]:
-        """One core, so that two runs have room; and a fault in tasks."""
+    def conf(
+        self, fault: tuple[str, str] | None = None, superstep: int | None = None, waits: bool = False
+    ) -> dict[str, str]:
+        """One core, so that two runs have room; and a fault in tasks: they fail, or wait for `go`."""
         conf = {"spark.cores.max": "1", "spark.task.maxFailures": "1"}
         if fault is None:
             return conf
         (self.at / "fault" / "reached").unlink(missing_ok=True)
-        said = {"module": fault[0], "function": fault[1], "superstep": superstep, "place": str(self.at / "fault")}
+        said: dict[str, object] = {"module": fault[0], "function": fault[1], "superstep": superstep, "waits": waits}
+        said["place"] = str(self.at / "fault")
         path = f"{Path(__file__).with_name('faulty')}:{ROOT}"
         return {**conf, "spark.executorEnv.PYTHONPATH": path, "spark.executorEnv.FAULT": json.dumps(said)}
 
-    def hold(self) -> None:
-        """The fault is to wait from now on."""
-        (self.at / "fault" / "wait").touch()
-
     def go(self) -> None:
-        (self.at / "fault" / "wait").unlink()
+        (self.at / "fault" / "go").touch()
 
     @property
     def reached(self) -> bool:
@@ -61,9 +60,9 @@ class Work:
         """Until the task is where the fault is."""
         end = time.monotonic() + 240
         while not self.reached:
-            if process.poll() is not None or time.monotonic() > end:
-                kill(process)
+            if process.poll() is not None:
                 pytest.fail(f"no task came to the fault: {process.communicate()[0]}")
+            assert time.monotonic() < end, "no task came to the fault"
             time.sleep(0.1)
 
     def contents(self) -> Mapping[str, bytes]:
@@ -77,14 +76,13 @@ class Work:
 
 
 @pytest.fixture
-def work(standalone: Standalone, tmp_path: Path) -> Iterator[Work]:
+def work(standalone: Standalone, tmp_path: Path) -> Work:
     pq.write_table(whole("mixed").nodes(), tmp_path / "nodes.parquet")
     pq.write_table(whole("mixed").edges(), tmp_path / "edges.parquet")
     prepare(tables(tmp_path), tmp_path / "graph", blocks=2)
     build("sage").save(tmp_path / "model")
     (tmp_path / "fault").mkdir()
-    yield Work(standalone, tmp_path, len(Plan.of(Model.load(tmp_path / "model")).steps) - 1)
-    (tmp_path / "fault" / "wait").unlink(missing_ok=True)
+    return Work(standalone, tmp_path, len(Plan.of(Model.load(tmp_path / "model")).steps) - 1)
 
 
 def tables(at: Path) -> Graph:
@@ -99,8 +97,7 @@ def rows(path: Path) -> int:
 
 def test_two_runs_into_one_place(work: Work) -> None:
     """While the first one computes, the second is refused, whatever it asks for; so is a third, when it is done."""
-    work.hold()
-    first = work.cluster.begin("infer", *work.infer(f"file://{work.at}/o"), conf=work.conf(COMPUTE, 0))
+    first = work.cluster.begin("infer", *work.infer(f"file://{work.at}/o"), conf=work.conf(COMPUTE, 0, waits=True))
     try:
         work.wait_for(first)
         done = work.cluster.submit("infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf())
@@ -116,7 +113,7 @@ def test_two_runs_into_one_place(work: Work) -> None:
     before = work.contents()
     done = work.cluster.submit("infer", *work.infer(f"file://{work.at}/o"), conf=work.conf())
     assert done.returncode == 2, done.stdout
-    assert f"file://{work.at}/o: exists already; give another path, or overwrite it" in done.stdout
+    assert f"file://{work.at}/o: exists already; give another path, or --overwrite" in done.stdout
     assert work.contents() == before
 
 
@@ -131,8 +128,9 @@ def test_a_run_that_is_to_overwrite_fails_or_is_killed(work: Work) -> None:
     assert "a fault that a test has asked for" in done.stdout
     assert work.contents() == before
 
-    work.hold()
-    killed = work.cluster.begin("infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf(COMPUTE, work.last))
+    killed = work.cluster.begin(
+        "infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf(COMPUTE, work.last, waits=True)
+    )
     try:
         work.wait_for(killed)
     finally:
@@ -156,8 +154,7 @@ def test_a_prepare_that_is_to_overwrite_fails(work: Work) -> None:
 
 def test_a_graph_that_is_replaced_while_it_is_read(work: Work) -> None:
     """No scores, rather than scores of neither graph."""
-    work.hold()
-    run = work.cluster.begin("infer", *work.infer(work.at / "o"), conf=work.conf(COMPUTE, 0))
+    run = work.cluster.begin("infer", *work.infer(work.at / "o"), conf=work.conf(COMPUTE, 0, waits=True))
     try:
         work.wait_for(run)
         edges = whole("mixed").edges()

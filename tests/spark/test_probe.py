@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow.fs as fs
 import pytest
 
 from pipeline.errors import StorageError
-from pipeline.spark.probe import Probe, is_left, look, prepared, visit
+from pipeline.spark.probe import Probe, _sweep, is_left, look, prepared, visit
 
 
 def files(directory: Path, **contents: str) -> Path:
@@ -73,14 +75,21 @@ def test_paths_of_this_process_mean_the_same_in_a_task(tmp_path: Path, monkeypat
     assert os.listdir(tmp_path / "there") == []
 
 
-def test_what_may_not_be_deleted_does_not_keep_the_rest(tmp_path: Path) -> None:
-    """Directories are among the probes here, which cannot be deleted as files: one is listed before the others, one
-    after."""
-    with prepared([Probe(f"{tmp_path}/out", made=True)], "token") as (asked,):
-        for name in ("-", "-z"):
-            (tmp_path / f".graphsweep-probe-token{name}").mkdir()
-        visit(asked, "token")
-    assert sorted(os.listdir(tmp_path)) == [".graphsweep-probe-token-", ".graphsweep-probe-token-z"]
+def test_what_may_not_be_deleted_does_not_keep_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a directory where nobody may delete what others made."""
+    names = [f".graphsweep-probe-token-{number}" for number in range(3)]
+    files(tmp_path / "x")
+    infos = [fs.LocalFileSystem().get_file_info(str(path)) for path in (tmp_path / "x" / name for name in names)]
+
+    def delete(path: str) -> None:
+        if path.endswith("-0"):
+            raise PermissionError(1, "Operation not permitted")
+        names.remove(os.path.basename(path))
+
+    sticky = SimpleNamespace(get_file_info=lambda selector: infos, delete_file=delete)
+    monkeypatch.setattr("pipeline.blocks.storage.locate", lambda path: (sticky, path))
+    _sweep(str(tmp_path / "x"), "token")
+    assert names == [".graphsweep-probe-token-0"]
 
 
 def test_a_shared_directory(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """On the PYTHONPATH of executors only: a call of one function of graphsweep, in a task, fails or waits.
 
-FAULT is JSON: module, function, superstep (None: any call), and `place`, a directory. At the call a file "reached"
-appears there; if the file "wait" is there, the call waits until it is gone, for two minutes at most; else it fails.
+FAULT is JSON: module, function, superstep (None: any call), `waits`, and `place`, a directory. At the call a file
+"reached" appears there; then it fails, or waits until a file "go" is there, for four minutes at most.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ FAULT = json.loads(os.environ.get("FAULT", "null"))
 
 
 def _fire() -> None:
-    place, end = Path(FAULT["place"]), time.monotonic() + 120
-    waits = (place / "wait").exists()
+    place, end = Path(FAULT["place"]), time.monotonic() + 240
     (place / "reached").touch()
-    while (place / "wait").exists() and time.monotonic() < end:
-        time.sleep(0.05)
-    if not waits:
+    if not FAULT["waits"]:
         raise RuntimeError("a fault that a test has asked for")
+    while not (place / "go").exists() and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 class _Finder:
