@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import os
+
+# torch's threads, before it is imported: those of two processes on two cores wait for each other in loops. The tests of
+# pyg/test_reversed.py take 16 core-seconds with one thread and 28 to 36 with two. NumPy keeps its threads, on which no
+# result may depend.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count() or 1))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import sys
 import warnings
 from collections.abc import Iterator

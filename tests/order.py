@@ -13,8 +13,8 @@ from collections import Counter, defaultdict
 
 import pytest
 
-# Files are given to processes whole. Who gets the longest of a stage last works alone, so these come first: minutes on
-# two cores, as `python -m pytest -n auto --dist loadfile` prints the slowest tests.
+# Files are given to processes whole. Who gets the longest of a stage last works alone, so these come first. The minutes
+# are rough, and only their order matters.
 LONG = {
     "test_bench_rivals.py": 7,
     "test_fuzz.py": 5,
@@ -69,9 +69,7 @@ class Order:
         self.tests[stage] += report.when == "setup"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        started = self.started
+        """Both from the start of the run: with several processes the second begins before the first is done."""
         for stage, ended in sorted(self.ended.items()):
-            minutes = max(0.0, ended - started) / 60
-            line = f"{stage} stage: {self.tests[stage]:,} tests in {minutes:.1f} minutes"
+            line = f"{stage} stage: {self.tests[stage]:,} tests, done after {(ended - self.started) / 60:.1f} minutes"
             terminalreporter.write_line(f"{line}; their own seconds add up to {self.work[stage] / 60:.1f} minutes")
-            started = max(started, ended)

@@ -42,7 +42,7 @@ def test_slow_files_come_last(tmp_path: Path, options: list[str]) -> None:
     assert sorted(names) == ["a", "b", "c", "fuzz"]
     if "2" not in options:  # two processes may end two tests in either order
         assert names == ["b", "c", "fuzz", "a"]
-    lines = re.findall(r"^(\w+) stage: (\d+) tests in [\d.]+ minutes; their own seconds", done.stdout, re.M)
+    lines = re.findall(r"^(\w+) stage: (\d+) tests, done after [\d.]+ minutes; their own seconds", done.stdout, re.M)
     assert lines == [("first", "2"), ("second", "2")]
 
 

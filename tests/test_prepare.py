@@ -309,7 +309,6 @@ def test_no_edges_but_their_columns(spark: SparkSession, tmp_path: Path) -> None
     assert prepared.schema.edges == {EDGE: {"weight": 1, "attr": 0}}
 
 
-@both_ways
 def test_the_fingerprint_is_of_the_content(spark: SparkSession, tmp_path: Path) -> None:
     graph = mixed()
     other = graph.edges.set_column(2, "weight", pa.array([*graph.edges["weight"].to_pylist()[:-1], 7.5]))
@@ -397,7 +396,6 @@ def test_strangers_of_text_are_told_as_text(spark: SparkSession, tmp_path: Path)
     assert "edges.src holds 1 id absent from the nodes (first: nobody)" in str(caught.value)
 
 
-@both_ways
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("blocks", [3, None])
 @pytest.mark.parametrize("name", ["mixed", "text"])
@@ -414,6 +412,14 @@ def test_strangers_are_dropped_on_demand(
     without = prepare(frames(spark, graph, reverse=reverse), f"{tmp_path}/without", blocks)
     assert prepared.fingerprint == without.fingerprint
     assert_same(prepared, graph, reverse=reverse)
+
+
+@pytest.mark.usefixtures("by_tasks")
+@pytest.mark.parametrize(("name", "blocks", "reverse"), [("mixed", None, False), ("text", 3, True)])
+def test_tasks_drop_strangers(
+    spark: SparkSession, tmp_path: Path, name: str, blocks: int | None, reverse: bool
+) -> None:
+    test_strangers_are_dropped_on_demand(spark, tmp_path, name, blocks, reverse)
 
 
 @both_ways
