@@ -95,7 +95,7 @@ def spark(request: pytest.FixtureRequest) -> Iterator[SparkSession]:
 @pytest.fixture
 def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if nobody had made a session: that of other tests is not ours. (What finds sessions is tested in processes of
-    their own, tests/command/test_session.py.)"""
+    their own, tests/command/test_own_session.py.)"""
     monkeypatch.setattr("pipeline.command.own_session._somebodys", lambda: False)
     if "pyspark" in sys.modules:
         from pyspark.errors import PySparkRuntimeError
