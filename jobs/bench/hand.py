@@ -66,7 +66,7 @@ def _run(reduction: CompiledReduction, calls: Tiles) -> None:
 
 def _sum(reduction: CompiledReduction, calls: Tiles) -> None:
     width = reduction.value.width
-    (lane,) = reduction.indptr.values()
+    (lane,) = reduction.offsets.values()
     for nodes, tile, payload, _ in calls:
         out = np.zeros((nodes, width), np.float32)
         arrays = map(read_only, (tile.rows, tile.indptr, tile.indices, payload))
@@ -81,7 +81,7 @@ def _softmax(reduction: CompiledReduction, calls: Tiles) -> None:
     for nodes, tile, payload, values in calls:
         accumulator = reduction.start(nodes, lambda value, values=values: values[value.id])
         arrays = map(read_only, (tile.rows, tile.indptr, tile.indices, payload))
-        at = [reduction.indptr[value.id] for value in sent]
+        at = [reduction.offsets[value.id] for value in sent]
         here = read_only(values[local.id].reshape(nodes, heads))
         softmax_loop(heads, width // heads)(*arrays, here, *at, *accumulator.results)
 
