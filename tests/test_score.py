@@ -89,7 +89,7 @@ def test_a_directory_that_tasks_do_not_share(
 ) -> None:
     """What they wrote would be lost, whoever writes it: tasks, or Spark's executors."""
     output = f"{scheme}{tmp_path}/out"
-    said = Handshake(False, 2, 1 << 30, 1, barred={output: ("a", "b")})
+    said = Handshake(False, 2, 1 << 30, 1, barred={f"{tmp_path}/out": ("a", "b")})
     monkeypatch.setattr(sys.modules["pipeline.score"], "handshake", lambda spark, probes: said)
     with pytest.raises(StorageError) as caught:
         score(prepared, model, output, format=format, spark=spark)
