@@ -18,6 +18,7 @@ import pytest
 LONG = {
     "test_bench_rivals.py": 7,
     "test_fuzz.py": 5,
+    "test_interrupted.py": 5,
     "test_bench.py": 3,
     "test_cluster.py": 2,
     "test_notebooks.py": 2,
@@ -27,7 +28,12 @@ LONG = {
     "test_bench_large.py": 1,
 }
 # Each of these files starts a master and its workers: one after the other, in one process.
-CLUSTERS = ("tests/spark/test_standalone.py", "tests/spark/test_executors.py", "tests/spark/test_own_disks.py")
+CLUSTERS = (
+    "tests/spark/test_standalone.py",
+    "tests/spark/test_executors.py",
+    "tests/spark/test_own_disks.py",
+    "tests/spark/test_interrupted.py",
+)
 
 
 def is_slow(item: pytest.Item) -> bool:

@@ -20,6 +20,8 @@ from tests.formulas import build
 from tests.spark.standalone import ROOT, Standalone, kill
 from tests.whole import whole
 
+pytestmark = pytest.mark.slow
+
 COMPUTE = "pipeline.run.superstep", "compute"
 WRITE = "pipeline.blocks.storage", "write_rows"
 
