@@ -34,7 +34,6 @@ from pipeline.tables.survey import first_widths, table_probes
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-
 log = logging.getLogger("graphsweep")
 
 NO_SESSION = "there is no active Spark session; make one, or pass spark="

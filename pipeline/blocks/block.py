@@ -1,7 +1,7 @@
 """A block: one part of the graph, as arrays.
 
 Comes in: nothing (these are records). Goes out: the arrays that a superstep works on. Knows nothing of Spark, of
-models, or of how a block was built (build/) or is stored (storage.py).
+models, or of how a block was built (preparing/) or is stored (storage.py).
 
 All arrays are read-only to their users: most are views of Arrow buffers.
 """

@@ -18,6 +18,7 @@ from pipeline.places.through_spark import literal
 from pipeline.result.destination import Direct
 from pipeline.result.flat import lanes_of
 from pipeline.result.written import CSV, PARQUET
+from pipeline.schema import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -78,8 +79,8 @@ def flattened(table: DataFrame, outputs: Mapping[str, Value]) -> DataFrame:
     for name in table.columns:
         value = outputs.get(name)
         if value is None or value.shape == ():
-            columns.append(F.col(f"`{name}`"))
+            columns.append(F.col(quoted(name)))
         else:
             names = lanes_of(name, value.width)
-            columns += [F.col(f"`{name}`")[lane].alias(alias) for lane, alias in enumerate(names)]
+            columns += [F.col(quoted(name))[lane].alias(alias) for lane, alias in enumerate(names)]
     return table.select(*columns)

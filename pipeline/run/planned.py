@@ -1,18 +1,15 @@
-"""What a run will be, before anything of it is started: its plan on a graph, its tier, what a task may use.
+"""A run that is decided upon: its plan on a graph, its tier, what a task may use. planning.py decides.
 
-Comes in: a prepared graph, a model, settings, what is known of the tasks. Goes out: a `Planned`. Knows no Spark.
+Knows no Spark.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from pipeline.graph import PreparedGraph
 from pipeline.plan.memory import Choice
 from pipeline.plan.plan import Plan
-
-log = logging.getLogger("graphsweep")
 
 
 @dataclass(frozen=True)

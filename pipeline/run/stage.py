@@ -20,14 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.blocks.block import LOOPS, Block, FloatArray
 from pipeline.blocks.opening import checked_block
-from pipeline.blocks.rows import (
-    Row,
-    array_rows,
-    block_from_rows,
-    by_target,
-    join,
-    to_batches,
-)  # fmt: skip
+from pipeline.blocks.rows import Row, array_rows, block_from_rows, by_target, join, to_batches
 from pipeline.blocks.wire import decode, encode
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
@@ -118,7 +111,7 @@ def fused_worker(run: Run) -> Worker:
 
 
 def _block(run: Run, index: int, steps: Sequence[Superstep], rows: Iterable[Row]) -> Block:
-    """The same of rows that came, for some supersteps."""
+    """What some supersteps need of a block, made of the rows that came."""
     if run.known is None:
         return block_from_rows(index, rows)
     return checked_block(run.known, index, rows, static_kinds(steps), static_edges(steps))

@@ -16,15 +16,7 @@ import pyarrow as pa
 
 from pipeline.blocks.block import Block, FloatArray
 from pipeline.blocks.opening import Known, open_block
-from pipeline.blocks.rows import (
-    FEATURES,
-    ID_OFFSETS,
-    IDS,
-    PULLED,
-    PUSHES,
-    SENDS,
-    TILES,
-)  # fmt: skip
+from pipeline.blocks.rows import FEATURES, ID_OFFSETS, IDS, PULLED, PUSHES, SENDS, TILES
 from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep, edges_of
