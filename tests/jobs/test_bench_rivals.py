@@ -223,7 +223,7 @@ def command(module: str, work: Path, *options: str) -> dict[str, object]:
     given = [sys.executable, "-W", "ignore", "-m", module, "--runs", "1", "--work", str(work), *options]
     done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "GRAPHFRAMES_JAR": ""})
     assert done.returncode == 0, done.stderr
-    return json.loads((work / f"{module.rpartition('_')[2]}.json").read_text())
+    return json.loads((work / f"{module.rpartition('.')[2]}.json").read_text())
 
 
 def test_rivals_run_on_the_same_files(tmp_path: Path) -> None:
