@@ -43,7 +43,7 @@ from pipeline.run.in_process import run_in_process
 from pipeline.run.planned import Planned
 from pipeline.run.progress import Progress
 from pipeline.run.task import Run
-from pipeline.run.transport import Exchange, exchange_files, transport_probes
+from pipeline.run.transport import Exchange, exchange_files, refuse_work_dir, transport_probes
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import readable_errors
@@ -122,7 +122,9 @@ def scored(
     model, graph = model_of(model), some_graph(graph)
     session = session_of(graph, spark)
     place = place_in(session, wish.output)
-    refuse_overlap(place, inputs_of(graph, settings, files=read))
+    inputs = inputs_of(graph, settings, files=read)
+    refuse_overlap(place, inputs)
+    refuse_work_dir(settings, place, inputs)
     if session is None:
         refuse_without_spark(place, settings)
     if isinstance(graph, Graph):

@@ -68,6 +68,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, accept in ACCEPTED.items():
             object.__setattr__(self, name, accept(name, getattr(self, name)))
+        if self.transport == "shuffle" and self.work_dir is not None:
+            raise SettingError("transport is shuffle, but work_dir keeps files; leave one of them out")
 
     @staticmethod
     def load(path: str | PathLike[str]) -> Settings:

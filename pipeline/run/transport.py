@@ -7,18 +7,18 @@ be, or None: the run needs none.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from pipeline.errors import SettingError
 from pipeline.model import Model
-from pipeline.places.place import Place
+from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.scratch import Scratch
 from pipeline.run.by_superstep import Journal
 from pipeline.run.planned import Planned
 from pipeline.run.through_files import Files
-from pipeline.run.work import on_disk, work_directory
+from pipeline.run.work import on_disk, refuse_other, work_directory
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, package_hash
 
@@ -28,6 +28,15 @@ SEEN = "set it to a directory that all machines share"
 def transport_probes(settings: Settings) -> list[Probe]:
     """What tasks are asked about, because a run may write its files there."""
     return [] if settings.work_dir is None else [Probe(settings.work_dir, made=True)]
+
+
+def refuse_work_dir(settings: Settings, output: Place, inputs: Mapping[str, Place]) -> None:
+    """Before any work: SettingError or StorageError if the work directory is no place for one, touches what is read or
+    written, or holds something else. Whether what it holds is of the same run shows later."""
+    if settings.work_dir is not None:
+        place = Place.of(settings.work_dir)
+        refuse_overlap(place, {**inputs, "the output": output}, "the work directory")
+        refuse_other(place, on_disk(place), {})
 
 
 class Exchange(NamedTuple):
@@ -72,9 +81,6 @@ def exchange_files(
 def _through_files(planned: Planned, settings: Settings, shake: Handshake, tasks_write: bool) -> bool:
     wanted = settings.transport == "files" or settings.work_dir is not None
     if settings.work_dir is not None:
-        on_disk(Place.of(settings.work_dir))
-        if settings.transport == "shuffle":
-            raise SettingError('transport is "shuffle", but work_dir keeps files; leave one of them out')
         shake.require_written(settings.work_dir, f"work_dir: {SEEN}")
     if planned.choice.tier == "fused":
         return settings.work_dir is not None

@@ -95,8 +95,8 @@ def work_directory(place: Place, facts: Facts, plan: Facts) -> Iterator[Work]:
 
 def on_disk(place: Place) -> Opened:
     """SettingError for a place whose files cannot be mapped."""
-    here = opened(place)
-    if here is None or not here.is_local:
+    here = opened(place) if place.is_local else None
+    if here is None:
         raise SettingError(f"{place}: work_dir has to be a path on a disk, or of a file system that is mounted")
     return here
 
