@@ -219,7 +219,7 @@ def _run(
     """Computes and writes; what came of it: "rows" and "files", and milliseconds of supersteps; what was seen of each
     superstep."""
     choice, marks = planned.choice, progress.directory if progress else None
-    if session is None and choice.tier != "fused" and exchange is None:
+    if session is None and choice.tier != "fused":
         raise ModelError(f"{choice.reason}; {NO_SESSION}")
     log.info("%s%s: %s", choice.tier, "" if session else ", without Spark", choice.reason)
     if progress:
