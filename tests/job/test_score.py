@@ -91,7 +91,7 @@ def test_refusals_come_before_spark(at: Path) -> None:
     """Where Spark may not be needed, all of them; where paths may be elsewhere, those that need no path."""
     (at / "taken").mkdir()
     (at / "taken" / "of_somebody.txt").touch()
-    model = str(at / "model")
+    model = str(at / "no_model")  # which would be the next to be refused
     for output, message in ((at / "taken", "taken: exists already; give another path"), (at, "holds")):
         with pytest.raises(GraphsweepError, match=message):
             score_paths(raw(at), {}, model, Wish(str(output)), Settings(), ALONE)
