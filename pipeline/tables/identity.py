@@ -6,7 +6,6 @@ touches the files. Tables that come as DataFrames have none.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,11 @@ import pyarrow as pa
 import pyarrow.fs as fs
 
 from pipeline.places.filesystem import Opened, opened
-from pipeline.places.pattern import expand_braces, is_pattern
+from pipeline.places.patterns import is_pattern
 from pipeline.places.place import Place
 from pipeline.places.through_spark import files_under
+from pipeline.tables.listing import matches
+from pipeline.tables.walk import walk_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -57,7 +58,7 @@ def files_at(place: Place, spark: SparkSession | None) -> Files | None:
         if here.info.type == fs.FileType.NotFound and is_pattern(place.path):
             if not here.is_local:
                 return None
-            paths = sorted({path for plain in expand_braces(here.path) for path in glob.glob(plain)})
+            paths = sorted(set(matches(walk_of(here), here.path)))
             return [file for path in paths for file in _inside(Opened(here.filesystem, path))]
         return _inside(here)
     except (OSError, pa.ArrowException):
