@@ -1,0 +1,51 @@
+"""Options of the command line that name columns, or say how CSV is read, from their texts.
+
+Comes in: texts. Goes out: names of columns; a `Csv`. Opens no file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import SettingError
+
+if TYPE_CHECKING:
+    from pipeline.tables.csv_text import Csv
+
+
+def csv_options(sep: str | None, no_header: bool, encoding: str | None, ids: str | None) -> Csv | None:
+    """None if nothing was said about CSV. A separator may be spelt \\t or tab, which shells make hard to type."""
+    given = {"sep": {"\\t": "\t", "tab": "\t"}.get(sep or "", sep), "encoding": encoding, "ids": ids}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given and not no_header:
+        return None
+    from pipeline.tables.csv_text import Csv
+
+    return Csv(**given, header=not no_header)  # type: ignore[arg-type]
+
+
+def column_names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def feature_columns(text: str) -> list[str] | dict[str, list[str]]:
+    """Columns that are one feature together; with NAME=COLUMN among them, that one is a feature of its own."""
+    together = [name for name in column_names(text) if "=" not in name]
+    alone = dict(name.split("=", 1) for name in column_names(text) if "=" in name)
+    if not alone:
+        return together
+    first = together[0] if len(together) == 1 else "x"
+    return {**({first: together} if together else {}), **{name: [column] for name, column in alone.items()}}
+
+
+def input_column(text: str) -> tuple[str, Any]:
+    """edge_weight=edges.weight, edge_weight=none, edges=edge_index, adj_t=edge_index+edges.weight"""
+    name, found, column = text.partition("=")
+    index, plus, values = column.partition("+")
+    told: Any = (index, None if values == "none" else values) if plus else None if column == "none" else column
+    if not found or not name or not column or (isinstance(told, str) and "." not in told and told != "edge_index"):
+        raise SettingError(
+            f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight; NAME=none; or for a matrix "
+            "adj_t=edge_index+edges.weight, adj_t=edge_index+gcn_norm, adj_t=edge_index+none"
+        )
+    return name, told
