@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.command.columns import column_names, csv_options, feature_columns, input_column
+from pipeline.command.columns import column_names, csv_options, edge_columns, feature_columns, input_column
 from pipeline.command.exits import DIFFERS, TABLE
 from pipeline.command.messages import messages
 from pipeline.command.options import (
@@ -100,7 +100,7 @@ def prepare_command(
         tables = RawTables(nodes, edges, nodes_format, edges_format, csv)
         options = {
             "features": "x" if features is None else feature_columns(features),
-            "edge_features": column_names(edge_features or ""),
+            "edge_features": edge_columns(edge_features or ""),
             **_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
         }
         from pipeline.job.prepare import prepare_paths
@@ -144,7 +144,7 @@ def infer_command(
         settings = _settings(conf, tier=tier, blocks=blocks, exchange=exchange)
         columns = _given(
             features=None if features is None else feature_columns(features),
-            edge_features=None if edge_features is None else column_names(edge_features),
+            edge_features=None if edge_features is None else edge_columns(edge_features),
             undirected=undirected, drop_dangling=drop_dangling, id=id, src=src, dst=dst,
         )  # fmt: skip
         csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
@@ -219,7 +219,8 @@ def export_command(
         option(
             "--input",
             "NAME=COLUMN",
-            "Argument of forward and its column: edge_weight=edges.weight, or none; adj_t=edge_index+edges.weight.",
+            "Argument of forward and its column: edge_weight=edges.weight, or none; edge_attr=edges.a+edges.b; "
+            "adj_t=edge_index+edges.weight.",
         ),
     ] = None,
     features: Annotated[int | None, option("--features", "WIDTH", "Width of x; else it is found by trying.")] = None,

@@ -29,23 +29,49 @@ def column_names(text: str) -> list[str]:
 
 
 def feature_columns(text: str) -> list[str] | dict[str, list[str]]:
-    """Columns that are one feature together; with NAME=COLUMN among them, that one is a feature of its own."""
+    """Columns that are one feature together; with NAME=COLUMN among them, or NAME=COLUMN+COLUMN, that one is a feature
+    of its own."""
     together = [name for name in column_names(text) if "=" not in name]
-    alone = dict(name.split("=", 1) for name in column_names(text) if "=" in name)
+    alone = _named(text)
     if not alone:
         return together
     first = together[0] if len(together) == 1 else "x"
-    return {**({first: together} if together else {}), **{name: [column] for name, column in alone.items()}}
+    return {**({first: together} if together else {}), **alone}
+
+
+def edge_columns(text: str) -> dict[str, list[str]]:
+    """Columns of edges, each a value of its name; NAME=COLUMN+COLUMN makes one value of several."""
+    return {**{name: [name] for name in column_names(text) if "=" not in name}, **_named(text)}
+
+
+def _named(text: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for each in column_names(text):
+        name, equals, made = each.partition("=")
+        if not equals:
+            continue
+        columns = [column.strip() for column in made.split("+")]
+        if not name.strip() or not all(columns):
+            raise SettingError(f"{each!r}: write NAME=COLUMN, or NAME=COLUMN+COLUMN")
+        if name.strip() in found:
+            raise SettingError(f"{name.strip()!r} is given twice: {text}")
+        found[name.strip()] = columns
+    return found
 
 
 def input_column(text: str) -> tuple[str, Any]:
-    """edge_weight=edges.weight, edge_weight=none, edges=edge_index, adj_t=edge_index+edges.weight"""
+    """edge_weight=edges.weight, edge_weight=none, edge_attr=edges.a+edges.b, edges=edge_index,
+    adj_t=edge_index+edges.weight"""
     name, found, column = text.partition("=")
     index, plus, values = column.partition("+")
-    told: Any = (index, None if values == "none" else values) if plus else None if column == "none" else column
+    if plus and index != "edge_index":
+        told: Any = column.split("+")
+    else:
+        told = (index, None if values == "none" else values) if plus else None if column == "none" else column
     if not found or not name or not column or (isinstance(told, str) and "." not in told and told != "edge_index"):
         raise SettingError(
-            f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight; NAME=none; or for a matrix "
+            f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight; NAME=none; several columns "
+            "edge_attr=edges.a+edges.b; or for a matrix "
             "adj_t=edge_index+edges.weight, adj_t=edge_index+gcn_norm, adj_t=edge_index+none"
         )
     return name, told

@@ -6,7 +6,7 @@ nothing of what is done with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +69,16 @@ def columns_for(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
         read[table].append(name)
     told = options.pop("features", None)
     if told is None:
-        trained = {name: model.training.get(f"nodes.{name}") for name in read["nodes"]}
-        # of a model that remembers its columns, they are the ones
-        features: Any = {name: list(each.names) if each and each.names else name for name, each in trained.items()}
+        features: Any = _remembered(model, "nodes", read["nodes"])
     else:
         features = told
         if len(read["nodes"]) == 1 and isinstance(features, list):
             features = {read["nodes"][0]: features}
-    edge_features = options.pop("edge_features", None) or read["edges"]
+    edge_features = options.pop("edge_features", None) or _remembered(model, "edges", read["edges"])
     return {"features": features, "edge_features": edge_features, **options}
+
+
+def _remembered(model: Model, table: str, read: Sequence[str]) -> dict[str, str | list[str]]:
+    """Of an input whose columns the model knows, they are the ones."""
+    trained = {name: model.training.get(f"{table}.{name}") for name in read}
+    return {name: list(each.names) if each and each.names else name for name, each in trained.items()}
