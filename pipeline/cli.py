@@ -6,16 +6,15 @@ Options are parsed here, and here only; the jobs for spark-submit call the same 
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.command.columns import column_names, csv_options, edge_columns, feature_columns, input_column
 from pipeline.command.exits import DIFFERS, TABLE
 from pipeline.command.messages import messages
 from pipeline.command.options import (
@@ -50,15 +49,12 @@ from pipeline.command.options import (
     Verbose,
     option,
 )
-from pipeline.command.raw import RawTables, column_names, columns_for, csv_options, feature_columns
 from pipeline.errors import SettingError
+from pipeline.job.raw_tables import RawTables
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.graph import PreparedGraph
-    from pipeline.result.report import Report
-
-log = logging.getLogger("graphsweep")
+    from pipeline.job.sessions import Sessions
 
 app = typer.Typer(
     name="graphsweep",
@@ -100,31 +96,16 @@ def prepare_command(
     """Cut a graph into blocks and store it: once per graph, for any number of models."""
     with messages(quiet, verbose):
         settings = _settings(conf, blocks=blocks)
-        from pipeline.blocks.storage import find_manifest
-        from pipeline.preparing.origin import places_named
-        from pipeline.preparing.publish import refuse_taken
-
-        if if_same not in (None, "skip"):
-            raise SettingError(f"--if-same is {if_same!r}; accepted: skip")
-        if if_same is None or find_manifest(output) is None:
-            refuse_taken(output, overwrite, places_named(nodes, edges))  # prepare does too, when Spark has been started
         csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
         tables = RawTables(nodes, edges, nodes_format, edges_format, csv)
         options = {
             "features": "x" if features is None else feature_columns(features),
-            "edge_features": column_names(edge_features or ""),
+            "edge_features": edge_columns(edge_features or ""),
             **_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
         }
-        from pipeline.command.own_session import spark_is_optional
-        from pipeline.prepare import already_there, prepare
+        from pipeline.job.prepare import prepare_paths
 
-        here = tables.read_without_spark(**options) if spark_is_optional() else None
-        session: Any = nullcontext() if here else _session(verbose, small=_is_small(None, nodes, edges))
-        with session as spark:
-            graph = here or tables.read(spark, **options)
-            there = already_there(graph, output, settings.blocks, overwrite) if if_same else None
-            prepared = there or prepare(graph, output, settings.blocks, overwrite, settings.task_memory)
-        typer.echo(f"{_describe(prepared)}; {'already there, in' if there else 'written to'} {output}")
+        typer.echo(str(prepare_paths(tables, output, options, settings, _sessions(verbose), overwrite, if_same)))
 
 
 @app.command(name="infer")
@@ -161,77 +142,24 @@ def infer_command(
     """Run a model over a whole graph: the exact output of every node, keyed by your ids."""
     with messages(quiet, verbose):
         settings = _settings(conf, tier=tier, blocks=blocks, exchange=exchange)
-        tables = _given(
-            features=features, edge_features=edge_features, undirected=undirected, drop_dangling=drop_dangling,
-            nodes_format=nodes_format, edges_format=edges_format, id=id, src=src, dst=dst,
-            csv=csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids),
+        columns = _given(
+            features=None if features is None else feature_columns(features),
+            edge_features=None if edge_features is None else edge_columns(edge_features),
+            undirected=undirected, drop_dangling=drop_dangling, id=id, src=src, dst=dst,
         )  # fmt: skip
+        csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
+        formats = _given(nodes_format=nodes_format, edges_format=edges_format, csv=csv)
         if (graph is None) == (nodes is None and edges is None) or (nodes is None) != (edges is None):
             raise SettingError("give either --graph, or both --nodes and --edges")
-        if graph is not None and (tables or blocks):
-            extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*tables, *_given(blocks=blocks)])
+        if graph is not None and (columns or formats or blocks):
+            extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*columns, *formats, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
-        from pipeline.command.output import Asked
-        from pipeline.command.own_session import spark_is_optional
-        from pipeline.command.warm_up import WarmUp
-        from pipeline.graph import open_graph
-        from pipeline.model import Model
-        from pipeline.places.scratch import Scratch
-        from pipeline.planning import prepare_for, runs_in_process
+        from pipeline.job.score import score_paths
         from pipeline.result.wish import Wish
-        from pipeline.run.progress import Progress
-        from pipeline.run.python_worker import wake_worker
-        from pipeline.score import scored
-        from pipeline.spark.resources import is_local
 
-        # whatever can be refused is refused before anything is started
         wish = Wish(output, format, overwrite, classify, if_same)
-        optional = spark_is_optional()
-        asked = Asked.of(wish, settings, optional)
-        asked.refuse_overlap({"node": nodes, "edge": edges}, {"the model": model, "the settings' file": conf})
-        prepared = None if graph is None else open_graph(graph)
-        if prepared is not None:
-            asked.refuse_overlap_with(prepared)
-        asked.refuse_taken()
-        loaded = Model.load(model)
-        if prepared is not None:
-            loaded.check_against(prepared.schema, prepared.ranges, prepared.manifest.get("columns"))
-            log.info("%s", _describe(prepared))
-        found = asked.find_same(loaded, prepared)
-        raw = RawTables(
-            str(nodes), str(edges), tables.pop("nodes_format", None), tables.pop("edges_format", None),
-            tables.pop("csv", None),
-        )  # fmt: skip
-        columns = columns_for(loaded, tables)
-        here = raw.read_without_spark(**columns) if prepared is None and optional else None
-        found = found or asked.find_same(loaded, here)
-        if found is not None:
-            typer.echo(_already_there(found, format))
-            return
-        warm_up = WarmUp(loaded)
-        with Scratch(settings.scratch) as scratch, Progress.on_terminal() as progress:
-            source: Any = prepared
-            preparing, started = 0.0, time.perf_counter()
-            if here is not None:
-                warm_up.start()
-                source = prepare_for(here, loaded, settings, scratch)
-                preparing = time.perf_counter() - started
-            alone = source is not None and optional and runs_in_process(source, loaded, asked.place, settings)
-            session = nullcontext() if alone else _session(verbose, _is_small(prepared, nodes, edges), warm_up.start)
-            with session as spark:
-                if spark:
-                    wake_worker(spark)
-                    if prepared is None and not (source and is_local(spark)):
-                        source, preparing = raw.read(spark, **columns), 0.0
-                waited = time.perf_counter()
-                warm_up.wait()
-                compiling = time.perf_counter() - waited
-                bar = None if quiet else progress
-                report = scored(source, loaded, wish, settings, spark, bar, scratch, asked.tables)
-        if report.skipped:
-            typer.echo(_already_there(report, format))
-        else:
-            typer.echo(_summary(report.with_preparing(preparing), compiling, output, format))
+        source = RawTables(str(nodes), str(edges), **formats) if graph is None else graph
+        typer.echo(str(score_paths(source, columns, model, wish, settings, _sessions(verbose), conf, not quiet)))
 
 
 @app.command(name="explain")
@@ -272,17 +200,10 @@ def verify_command(
 ) -> None:
     """Recompute some nodes from the raw tables in float64, and compare. Exit code 3 if they differ."""
     with messages(quiet, verbose):
-        from pipeline.command.own_session import spark_is_optional
-        from pipeline.graph import open_graph
-        from pipeline.model import Model
-        from pipeline.verify import verify
-        from pipeline.verifying.sources import local_graph, local_scores
+        from pipeline.job.verify import verify_paths
 
-        prepared, loaded = open_graph(graph), Model.load(model)
-        alone = spark_is_optional() and local_scores(output) and local_graph(prepared, nodes, edges)
-        with nullcontext() if alone else _session(verbose) as spark:
-            given = _given(tolerance=tolerance)
-            found = verify(prepared, loaded, output, nodes, edges, sample, seed, limit, spark, **given)
+        options = {"sample": sample, "seed": seed, "limit": limit, **_given(tolerance=tolerance)}
+        found = verify_paths(graph, model, output, nodes, edges, _sessions(verbose), **options)
         typer.echo(str(found))
         if not found.passed:
             raise typer.Exit(DIFFERS)
@@ -298,7 +219,8 @@ def export_command(
         option(
             "--input",
             "NAME=COLUMN",
-            "Argument of forward and its column: edge_weight=edges.weight, or none; adj_t=edge_index+edges.weight.",
+            "Argument of forward and its column: edge_weight=edges.weight, or none; edge_attr=edges.a+edges.b; "
+            "adj_t=edge_index+edges.weight.",
         ),
     ] = None,
     features: Annotated[int | None, option("--features", "WIDTH", "Width of x; else it is found by trying.")] = None,
@@ -319,30 +241,14 @@ def export_command(
 ) -> None:
     """Turn a trained PyTorch Geometric module into a model. The only command that needs torch."""
     with messages(quiet, verbose):
-        from pipeline.model import Model, refuse_to_save
+        from pipeline.job.export import export_module
 
-        inputs = dict(_assignment(text) for text in input or [])
-        refuse_to_save(output, overwrite, {"the checkpoint": checkpoint})  # before torch is imported, which takes long
+        inputs = dict(input_column(text) for text in input or [])
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's own module
-        try:
-            from pipeline.pyg.load import build, source_of
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in ("torch", "torch_geometric"):
-                raise
-            raise SettingError(f"export needs {error.name}: pip install 'graphsweep[torch]'") from error
-        from pipeline.tables.training import TrainingTable
-
-        net = build(reference, checkpoint)
-        refuse_to_save(output, overwrite, {"the module": _source_of(reference)})
-        weights = source_of(reference, net, checkpoint, untrained)
-        if checkpoint is None:
-            log.warning("weights: %s", weights)
-        names = tuple(column_names(columns or "")) or None
-        model = Model.from_pyg(
-            net, inputs=inputs, features=features, unused=unused or (), weights=weights,
-            training=TrainingTable(training, names) if training else names,
+        model = export_module(
+            reference, output, checkpoint, inputs, features, unused or (), column_names(columns or ""), training,
+            untrained, overwrite,
         )  # fmt: skip
-        model.save(output, overwrite)
         first, _, _ = str(model).partition("\n")
         about = "".join(f"{line}\n" for line in model.about.lines)
         typer.echo(f"{first}\n{about}checked against the module on other graphs; written to {output}")
@@ -364,24 +270,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 # ---- from options to the library
 
 
+def _sessions(verbose: bool) -> Sessions:
+    from pipeline.command.own_session import spark_is_optional
+    from pipeline.job.sessions import Sessions
+
+    return Sessions(spark_is_optional, partial(_session, verbose))
+
+
 def _session(verbose: bool, small: bool = False, meanwhile: Callable[[], None] | None = None) -> Any:
     from pipeline.command.own_session import spark_session
 
     return spark_session(verbose, small, meanwhile)
-
-
-# Of Parquet files or of a prepared graph: up to here the JVM does not earn back what its optimising compiler costs.
-SMALL_BYTES = 1 << 26
-
-
-def _is_small(prepared: PreparedGraph | None, nodes: str | None, edges: str | None) -> bool:
-    from pipeline.tables.opening import file_bytes
-
-    if prepared is not None:
-        totals = prepared.manifest["totals"]
-        return int(totals["static_bytes"] + totals["sends_bytes"]) <= SMALL_BYTES
-    sizes = [file_bytes(path) for path in (nodes, edges) if path is not None]
-    return all(size is not None for size in sizes) and sum(size or 0 for size in sizes) <= SMALL_BYTES
 
 
 def _settings(conf: str | None, **given: Any) -> Settings:
@@ -391,60 +290,3 @@ def _settings(conf: str | None, **given: Any) -> Settings:
 def _given(**options: Any) -> dict[str, Any]:
     """Those that were given."""
     return {name: value for name, value in options.items() if value is not None and value is not False}
-
-
-def _source_of(reference: str) -> str | None:
-    """The file of the user's module, which has been imported."""
-    return getattr(sys.modules.get(reference.partition(":")[0]), "__file__", None)
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """edge_weight=edges.weight, edge_weight=none, edges=edge_index, adj_t=edge_index+edges.weight"""
-    name, found, column = text.partition("=")
-    index, plus, values = column.partition("+")
-    told: Any = (index, None if values == "none" else values) if plus else None if column == "none" else column
-    if not found or not name or not column or (isinstance(told, str) and "." not in told and told != "edge_index"):
-        raise SettingError(
-            f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight; NAME=none; or for a matrix "
-            "adj_t=edge_index+edges.weight, adj_t=edge_index+gcn_norm, adj_t=edge_index+none"
-        )
-    return name, told
-
-
-# ---- what a command says in the end
-
-
-def _describe(graph: PreparedGraph) -> str:
-    totals = graph.manifest["totals"]
-    blocks = f"{graph.blocks:,} block" + ("" if graph.blocks == 1 else "s")
-    return (
-        f"graph of {totals['nodes']:,} nodes and {totals['edges']:,} edges ({totals['self_loops']:,} self-loops, "
-        f"largest in-degree {totals['max_in_degree']:,}) in {blocks}"
-        + (f"; {totals['dropped']:,} dangling edges dropped" if totals.get("dropped") else "")
-    )
-
-
-def _already_there(report: Report, format: str) -> str:
-    return (
-        f"skipped  {report.rows:,} nodes are scored already, by run {report.run} {report.reason}\n"
-        f"written  {report.output} ({format})"
-    )
-
-
-def _summary(report: Report, compiling: float, output: str, format: str) -> str:
-    computed = sum(step.seconds for step in report.supersteps)
-    steps = ", ".join(f"{step.seconds:.1f}" for step in report.supersteps)
-    where = [f"preparing {report.prepare_seconds:.1f} s"] if report.prepare_seconds else []
-    where += [f"compiling {compiling:.1f} s"] if compiling >= 0.05 else []
-    if report.tier == "fused":
-        rest = max(0.0, report.seconds - report.prepare_seconds - computed)
-        where += [f"supersteps {computed:.1f} s ({steps})", f"the rest {rest:.1f} s"]
-    else:
-        where += [f"the rest over {len(report.supersteps)} stages, whose tasks computed {computed:.1f} s ({steps})"]
-    return "\n".join(
-        [
-            f"scored   {report.rows:,} nodes in {report.seconds + compiling:.1f} s: {', '.join(where)}",
-            f"tier     {report.tier}{'' if report.spark else ', without Spark'}: {report.reason}",
-            f"written  {output} ({format})",
-        ]
-    )

@@ -28,6 +28,7 @@ from pipeline.errors import ModelError, StorageError, shortened, unwritable
 from pipeline.formula.about import About
 from pipeline.formula.bounds import misfit
 from pipeline.formula.categories import Category, Computed, categories, computed
+from pipeline.formula.joined import joined
 from pipeline.formula.program import Input, Program, input_name
 from pipeline.formula.saved import FORMAT, PROGRAM_FILE, WEIGHTS_FILE, read_saved
 from pipeline.formula.spaces import Edges, Nodes, Space
@@ -39,7 +40,7 @@ from pipeline.places.marker import MODEL
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.staging import followed, refuse_taken, staged
 from pipeline.schema import GraphSchema
-from pipeline.tables.training import Trained, check_names, far_outside, remembered
+from pipeline.tables.training import Trained, check_names, far_outside, moved, places_of, remembered, with_names
 
 log = logging.getLogger("graphsweep")
 
@@ -133,7 +134,9 @@ class Model:
         for note in found.notes:
             log.warning("%s", note)
         kind = type(net)
-        model = Model(found.program, found.weights, found.columns, f"{kind.__module__}.{kind.__qualname__}", about)
+        origin = f"{kind.__module__}.{kind.__qualname__}"
+        several = {column: Trained(names) for column, names in found.made_of.items()}
+        model = Model(found.program, found.weights, found.columns, origin, about, several)
         return model if training is None else model.trained_on(training)
 
     def trained_on(self, training: Any) -> Model:
@@ -150,8 +153,26 @@ class Model:
             input → one of these: `{"x": nodes[["age", "amount"]], "edge_attr": ["distance"]}`.
         """
         arguments = {name.rpartition(".")[2]: column for name, column in self.columns.items()}
-        told = remembered(self.inputs, arguments, training)
+        told = with_names(self.training, remembered(self.inputs, arguments, training))
         return Model(self.program, self.weights, self.columns, self.origin, self.about, {**self.training, **told})
+
+    def bound_to(self, columns: Mapping[str, Any]) -> Model:
+        """The same model for a graph that holds the columns of an input by themselves: the input is put together from
+        them. Itself for any other graph.
+
+        `columns`: which columns of the tables the graph's values are made of, as a manifest says it.
+        """
+        found = places_of(self.training, columns)
+        read = {input_name(column): self.columns[input_name(column)] for column in self.program.inputs}
+        renamed = {name: found[column][0] for name, column in read.items() if len(found.get(column, ())) == 1}
+        parts = {name: found[column] for name, column in read.items() if len(found.get(column, ())) > 1}
+        if not renamed and not parts:
+            return self
+        program, lanes = joined(self.program, {name: len(each) for name, each in parts.items()})
+        several = dict(zip(lanes, (each for name in parts for each in parts[name]), strict=True))
+        chosen = {name: column for name, column in read.items() if name not in parts}
+        training = moved(self.training, found)
+        return Model(program, self.weights, {**chosen, **renamed, **several}, self.origin, self.about, training)
 
     # ---- what it reads and gives
 
@@ -209,6 +230,10 @@ class Model:
         are made of, as a manifest says it; they must be those of training, in their order, where that is known.
         """
         check_names(self.training, columns or {})
+        bound = self.bound_to(columns or {})
+        if bound is not self:
+            bound.check_against(schema, ranges, columns)
+            return
         if self.reads_reversed and not any(edge_type.is_reversed for edge_type in schema.edges):
             raise ModelError(
                 "the model reduces at the source of edges, and this graph was prepared without its edges against their "
@@ -225,7 +250,7 @@ class Model:
             if wanted not in present:
                 raise ModelError(
                     f"the model reads {name} (width {lanes}), which the graph does not have; "
-                    f"{table} of this graph: {known or 'no columns'}"
+                    f"{table} of this graph: {known or 'no columns'}{self._remedy(name, lanes, present)}"
                 )
             if present[wanted] not in (lanes, 0):
                 raise ModelError(f"the model expects {name} of width {lanes}; the graph has width {present[wanted]}")
@@ -235,6 +260,20 @@ class Model:
                 _check_category(category, _lane_of(name, category.column, lane), held)
         for lookup in computed(self.program):
             self._check_computed(lookup, ranges or {})
+
+    def _remedy(self, column: str, lanes: int, present: Mapping[str, int]) -> str:
+        """How the graph would have a column that it lacks."""
+        table, _, name = column.rpartition(".")
+        option = "features" if table.startswith("nodes") else "edge_features"
+        names = self.training[column].names if column in self.training else None
+        fitting = [key for key, width in present.items() if width == lanes and f"{table}.{key}" not in self.inputs]
+        if names is None and len(fitting) == 1:
+            names = (fitting[0],)
+        if names is None:
+            return ""
+        made = names[0] if len(names) == 1 else list(names)
+        guessed = f"if {names[0]} is meant, " if column not in self.training else ""
+        return f"; {guessed}prepare it with {option}={{{name!r}: {made!r}}}"
 
     def _check_types(self, schema: GraphSchema) -> None:
         """ModelError if the program is about nodes or edges of a type that the graph does not have: without a column of

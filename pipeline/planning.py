@@ -137,7 +137,9 @@ def plan_run(
     ModelError
         If the graph lacks a column that the model reads, or has it in another width.
     """
-    model.check_against(graph.schema, graph.ranges, graph.manifest.get("columns"))
+    columns = graph.manifest.get("columns", {})
+    model.check_against(graph.schema, graph.ranges, columns)
+    model = model.bound_to(columns)
     counts = Counts.of(graph.manifest)
     plan = choose_exchange(Plan.of(model, graph.undirected, settings.wire), counts, settings.exchange)
     memory, threads = settings.task_memory or shake.task_memory, settings.threads or shake.task_cores
@@ -147,7 +149,7 @@ def plan_run(
 
 def warn_far_outside(graph: PreparedGraph, model: Model) -> None:
     """Says which columns hold numbers far outside of those that the model was trained on, if it remembers them."""
-    lines = model.far_outside(graph.ranges)
+    lines = model.bound_to(graph.manifest.get("columns", {})).far_outside(graph.ranges)
     if lines:
         log.warning("columns far outside of what the model was trained on:\n  %s", "\n  ".join(lines))
 

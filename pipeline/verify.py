@@ -30,6 +30,7 @@ from pipeline.places.place import Place
 from pipeline.result.output import PREDICTED, PROBABILITY
 from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph
 from pipeline.schema import ID
+from pipeline.spark.resources import local_memory
 from pipeline.verifying.judging import MORE_TRIALS, TRIALS, Judged, OutputError, joined
 from pipeline.verifying.neighbourhood import Hops, Neighbourhoods
 from pipeline.verifying.recompute import FloatArray, Part, part_of
@@ -39,7 +40,7 @@ from pipeline.verifying.rows import check_rows
 from pipeline.verifying.sampled import sample_rows
 from pipeline.verifying.semi_join import node_rows
 from pipeline.verifying.sources import raw_graph, scores_table
-from pipeline.verifying.whole import check_memory, everything, totals_of
+from pipeline.verifying.whole import bytes_needed, check_memory, count_edges, everything, totals_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -68,7 +69,9 @@ def verify(
     the whole table are compared with those of the nodes, whatever the sample.
 
     Runs jobs; where nobody has a session and all tables are Parquet files that this process sees, it reads them itself.
-    For a model that reads totals over all nodes the whole graph is computed at once, in the memory of this machine.
+    For a model that reads totals over all nodes the whole graph is computed at once, in the memory of this machine;
+    also where the neighbourhoods of the sample would take more edges than the whole graph has, and half of the memory
+    is enough.
 
     Parameters
     ----------
@@ -97,8 +100,9 @@ def verify(
     given_session(spark)
     if isinstance(graph, PreparedGraph):
         # of the raw tables every direction can be read
-        model.check_against(graph.schema.both_ways(), graph.ranges)
+        model.check_against(graph.schema.both_ways(), graph.ranges, graph.manifest.get("columns"))
         graph = raw_graph(graph, path_or_table(nodes), path_or_table(edges), spark)
+    model = model.bound_to(graph.describe()["columns"])
     found = path_or_table(scores)
     frame = scores_table(graph, found) if isinstance(found, str) else found
     classify = {PREDICTED, PROBABILITY} <= set(frame.columns) - set(model.outputs)
@@ -109,8 +113,16 @@ def verify(
 
     whole = size is None or bool(totals_of(model.program))
     hops = Hops.of(model.program)
-    limit = limit or max(1, GROUP_BYTES // _bytes_per_edge(model.program))
-    neighbourhoods = Neighbourhoods(graph, hops, limit, HOLD_BYTES // _held_bytes(model.program))
+    most = limit or max(1, GROUP_BYTES // _bytes_per_edge(model.program))
+
+    def edges_at_once() -> int | None:
+        """Of the whole graph, if the user did not limit what is computed at a time, and half of the memory is enough:
+        nobody asked for all of it."""
+        edges = count_edges(graph)
+        fits = limit is None and 2 * bytes_needed(model.program, check.nodes, edges) <= local_memory()
+        return edges if fits else None
+
+    neighbourhoods = Neighbourhoods(graph, hops, most, HOLD_BYTES // _held_bytes(model.program), edges_at_once)
     if whole:
         check_memory(graph, model.program, check.nodes)
         parts = _whole(model, graph, ids, classify)
@@ -127,6 +139,7 @@ def verify(
         recomputed += len(centres)
         touched_nodes += next(iter(part.arrays.counts.values()))
         touched_edges += sum(len(src) for src, _ in part.arrays.ends.values())
+    covered = neighbourhoods.rest is not None
     return Verification(
         outputs=comparison.outputs(),
         recomputed=recomputed,
@@ -135,9 +148,10 @@ def verify(
         hops=hops.edges,
         nodes=touched_nodes,
         edges=touched_edges,
-        limit=limit,
+        limit=most,
         seconds=time.perf_counter() - started,
-        whole=whole,
+        whole=whole or covered,
+        covered=covered,
         wrong_classes=tuple(comparison.wrong_classes),
         wire=wire,
     )
@@ -168,6 +182,8 @@ def _groups(
 ) -> Iterator[tuple[pa.Array, Part]]:
     for group, features in neighbourhoods.groups(ids):
         yield group.centres, part_of(model, graph, group.nodes, group.edges, features, group.centres, classify)
+    if neighbourhoods.rest is not None:
+        yield from _whole(model, graph, neighbourhoods.rest, classify)
 
 
 def _whole(model: Model, graph: Graph, ids: pa.Array, classify: bool) -> Iterator[tuple[pa.Array, Part]]:

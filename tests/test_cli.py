@@ -21,8 +21,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline import Graph, cli
-from pipeline.command.raw import RawTables
 from pipeline.formula import interpret
+from pipeline.job.raw_tables import RawTables
 from tests.formulas import build
 from tests.whole import whole
 
@@ -204,7 +204,7 @@ def test_what_takes_spark_gets_it(spark, tables, model, tmp_path, monkeypatch, n
     monkeypatch.setattr(cli, "_session", start)
     monkeypatch.setattr(RawTables, "read", read_by_spark)
     if not here:
-        monkeypatch.setattr("pipeline.spark.resources.is_local", lambda session: False)
+        monkeypatch.setattr("pipeline.job.score.is_local", lambda session: False)
     result = done("infer", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--model", model,
                   "--output", tmp_path / "o", *options)  # fmt: skip
     assert started == [True], "it has little to do"

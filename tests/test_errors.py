@@ -236,6 +236,54 @@ def test_bad_columns(spark, tmp_path, what, by):
     assert not (tmp_path / "g").exists()
 
 
+SWAPPED = {
+    "usual names": (nodes(), edges(), {}),
+    "names of their own": (
+        nodes().rename_columns(["user", "x"]),
+        edges().rename_columns(["payer", "payee"]),
+        {"id": "user", "src": "payer", "dst": "payee"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SWAPPED)
+def test_swapped_tables(no_spark, monkeypatch, tmp_path, net, what):
+    monkeypatch.setattr("pipeline.command.own_session.spark_is_optional", lambda: True)
+    node_table, edge_table, names = SWAPPED[what]
+    written(tmp_path, node_table, edge_table)
+    wrong = ("--nodes", tmp_path / "edges.parquet", "--edges", tmp_path / "nodes.parquet")
+    options = [part for name, column in names.items() for part in (f"--{name}", column)]
+    src, dst, id = (names.get(name, name) for name in ("src", "dst", "id"))
+    found = f"the node table has the columns {src}, {dst}, and the edge table {id}; did you swap"
+    for command in (["prepare"], ["infer", "--model", net]):
+        said = refused(*command, *wrong, *options, "--output", tmp_path / "o")
+        assert said == f"graphsweep: {found} --nodes and --edges?\n"
+        assert not (tmp_path / "o").exists()
+    for convert in (lambda table: table, lambda table: table.to_pandas()):
+        with pytest.raises(DataError, match=f"{found} nodes and edges\\?"):
+            Graph(convert(edge_table), convert(node_table), **names)
+
+
+def test_swapped_dataframes(spark):
+    with pytest.raises(
+        DataError, match=r"the node table has the columns src, dst, and .* did you swap nodes and edges\?"
+    ):
+        Graph(spark.createDataFrame(edges()), spark.createDataFrame(nodes()))
+
+
+def test_no_features_by_the_usual_name(no_spark, monkeypatch, tmp_path, net):
+    """Whose columns have other names is told them, and the option; without a session."""
+    monkeypatch.setattr("pipeline.command.own_session.spark_is_optional", lambda: True)
+    tables = written(tmp_path, nodes().rename_columns(["id", "emb"]), edges())
+    for command in (["prepare"], ["infer", "--model", net]):
+        said = refused(*command, *tables, "--output", tmp_path / "o")
+        assert said == "graphsweep: nodes has no column 'x'; known: emb, id; --features says which column is meant\n"
+    with pytest.raises(
+        DataError, match="nodes has no column 'x'; known: emb, id; features= says which column is meant"
+    ):
+        Graph(tmp_path / "nodes.parquet", tmp_path / "edges.parquet")
+
+
 # ---- a model that does not fit the graph: before any job
 
 
@@ -248,6 +296,22 @@ def test_model_and_graph_that_do_not_fit(no_spark, prepared, tmp_path, command):
     assert "the model expects nodes.x of width 5; the graph has width 2" in said
     said = refused(command, "--graph", prepared, "--model", tmp_path / "other", *output)
     assert "the model reads nodes.y (width 2), which the graph does not have; nodes of this graph: nodes.x (2)" in said
+
+
+def test_a_graph_whose_columns_have_other_names(no_spark, tmp_path, prepared, net):
+    """Where one column of it is as wide as what the model reads: how it would be prepared."""
+    model(column="nodes.emb").save(tmp_path / "other")
+    told = (
+        "the model reads nodes.emb (width 2), which the graph does not have; nodes of this graph: nodes.x (2); if x is"
+    )
+    for command in (["infer", "--output", tmp_path / "o"], ["explain"]):
+        said = refused(*command, "--graph", prepared, "--model", tmp_path / "other")
+        assert said == f"graphsweep: {told} meant, prepare it with --features emb=x\n"
+    with pytest.raises(ModelError, match=re.escape(f"{told} meant, prepare it with features={{'emb': 'x'}}")):
+        pipeline.explain(open_graph(str(prepared)), model(column="nodes.emb"))
+    model(lanes=3, column="nodes.emb").save(tmp_path / "wide")
+    said = refused("explain", "--graph", prepared, "--model", tmp_path / "wide")
+    assert said.endswith("which the graph does not have; nodes of this graph: nodes.x (2)\n")
 
 
 def test_model_and_graph_that_do_not_fit_from_python(spark, prepared):
@@ -437,6 +501,30 @@ def test_a_category_without_a_row(no_spark, spark, tmp_path):
 )
 def test_options(no_spark, arguments, message):
     assert message in refused(*arguments)
+
+
+EMPTY = {
+    "prepare": ["--nodes", "--edges", "--output", "--conf"],
+    "infer": ["--graph", "--nodes", "--edges", "--model", "--output", "--conf"],
+    "explain": ["--graph", "--model", "--conf"],
+    "verify": ["--graph", "--model", "--output", "--nodes", "--edges"],
+    "export": ["--output", "--checkpoint", "--training"],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [(name, option) for name, options in EMPTY.items() for option in options]
+)
+@pytest.mark.parametrize("path", ["", "  "])
+def test_a_path_that_is_empty(no_spark, monkeypatch, tmp_path, command, option, path):
+    """A variable of the shell that is not set, in a directory that holds a table."""
+    written(tmp_path, nodes(), edges())
+    monkeypatch.chdir(tmp_path)
+    given = {name: name.strip("-") for name in EMPTY[command]} | {option: path}
+    arguments = ["module:factory"] if command == "export" else []
+    said = refused(command, *arguments, *[part for pair in given.items() for part in pair])
+    assert said == f"graphsweep: {option} is empty; is a variable unset?\n"
+    assert sorted(os.listdir(tmp_path)) == ["edges.parquet", "nodes.parquet"]
 
 
 def test_other_formats(spark, prepared, net, tmp_path):

@@ -20,7 +20,7 @@ from pipeline.errors import DataError, ModelError, SettingError
 from pipeline.formula import GraphArrays, flip, interpret, leaky_relu, linear, relu
 from pipeline.graph import Graph
 from pipeline.model import Model
-from pipeline.verify import _held_bytes, verify
+from pipeline.verify import _bytes_per_edge, _held_bytes, verify
 from pipeline.verifying.neighbourhood import Hops
 from pipeline.verifying.sampled import sample_rows
 from pipeline.verifying.semi_join import FileRows, edge_rows, node_rows
@@ -272,6 +272,48 @@ def test_groups_are_collected_together(spark, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[verify.__module__], "HOLD_BYTES", 1)
     assert verify(graph, model("sage"), given, sample=NODES, limit=limit).passed
     assert len(asked) > 6
+
+
+@pytest.mark.parametrize("hold", [1, 1 << 30])
+@pytest.mark.parametrize("name", ["sage", "both"])
+def test_the_whole_graph_where_groups_would_be_more(spark, kept, name, hold, monkeypatch):
+    """Neighbourhoods that are cut into groups if the whole graph may not be computed at once."""
+    net = model(name)
+    right, wrong = (kept.scores(scores(spark, net, change=change)) for change in (None, wrong_number))
+    graph, module = kept.graph(*tables(spark), edge_features="weight"), sys.modules[verify.__module__]
+    monkeypatch.setattr(module, "GROUP_BYTES", 90 * _bytes_per_edge(net.program))
+    monkeypatch.setattr(module, "HOLD_BYTES", hold * _held_bytes(net.program))
+    covered = verify(graph, net, right, sample=NODES - 5)
+    assert (covered.covered, covered.whole, covered.limit) == (True, True, 90)
+    assert covered.edges <= 2 * EDGES  # of a group that came before it was known how many there are
+    assert f"from the raw tables: the whole graph, fewer edges than {covered.hops} hops around each, " in str(covered)
+    assert not covered.too_large
+    assert (covered.recomputed, covered.passed) == (NODES - 5, True), str(covered)
+    monkeypatch.setattr(module, "local_memory", lambda: 0)
+    groups = verify(graph, net, right, sample=NODES - 5)
+    assert (groups.covered, groups.whole) == (False, False)
+    assert groups.edges > EDGES or groups.too_large
+    assert groups.recomputed + len(groups.too_large) == NODES - 5
+    assert groups.passed
+    for memory in (0, 1 << 40):
+        monkeypatch.setattr(module, "local_memory", lambda memory=memory: memory)
+        found = verify(graph, net, wrong, sample=NODES)
+        assert found.covered == (memory > 0)
+        assert found.passed == (int(arrays()[0][17]) in found.too_large)
+    assert not found.passed
+
+
+def test_a_sample_that_is_far_from_the_whole_graph_is_not_all_of_it(spark, kept):
+    found = verify(kept.graph(*tables(spark)), model("sage"), kept.scores(scores(spark, model("sage"))), sample=2)
+    assert (found.covered, found.whole) == (False, False)
+    assert "2 hops" in str(found)
+
+
+def test_a_limit_of_the_user_is_kept(spark, kept):
+    found = verify(
+        kept.graph(*tables(spark)), model("sage"), kept.scores(scores(spark, model("sage"))), sample=NODES, limit=90
+    )
+    assert not found.covered
 
 
 def test_neighbourhoods_beyond_the_limit_are_left_out_and_told(spark, kept):

@@ -188,6 +188,7 @@ def _gist(text: str) -> str:
 ITEM = re.compile(r"'(\w+)': (?:'([\w.]+)'|(None)|\('(\w+)', (?:'([\w.]+)'|(None))\))")
 GIVEN = re.compile(r"inputs=\{([^{}]*)\}")
 LISTS = {"unused": "--unused", "features": "--features", "edge_features": "--edge-features"}
+MADE = re.compile(r"\b(features|edge_features)=\{'([^']+)': (?:'([^']+)'|\[([^\[\]]*)\])\}")
 LISTED = re.compile(rf"\b({'|'.join(LISTS)})=\[([^\[\]]*)\]")
 
 
@@ -206,7 +207,14 @@ def _list_options(given: re.Match[str]) -> str:
     return " ".join(f"{option} '{item}'" for item in items) if option == "--unused" else f"{option} {','.join(items)}"
 
 
+def _made_of(given: re.Match[str]) -> str:
+    """edge_features={'edge_attr': ['a', 'b']} → --edge-features edge_attr=a+b"""
+    columns = [given[3]] if given[3] else [each.strip(" '\"") for each in given[4].split(",")]
+    return f"{LISTS[given[1]]} {given[2]}={'+'.join(columns)}"
+
+
 def _spelled(text: str) -> str:
+    text = MADE.sub(_made_of, text)
     text = LISTED.sub(_list_options, GIVEN.sub(_options, text))
     for python, command in SPELLED.items():
         text = text.replace(python, command)

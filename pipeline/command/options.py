@@ -9,9 +9,23 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.command.exits import MENDABLE
+
 
 def option(name: str, metavar: str | None, text: str) -> Any:
-    return typer.Option(name, metavar=metavar, help=text, show_default=False)
+    refuse = _refuse_empty if metavar in PATHS else None
+    return typer.Option(name, metavar=metavar, help=text, show_default=False, callback=refuse)
+
+
+PATHS = ("PATH", "FILE", "TABLE")
+
+
+def _refuse_empty(parameter: typer.CallbackParam, given: str | None) -> str | None:
+    """A path that is empty is a variable of the shell that is not set. It would mean the directory that one is in."""
+    if given is not None and not given.strip():
+        typer.echo(f"graphsweep: {parameter.opts[0]} is empty; is a variable unset?", err=True)
+        raise typer.Exit(MENDABLE)
+    return given
 
 
 # the raw tables
@@ -37,10 +51,18 @@ Features = Annotated[
     option(
         "--features",
         "COL[,COL…]",
-        "Node columns: one of arrays, or several of numbers, which are x together; x,kind=kind: also one of its own.",
+        "Node columns: one of arrays, or several of numbers, which are x together; x,kind=kind: also one of its own; "
+        "kind=a+b: several.",
     ),
 ]
-EdgeFeatures = Annotated[str | None, option("--edge-features", "COL[,COL…]", "Edge columns that models may read.")]
+EdgeFeatures = Annotated[
+    str | None,
+    option(
+        "--edge-features",
+        "COL[,COL…]",
+        "Edge columns that models may read, each by itself; edge_attr=a+b: several of numbers as one value.",
+    ),
+]
 Undirected = Annotated[bool, option("--undirected", None, "Each edge is there in both directions.")]
 Reverse = Annotated[
     bool,

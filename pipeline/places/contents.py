@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as fs
 
 from pipeline.errors import StorageError
-from pipeline.places.disk import list_directory, list_files
+from pipeline.places.directories import list_directory, list_files
 from pipeline.places.filesystem import Opened
 from pipeline.places.marker import MARKER, MODEL, MOST_BYTES, PREPARED, SCORES, SCRATCH, UNFINISHED, read_marker
 from pipeline.places.place import Place

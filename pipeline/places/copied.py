@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.places.contents import DONE
-from pipeline.places.disk import copy_files, list_files, remove_files
+from pipeline.places.directories import copy_files, list_files, remove_files
 from pipeline.places.filesystem import Opened
 from pipeline.places.marker import UNFINISHED, read_marker, write_marker
 

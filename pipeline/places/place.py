@@ -10,18 +10,18 @@ of what lies there.
 
 from __future__ import annotations
 
-import glob
 import itertools
 import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from pipeline.errors import SettingError, StorageError
-from pipeline.places.pattern import expand_braces, is_pattern, meeting
+from pipeline.places.patterns import expanded, is_pattern, meeting
 
 LOCAL = "file"
 # Hadoop has names of its own for what pyarrow calls otherwise
@@ -180,9 +180,17 @@ def _named_by(place: Place) -> Iterator[Place]:
     if not _is_pattern(place):
         yield place
     elif place.is_local:
-        found = (path for plain in expand_braces(place.path) for path in glob.iglob(plain))
-        for path in itertools.islice(found, MOST_MATCHES):
-            yield Place(path, LOCAL, "", path)
+        with suppress(StorageError):  # a bracket that is not closed: no pattern
+            for path in itertools.islice(expanded(place.path, _names), MOST_MATCHES):
+                if os.path.lexists(path):
+                    yield Place(path, LOCAL, "", path)
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 def _of_uri(text: str, scheme: str, rest: str) -> Place:

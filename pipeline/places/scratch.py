@@ -16,7 +16,7 @@ from types import TracebackType
 import pyarrow as pa
 
 from pipeline.errors import unwritable
-from pipeline.places.disk import list_directory, make_parents, remove_directory, remove_empty
+from pipeline.places.directories import list_directory, make_directories, remove_directory, remove_empty
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.marker import SCRATCH, read_marker, write_marker
 from pipeline.places.owner import is_alive, is_this_machine, process_facts
@@ -53,7 +53,7 @@ class Scratch:
             if here is None:
                 raise refuse_unreachable(base)
             try:
-                self._parents = make_parents(here)
+                self._parents = make_directories(here.parent)
                 self._made = here, place.uri
                 if here.is_local:
                     os.mkdir(here.path, 0o700)  # what is in the tables is nobody else's business

@@ -27,10 +27,10 @@ import pyarrow as pa
 from pipeline.errors import SettingError, StorageError, unwritable
 from pipeline.places.beside import OLD, beside, is_left_of_lock, new_run, run_of
 from pipeline.places.copied import copy_in, settle_copies
-from pipeline.places.disk import (
+from pipeline.places.directories import (
     exists,
     list_directory,
-    make_parents,
+    make_directories,
     move,
     remove_directory,
     remove_empty,
@@ -112,7 +112,7 @@ def staged(
             if look is None:  # what is refused needs no lock, and makes no directory
                 removable()
             run = new_run()
-            made = make_parents(target)
+            made = make_directories(target.parent)
             stack.callback(lambda: remove_empty(made))
             lock = stack.enter_context(Lock(output, target, run))
             heal(output, target, owned)

@@ -1,24 +1,23 @@
 """What a prepared graph was made of: which files, and what was asked for.
 
-Comes in: a `Graph`. Goes out: its tables' places; what the manifest keeps of them, so that a repeated prepare can tell
-that there is nothing to do. Knows nothing of what the tables hold: a file is known by its name, size and time.
+Comes in: a `Graph`. Goes out: its tables' places; what the manifest keeps of it, and in what another graph differs, so
+that a repeated prepare can tell that there is nothing to do. What files are known by is in tables/identity.py.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from glob import glob
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pipeline.blocks.storage import VERSION, find_manifest
 from pipeline.errors import SettingError, StorageError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.places.place import Place
-from pipeline.tables.identity import files_at
+from pipeline.places.through_spark import read_from
+from pipeline.tables.identity import known_files
 
 WORDS = {"nodes": "the node table", "edges": "the edge table"}
 
@@ -28,32 +27,20 @@ def places_of(graph: Graph) -> dict[str, list[Place]]:
     found = {}
     for table, frame in (("nodes", graph.nodes), ("edges", graph.edges)):
         path = graph.sources.get(table, {}).get("path")
-        found[WORDS[table]] = _places([path] if path is not None else _files_read(frame))
+        found[WORDS[table]] = _places(path) if path is not None else read_from(frame)
     return found
 
 
 def places_named(nodes: str, edges: str) -> dict[str, list[Place]]:
     """The same, of paths that have not been read yet."""
-    return {WORDS["nodes"]: _places([nodes]), WORDS["edges"]: _places([edges])}
+    return {WORDS["nodes"]: _places(nodes), WORDS["edges"]: _places(edges)}
 
 
-def _places(paths: Iterable[str]) -> list[Place]:
-    found = []
-    for path in dict.fromkeys(paths):
-        with suppress(SettingError):  # what is no path is of a source that has no files
-            place = Place.of(path)
-            matches = glob(place.path) if place.is_local and not os.path.lexists(place.path) else []
-            found += [Place.of(match) for match in matches] or [place]
-    return found
-
-
-def _files_read(frame: Any) -> list[str]:
-    """Of what Spark has written, the directory stands for the files; a file of another name may lie among strangers."""
+def _places(path: str) -> list[Place]:
     try:
-        files = list(frame.inputFiles())
-    except Exception:  # what a view or a stranger's data source cannot tell is not known
+        return [Place.of(path)]
+    except SettingError:  # what is no path is of a source that has no files
         return []
-    return [os.path.dirname(file) if os.path.basename(file).startswith("part-") else file for file in files]
 
 
 # ---- what the manifest keeps
@@ -72,11 +59,8 @@ def _files(graph: Graph, table: str) -> dict[str, Any] | None:
     path = graph.sources.get(table, {}).get("path")
     if path is None:
         return None
-    files = files_at(Place.of(path), graph.session)
-    if not files:
-        return None
-    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
-    return {"count": len(files), "bytes": sum(size for _, size, _ in files), "digest": digest}
+    known = known_files(path, graph.session)
+    return None if known is None else asdict(known)
 
 
 def same_graph(

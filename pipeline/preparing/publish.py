@@ -27,10 +27,10 @@ import pyarrow as pa
 
 from pipeline.blocks.storage import FORMAT, MANIFEST, VERSION, find_manifest, folder_name, missing_blocks
 from pipeline.errors import StorageError, unwritable
-from pipeline.places.directories import make_directories, remove_empty, remove_tree, sizes_within
+from pipeline.places.directories import make_directories, remove_directory, remove_empty, sizes_within
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.lock import Lock, new_run
-from pipeline.places.marker import MARKER, write_marker
+from pipeline.places.marker import write_marker
 from pipeline.places.place import Place, refuse_overlap, refuse_unreachable
 from pipeline.preparing.contents import KIND, LOCKED, OLD_FOLDER, Contents, refuse_contents
 
@@ -98,7 +98,7 @@ def _locked(place: Place, found: Opened, prepare: str, stack: ExitStack) -> Lock
     left, the lock is given back, and what was made is removed if it is empty."""
     for attempt in range(ATTEMPTS):
         try:
-            stack.callback(remove_empty, found, make_directories(found))
+            stack.callback(remove_empty, make_directories(found))
             return stack.enter_context(Lock(place, found._replace(path=f"{found.path}/{LOCKED}"), prepare))
         except OSError as error:
             cause = error.__cause__ if isinstance(error, StorageError) else error
@@ -182,7 +182,7 @@ class Publication:
         with suppress(OSError, pa.ArrowException):
             now = find_manifest(self.place.uri)
             if now is None or now.get("prepare") != self.prepare:
-                remove_tree(self._child(folder_name(self.prepare)), last=MARKER)
+                remove_directory(self._child(folder_name(self.prepare)))
 
     # ---- the steps
 
@@ -225,7 +225,7 @@ class Publication:
             log.warning("%s/%s: not removed, because there is something in it that is not ours", self.place, name)
             return
         try:
-            remove_tree(self._child(name), last=MARKER)
+            remove_directory(self._child(name))
         except OSError as error:
             log.warning("%s/%s: of no use any more, but not removed: %s", self.place, name, error)
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 
-from pipeline.errors import ModelError, nearest, shortened
+from pipeline.errors import ModelError, nearest
 from pipeline.formula.operations import MOST_ROWS
 from pipeline.pyg.asked import Unanswered, is_matrix
+from pipeline.pyg.several_columns import several_columns
 
 EDGE_INDEX = "edge_index"
 GCN_NORM, COLUMN = "gcn_norm", "column"  # what the values of a matrix are
@@ -29,7 +31,7 @@ Told = int | range | type[bool] | Sequence[int | range]
 Features = int | range | Mapping[str, Told] | None
 Source = str | Sequence[str | None] | None
 Inputs = Mapping[str, Source] | None
-"""Argument → its column, "edge_index", a matrix such as ("edge_index", "edges.weight"), or None."""
+"""Argument → its column or columns, "edge_index", a matrix such as ("edge_index", "edges.weight"), or None."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Argument:
     """Integers from 0 to below this; None: floats."""
     mask: bool = False
     """Truth values."""
+    made_of: tuple[str, ...] = ()
+    """The columns that it is put together from, one number each, if it is not one column."""
 
     @property
     def table(self) -> str:
@@ -101,17 +105,17 @@ def _is_of_matrix(told: Any) -> bool:
 def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     """The arguments of forward, without their widths.
 
-    `inputs`: argument → "nodes.COLUMN", "edges.COLUMN", "edge_index", ("edge_index", values of a matrix), or None.
+    `inputs`: argument → "nodes.COLUMN", "edges.COLUMN", a list of columns, "edge_index", ("edge_index", values of a
+    matrix), or None.
     Required parameters called x, edge_index, edge_weight and edge_attr need no mention.
     """
     given = dict(inputs or {})
-    for name, told in given.items():
-        if isinstance(told, list) and not _is_of_matrix(told):
-            raise ModelError(
-                f"inputs gives {name!r} as {shortened(told)}; one column is expected, like 'edges.COLUMN'. Several "
-                f"columns are one in the graph: Graph(…, edge_features={{{name!r}: ['a', 'b']}}), which is "
-                f"'edges.{name}' here"
-            )
+    several = {
+        name: several_columns(name, told, _usual_table(name))
+        for name, told in given.items()
+        if isinstance(told, list | tuple) and not _is_of_matrix(told)
+    }
+    given |= {name: columns.column_of(name) for name, columns in several.items()}
     parameters = inspect.signature(net.forward).parameters
     named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in _STARS}
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]
@@ -142,7 +146,10 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     if as_data is None and index not in named and not matrices:
         raise ModelError(f"forward takes no edge_index; it takes {', '.join(named) or 'nothing'}")
     return Signature(
-        tuple(Argument(name, column, ()) for name, column in columns.items()),
+        tuple(
+            Argument(name, column, (), made_of=several[name].names if name in several else ())
+            for name, column in columns.items()
+        ),
         () if index is None else (index,),
         as_data,
         tuple(matrices.values()),
@@ -153,6 +160,10 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
             if name not in (*required, *given, index, as_data)
         ),
     )
+
+
+def _usual_table(name: str) -> str | None:
+    return TABLES.get(name) or ("edges" if name.startswith("edge") else None)
 
 
 def _own_column(name: str, named: Mapping[str, inspect.Parameter]) -> str:
@@ -207,6 +218,8 @@ def with_widths(net: torch.nn.Module, found: Signature, features: Features, run:
     for name in given:
         if name not in names:
             raise ModelError(f"features names {name!r}, which is no input; {nearest(name, names)}")
+    _check_widths(found, given)
+    given = {**{argument.name: (len(argument.made_of),) for argument in found.arguments if argument.made_of}, **given}
     matrices = {matrix.name for matrix in found.matrices}
     choices = [_choices(net, argument, given.get(argument.name), matrices) for argument in found.arguments]
     fitting, failure = _fitting(found, choices, run)
@@ -222,6 +235,19 @@ def with_widths(net: torch.nn.Module, found: Signature, features: Features, run:
     raise ModelError(
         f"{what} {' and '.join(open_names or names)} of {type(net).__name__}; give features={{{asked}}}{why}"
     )
+
+
+def _check_widths(found: Signature, given: Mapping[str, Told]) -> None:
+    """ModelError if `features` gives an argument another width than it has columns."""
+    for argument in found.arguments:
+        if not argument.made_of or argument.name not in given:
+            continue
+        shape = _told(argument.name, given[argument.name])[0].shape
+        if math.prod(shape) != len(argument.made_of):
+            raise ModelError(
+                f"features gives {argument.name!r} rows of {math.prod(shape)} numbers, inputs gives it "
+                f"{len(argument.made_of)} columns: {', '.join(argument.made_of)}"
+            )
 
 
 def _choices(net: torch.nn.Module, argument: Argument, given: Any, matrices: Collection[str]) -> list[Form]:

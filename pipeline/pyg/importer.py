@@ -6,8 +6,8 @@ what its forward does to the tensors of a small random graph is recorded, said a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,8 @@ class Imported:
     """Arguments of forward that nobody gave, or that are None because the user says so."""
     notes: tuple[str, ...] = ()
     """What has to be said of the import, a sentence each."""
+    made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Table column that stands for several → their names, in order."""
 
 
 def import_module(
@@ -63,9 +65,11 @@ def import_module(
         Argument of forward → column, for optional arguments and other names:
         `{"edge_weight": "edges.weight", "pos": "nodes.pos"}`. Required x, edge_index, edge_weight and edge_attr need
         no mention. A forward that takes `data` gets its attributes the same way; every attribute that it asks for has
-        to be named. None: there is none, `{"edge_weight": None}`. A sparse matrix such as PyG's `adj_t` is
-        `("edge_index", VALUES)`: values are a column, "edges.weight"; or None, all are 1; or "gcn_norm", for a matrix
-        that was normalised before training (self-loops of weight 1 added, D^-1/2 A D^-1/2), as OGB's examples do.
+        to be named. Several columns of numbers are one row, in their order: `{"edge_attr": ["edges.a", "edges.b"]}`; of
+        x, edge_attr and edge_weight `["a", "b"]` is enough. None: there is none, `{"edge_weight": None}`. A sparse
+        matrix such as PyG's `adj_t` is `("edge_index", VALUES)`: values are a column, "edges.weight"; or None, all are
+        1; or "gcn_norm", for a matrix that was normalised before training (self-loops of weight 1 added,
+        D^-1/2 A D^-1/2), as OGB's examples do.
     features
         The width of x, or argument → width, or shape of a row, or range(K) for one integer from 0 to K - 1 in each
         row, such as a category: `{"x": 64, "kind": range(10)}`; several in a row are `(9, range(10))`; bool for a mask,
@@ -125,8 +129,10 @@ def _imported(net: torch.nn.Module, found: Signature, features: Features, seed: 
     read = {str(column) for column in recording.program.inputs}
     left_out = (*found.left_out, *(f"{name} (None)" for name in found.none))
     columns = {name: columns[name] for name in columns if name in read}
+    several = {argument.column: argument.made_of for argument in found.arguments if argument.made_of}
+    several = {column: names for column, names in several.items() if column in columns.values()}
     notes = (*_notes(net, found), *precision_notes(net, found, others))
-    return Imported(recording.program, recording.weights, columns, unread, left_out, notes)
+    return Imported(recording.program, recording.weights, columns, unread, left_out, notes, several)
 
 
 def _notes(net: torch.nn.Module, found: Signature) -> list[str]:

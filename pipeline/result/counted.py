@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StorageError
 from pipeline.places.contents import DONE
-from pipeline.places.disk import THREADS, list_files, remove_others
+from pipeline.places.directories import THREADS, list_files, remove_others
 from pipeline.places.filesystem import Opened
 from pipeline.places.marker import MARKER
 from pipeline.result.written import CSV, Receipt

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import StorageError
 from pipeline.places.beside import new_run
 from pipeline.places.contents import owned_files, written_files
-from pipeline.places.disk import list_files
+from pipeline.places.directories import list_files
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.marker import MARKER, PRODUCT, SCORES, read_marker
 from pipeline.places.place import Place, refuse_unreachable

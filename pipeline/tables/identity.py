@@ -6,18 +6,20 @@ touches the files. Tables that come as DataFrames have none.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.fs as fs
 
 from pipeline.places.filesystem import Opened, opened
-from pipeline.places.pattern import expand_braces, is_pattern
+from pipeline.places.patterns import is_pattern
 from pipeline.places.place import Place
 from pipeline.places.through_spark import files_under
+from pipeline.tables.listing import matches
+from pipeline.tables.walk import walk_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -34,22 +36,34 @@ def identity(graph: Graph) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = {}
     for table, source in sorted(graph.sources.items()):
-        files = files_at(Place.of(source["path"]), graph.session)
-        if not files:
+        known = known_files(source["path"], graph.session)
+        if known is None:
             return None
-        digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
-        found[table] = {
-            "format": source["format"],
-            "files": len(files),
-            "bytes": sum(size for _, size, _ in files),
-            "digest": digest,
-        }
+        found[table] = {"format": source["format"], "files": known.count, "bytes": known.bytes, "digest": known.digest}
     meaning = {name: value for name, value in graph.describe().items() if name != "sources"}
     return {**found, "meaning": meaning}
 
 
-def files_at(place: Place, spark: SparkSession | None) -> Files | None:
-    """All files of a table; None if they cannot be known."""
+@dataclass(frozen=True)
+class KnownFiles:
+    """The files of a table, in three numbers: as long as nobody touches them these stay."""
+
+    count: int
+    bytes: int
+    digest: str
+    """Of their names, sizes and times of change."""
+
+
+def known_files(path: str, spark: SparkSession | None) -> KnownFiles | None:
+    """Of the table at a path; None if there are none, or they cannot be known."""
+    files = _files_at(Place.of(path), spark)
+    if not files:
+        return None
+    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    return KnownFiles(len(files), sum(size for _, size, _ in files), digest)
+
+
+def _files_at(place: Place, spark: SparkSession | None) -> Files | None:
     here = opened(place)
     if here is None:
         return files_under(spark, place) if spark is not None else None
@@ -57,7 +71,7 @@ def files_at(place: Place, spark: SparkSession | None) -> Files | None:
         if here.info.type == fs.FileType.NotFound and is_pattern(place.path):
             if not here.is_local:
                 return None
-            paths = sorted({path for plain in expand_braces(here.path) for path in glob.glob(plain)})
+            paths = sorted(set(matches(walk_of(here), here.path)))
             return [file for path in paths for file in _inside(Opened(here.filesystem, path))]
         return _inside(here)
     except (OSError, pa.ArrowException):

@@ -17,10 +17,10 @@ import pyarrow.fs as fs
 
 from pipeline.errors import StorageError
 from pipeline.places.filesystem import Opened, opened
+from pipeline.places.patterns import expanded, is_pattern
 from pipeline.places.place import Place
 from pipeline.tables.belonging import Found, Part, belonging, is_hidden, one_table
 from pipeline.tables.partitions import column_type
-from pipeline.tables.patterns import alternatives, is_pattern, matcher, unescaped
 from pipeline.tables.sink_log import FOLDER as SINK
 from pipeline.tables.sink_log import committed
 from pipeline.tables.walk import Walk, walk_of
@@ -78,7 +78,7 @@ def _listed(place: Place, opened: Opened) -> Listing | None:
     walk = walk_of(opened)
     literal = walk.size(opened.path) is not None or walk.is_folder(opened.path)
     pattern = not literal and is_pattern(opened.path)
-    roots = sorted(_matches(walk, opened.path)) if pattern else [opened.path] if literal else []
+    roots = sorted(matches(walk, opened.path)) if pattern else [opened.path] if literal else []
     if not roots:
         if not place.is_local:
             return None
@@ -113,27 +113,13 @@ def _files(walk: Walk, root: str) -> Iterator[Found]:
         yield Found("", size)
 
 
-def _matches(walk: Walk, path: str) -> Iterator[str]:
-    """Paths that a pattern matches."""
-    for each in alternatives(path):
-        found = [""]
-        for part in each.split("/")[1:] if each.startswith("/") else each.split("/"):
-            found = list(_matching(walk, found, part, absolute=each.startswith("/")))
-        yield from (path for path in found if walk.size(path) is not None or walk.is_folder(path))
+def matches(walk: Walk, pattern: str) -> Iterator[str]:
+    """Paths that a pattern names and that are there; hidden names are no table's."""
 
+    def names(folder: str) -> Iterator[str]:
+        return (name for name in walk.names(folder) if not is_hidden(name))
 
-def _matching(walk: Walk, folders: Sequence[str], part: str, absolute: bool) -> Iterator[str]:
-    for folder in folders:
-        start = f"{folder}/" if folder or absolute else ""
-        if not is_pattern(part):
-            yield start + part
-        elif part.replace("\\", "") and not any(sign in part.replace("\\", "") for sign in "*?["):
-            yield start + unescaped(part)
-        else:
-            names = matcher(part)
-            yield from (
-                start + name for name in walk.names(folder or "/") if names.fullmatch(name) and not is_hidden(name)
-            )
+    return (path for path in expanded(pattern, names) if walk.size(path) is not None or walk.is_folder(path))
 
 
 # ---- logs beside the files

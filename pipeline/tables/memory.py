@@ -83,7 +83,7 @@ def table_in_memory(name: str, given: Any, wanted: Sequence[str]) -> ArrowTable 
         if isinstance(given, pa.RecordBatch):
             return ArrowTable(pa.Table.from_batches([given]))
         if home == "pandas" and hasattr(given, "columns"):
-            return ArrowTable(_of_pandas(given, wanted))
+            return ArrowTable(_of_pandas(name, given, wanted))
         if home == "pyarrow" and hasattr(given, "to_table"):  # a dataset: files, of which the wanted columns are read
             return ArrowTable(given.to_table(columns=[each for each in given.schema.names if each in wanted]))
         if hasattr(given, "__arrow_c_stream__"):
@@ -91,21 +91,23 @@ def table_in_memory(name: str, given: Any, wanted: Sequence[str]) -> ArrowTable 
         if hasattr(given, "to_arrow"):  # polars before it knew the protocol
             found = given.to_arrow()
             return ArrowTable(found) if isinstance(found, pa.Table) else None
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         told = str(error).strip().partition("\n")[0]
         raise DataError(f"{name}: Arrow cannot be made of this {home} table: {told}") from error
     return None
 
 
-def _of_pandas(frame: Any, wanted: Sequence[str]) -> pa.Table:
+def _of_pandas(name: str, frame: Any, wanted: Sequence[str]) -> pa.Table:
     names = [str(each) for each in frame.columns]
-    twice = {each for each in names if names.count(each) > 1}
-    chosen = [at for at, each in enumerate(names) if each in wanted or each in twice]
+    twice = next((each for each in names if names.count(each) > 1), None)
+    if twice is not None:
+        raise DataError(f"{name} has more than one column named {twice!r}; rename or drop one of them")
+    chosen = [at for at, each in enumerate(names) if each in wanted]
     rest = [at for at in range(len(names)) if at not in chosen]
     made = pa.Table.from_pandas(frame.iloc[:, chosen], preserve_index=False)
     made = made.rename_columns([names[at] for at in chosen])
     for at in rest:  # for messages that list columns; never read
-        made = made.append_column(pa.field(names[at], pa.null()), pa.nulls(len(frame)))
+        made = made.append_column(pa.field(names[at], pa.null()), pa.nulls(made.num_rows))
     return made
 
 

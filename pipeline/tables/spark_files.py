@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.errors import StorageError, first_line
+from pipeline.places.patterns import alternatives, escaped, is_pattern, unescaped
 from pipeline.places.place import Place
 from pipeline.spark.session import readable_errors
 from pipeline.tables.belonging import Found, belonging, one_table
@@ -22,7 +23,6 @@ from pipeline.tables.csv_text import Csv, CsvFile, Head
 from pipeline.tables.csv_values import Seen, survey, typed_rows
 from pipeline.tables.listing import DELTA, FOREIGN, HUDI, ICEBERG, Listing, foreign
 from pipeline.tables.partitions import Folders, constants
-from pipeline.tables.patterns import alternatives, escaped, is_pattern, unescaped
 from pipeline.tables.sink_log import FOLDER as SINK
 
 if TYPE_CHECKING:

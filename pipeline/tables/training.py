@@ -244,3 +244,54 @@ def far_outside(training: Training, ranges: Ranges) -> list[str]:
             elif before.whole and wide > 1 and not now.whole:
                 lines.append(f"{column}, {name}: fractions; in training whole numbers")
     return lines
+
+
+def with_names(before: Training, told: Training) -> dict[str, Trained]:
+    """What is told now, with the names that were known before where it has none. ModelError if they are others."""
+    found = dict(told)
+    for column, now in told.items():
+        names = before[column].names if column in before else None
+        if names is None or now.names == names:
+            continue
+        if now.names is not None:
+            raise ModelError(
+                f"training gives {column} the columns {', '.join(now.names)}; the model reads {', '.join(names)} "
+                "there, in this order"
+            )
+        found[column] = Trained(names, now.ranges)
+    return found
+
+
+def places_of(training: Training, columns: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Of inputs whose columns are known, and that a graph does not hold by their name: the values that hold them. It
+    is one value that is made of the same columns, or one value for each column.
+
+    `columns`: what the manifest says of both tables.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for column, trained in training.items():
+        table, _, name = column.rpartition(".")
+        values = columns.get(table, {}).get("values", {})
+        if trained.names is None or name in values:
+            continue
+        same = next((value for value, made in values.items() if tuple(made) == trained.names), None)
+        alone = {made[0]: value for value, made in values.items() if len(made) == 1}
+        if same is not None:
+            found[column] = (f"{table}.{same}",)
+        elif all(each in alone for each in trained.names):
+            found[column] = tuple(f"{table}.{alone[each]}" for each in trained.names)
+    return found
+
+
+def moved(training: Training, places: Mapping[str, Sequence[str]]) -> dict[str, Trained]:
+    """The same records for the values that hold the columns now."""
+    found: dict[str, Trained] = {}
+    for column, trained in training.items():
+        places_now = places.get(column, (column,))
+        if len(places_now) == 1:
+            found[places_now[0]] = trained
+            continue
+        for lane, place in enumerate(places_now):
+            names = trained.names[lane : lane + 1] if trained.names else None
+            found[place] = Trained(names, trained.ranges[lane : lane + 1] if trained.ranges else None)
+    return found

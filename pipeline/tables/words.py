@@ -72,7 +72,8 @@ def plain(column: pa.Array) -> pa.Array:
     if isinstance(type, pa.BaseExtensionType):
         return plain(column.storage)
     if pa.types.is_dictionary(type):
-        return plain(column.dictionary_decode())
+        # the values first: Arrow 25 takes no values of a dictionary of views
+        return plain(column.dictionary).take(column.indices)
     if pa.types.is_large_string(type) or str(type) == "string_view":
         return column.cast(pa.string())
     if pa.types.is_decimal(type):

@@ -7,8 +7,9 @@ graphs, blocks or plans: `verify` is to share as little as possible with what it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate
 
 import numpy as np
@@ -157,13 +158,30 @@ class Neighbourhoods:
     groups are collected together, as long as they may be held, and cut afterwards.
     """
 
-    def __init__(self, graph: Graph, hops: Hops, limit: int, hold: int) -> None:
-        """`limit`: edges in one group; `hold`: edges that may be collected together, at least the limit."""
+    def __init__(
+        self, graph: Graph, hops: Hops, limit: int, hold: int, whole: Callable[[], int | None] = lambda: None
+    ) -> None:
+        """
+        Parameters
+        ----------
+        limit
+            Edges in one group.
+        hold
+            Edges that may be collected together, at least the limit.
+        whole
+            Tells how many edges there are in all, if they may be computed with at once in place of the groups; else
+            None. It is asked once there is more than one group.
+        """
         self.hops = hops
         self.limit = limit
         self.hold = max(limit, hold)
         self.too_large: list[int | str] = []
         """Ids around which there are more edges than the limit; complete when all groups have been taken."""
+        self.rest: pa.Array | None = None
+        """Ids that no group has, because groups of them would have more edges than the whole graph. Known when all
+        groups have been taken."""
+        self._whole = cache(whole)
+        self._left_out = 0  # edges around those that are too large
         self._drop_dangling = graph.drop_dangling
         self._nodes = node_rows(graph)
         self._edges = edge_rows(graph, hops.both_ways)
@@ -171,11 +189,35 @@ class Neighbourhoods:
     def groups(self, centres: pa.Array) -> Iterator[tuple[Neighbourhood, pa.Table]]:
         """Neighbourhoods with the features of their nodes (id, v0, v1, …)."""
         start = Neighbourhood((centres,), self._edges.none())
+        done: list[pa.Array] = [centres[:0]]
         for whole, sizes in self._expand(start, [], 0):
+            left = len(centres) - sum(map(len, done))
+            if self._covers(self._edges_of_groups(whole, sizes) * left / max(1, len(whole.centres))):
+                break
+            done.append(whole.centres)
             whole, features = self._with_features(whole)
             for group in self._cut(whole, sizes):
                 some = features.filter(pc.is_in(features[ID], value_set=group.nodes))
                 yield (group.one_way() if self.hops.both_ways else group), some
+        else:
+            if not self._covers(0):
+                return
+        self.rest = centres.filter(pc.invert(pc.is_in(centres, value_set=pa.concat_arrays(done))))
+        self.too_large.clear()
+
+    def _edges_of_groups(self, collected: Neighbourhood, sizes: Sequence[int]) -> int:
+        """About how many edges the groups of collected neighbourhoods have together."""
+        if len(collected.edges) <= self.limit:
+            return len(collected.edges)
+        groups = _packed(sizes, self.limit, self.limit)
+        return sum(min(sum(sizes[at] for at in chosen), self.limit) for chosen in groups)
+
+    def _covers(self, edges: float) -> bool:
+        """Whether groups of so many edges, and those that are too large, have more than the whole graph."""
+        if edges + self._left_out <= self.limit:  # one group
+            return False
+        whole = self._whole()
+        return whole is not None and edges + self._left_out > whole * (2 if self.hops.both_ways else 1)
 
     def _expand(self, group: Neighbourhood, sizes: list[int], hop: int) -> Iterator[tuple[Neighbourhood, list[int]]]:
         """Collected neighbourhoods, and the edges around each centre if those of all are more than the limit."""
@@ -189,7 +231,9 @@ class Neighbourhoods:
             return
         fits = len(edges) <= room
         sizes = group.sizes(counts(edges, DST) if fits else self._edges.counts(group.outer))
-        self.too_large += [id.as_py() for id, size in zip(group.centres, sizes, strict=True) if size > self.limit]
+        too_large = {at: size for at, size in enumerate(sizes) if size > self.limit}
+        self.too_large += [group.centres[at].as_py() for at in too_large]
+        self._left_out += sum(too_large.values())
         for chosen in _packed(sizes, self.limit, sum(sizes) if fits else self.hold):
             centres, chosen_sizes = group.centres.take(pa.array(chosen)), [sizes[at] for at in chosen]
             if fits:

@@ -32,6 +32,8 @@ class Verification:
     seconds: float
     whole: bool = False
     """Whether the whole graph was computed at once."""
+    covered: bool = False
+    """Whether that was because the neighbourhoods of the sample would have taken more edges."""
     wrong_classes: tuple[int | str, ...] = ()
     """Ids whose predicted class is not the most probable one, and not as probable within rounding."""
     wire: str = "float32"
@@ -66,6 +68,8 @@ class Verification:
 
     def __str__(self) -> str:
         how = "the whole graph" if self.whole else f"{self.hops} hops"
+        if self.covered:
+            how = f"the whole graph, fewer edges than {self.hops} hops around each"
         lines = [
             f"recomputed {self.recomputed:,} of {self.recomputed + len(self.too_large):,} sampled nodes in float64 "
             f"from the raw tables: {how}, {self.nodes:,} nodes and {self.edges:,} edges touched, "

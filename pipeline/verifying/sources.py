@@ -17,7 +17,7 @@ from pipeline.result.destination import refuse_mixture
 from pipeline.spark.resources import is_local
 from pipeline.spark.session import active_session
 from pipeline.tables.csv_text import Csv
-from pipeline.tables.opening import NeedsSpark, Reading, open_table
+from pipeline.tables.opening import NeedsSpark, Reading, is_frame, open_table
 from pipeline.tables.table import Table
 
 if TYPE_CHECKING:
@@ -39,9 +39,14 @@ def raw_graph(
 
 def local_graph(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> Graph | None:
     """The same, read by this process; None if it takes Spark. StorageError if a table is not there at all."""
-    if not all(given is None or isinstance(given, str) for given in (nodes, edges)):
+    if any(map(is_frame, (nodes, edges))):
         return None
     given = {name: _source(graph, name, table) for name, table in (("nodes", nodes), ("edges", edges))}
+    if not all(isinstance(source.table, str) for source in given.values()):  # one in memory
+        try:
+            return Graph(given["nodes"].table, given["edges"].table, **_reading(given), **_columns(graph))
+        except NeedsSpark:
+            return None
     return Graph.of_files(given["nodes"].table, given["edges"].table, **_reading(given), **_columns(graph))
 
 

@@ -57,10 +57,14 @@ def bytes_needed(program: Program, nodes: int, edges: int) -> int:
     return most + 2 * max(sizes.values())
 
 
+def count_edges(graph: Graph) -> int:
+    """Of the raw table; an undirected one counts for both directions."""
+    return int(graph.edges.count()) * (2 if graph.edge_layout.undirected else 1)
+
+
 def check_memory(graph: Graph, program: Program, nodes: int) -> None:
     """SettingError if the graph is too large to be computed at once on this machine."""
-    layout = graph.edge_layout
-    edges = graph.edges.count() * (2 if layout.undirected else 1)
+    edges = count_edges(graph)
     needed, free = bytes_needed(program, nodes, edges), local_memory()
     if needed <= free:
         return

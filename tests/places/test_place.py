@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SettingError
-from pipeline.places.pattern import expand_braces, meeting
 from pipeline.places.place import Place, refuse_overlap
 
 
@@ -169,16 +168,10 @@ def test_overlaps_with_patterns(tmp_path: Path) -> None:
     assert overlap(f"{at}/elsewhere", pattern) == "is", "through a link that the pattern names"
     assert overlap(f"{at}/data", pattern) == "holds"
     assert overlap(f"{at}/data/o", pattern) is None
+    assert overlap(f"{at}/elsewhere", f"{at}/data/day=[^12]") == "is", "the table's readers take ^ as Hadoop does"
+    assert overlap(f"{at}/data/day=7/o", f"{at}/data/day=[7") is None, "which no reader takes for a pattern"
     assert overlap("s3://b/x/day=2", "s3a://b/{x,y}/day=[12]") == "is"
     assert overlap("s3://b/z/day=2", "s3a://b/{x,y}/day=[12]") is None
     (tmp_path / "a[b]").mkdir()
     assert overlap(f"{at}/a[b]", f"{at}/a[b]") == "is", "a name that is there is no pattern"
     assert overlap(f"{at}/ab", f"{at}/a[b]") is None
-
-
-def test_patterns() -> None:
-    assert list(expand_braces("/a{b,c{d,e}}f")) == ["/abf", "/acdf", "/abf", "/acef"]
-    assert meeting("/a/*/c", "/a/b/c") == "is"
-    assert meeting("/a/*/c", "/a/b") == "holds"
-    assert meeting("/a/[^x]/c", "/a/x/c/d") is None
-    assert meeting("/a/?", "/a/bb") is None

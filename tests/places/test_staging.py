@@ -20,7 +20,7 @@ from pipeline.errors import SettingError, StorageError
 from pipeline.places import copied, staging
 from pipeline.places.beside import OLD, beside, new_run
 from pipeline.places.contents import owned_files
-from pipeline.places.disk import list_files
+from pipeline.places.directories import list_files
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.marker import MARKER, PREPARED, SCORES, UNFINISHED, read_marker, write_marker
 from pipeline.places.place import Place
@@ -417,9 +417,9 @@ def stopping(call):
 
 for name in ("mkdir", "rename", "replace", "link", "remove", "unlink", "rmdir"):
     setattr(os, name, stopping(getattr(os, name)))
-from pipeline.places import disk
+from pipeline.places import directories
 for name in ("move", "remove_files", "remove_directory"):
-    wrapped = stopping(getattr(disk, name))
+    wrapped = stopping(getattr(directories, name))
     for module in list(sys.modules.values()):
         if getattr(module, "__name__", "").startswith("pipeline.places") and hasattr(module, name):
             setattr(module, name, wrapped)

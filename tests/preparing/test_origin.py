@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -135,8 +136,13 @@ def test_a_table_that_changes_while_it_is_read_is_noticed(
     """Rows are counted from the footers before, and in the blocks after."""
     from pipeline.tables.table import read_pieces as read
 
+    lock, changed = Lock(), []
+
     def after_a_change(pieces: Any, columns: Any) -> Any:
-        pq.write_table(mixed().edges.slice(1), Path(tables[1], "part-0.parquet"))
+        with lock:  # threads read several pieces at once: nobody reads while it is written
+            if not changed:
+                pq.write_table(mixed().edges.slice(1), Path(tables[1], "part-0.parquet"))
+                changed.append(True)
         return read(pieces, columns)
 
     monkeypatch.setattr(sys.modules["pipeline.prepare"], "read_pieces", after_a_change)

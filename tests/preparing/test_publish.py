@@ -576,7 +576,7 @@ def removed_in_vain() -> Iterator[None]:
         raise PermissionError(13, "Permission denied")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.preparing.publish.remove_tree", refuse)
+        patch.setattr("pipeline.preparing.publish.remove_directory", refuse)
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 
 import numpy as np
 import pandas as pd
@@ -94,8 +95,16 @@ def test_numbers_that_are_not_finite_tell_nothing():
 def test_inputs_by_name():
     made = model().trained_on({"x": NAMES, "weight": ["euro"]})
     assert made.training == {"nodes.x": Trained(tuple(NAMES)), "edges.weight": Trained(("euro",))}
-    assert made.trained_on(NAMES[::-1]).training["edges.weight"] == Trained(("euro",))
+    assert made.trained_on(NAMES).training["edges.weight"] == Trained(("euro",))
     assert made.fingerprint == model().fingerprint
+
+
+def test_names_that_are_known_stay():
+    made = model().trained_on(NAMES)
+    assert made.trained_on(table(rows=5).to_numpy()).training["nodes.x"].names == tuple(NAMES)
+    words = f"training gives nodes.x the columns {', '.join(NAMES[::-1])}; the model reads {', '.join(NAMES)} there"
+    with pytest.raises(ModelError, match=re.escape(words)):
+        made.trained_on(NAMES[::-1])
 
 
 @pytest.mark.parametrize(

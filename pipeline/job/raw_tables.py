@@ -1,12 +1,12 @@
-"""Raw tables as the command line names them: paths, formats, which columns are features.
+"""Raw tables as a job names them: paths, formats, which columns are features.
 
-Comes in: texts of options. Goes out: a `Graph`, read by Spark or, where it can be, without. Knows nothing of what is
-done with it.
+Comes in: paths, and a model that reads columns. Goes out: a `Graph`, read by Spark or, where it can be, without. Knows
+nothing of what is done with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,10 @@ class RawTables:
             if not path.strip():
                 raise SettingError(f"--{name} is empty; is a variable unset?")
 
+    @property
+    def paths(self) -> tuple[str, str]:
+        return self.nodes, self.edges
+
     def read_without_spark(self, **options: Any) -> Graph | None:
         """Without Spark; None if only Spark can read them. StorageError if one is not there at all."""
         from pipeline.graph import Graph
@@ -55,20 +59,9 @@ class RawTables:
         return self.nodes_format or "auto", self.edges_format or "auto"
 
 
-def csv_options(sep: str | None, no_header: bool, encoding: str | None, ids: str | None) -> Csv | None:
-    """None if nothing was said about CSV. A separator may be spelt \\t or tab, which shells make hard to type."""
-    given = {"sep": {"\\t": "\t", "tab": "\t"}.get(sep or "", sep), "encoding": encoding, "ids": ids}
-    given = {name: value for name, value in given.items() if value is not None}
-    if not given and not no_header:
-        return None
-    from pipeline.tables.csv_text import Csv
-
-    return Csv(**given, header=not no_header)  # type: ignore[arg-type]
-
-
 def columns_for(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that a model reads, as options of a `Graph`; --features stands for the only node column of a model,
-    whatever its name."""
+    """The columns that a model reads, as options of a `Graph`; a list of features stands for the only node column of a
+    model, whatever its name."""
     options = dict(options)
     read: dict[str, list[str]] = {"nodes": [], "edges": []}
     for column in model.inputs:
@@ -76,26 +69,16 @@ def columns_for(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
         read[table].append(name)
     told = options.pop("features", None)
     if told is None:
-        trained = {name: model.training.get(f"nodes.{name}") for name in read["nodes"]}
-        # of a model that remembers its columns, they are the ones
-        features: Any = {name: list(each.names) if each and each.names else name for name, each in trained.items()}
+        features: Any = _remembered(model, "nodes", read["nodes"])
     else:
-        features = feature_columns(told)
+        features = told
         if len(read["nodes"]) == 1 and isinstance(features, list):
             features = {read["nodes"][0]: features}
-    edge_features = column_names(options.pop("edge_features", "")) or read["edges"]
+    edge_features = options.pop("edge_features", None) or _remembered(model, "edges", read["edges"])
     return {"features": features, "edge_features": edge_features, **options}
 
 
-def column_names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def feature_columns(text: str) -> list[str] | dict[str, list[str]]:
-    """Columns that are one feature together; with NAME=COLUMN among them, that one is a feature of its own."""
-    together = [name for name in column_names(text) if "=" not in name]
-    alone = dict(name.split("=", 1) for name in column_names(text) if "=" in name)
-    if not alone:
-        return together
-    first = together[0] if len(together) == 1 else "x"
-    return {**({first: together} if together else {}), **{name: [column] for name, column in alone.items()}}
+def _remembered(model: Model, table: str, read: Sequence[str]) -> dict[str, str | list[str]]:
+    """Of an input whose columns the model knows, they are the ones."""
+    trained = {name: model.training.get(f"{table}.{name}") for name in read}
+    return {name: list(each.names) if each and each.names else name for name, each in trained.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.command.warm_up import WarmUp
+from pipeline.job.warm_up import WarmUp
 from tests.formulas import build
 
 CODE = """
@@ -18,7 +18,7 @@ import os, pathlib, sys
 from pipeline.blocks.columns import ROW_COLUMNS
 from pipeline.result.output import OutputTable
 from pipeline.plan.plan import Plan
-from pipeline.command.warm_up import WarmUp
+from pipeline.job.warm_up import WarmUp
 from pipeline import Graph, prepare
 from pipeline.blocks.rows import array_rows, to_batches
 from pipeline.run.stage import SEED, fused_worker

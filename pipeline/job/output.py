@@ -1,7 +1,7 @@
-"""What a command can say of its output before Spark is started: it must not go there, or it is there already.
+"""What a job can say of its output before Spark is started: it must not go there, or it is there already.
 
-Comes in: options. Goes out: refusals, or a report. Where paths without a scheme lie is known only if there is a
-session, or if there is none to be; else this waits, and the library looks itself.
+Comes in: a wish, settings. Goes out: refusals, or a report. Where paths without a scheme lie is known only if there is
+a session, or if there is none to be; else this waits, and the library looks itself.
 """
 
 from __future__ import annotations

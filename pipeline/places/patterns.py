@@ -1,11 +1,13 @@
 """Patterns of names in paths, with Hadoop's meaning: * ? [ab] [^a] {a,b}, and a backslash before a sign that is meant.
 
-Comes in: a path; names. Goes out: whether it is a pattern, and which names it matches. Knows nothing of file systems.
+Comes in: a path; names. Goes out: whether it is a pattern, which names it matches, and how it lies to another path.
+Knows nothing of file systems.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 from pipeline.errors import StorageError
@@ -78,3 +80,41 @@ def matcher(pattern: str) -> re.Pattern[str]:
 def unescaped(part: str) -> str:
     """A part of a path without signs of patterns, as it stands on the disk."""
     return re.sub(r"\\(.)", r"\1", part)
+
+
+def expanded(pattern: str, names: Callable[[str], Iterable[str]]) -> Iterator[str]:
+    """Paths that a pattern may name. `names` lists a directory; nobody has looked for a last part without signs."""
+    for each in alternatives(pattern):
+        absolute = each.startswith("/")
+        found: Iterable[str] = [""]
+        for part in each.strip("/").split("/"):
+            found = _one_part(found, part, absolute, names)
+        yield from found
+
+
+def _one_part(
+    folders: Iterable[str], part: str, absolute: bool, names: Callable[[str], Iterable[str]]
+) -> Iterator[str]:
+    for folder in folders:
+        start = f"{folder}/" if folder or absolute else ""
+        if not is_pattern(part):
+            yield start + part
+        elif part.replace("\\", "") and not any(sign in part.replace("\\", "") for sign in "*?["):
+            yield start + unescaped(part)
+        else:
+            matches = matcher(part)
+            yield from (start + name for name in names(folder or "/") if matches.fullmatch(name))
+
+
+def meeting(pattern: str, path: str) -> str | None:
+    """How a path and what a pattern may name lie to each other, both absolute: the path "is" it, "lies in" it, "holds"
+    it; None if they never meet."""
+    there = [part for part in path.split("/") if part]
+    try:
+        plains = [[matcher(part) for part in each.split("/") if part] for each in alternatives(pattern)]
+    except StorageError:  # a bracket that is not closed: a name, for whoever takes it
+        plains = [[matcher(part) for part in escaped(pattern).split("/") if part]]
+    for named in plains:
+        if all(sign.fullmatch(part) for part, sign in zip(there, named, strict=False)):
+            return "is" if len(there) == len(named) else "lies in" if len(there) > len(named) else "holds"
+    return None

@@ -1,0 +1,58 @@
+"""Turns a PyG module, given by its name, into a model on disk. The only job that needs torch.
+
+Comes in: "package.module:factory", a checkpoint. Goes out: a model, saved. What is in the way of the output is refused
+before torch is imported, which takes long.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.errors import SettingError
+from pipeline.model import Model, refuse_to_save
+from pipeline.tables.training import TrainingTable
+
+log = logging.getLogger("graphsweep")
+
+
+def export_module(
+    reference: str,
+    output: str,
+    checkpoint: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    features: int | None = None,
+    unused: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    training: str | None = None,
+    untrained: bool = False,
+    overwrite: bool = False,
+) -> Model:
+    """The model, which has been saved. Arguments as those of `Model.from_pyg`; `columns` are those of x in training,
+    `training` is the path of the table that they were in, `untrained` says that random weights are meant."""
+    refuse_to_save(output, overwrite, {"the checkpoint": checkpoint})
+    try:
+        from pipeline.pyg.load import build, source_of
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("torch", "torch_geometric"):
+            raise
+        raise SettingError(f"export needs {error.name}: pip install 'graphsweep[torch]'") from error
+    net = build(reference, checkpoint)
+    refuse_to_save(output, overwrite, {"the module": _source_of(reference)})
+    weights = source_of(reference, net, checkpoint, untrained)
+    if checkpoint is None:
+        log.warning("weights: %s", weights)
+    names = tuple(columns) or None
+    model = Model.from_pyg(
+        net, inputs=inputs, features=features, unused=unused, weights=weights,
+        training=TrainingTable(training, names) if training else names,
+    )  # fmt: skip
+    model.save(output, overwrite)
+    return model
+
+
+def _source_of(reference: str) -> str | None:
+    """The file of the user's module, which has been imported."""
+    return getattr(sys.modules.get(reference.partition(":")[0]), "__file__", None)

@@ -1,0 +1,114 @@
+"""Scores every node of a graph, given by paths: refusals first, then Spark or none, preparing on the fly, warm-up.
+
+Comes in: paths, a wish, settings. Goes out: scores on disk, and what a command says of them. How a run is carried out
+is score.py's business; what this adds is that Spark is started only where this machine cannot do the work alone, and
+only after everything that can be refused has been.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.graph import open_graph
+from pipeline.job.output import Asked
+from pipeline.job.raw_tables import RawTables, columns_for
+from pipeline.job.sessions import Sessions, is_small
+from pipeline.job.texts import already_there, describe, summary
+from pipeline.job.warm_up import WarmUp
+from pipeline.model import Model
+from pipeline.places.scratch import Scratch
+from pipeline.planning import prepare_for, runs_in_process
+from pipeline.result.report import Report
+from pipeline.result.wish import Wish
+from pipeline.run.progress import Progress
+from pipeline.run.python_worker import wake_worker
+from pipeline.score import scored
+from pipeline.settings import Settings
+from pipeline.spark.resources import is_local
+
+log = logging.getLogger("graphsweep")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came of it."""
+
+    report: Report
+    format: str
+    compiling: float = 0.0
+    """Seconds that the run waited for compiled code before it started."""
+
+    def __str__(self) -> str:
+        if self.report.skipped:
+            return already_there(self.report, self.format)
+        return summary(self.report, self.compiling, self.report.output, self.format)
+
+
+def score_paths(
+    source: RawTables | str,
+    columns: Mapping[str, Any],
+    model: str,
+    wish: Wish,
+    settings: Settings,
+    sessions: Sessions,
+    conf: str | None = None,
+    show_progress: bool = True,
+) -> Scored:
+    """Runs the model, or finds that this has been done.
+
+    Parameters
+    ----------
+    source
+        Raw tables, or the path of a prepared graph.
+    columns
+        Of raw tables: options of `Graph`. What they leave out is what the model reads.
+    conf
+        The file of the settings, which the output must not touch.
+    """
+    # whatever can be refused is refused before anything is started
+    raw = source if isinstance(source, RawTables) else None
+    optional = sessions.optional()
+    asked = Asked.of(wish, settings, optional)
+    tables = {} if raw is None else {"node": raw.nodes, "edge": raw.edges}
+    asked.refuse_overlap(tables, {"the model": model, "the settings' file": conf})
+    prepared = None if isinstance(source, RawTables) else open_graph(source)
+    if prepared is not None:
+        asked.refuse_overlap_with(prepared)
+    asked.refuse_taken()
+    loaded = Model.load(model)
+    if prepared is not None:
+        loaded.check_against(prepared.schema, prepared.ranges, prepared.manifest.get("columns"))
+        log.info("%s", describe(prepared))
+    found = asked.find_same(loaded, prepared)
+    options = {} if raw is None else columns_for(loaded, columns)
+    here = raw.read_without_spark(**options) if raw is not None and optional else None
+    found = found or asked.find_same(loaded, here)
+    if found is not None:
+        return Scored(found, wish.format)
+    warm_up = WarmUp(loaded)
+    with Scratch(settings.scratch) as scratch, Progress.on_terminal() as progress:
+        graph: Any = prepared
+        preparing, started = 0.0, time.perf_counter()
+        if here is not None:
+            warm_up.start()
+            graph = prepare_for(here, loaded, settings, scratch)
+            preparing = time.perf_counter() - started
+        alone = graph is not None and optional and runs_in_process(graph, loaded, asked.place, settings)
+        paths = () if raw is None else raw.paths
+        session = nullcontext() if alone else sessions.start(is_small(prepared, paths), warm_up.start)
+        with session as spark:
+            if spark:
+                wake_worker(spark)
+                if raw is not None and not (graph and is_local(spark)):
+                    graph, preparing = raw.read(spark, **options), 0.0
+            waited = time.perf_counter()
+            warm_up.wait()
+            compiling = time.perf_counter() - waited
+            bar = progress if show_progress else None
+            report = scored(graph, loaded, wish, settings, spark, bar, scratch, asked.tables)
+    return Scored(report if report.skipped else report.with_preparing(preparing), wish.format, compiling)

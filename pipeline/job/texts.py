@@ -1,0 +1,51 @@
+"""What a job says: of a graph, and of scores when they are written.
+
+Comes in: a prepared graph; a report. Goes out: lines for people.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.graph import PreparedGraph
+    from pipeline.result.report import Report
+
+
+def describe(graph: PreparedGraph) -> str:
+    """What a prepared graph holds."""
+    totals = graph.manifest["totals"]
+    blocks = f"{graph.blocks:,} block" + ("" if graph.blocks == 1 else "s")
+    return (
+        f"graph of {totals['nodes']:,} nodes and {totals['edges']:,} edges ({totals['self_loops']:,} self-loops, "
+        f"largest in-degree {totals['max_in_degree']:,}) in {blocks}"
+        + (f"; {totals['dropped']:,} dangling edges dropped" if totals.get("dropped") else "")
+    )
+
+
+def already_there(report: Report, format: str) -> str:
+    """Of a result that was there."""
+    return (
+        f"skipped  {report.rows:,} nodes are scored already, by run {report.run} {report.reason}\n"
+        f"written  {report.output} ({format})"
+    )
+
+
+def summary(report: Report, compiling: float, output: str, format: str) -> str:
+    """Of a result that was computed. `compiling`: seconds that the run waited for compiled code before it started."""
+    computed = sum(step.seconds for step in report.supersteps)
+    steps = ", ".join(f"{step.seconds:.1f}" for step in report.supersteps)
+    where = [f"preparing {report.prepare_seconds:.1f} s"] if report.prepare_seconds else []
+    where += [f"compiling {compiling:.1f} s"] if compiling >= 0.05 else []
+    if report.tier == "fused":
+        rest = max(0.0, report.seconds - report.prepare_seconds - computed)
+        where += [f"supersteps {computed:.1f} s ({steps})", f"the rest {rest:.1f} s"]
+    else:
+        where += [f"the rest over {len(report.supersteps)} stages, whose tasks computed {computed:.1f} s ({steps})"]
+    return "\n".join(
+        [
+            f"scored   {report.rows:,} nodes in {report.seconds + compiling:.1f} s: {', '.join(where)}",
+            f"tier     {report.tier}{'' if report.spark else ', without Spark'}: {report.reason}",
+            f"written  {output} ({format})",
+        ]
+    )

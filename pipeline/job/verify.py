@@ -1,0 +1,26 @@
+"""Verifies scores, given by paths: without Spark where this machine reads them and the raw tables.
+
+Comes in: paths. Goes out: a `Verification`. Knows nothing of how scores are judged.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+from pipeline.graph import open_graph
+from pipeline.job.sessions import Sessions
+from pipeline.model import Model
+from pipeline.verify import verify
+from pipeline.verifying.report import Verification
+from pipeline.verifying.sources import local_graph, local_scores
+
+
+def verify_paths(
+    graph: str, model: str, scores: str, nodes: str | None, edges: str | None, sessions: Sessions, **options: Any
+) -> Verification:
+    """`nodes` and `edges` in place of the tables that the graph was prepared from; `options` are those of `verify`."""
+    prepared, loaded = open_graph(graph), Model.load(model)
+    alone = sessions.optional() and local_scores(scores) and local_graph(prepared, nodes, edges)
+    with nullcontext() if alone else sessions.start(False, None) as spark:
+        return verify(prepared, loaded, scores, nodes, edges, spark=spark, **options)
