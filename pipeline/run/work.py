@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.errors import SettingError, StorageError, unwritable
-from pipeline.places.disk import list_directory, make_parents, remove_empty
+from pipeline.places.directories import list_directory, make_directories, remove_empty
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.lock import Lock, new_run
 from pipeline.places.marker import WORK, is_free, is_half_marker, read_marker, write_marker
@@ -78,7 +78,7 @@ def work_directory(place: Place, facts: Facts, plan: Facts) -> Iterator[Work]:
     """
     here = on_disk(place)
     refuse_other(place, here, facts)
-    made = make_parents(here)
+    made = make_directories(here.parent)
     try:
         with Lock(place, here, new_run()):
             refuse_other(place, here, facts)
@@ -121,32 +121,6 @@ def refuse_other(place: Place, here: Opened, facts: Facts) -> None:
         )
 
 
-def status(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What is in a work directory, for `graphsweep status`. StorageError if it is none."""
-    place = Place.of(path)
-    here = on_disk(place)
-    marker = read_marker(here)
-    if marker is None or marker["kind"] != WORK:
-        raise StorageError(f"{place}: is no work directory of ours")
-    plan, rows = marker["plan"], marker["supersteps"]
-    files = Files(here.path, checksums=True)
-    done = len(rows)
-    begun = _count(files.superstep(done)) if marker["state"] == "begun" else 0
-    spent = sum(row[-1] for stored in rows.values() for row in stored) / 1000
-    return {
-        "state": marker["state"],
-        "begun": marker["begun"],
-        "changed": marker["changed"],
-        "supersteps": plan["supersteps"],
-        "supersteps_done": plan["supersteps"] if marker["state"] == "done" else done,
-        "blocks": plan["blocks"],
-        "blocks_of_next": begun,
-        "bytes": sum(row[1] for stored in rows.values() for row in stored),
-        "seconds": spent,
-        "of": marker["of"],
-    }
-
-
 def _make(place: Place, here: Opened) -> None:
     try:
         os.makedirs(here.path, exist_ok=True)
@@ -163,13 +137,6 @@ def _made(path: str) -> list[str]:
 def _only_begun(here: Opened) -> bool:
     """Whether a directory holds nothing but what a run left that was killed while it wrote its first marker."""
     return bool(names := list_directory(here)) and all(map(is_half_marker, names))
-
-
-def _count(path: str) -> int:
-    try:
-        return sum(1 for name in os.listdir(path) if name.isdigit())
-    except OSError:
-        return 0
 
 
 def _and(names: Sequence[str]) -> str:
