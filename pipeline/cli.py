@@ -47,6 +47,7 @@ from pipeline.command.options import (
     Tier,
     Undirected,
     Verbose,
+    WorkDir,
     option,
 )
 from pipeline.errors import SettingError
@@ -121,6 +122,7 @@ def infer_command(
     if_same: IfSame = None,
     tier: Tier = None,
     exchange: Exchange = None,
+    work_dir: WorkDir = None,
     blocks: Blocks = None,
     features: Features = None,
     edge_features: EdgeFeatures = None,
@@ -141,7 +143,7 @@ def infer_command(
 ) -> None:
     """Run a model over a whole graph: the exact output of every node, keyed by your ids."""
     with messages(quiet, verbose):
-        settings = _settings(conf, tier=tier, blocks=blocks, exchange=exchange)
+        settings = _settings(conf, tier=tier, blocks=blocks, exchange=exchange, work_dir=work_dir)
         columns = _given(
             features=None if features is None else feature_columns(features),
             edge_features=None if edge_features is None else edge_columns(edge_features),
@@ -177,6 +179,21 @@ def explain_command(
         from pipeline.explain import explain
 
         typer.echo(explain(graph, model, _settings(conf, tier=tier, exchange=exchange)))
+
+
+@app.command(name="status")
+def status_command(
+    work_dir: Annotated[str, typer.Argument(metavar="DIR", help="What infer was given as --work-dir.")],
+    json: Annotated[bool, option("--json", None, "For programs.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say how far a run is, or was when it was killed. Starts no work, not even Spark."""
+    with messages(quiet, verbose):
+        from pipeline.job.status import status
+
+        found = status(work_dir)
+        typer.echo(found.to_json() if json else str(found))
 
 
 @app.command(name="verify")

@@ -38,9 +38,12 @@ from pipeline.result.report import Report, SuperstepReport
 from pipeline.result.wish import Wish
 from pipeline.result.written import PARQUET, Folder, Receipt
 from pipeline.run.arguments import model_of, some_graph
+from pipeline.run.by_superstep import InTasks, InThreads, run_by_superstep
 from pipeline.run.in_process import run_in_process
 from pipeline.run.planned import Planned
 from pipeline.run.progress import Progress
+from pipeline.run.task import Run
+from pipeline.run.transport import Exchange, exchange_files, refuse_work_dir, transport_probes
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import readable_errors
@@ -50,6 +53,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 log = logging.getLogger("graphsweep")
+
+Seen = dict[int, Mapping[str, Any]]
+"""Superstep → "ms", "shipped", "kept", as far as somebody has looked."""
 
 
 class AlreadyThere(Exception):
@@ -116,7 +122,9 @@ def scored(
     model, graph = model_of(model), some_graph(graph)
     session = session_of(graph, spark)
     place = place_in(session, wish.output)
-    refuse_overlap(place, inputs_of(graph, settings, files=read))
+    inputs = inputs_of(graph, settings, files=read)
+    refuse_overlap(place, inputs)
+    refuse_work_dir(settings, place, inputs)
     if session is None:
         refuse_without_spark(place, settings)
     if isinstance(graph, Graph):
@@ -132,17 +140,18 @@ def scored(
         if wish.if_same and (there := find_manifest(place, session)):
             look(there)
         with destination(place, wish.overwrite, session, look if wish.if_same else None) as staging:
-            shake = handshake(session, [*probes_of(graph, settings), *_probes(place)])
+            shake = handshake(session, [*probes_of(graph, settings), *_probes(place), *transport_probes(settings)])
             folder = _folder(place, staging, wish.format, settings, shake)
             planned = planned_for(graph, model, settings, shake, scratch)
             warn_far_outside(planned.graph, model)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
-            facts, observations = _run(planned, session, settings, wish, progress, staging, folder, place)
-            if staging.opened is not None and not staging.opened.renames:
-                log.info("%s: nothing can be renamed there; who lists it meanwhile sees old and new files", place)
-            steps = _supersteps(planned, observations, facts)
-            fingerprint, table = planned.graph.fingerprint, _table(planned, wish)
-            staging.publish(SCORES, facts_of(wanted, fingerprint, table, facts["files"], facts["rows"]))
+            with exchange_files(planned, model, settings, shake, scratch, folder is not None) as exchange:
+                facts, seen = _run(planned, session, settings, wish, progress, staging, folder, place, exchange)
+                if staging.opened is not None and not staging.opened.renames:
+                    log.info("%s: nothing can be renamed there; who lists it meanwhile sees old and new files", place)
+                steps = _supersteps(planned, seen, facts)
+                fingerprint, table = planned.graph.fingerprint, _table(planned, wish)
+                staging.publish(SCORES, facts_of(wanted, fingerprint, table, facts["files"], facts["rows"]))
     except AlreadyThere as found:
         with suppress(StorageError):  # somebody is writing there, or nobody can: the result is there all the same
             tidy(place)
@@ -205,8 +214,10 @@ def _run(
     staging: Staging | Direct,
     folder: Folder | None,
     output: Place,
-) -> tuple[dict[str, Any], Observations]:
-    """Computes and writes; what came of it: "rows" and "files", and milliseconds of supersteps."""
+    exchange: Exchange | None,
+) -> tuple[dict[str, Any], Seen]:
+    """Computes and writes; what came of it: "rows" and "files", and milliseconds of supersteps; what was seen of each
+    superstep."""
     choice, marks = planned.choice, progress.directory if progress else None
     if session is None and choice.tier != "fused":
         raise ModelError(f"{choice.reason}; {NO_SESSION}")
@@ -215,7 +226,14 @@ def _run(
         progress.expect(len(planned.plan.steps), planned.graph.blocks)
     receipts: list[Receipt] = []
     observations: Observations = {}
-    if session is None:
+    seen: Seen = {}
+    if exchange is not None:
+        run = Run.of(planned, settings, wish.classify, marks, folder)
+        each = InThreads(planned.threads) if session is None else InTasks(session)
+        with readable_errors():
+            receipts, moved = run_by_superstep(run, exchange.files, each, exchange.journal)
+        seen = {number: {"ms": did.milliseconds, "shipped": did.bytes} for number, did in enumerate(moved)}
+    elif session is None:
         assert folder is not None
         receipts = run_in_process(planned, settings, wish.classify, folder, marks)
     else:
@@ -234,13 +252,17 @@ def _run(
         assert session is not None
         facts["files"] = []
         refuse_missing(count_by_spark(session, wish.format, staging.place), facts["rows"], nodes, str(output))
-        return facts, observations
+        return facts, _observed(observations)
     facts["files"] = files = count_files(staging.opened, wish.format, str(output))
     if folder is not None:
         refuse_other_blocks(files, blocks, receipts, str(output))
     refuse_missing(sum(file.rows for file in files), facts["rows"], nodes, str(output))
     mark_done(staging.opened)
-    return facts, observations
+    return facts, seen or _observed(observations)
+
+
+def _observed(observations: Observations) -> Seen:
+    return {int(name): observation.get for name, observation in observations.items() if name != RESULT}
 
 
 def _clock(receipts: Iterable[Receipt]) -> dict[str, Any]:
@@ -258,11 +280,10 @@ def _table(planned: Planned, wish: Wish) -> OutputTable:
     return OutputTable.of(planned.plan.program.outputs, planned.graph.id_type, wish.classify)
 
 
-def _supersteps(planned: Planned, observations: Observations, facts: dict[str, Any]) -> tuple[SuperstepReport, ...]:
-    seen = {name: observation.get for name, observation in observations.items() if name != RESULT}
+def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[SuperstepReport, ...]:
     supersteps = []
     for step in planned.plan.steps:
-        found = seen.get(str(step.number), {})
+        found = seen.get(step.number, {})
         milliseconds = found.get("ms") or facts.get(f"ms_{step.number}") or 0
         report = SuperstepReport(step.number, milliseconds / 1000, found.get("shipped"), found.get("kept"))
         supersteps.append(report)

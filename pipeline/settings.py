@@ -52,6 +52,12 @@ class Settings:
     """Who writes results in Parquet: worker (a file for each block, on a disk that all share), spark, auto (try)."""
     scratch: str | None = None
     """Directory that all machines see, for graphs prepared on the fly. None: a temporary one of this machine."""
+    transport: str = AUTO
+    """How blocks of the distributed tier send: shuffle (through Spark), files (in a directory that all tasks see: takes
+    half of the time), auto (files where all tasks are on this machine, or there is a work_dir)."""
+    work_dir: str | None = None
+    """Directory that all machines see, where a run keeps what it has done until it has ended well: the same command
+    goes on where a killed one stopped. None: a killed run begins again."""
     exchange: str = AUTO
     """What blocks send each other: pull (the row of every node at whose edges something is read) or auto (partial
     results instead for some edges, where these are fewer bytes)."""
@@ -62,6 +68,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, accept in ACCEPTED.items():
             object.__setattr__(self, name, accept(name, getattr(self, name)))
+        if self.transport == "shuffle" and self.work_dir is not None:
+            raise SettingError("transport is shuffle, but work_dir keeps files; leave one of them out")
 
     @staticmethod
     def load(path: str | PathLike[str]) -> Settings:
@@ -164,6 +172,8 @@ ACCEPTED: dict[str, Callable[[str, Any], Any]] = {
     "read": _one_of(AUTO, "worker", "spark"),
     "write": _one_of(AUTO, "worker", "spark"),
     "scratch": _directory,
+    "transport": _one_of(AUTO, "shuffle", "files"),
+    "work_dir": _directory,
     "exchange": _one_of(AUTO, "pull"),
     "wire": _one_of(*WIRES),
 }

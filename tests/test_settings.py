@@ -40,7 +40,8 @@ def test_sizes(text, size):
         ({"teir": "fused"}, "unknown setting 'teir'; did you mean 'tier'?"),
         (
             {"colour": 1},
-            "unknown setting 'colour'; known: blocks, exchange, read, scratch, task_memory, threads, tier, wire, write",
+            "unknown setting 'colour'; known: blocks, exchange, read, scratch, task_memory, threads, tier, transport, "
+            "wire, work_dir, write",
         ),
         ({"tier": "fusd"}, "tier is 'fusd'; accepted: auto, fused, distributed; did you mean 'fused'?"),
         ({"tier": 3}, "tier is 3; accepted: auto, fused, distributed"),

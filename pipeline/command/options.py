@@ -87,6 +87,10 @@ IfSame = Annotated[
     ),
 ]
 Tier = Annotated[str | None, option("--tier", "TIER", "auto, fused or distributed.")]
+WorkDir = Annotated[
+    str | None,
+    option("--work-dir", "DIR", "Keeps what is done, so that the same command goes on where a killed one stopped."),
+]
 Exchange = Annotated[
     str | None,
     option("--exchange", "KIND", "pull: send rows only; auto: partial results for some edges, if fewer bytes."),

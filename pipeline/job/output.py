@@ -18,6 +18,7 @@ from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import origin
 from pipeline.result.report import Report
 from pipeline.result.wish import Wish
+from pipeline.run.transport import refuse_work_dir
 from pipeline.score import find_same
 from pipeline.settings import Settings
 from pipeline.spark.session import active_session
@@ -50,11 +51,13 @@ class Asked:
         if self._known:
             given = inputs_of(settings=self._settings, tables=tables, files=files, default=self._default or LOCAL)
             refuse_overlap(self.place, given)
+            refuse_work_dir(self._settings, self.place, given)
 
     def refuse_overlap_with(self, graph: PreparedGraph) -> None:
         """The same for a prepared graph, and the tables that it was made of."""
         if self._known:
             refuse_overlap(self.place, inputs_of(graph))
+            refuse_work_dir(self._settings, self.place, inputs_of(graph))
 
     def find_same(self, model: Model, graph: Graph | PreparedGraph | None) -> Report | None:
         """The report of the same result, if it is there, and that is enough."""

@@ -217,6 +217,15 @@ class Lock:
                     self._write()
 
 
+def is_locked(place: Place, opened: Opened) -> bool:
+    """Whether somebody is writing at a place, as far as this machine can tell."""
+    found = Lock(place, opened, "")._owner()
+    if found is None:
+        return False
+    owner, renewed = found
+    return is_alive(owner) if is_this_machine(owner) else time.time() - renewed < STALE
+
+
 def remove_left(left: Opened) -> None:
     """Removes what a process has left on a disk that was killed while it took or broke a lock."""
     if not left.is_local:

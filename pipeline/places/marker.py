@@ -29,6 +29,7 @@ PREPARED = "prepared graph"
 MODEL = "model"
 UNFINISHED = "unfinished"  # is being written, or was when its run was killed
 SCRATCH = "scratch"  # of one process, for as long as it lives
+WORK = "work"  # of a run that can be continued
 
 MOST_BYTES = 64 << 20  # a marker is read whole: a file of another size is not ours
 _TEMPORARY = re.compile(rf"\.{re.escape(MARKER)}-[0-9a-f]{{32}}")

@@ -148,15 +148,16 @@ class Place:
         return self.given
 
 
-def refuse_overlap(output: Place, inputs: Mapping[str, Place]) -> None:
+def refuse_overlap(output: Place, inputs: Mapping[str, Place], called: str = "the output") -> None:
     """SettingError if an output is an input, holds one, or lies in one: whatever is written there could harm it.
 
     `inputs`: what each is, for the message ("the node table") → where it is; of a table also a pattern of names.
+    `called`: the same of the output.
     """
     for what, place in inputs.items():
         how = _meeting(output, place)
         if how is not None:
-            raise SettingError(f"{output}: the output {how} {what} ({place}); give another path. Nothing was touched")
+            raise SettingError(f"{output}: {called} {how} {what} ({place}); give another path. Nothing was touched")
 
 
 def _meeting(output: Place, place: Place) -> str | None:

@@ -22,7 +22,8 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep, edges_of
 from pipeline.result.output import OutputTable
 from pipeline.result.written import RECEIPT_DDL, Folder, Receipt, write_block
-from pipeline.run.fused import BlockSource, Outputs, Sends, run_stored
+from pipeline.run.fused import BlockSource, Outputs, run_stored
+from pipeline.run.in_place import Sends
 from pipeline.run.planned import Planned
 from pipeline.run.progress import mark
 from pipeline.run.spill import spill_to

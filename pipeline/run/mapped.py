@@ -1,0 +1,154 @@
+"""A file of named arrays that is written at once and mapped by whoever reads it.
+
+Comes in: arrays by name. Goes out: the same arrays, views of the mapped file; only pages that are looked at are read.
+Knows nothing of what the arrays are. The layout is that of safetensors, so that other programs can look into one, but
+its own reader copies every array.
+
+    8 bytes      length of the header, little-endian
+    header       JSON: name → {"dtype", "shape", "data_offsets": [start, end] from the end of the header}
+    arrays       one after the other, those of 8 bytes an item first, so that all of them are aligned; the last one is
+                 the CRC-32 of all before it, if somebody wants to check the file later
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import StorageError, unwritable
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "I64": np.dtype("<i8"),
+    "F32": np.dtype("<f4"),
+    "I32": np.dtype("<i4"),
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_LENGTH = struct.Struct("<Q")
+MOST_HEADER = 1 << 28  # bytes
+
+
+CHECKSUM = "checksum"  # (1,) int64
+_CHECKED = 8  # bytes of it, at the end of the file
+
+
+class Written(NamedTuple):
+    """What a file is known by."""
+
+    bytes: int
+    checksum: int
+    """CRC-32 of all that is before it; 0 if nobody wants it."""
+
+
+def write_arrays(path: str, arrays: Arrays, checksum: bool = False) -> Written:
+    """Writes a file, which appears whole or not at all; of two attempts at the same time, each writes the same.
+
+    `checksum` takes 0.7 s for a gigabyte. StorageError if the disk is full, or the directory cannot be written.
+    """
+    chosen = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    placed = [*chosen, (CHECKSUM, np.zeros(1, np.int64))] if checksum else chosen
+    header, at = {}, 0
+    for name, array in placed:
+        if name == CHECKSUM:
+            at += -at % _CHECKED
+        header[name] = {
+            "dtype": _NAMES[array.dtype.newbyteorder("<")],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
+        at += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    pieces: list[Any] = [_LENGTH.pack(len(text)), text, *(_flat(array) for _, array in chosen)]
+    pieces.append(bytes(-sum(map(len, pieces)) % _CHECKED if checksum else 0))
+    temporary = f"{path}-{uuid.uuid4().hex}"
+    found = 0
+    try:
+        with open(temporary, "wb", buffering=0) as file:
+            for piece in pieces:
+                _write_all(file, memoryview(piece))
+                if checksum:
+                    found = zlib.crc32(piece, found)
+            if checksum:
+                file.write(struct.pack("<q", found))
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            os.remove(temporary)
+        if isinstance(error, OSError):
+            raise unwritable(os.path.dirname(path), error) from error
+        raise
+    return Written(sum(map(len, pieces)) + (_CHECKED if checksum else 0), found)
+
+
+def read_arrays(path: str) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a file, read-only. It stays mapped for as long as one of them lives.
+
+    StorageError if the file is not there, or not whole.
+    """
+    try:
+        with open(path, "rb") as file:
+            whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # of an empty file
+        raise StorageError(f"{path}: cannot be read: {error}") from error
+    try:
+        return _arrays(whole)
+    except (KeyError, TypeError, ValueError, AttributeError, struct.error, RecursionError) as error:
+        raise StorageError(f"{path}: is damaged: {error}") from None
+
+
+def check_file(path: str) -> Written | None:
+    """What a file with a checksum is known by; None if it is not there, or not what was written."""
+    try:
+        if CHECKSUM not in read_arrays(path):
+            return None
+        left = size = os.path.getsize(path)
+        found = 0
+        with open(path, "rb", buffering=0) as file:
+            while left > _CHECKED and (piece := file.read(min(1 << 22, left - _CHECKED))):
+                found, left = zlib.crc32(piece, found), left - len(piece)
+            (wanted,) = struct.unpack("<q", file.read(_CHECKED))
+    except (StorageError, OSError, struct.error):
+        return None
+    return Written(size, found) if found == wanted else None
+
+
+def _arrays(whole: mmap.mmap) -> dict[str, npt.NDArray[Any]]:
+    (length,) = _LENGTH.unpack_from(whole)
+    start = _LENGTH.size + length
+    if length > MOST_HEADER or start > len(whole):
+        raise ValueError("its header is longer than the file")
+    header = json.loads(whole[_LENGTH.size : start].decode())
+    found: dict[str, npt.NDArray[Any]] = {}
+    last = start
+    for name, entry in header.items():
+        dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
+        first, last = (start + offset for offset in entry["data_offsets"])
+        count = int(np.prod(shape, dtype=np.int64))
+        if last > len(whole) or last - first != count * dtype.itemsize or min(shape, default=0) < 0:
+            raise ValueError(f"{name} does not lie within it")
+        found[name] = np.frombuffer(whole, dtype, count, first).reshape(shape)
+    if last != len(whole):
+        raise ValueError("it has another length than its header says")
+    return found
+
+
+def _flat(array: npt.NDArray[Any]) -> Any:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _write_all(file: Any, piece: memoryview) -> None:
+    """Linux writes no more than 2 GB at a time."""
+    while len(piece):
+        piece = piece[file.write(piece) :]

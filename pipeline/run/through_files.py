@@ -1,0 +1,222 @@
+"""Blocks that exchange values through files: what a block makes in a superstep is a file, which the others map.
+
+Comes in: a run, the number of a superstep, a block. Goes out: the block's file for the next superstep and a receipt, or
+in the last superstep the batches of the result. Knows nothing of Spark, and not who calls: a task of a session, or a
+thread of this process. All that a call needs is in the files of the superstep before, so a superstep that was finished
+once need not be computed again, by whichever process.
+
+    rows/00000            which rows of block 0 the others read: its send lists; written by the first superstep
+    superstep-0/00000     what block 0 has made in superstep 0: "own/3" is value 3 of the program, "sent/0" all
+                          values of the superstep's shipment 0 side by side, "part/5" its part of total 5
+
+With R rows that blocks send to each other, written here are N rows of nodes, each once, and read are R. On a disk that
+machines share, each machine reads up to N rows of the others over the network, and keeps them in its memory as pages of
+the file: for a few machines that is no more than what a shuffle moves, R rows; for many it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from pipeline.blocks.block import IntArray
+from pipeline.blocks.opening import open_block
+from pipeline.blocks.rows import SENDS
+from pipeline.errors import StorageError
+from pipeline.plan.plan import Plan
+from pipeline.plan.schedule import Superstep
+from pipeline.run.in_place import NOTHING, Held, Sends, compute_in_place, hold, own_values
+from pipeline.run.mapped import Written, check_file, read_arrays, write_arrays
+from pipeline.run.progress import mark
+from pipeline.run.superstep import side_by_side
+from pipeline.run.task import Run, clock_batch, opened_block, result_batches, static_edges
+from pipeline.schema import EdgeType
+
+MOST_MAPPED = 256
+"""Files of one kind that a block's computation has mapped at a time: a process may open 1,024."""
+
+STORED_DDL = "block int, bytes bigint, checksum bigint, milliseconds int"
+STORED_SCHEMA = pa.schema(
+    {"block": pa.int32(), "bytes": pa.int64(), "checksum": pa.int64(), "milliseconds": pa.int32()}
+)
+
+
+class Stored(NamedTuple):
+    """That a block's file of a superstep is written."""
+
+    block: int
+    bytes: int
+    checksum: int
+    milliseconds: int
+
+    def batch(self) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pylist([self._asdict()], schema=STORED_SCHEMA)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the files of a run are."""
+
+    path: str
+    """A directory on a disk that all tasks see."""
+    checksums: bool
+    """Whether files are going to be looked at again by another process, after this one was killed."""
+
+    def superstep(self, number: int) -> str:
+        return os.path.join(self.path, f"superstep-{number}")
+
+    def made(self, number: int, block: int) -> str:
+        return os.path.join(self.superstep(number), f"{block:05}")
+
+    @property
+    def rows(self) -> str:
+        return os.path.join(self.path, "rows")
+
+    def rows_of(self, block: int) -> str:
+        return os.path.join(self.rows, f"{block:05}")
+
+
+def run_block(run: Run, files: Files, number: int, index: int) -> Iterator[pa.RecordBatch]:
+    """One superstep of one block: a batch of STORED_SCHEMA; of the last superstep, the result and the clock."""
+    assert run.folder is not None, "blocks are read by those who compute"
+    started = time.perf_counter()
+    step = run.plan.steps[number]
+    if number == 0 and len(run.plan.steps) > 1:
+        _write_rows(run, files, index)
+    block = opened_block(run.known, run.folder, index, step)
+    with threadpool_limits(1):
+        before = _Before(run, files, number)
+        made = compute_in_place(run.plan, step, block, before.sends, before.held, run.blocks)
+        if step is not run.plan.steps[-1]:
+            written = write_arrays(
+                files.made(number, index), _arrays(run.plan, step, hold(step, made)), files.checksums
+            )
+    milliseconds = round(1000 * (time.perf_counter() - started))
+    if step is run.plan.steps[-1]:
+        yield from result_batches(run, block, {n: made.values[v.id] for n, v in run.plan.program.outputs.items()})
+        yield clock_batch(run, number, milliseconds / 1000)
+    else:
+        yield Stored(index, written.bytes, written.checksum, milliseconds).batch()
+    mark(run.marks, number, index)
+
+
+def check_block(files: Files, number: int, index: int) -> Iterator[pa.RecordBatch]:
+    """A batch of STORED_SCHEMA if a block's file of a superstep is there and is what was written; else nothing. What it
+    took is not known any more."""
+    written = check_file(files.made(number, index))
+    if written is not None and check_file(files.rows_of(index)) is not None:
+        yield Stored(index, written.bytes, written.checksum, 0).batch()
+
+
+class _Before:
+    """What the superstep before has left, mapped file by file when it is asked for."""
+
+    def __init__(self, run: Run, files: Files, number: int) -> None:
+        self._run, self._files, self._number = run, files, number
+        self.held = functools.lru_cache(MOST_MAPPED)(self._held)
+        self.sends = functools.lru_cache(MOST_MAPPED)(self._sends)
+
+    def _held(self, block: int) -> Held:
+        if self._number == 0:
+            return NOTHING
+        path = self._files.made(self._number - 1, block)
+        try:
+            return _held(self._run.plan, self._run.plan.steps[self._number - 1], read_arrays(path))
+        except (KeyError, ValueError) as error:
+            raise StorageError(f"{path}: is of another run: {error}") from None
+
+    def _sends(self, block: int) -> Sends:
+        path = self._files.rows_of(block)
+        assert self._run.known is not None, "what is stored is known"
+        try:
+            return _sends(path, read_arrays(path), self._run.known.nodes[block])
+        except (KeyError, ValueError) as error:
+            raise StorageError(f"{path}: is damaged: {error}") from None
+
+
+# ---- what a block has made, as arrays
+
+
+def _arrays(plan: Plan, step: Superstep, held: Held) -> dict[str, npt.NDArray[Any]]:
+    numbers = plan.program.numbers
+    arrays: dict[str, npt.NDArray[Any]] = {f"own/{numbers[id]}": array for id, array in held.values.items()}
+    arrays |= {f"part/{numbers[id]}": array for id, array in held.parts.items()}
+    for place, shipment in enumerate(step.ships):
+        if len(shipment.values) > 1:
+            arrays[f"sent/{place}"] = held.sent[shipment.edge_type]
+    return arrays
+
+
+def _held(plan: Plan, step: Superstep, arrays: Mapping[str, npt.NDArray[Any]]) -> Held:
+    numbers = plan.program.numbers
+    own = {id: arrays[f"own/{numbers[id]}"] for id in own_values(step)}
+    sent = {
+        shipment.edge_type: side_by_side(shipment, own) if len(shipment.values) == 1 else arrays[f"sent/{place}"]
+        for place, shipment in enumerate(step.ships)
+    }
+    parts = {value.id: arrays[f"part/{numbers[value.id]}"] for value in step.totals}
+    return Held(own, sent, parts)
+
+
+# ---- which rows the others read
+
+
+def _write_rows(run: Run, files: Files, index: int) -> Written:
+    """All lists of a type of edges one after the other: a list for each of many blocks would be a long header."""
+    assert run.known is not None, "what is stored is known"
+    assert run.folder is not None, "blocks are read by those who compute"
+    edges = static_edges(run.plan.steps)
+    sends = open_block(run.known, run.folder, index, [SENDS], edges).sends
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for edge_type, lists in sends.items():
+        targets = sorted(lists)
+        arrays[f"{edge_type}/targets"] = np.array(targets, np.int32)
+        arrays[f"{edge_type}/ends"] = np.cumsum([len(lists[target]) for target in targets], dtype=np.int64)
+        whole = [lists[target] for target in targets]
+        arrays[f"{edge_type}/rows"] = np.concatenate(whole) if whole else np.empty(0, np.int32)
+    return write_arrays(files.rows_of(index), arrays, files.checksums)
+
+
+def _sends(path: str, arrays: Mapping[str, npt.NDArray[Any]], nodes: int) -> Sends:
+    found: dict[EdgeType, _Lists] = {}
+    for name in arrays:
+        edge_type, _, kind = name.rpartition("/")
+        if kind == "targets":
+            targets = {int(target): place for place, target in enumerate(arrays[name])}
+            ends = arrays[f"{edge_type}/ends"]
+            found[EdgeType.parse(edge_type)] = _Lists(path, targets, ends, arrays[f"{edge_type}/rows"], nodes)
+    return found
+
+
+@dataclass(frozen=True)
+class _Lists(Mapping[int, IntArray]):
+    """Target → list. Looked at when it is asked for: of P blocks a task needs one list each, of P × P."""
+
+    path: str
+    places: Mapping[int, int]
+    ends: npt.NDArray[np.int64]
+    rows: IntArray
+    nodes: int
+
+    def __getitem__(self, target: int) -> IntArray:
+        place = self.places[target]
+        found = self.rows[self.ends[place - 1] if place else 0 : self.ends[place]]
+        if len(found) and int(found.view(np.uint32).max()) >= self.nodes:
+            # the loop that reads the rows looks at no bounds
+            raise StorageError(f"{self.path}: is damaged: it leads beyond the block's nodes")
+        return found
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)

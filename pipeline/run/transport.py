@@ -1,0 +1,94 @@
+"""How the blocks of a run send to each other: through arrays of one process, through Spark's shuffle, or through files.
+
+Comes in: a run that is planned, settings, what is known of the session's tasks. Goes out: where its files are going to
+be, or None: the run needs none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from pipeline.errors import SettingError
+from pipeline.model import Model
+from pipeline.places.place import Place, refuse_overlap
+from pipeline.places.scratch import Scratch
+from pipeline.run.by_superstep import Journal
+from pipeline.run.planned import Planned
+from pipeline.run.through_files import Files
+from pipeline.run.work import on_disk, refuse_other, work_directory
+from pipeline.settings import Settings
+from pipeline.spark.handshake import Handshake, Probe, package_hash
+
+SEEN = "set it to a directory that all machines share"
+
+
+def transport_probes(settings: Settings) -> list[Probe]:
+    """What tasks are asked about, because a run may write its files there."""
+    return [] if settings.work_dir is None else [Probe(settings.work_dir, made=True)]
+
+
+def refuse_work_dir(settings: Settings, output: Place, inputs: Mapping[str, Place]) -> None:
+    """Before any work: SettingError or StorageError if the work directory is no place for one, touches what is read or
+    written, or holds something else. Whether what it holds is of the same run shows later."""
+    if settings.work_dir is not None:
+        place = Place.of(settings.work_dir)
+        refuse_overlap(place, {**inputs, "the output": output}, "the work directory")
+        refuse_other(place, on_disk(place), {})
+
+
+class Exchange(NamedTuple):
+    """Where a run's files are, and who remembers what is done."""
+
+    files: Files
+    journal: Journal | None
+
+
+@contextmanager
+def exchange_files(
+    planned: Planned, model: Model, settings: Settings, shake: Handshake, scratch: Scratch, tasks_write: bool
+) -> Iterator[Exchange | None]:
+    """A directory for the files of a run: the work directory, or one that is gone afterwards; None if the run sends
+    nothing through files. What is in the work directory is removed if the run ends well. `tasks_write`: tasks write the
+    result themselves.
+
+    Raises
+    ------
+    SettingError
+        If the settings want what cannot be.
+    StorageError
+        If the directory holds something else, or cannot be written.
+    """
+    if not _through_files(planned, settings, shake, tasks_write):
+        yield None
+    elif settings.work_dir is None:
+        yield Exchange(Files(os.path.join(Place.of(scratch.make()).path, "exchange"), checksums=False), None)
+    else:
+        facts = {
+            "another graph": planned.graph.fingerprint,
+            "another model": model.fingerprint,
+            "other settings": {"wire": settings.wire, "exchange": settings.exchange},
+            "another version of graphsweep": package_hash(),
+        }
+        plan: dict[str, Any] = {"supersteps": len(planned.plan.steps), "blocks": planned.graph.blocks}
+        with work_directory(Place.of(settings.work_dir), facts, plan) as work:
+            yield Exchange(work.files, work)
+            work.end()
+
+
+def _through_files(planned: Planned, settings: Settings, shake: Handshake, tasks_write: bool) -> bool:
+    wanted = settings.transport == "files" or settings.work_dir is not None
+    if settings.work_dir is not None:
+        shake.require_written(settings.work_dir, f"work_dir: {SEEN}")
+    if planned.choice.tier == "fused":
+        return settings.work_dir is not None
+    if not planned.reads_files or not tasks_write:
+        if wanted:
+            what = "the prepared graph" if not planned.reads_files else "the output"
+            raise SettingError(
+                f"tasks do not reach {what} themselves: transport files and work_dir cannot be; leave them out"
+            )
+        return False
+    return wanted or (settings.transport == "auto" and shake.local)

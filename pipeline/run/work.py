@@ -1,0 +1,151 @@
+"""A work directory: what a run has done so far, so that the same command goes on where a killed one stopped.
+
+Comes in: a path, and facts that say which run it is: its graph, model, settings, sources. Goes out: the directory of
+the run's files, and the journal that says which supersteps are done. The journal is the directory's marker: only a
+directory that carries one is ever written into, and only what a run has made there is removed. When the run has ended
+well its files go, and the marker says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pipeline.errors import SettingError, StorageError, unwritable
+from pipeline.places.directories import list_directory, make_directories, remove_empty
+from pipeline.places.filesystem import Opened, opened
+from pipeline.places.lock import Lock, new_run
+from pipeline.places.marker import WORK, is_free, is_half_marker, read_marker, write_marker
+from pipeline.places.place import Place
+from pipeline.run.through_files import Files, Stored
+
+Facts = Mapping[str, Any]
+"""What has to be the same for a run to go on: what it is called where it is not ("another graph") → a value of JSON."""
+
+
+class Work:
+    """The journal of a work directory that this process has locked."""
+
+    def __init__(self, place: Place, here: Opened, facts: Facts, marker: Mapping[str, Any]) -> None:
+        self._place, self._opened, self._facts = place, here, facts
+        self._marker = dict(marker)
+        self.files = Files(here.path, checksums=True)
+
+    def done(self) -> dict[int, list[Stored]]:
+        """Superstep → the receipts of all its blocks."""
+        try:
+            supersteps = self._marker["supersteps"].items()
+            return {int(number): [Stored(*row) for row in rows] for number, rows in supersteps}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise StorageError(f"{self._place}: its marker is damaged ({error}); remove the directory") from None
+
+    def note(self, superstep: int, stored: Sequence[Stored]) -> None:
+        """All blocks of a superstep are done: what the superstep before left is removed."""
+        self._marker["supersteps"][str(superstep)] = stored
+        self._write()
+        if superstep:
+            shutil.rmtree(self.files.superstep(superstep - 1), ignore_errors=True)
+
+    def end(self) -> None:
+        """The run has ended well: its files go."""
+        self._marker.update(state="done", supersteps={})
+        self._write()
+        for path in _made(self._opened.path):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _write(self) -> None:
+        try:
+            write_marker(self._opened, WORK, {**self._marker, "changed": _now()})
+        except OSError as error:
+            raise unwritable(str(self._place), error) from error
+
+
+@contextmanager
+def work_directory(place: Place, facts: Facts, plan: Facts) -> Iterator[Work]:
+    """The work directory at a place; nobody else works in it meanwhile. `plan`: what is told to people who ask.
+
+    Raises
+    ------
+    StorageError
+        If something else is there, or what another run has left; if another process works there; if it cannot be
+        written. Nothing is touched then.
+    SettingError
+        If it is no place on a disk.
+    """
+    here = on_disk(place)
+    refuse_other(place, here, facts)
+    made = make_directories(here.parent)
+    try:
+        with Lock(place, here, new_run()):
+            refuse_other(place, here, facts)
+            _make(place, here)
+            marker = read_marker(here)
+            if marker is None or marker.get("state") != "begun":
+                marker = {"of": facts, "plan": plan, "state": "begun", "begun": _now(), "supersteps": {}}
+            work = Work(place, here, facts, {k: v for k, v in marker.items() if k not in ("product", "kind")})
+            work._write()
+            yield work
+    finally:
+        remove_empty(made)  # if nothing has come there
+
+
+def on_disk(place: Place) -> Opened:
+    """SettingError for a place whose files cannot be mapped."""
+    here = opened(place) if place.is_local else None
+    if here is None:
+        raise SettingError(f"{place}: work_dir has to be a path on a disk, or of a file system that is mounted")
+    return here
+
+
+def refuse_other(place: Place, here: Opened, facts: Facts) -> None:
+    """StorageError if a place holds anything but the work of the run with these facts."""
+    marker = read_marker(here)
+    if marker is None:
+        if is_free(here) or _only_begun(here):
+            return
+        raise StorageError(f"{place}: exists, and is no work directory of ours; give another path. Nothing was touched")
+    if marker["kind"] != WORK:
+        raise StorageError(f"{place}: holds {_a(marker['kind'])}; give another path for the work. Nothing was touched")
+    if marker.get("state") != "begun":
+        return
+    of = marker.get("of")
+    other = [name for name, value in facts.items() if not isinstance(of, dict) or of.get(name) != value]
+    if other:
+        raise StorageError(
+            f"{place}: holds what was left by a run with {_and(other)}; run that one again, give another path, or "
+            "remove the directory. Nothing was touched"
+        )
+
+
+def _make(place: Place, here: Opened) -> None:
+    try:
+        os.makedirs(here.path, exist_ok=True)
+    except OSError as error:
+        raise unwritable(str(place), error) from error
+
+
+def _made(path: str) -> list[str]:
+    """What runs have made in a work directory, but its marker."""
+    with os.scandir(path) as entries:
+        return [entry.path for entry in entries if entry.name == "rows" or entry.name.startswith("superstep-")]
+
+
+def _only_begun(here: Opened) -> bool:
+    """Whether a directory holds nothing but what a run left that was killed while it wrote its first marker."""
+    return bool(names := list_directory(here)) and all(map(is_half_marker, names))
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _a(kind: str) -> str:
+    return f"a {kind}" if not kind.endswith("s") and kind != "unfinished" else kind
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,267 @@
+"""Runs through files: the bits of the block program, whatever was done before and whoever did it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import Graph, prepare, score
+from pipeline.errors import SettingError, StorageError
+from pipeline.graph import PreparedGraph
+from pipeline.plan.plan import Plan
+from pipeline.run import by_superstep
+from pipeline.settings import Settings
+from tests.bits import by_id, in_process
+from tests.formulas import FORMULAS, build
+from tests.whole import whole
+
+pytestmark = pytest.mark.usefixtures("no_session")
+
+BLOCKS = 3
+
+
+def prepared_graph(kind: str, at: Path, blocks: int = BLOCKS) -> PreparedGraph:
+    pq.write_table(whole(kind).nodes(), at / "nodes.parquet")
+    pq.write_table(whole(kind).edges(), at / "edges.parquet")
+    tables = f"{at}/nodes.parquet", f"{at}/edges.parquet"
+    graph = Graph.of_files(*tables, edge_features=["weight", "attr"], reverse=True)
+    assert graph is not None
+    return prepare(graph, at / "graph", blocks=blocks)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
+    return prepared_graph("mixed", tmp_path_factory.mktemp("mixed"))
+
+
+@pytest.fixture(scope="module")
+def skewed(tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
+    """In which edges are pushed."""
+    return prepared_graph("skewed", tmp_path_factory.mktemp("skewed"))
+
+
+def run(graph: PreparedGraph, name: str, at: Path, output: str = "o", **settings: Any) -> pa.Table:
+    score(graph, build(name), at / output, settings=Settings(work_dir=str(at / "work"), **settings))
+    return pq.read_table(at / output)
+
+
+def left(at: Path) -> list[str]:
+    return sorted(os.listdir(at / "work"))
+
+
+@pytest.mark.parametrize("name", sorted(FORMULAS))
+def test_the_bits_of_the_block_program(prepared: PreparedGraph, tmp_path: Path, name: str) -> None:
+    table = run(prepared, name, tmp_path)
+    for output in build(name).outputs:
+        assert by_id(table, output) == in_process(name, whole("mixed"), BLOCKS, output)
+    assert left(tmp_path) == ["_graphsweep.json"]
+
+
+@pytest.mark.parametrize("kind", ["no edges", "one node", "loops only", "hub", "skewed"])
+def test_the_same_on_awkward_graphs(tmp_path: Path, kind: str) -> None:
+    graph = prepared_graph(kind, tmp_path)
+    assert by_id(run(graph, "gat", tmp_path)) == in_process("gat", whole(kind), BLOCKS)
+
+
+@pytest.mark.parametrize("exchange", ["auto", "pull"])
+@pytest.mark.parametrize(
+    ("name", "wire"), [("sage", "float32"), ("sage", "float16"), ("merging", "float32"), ("merging", "bfloat16")]
+)
+def test_the_same_with_every_exchange(
+    skewed: PreparedGraph, tmp_path: Path, name: str, exchange: str, wire: str
+) -> None:
+    settings = Settings(tier="fused", exchange=exchange, wire=wire)
+    score(skewed, build(name), tmp_path / "fused", settings=settings)
+    want = pq.read_table(tmp_path / "fused")
+    assert run(skewed, name, tmp_path, exchange=exchange, wire=wire).equals(want)
+
+
+# ---- runs that are killed
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, superstep: int, block: int) -> list[tuple[int, int]]:
+    """The run ends before it computes a block. Returns what it has computed: superstep and block."""
+    seen: list[tuple[int, int]] = []
+    real = by_superstep.run_block
+    dead = threading.Event()  # a thread that has begun with the next block goes on for a while
+
+    def work(run: Any, files: Any, number: int, index: int) -> Iterator[pa.RecordBatch]:
+        if (number, index) == (superstep, block):
+            dead.set()
+        if dead.is_set():
+            raise Killed
+        seen.append((number, index))
+        yield from real(run, files, number, index)
+
+    monkeypatch.setattr(by_superstep, "run_block", work)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["sage", "graph_norm", "totals"])
+def test_the_same_command_goes_on_where_a_run_was_killed(
+    prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Killed before each block of each superstep, one after the other, in one work directory."""
+    steps = len(Plan.of(build(name)).steps)
+    computed: list[list[tuple[int, int]]] = []
+    for number in range(steps):
+        for block in range(BLOCKS):
+            with monkeypatch.context() as patch:
+                computed.append(kill_at(patch, number, block))
+                with pytest.raises(Killed):
+                    run(prepared, name, tmp_path, threads=1)
+            assert os.listdir(tmp_path) == ["work"], "of the output nothing"
+    with monkeypatch.context() as patch:
+        computed.append(kill_at(patch, -1, -1))
+        table = run(prepared, name, tmp_path)
+    output = next(iter(build(name).outputs))
+    assert by_id(table, output) == in_process(name, whole("mixed"), BLOCKS, output)
+    inside = [entry for seen in computed for entry in seen if entry[0] < steps - 1]
+    assert sorted(inside) == [(number, block) for number in range(steps - 1) for block in range(BLOCKS)], "each once"
+    assert left(tmp_path) == ["_graphsweep.json"]
+
+
+KILL = """
+import os, signal, sys
+from pipeline import score
+from pipeline.run import by_superstep
+from pipeline.settings import Settings
+from tests.formulas import build
+real = by_superstep.run_block
+def work(run, files, number, index):
+    if (number, index) == (int(sys.argv[3]), int(sys.argv[4])):
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield from real(run, files, number, index)
+by_superstep.run_block = work
+score(sys.argv[1], build("sage"), sys.argv[2] + "/o", settings=Settings(work_dir=sys.argv[2] + "/work", threads=1))
+"""
+
+
+@pytest.mark.parametrize(("superstep", "block"), [(0, 0), (1, 1), (2, 2)])
+def test_a_process_that_is_killed(prepared: PreparedGraph, tmp_path: Path, superstep: int, block: int) -> None:
+    """By kill -9, with its lock and what it was writing."""
+    given = [sys.executable, "-c", KILL, prepared.path, tmp_path, str(superstep), str(block)]
+    done = subprocess.run([*map(str, given)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert by_id(run(prepared, "sage", tmp_path)) == in_process("sage", whole("mixed"), BLOCKS)
+    assert sorted(os.listdir(tmp_path)) == ["o", "work"], "what the killed run left beside the output is gone"
+
+
+def interrupted(graph: PreparedGraph, at: Path, monkeypatch: pytest.MonkeyPatch, superstep: int = 1) -> Path:
+    """The work directory of a run of sage that was killed in a superstep, before its block 1."""
+    with monkeypatch.context() as patch:
+        kill_at(patch, superstep, 1)
+        with pytest.raises(Killed):
+            run(graph, "sage", at, threads=1)
+    return at / "work"
+
+
+@pytest.mark.parametrize("name", ["superstep-0/00000", "superstep-1/00000", "rows/00002"])
+@pytest.mark.parametrize("how", ["changed", "cut", "gone", "zero"])
+def test_what_is_damaged_is_computed_again(
+    prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str
+) -> None:
+    file = interrupted(prepared, tmp_path, monkeypatch) / name
+    content = file.read_bytes()
+    if how == "gone":
+        file.unlink()
+    else:
+        middle = len(content) // 2
+        changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        file.write_bytes({"changed": changed, "cut": content[:middle], "zero": bytes(len(content))}[how])
+    assert by_id(run(prepared, "sage", tmp_path)) == in_process("sage", whole("mixed"), BLOCKS)
+
+
+def test_what_another_run_has_left_is_refused(
+    prepared: PreparedGraph, skewed: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = interrupted(prepared, tmp_path, monkeypatch)
+    before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+    for graph, name, settings, what in [
+        (skewed, "sage", {}, "another graph;"),
+        (prepared, "gat", {}, "another model;"),
+        (prepared, "sage", {"wire": "float16"}, "other settings;"),
+        (skewed, "gat", {"exchange": "pull"}, "another graph, another model and other settings;"),
+    ]:
+        with pytest.raises(StorageError, match=f"work: holds what was left by a run with {what}.*Nothing was touched"):
+            run(graph, name, tmp_path, **settings)
+    monkeypatch.setattr("pipeline.run.transport.package_hash", lambda: "other")
+    with pytest.raises(StorageError, match="another version of graphsweep"):
+        run(prepared, "sage", tmp_path)
+    assert before == {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+    assert os.listdir(tmp_path) == ["work"]
+
+
+def test_a_work_directory_that_is_done_serves_another_run(prepared: PreparedGraph, tmp_path: Path) -> None:
+    run(prepared, "sage", tmp_path)
+    assert by_id(run(prepared, "gat", tmp_path, "p")) == in_process("gat", whole("mixed"), BLOCKS)
+
+
+@pytest.mark.parametrize("content", ["a file", "a marker of another product", "scores", "graph"])
+def test_what_is_no_work_directory_is_refused(prepared: PreparedGraph, tmp_path: Path, content: str) -> None:
+    work = tmp_path / "work"
+    if content == "scores":
+        score(prepared, build("sage"), work)
+    elif content == "graph":
+        shutil.copytree(prepared.path, work)
+    else:
+        work.mkdir()
+        name = "data.csv" if content == "a file" else "_graphsweep.json"
+        (work / name).write_text(json.dumps({"product": "other", "kind": "work"}))
+    before = sorted(os.listdir(work))
+    with pytest.raises(StorageError, match=r"work: .*another path.*Nothing was touched"):
+        run(prepared, "sage", tmp_path)
+    assert sorted(os.listdir(work)) == before
+    assert os.listdir(tmp_path) == ["work"]
+
+
+def test_two_runs_in_one_work_directory(
+    prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = by_superstep.run_block
+    refused: list[str] = []
+
+    def work(given: Any, files: Any, number: int, index: int) -> Iterator[pa.RecordBatch]:
+        if not refused:
+            with pytest.raises(StorageError, match=r"another run .* is writing there") as error:
+                score(prepared, build("sage"), tmp_path / "p", settings=Settings(work_dir=str(tmp_path / "work")))
+            refused.append(str(error.value))
+        yield from real(given, files, number, index)
+
+    monkeypatch.setattr(by_superstep, "run_block", work)
+    table = run(prepared, "sage", tmp_path, threads=1)
+    assert refused
+    assert by_id(table) == in_process("sage", whole("mixed"), BLOCKS)
+
+
+def test_settings_that_cannot_be(prepared: PreparedGraph, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="transport is shuffle, but work_dir keeps files"):
+        Settings(transport="shuffle", work_dir="work")
+    with pytest.raises(SettingError, match="work_dir has to be a path on a disk"):
+        score(prepared, build("sage"), tmp_path / "o", settings=Settings(work_dir="s3://bucket/work"))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["graph/inside", "o", "o/inside", "."])
+def test_a_work_directory_touches_neither_input_nor_output(tmp_path: Path, place: str) -> None:
+    graph = prepared_graph("mixed", tmp_path)
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(SettingError, match="Nothing was touched"):
+        score(graph, build("sage"), tmp_path / "o", settings=Settings(work_dir=str(tmp_path / place)))
+    assert sorted(os.listdir(tmp_path)) == before

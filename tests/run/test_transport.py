@@ -1,0 +1,100 @@
+"""Which way blocks send to each other, and the same bits by each, by the tasks of a session."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import prepare, score
+from pipeline.errors import SettingError
+from pipeline.graph import PreparedGraph
+from pipeline.plan.memory import Counts, shipped_bytes
+from pipeline.plan.plan import Plan
+from pipeline.result.report import Report
+from pipeline.run import by_superstep
+from pipeline.settings import Settings
+from tests.bits import by_id, in_process
+from tests.formulas import build
+from tests.whole import whole
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+BLOCKS = 3
+
+
+@pytest.fixture(scope="module")
+def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
+    return prepare(whole("mixed").graph(spark), tmp_path_factory.mktemp("graphs") / "mixed", blocks=BLOCKS)
+
+
+def run(spark: SparkSession, graph: PreparedGraph, at: Path, name: str, settings: Settings) -> Report:
+    report = score(graph, build(name), at / "o", settings=settings, spark=spark)
+    assert by_id(pq.read_table(at / "o")) == in_process(name, whole("mixed"), BLOCKS)
+    return report
+
+
+def is_shuffled(report: Report, graph: PreparedGraph) -> bool:
+    """A row of sage is sent to each block that reads it; in files it is once."""
+    counts, plan = Counts.of(graph.manifest), Plan.of(build("sage"))
+    return report.supersteps[0].shipped == shipped_bytes(counts, plan.steps[0])
+
+
+@pytest.mark.parametrize("name", ["sage", "gat", "graph_norm"])
+def test_the_tasks_of_a_session_map_files(
+    spark: SparkSession, prepared: PreparedGraph, tmp_path: Path, name: str
+) -> None:
+    settings = Settings(tier="distributed", scratch=str(tmp_path / "scratch"))
+    report = run(spark, prepared, tmp_path, name, settings)
+    assert report.tier == "distributed"
+    assert not is_shuffled(report, prepared)
+    assert [step.shipped is not None for step in report.supersteps] == [True] * len(report.supersteps)
+    assert os.listdir(tmp_path) == ["o"], "the files of the run are gone"
+
+
+def test_what_a_session_has_begun_threads_end(
+    spark: SparkSession, prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A work directory is the same for both: here the last superstep is left to the other."""
+    settings = Settings(work_dir=str(tmp_path / "work"))
+    real = by_superstep.InTasks.__call__
+
+    def fails_last(self: by_superstep.InTasks, work: object, blocks: object, ddl: str) -> object:
+        if ddl == by_superstep.RECEIPT_DDL:
+            raise ConnectionError("the driver is gone")
+        return real(self, work, blocks, ddl)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(by_superstep.InTasks, "__call__", fails_last)
+        with pytest.raises(ConnectionError):
+            score(prepared, build("sage"), tmp_path / "o", settings=settings, spark=spark)
+    assert sorted(os.listdir(tmp_path / "work")) == ["_graphsweep.json", "rows", "superstep-1"]
+    computed: list[int] = []
+    work = by_superstep.run_block
+    monkeypatch.setattr(by_superstep, "run_block", lambda *given: computed.append(given[2]) or work(*given))
+    monkeypatch.setattr(sys.modules["pipeline.score"], "session_of", lambda graph, spark: None)
+    score(prepared, build("sage"), tmp_path / "o", settings=settings)
+    assert computed == [2] * BLOCKS
+    assert by_id(pq.read_table(tmp_path / "o")) == in_process("sage", whole("mixed"), BLOCKS)
+
+
+def test_the_shuffle_when_it_is_asked_for(spark: SparkSession, prepared: PreparedGraph, tmp_path: Path) -> None:
+    report = run(spark, prepared, tmp_path, "sage", Settings(tier="distributed", transport="shuffle"))
+    assert is_shuffled(report, prepared)
+
+
+@pytest.mark.parametrize("settings", [{"read": "spark"}, {"write": "spark"}])
+def test_what_spark_moves_goes_through_the_shuffle(
+    spark: SparkSession, prepared: PreparedGraph, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    report = run(spark, prepared, tmp_path, "sage", Settings(tier="distributed", **settings))
+    assert is_shuffled(report, prepared)
+    wanted = Settings(tier="distributed", transport="files", **settings)
+    with pytest.raises(SettingError, match="transport files and work_dir cannot be; leave them out"):
+        score(prepared, build("sage"), tmp_path / "p", settings=wanted, spark=spark)
+    assert not (tmp_path / "p").exists()
