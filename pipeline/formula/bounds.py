@@ -8,20 +8,17 @@ same row. But some row has the largest kind, and its index lies between two numb
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.formula.interpret import Array, execute_rows
+from pipeline.formula.operations import OPERATIONS, SAME_ENDS
 from pipeline.formula.values import Value, topological
 
 Bounds = tuple[Array, Array]
 """The lowest and the highest that rows of a value can be: (1, *shape) each, of a constant ()."""
-
-INCREASING = ("add", "maximum", "minimum", "clamp", "floor", "ceil", "round", "relu")
-ARRANGING = ("reshape", "broadcast_to", "transpose", "slice", "take", "concat")
-TRUTHS = frozenset(["equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_not"])
 
 
 class Misfit(NamedTuple):
@@ -69,30 +66,17 @@ def _bounds(value: Value, inputs: list[Bounds | None], columns: Mapping[str, Bou
     if value.op == "constant":
         number = np.asarray(value.attributes["value"])
         return number, number
-    if value.op in TRUTHS:
+    operation = OPERATIONS[value.op]
+    if operation.is_truth:
         return np.zeros((1, *value.shape)), np.ones((1, *value.shape))
     if value.op == "where":
         inputs[0] = np.zeros((1, *value.inputs[0].shape)), np.ones((1, *value.inputs[0].shape))
     known = [operand for operand in inputs if operand is not None]
-    if len(known) < len(inputs) or value.op not in _CORNERS:
+    if len(known) < len(inputs) or operation.ends is None:
         return None
+    both = ((end,) * len(known) for end in (0, 1))
     corners = [
         execute_rows(value, [operand[end] for operand, end in zip(known, ends, strict=True)])
-        for ends in _CORNERS[value.op](value)
+        for ends in (both if operation.ends == SAME_ENDS else itertools.product((0, 1), repeat=len(known)))
     ]
     return np.minimum.reduce(corners), np.maximum.reduce(corners)
-
-
-def _all_ends(value: Value) -> list[tuple[int, ...]]:
-    return list(itertools.product((0, 1), repeat=len(value.inputs)))
-
-
-def _same_ends(value: Value) -> list[tuple[int, ...]]:
-    return [(end,) * len(value.inputs) for end in (0, 1)]
-
-
-# operation → at which ends of its operands it is lowest and highest
-_CORNERS: dict[str, Callable[[Value], Any]] = {
-    **dict.fromkeys((*INCREASING, *ARRANGING), _same_ends),
-    **dict.fromkeys(("neg", "sub", "mul", "where"), _all_ends),
-}

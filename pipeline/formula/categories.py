@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.formula.interpret import Array, execute_rows
+from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Input, Program
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value, topological
-
-VIEWS = frozenset(["reshape", "broadcast_to", "transpose", "slice", "take"])
-MOVES = frozenset(["src", "dst", "restrict"])
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,9 @@ def _columns(value: Value) -> list[tuple[Input, Array]]:
         found[below.id] = []
         if below.op == "input":
             found[below.id] = [(_input(below), np.arange(below.width).reshape(1, *below.shape))]
-        elif below.op in MOVES or below.op == "extend":  # `extend`: a column, and what it is on added self-loops
+        elif OPERATIONS[below.op].kind == "move":  # of `extend` both: a column, and what it is on added self-loops
             found[below.id] = [column for operand in below.inputs for column in found[operand.id]]
-        elif below.op in VIEWS:
+        elif OPERATIONS[below.op].arranges and len(below.inputs) == 1:
             arranged = found[below.inputs[0].id]
             found[below.id] = [(column, execute_rows(below, [lanes])) for column, lanes in arranged]
     return found[value.id]

@@ -32,6 +32,8 @@ class TotalOperation:
     """What a block without nodes has."""
     inputs: int = 1
     shape: Callable[[Sequence[Shape], Attributes], Shape] = rules.first
+    is_exact: bool = False
+    """Nothing is rounded."""
     products: bool = False
     """Whether each lane of the result takes a multiplication per node."""
 
@@ -57,8 +59,8 @@ TOTALS = {
     record.name: record
     for record in (
         TotalOperation("total_sum", _sum, np.add, 0.0),
-        TotalOperation("total_max", _largest, np.maximum, -np.inf),
-        TotalOperation("total_min", _smallest, np.minimum, np.inf),
+        TotalOperation("total_max", _largest, np.maximum, -np.inf, is_exact=True),
+        TotalOperation("total_min", _smallest, np.minimum, np.inf, is_exact=True),
         TotalOperation("total_product", _outer, np.add, 0.0, inputs=2, shape=rules.outer, products=True),
     )
 }

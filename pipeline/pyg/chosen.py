@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.values import Value, apply, fill, topological
 
 ONE_MASK = "write them back first (out[mask] = rows), or keep all rows and use torch.where"
-TRUTHS = frozenset(
-    ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isinf", "isnan", "logical_not"]
-)
 LOGIC = frozenset(["mul", "maximum"])  # and, or
 
 
@@ -74,7 +72,7 @@ def is_mask(value: Value) -> bool:
     """Whether a value is a comparison, or logic on comparisons: 1 or 0 in every row."""
     if value.op in LOGIC:
         return all(map(is_mask, value.inputs))
-    return value.op in TRUTHS
+    return value.op in OPERATIONS and OPERATIONS[value.op].is_truth  # "choose" is an operation of recordings only
 
 
 def same_formula(a: Value, b: Value) -> bool:

@@ -28,17 +28,8 @@ from pipeline.verifying.recompute import FloatArray, Part
 
 U = 2.0**-24  # half a unit in the last place of 1: what rounding to nearest changes at most
 
-# They choose or move numbers, or say yes or no: nothing is rounded. Moves and leaves are known by their kind.
-EXACT = frozenset([
-    "neg", "abs", "relu", "maximum", "minimum", "clamp", "where", "isinf", "isnan", "logical_not", "sign", "floor",
-    "ceil", "round", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "reshape", "broadcast_to",
-    "transpose", "concat", "slice", "take", "lookup", "lane_max", "lane_min", "lane_argmax", "max", "min", "last",
-    "total_max", "total_min",
-])  # fmt: skip
-
-DRAWN = (
-    1 << 20
-)  # factors that are drawn once; an operation begins somewhere among them. Drawing all took 3/4 of the time
+# factors that are drawn once; an operation begins somewhere among them. Drawing all took 3/4 of the time
+DRAWN = 1 << 20
 
 # Of a number that crosses between blocks: what its rounding changes at most, of the number and in all
 WIRES = {"float32": (0.0, 0.0), "float16": (2.0**-11, 2.0**-25), "bfloat16": (2.0**-8, 0.0)}
@@ -107,10 +98,10 @@ class _Noise:
 
     def operands(self, value: Value, arrays: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """What an operation takes in a trial in place of its operands."""
-        kind = OPERATIONS[value.op].kind
-        if self.wire and (value.op == "src" or kind == "reduce"):
+        operation = OPERATIONS[value.op]
+        if self.wire and (value.op == "src" or operation.kind == "reduce"):
             return [self._sent(array) for array in arrays]
-        if kind in ("move", "leaf") or value.op in EXACT:
+        if operation.is_exact:
             return arrays
         return [self._again(array) for array in arrays]
 

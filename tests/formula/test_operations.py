@@ -12,8 +12,11 @@ import torch.nn.functional as F
 
 from pipeline.errors import FormulaError
 from pipeline.formula import Value, apply, lookup, node_input, weight
+from pipeline.formula.bounds import bounds
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.operations import OPERATIONS
+from pipeline.formula.reductions import REDUCTIONS
+from pipeline.formula.totals import TOTALS
 
 ROWS = 7
 Case = tuple[list[tuple[int, ...]], dict[str, Any], Callable[..., torch.Tensor]]
@@ -163,3 +166,69 @@ def test_what_lookup_does_not_take(make: Callable[[Value], Value], message: str)
 def test_errors_name_the_operation_and_the_shapes(make: Callable[[Value], Value], message: str) -> None:
     with pytest.raises(FormulaError, match=message):
         make(node_input("x", (4,)))
+
+
+# ---- what the records say of operations, tried
+
+
+def _random_rows(name: str, seed: int) -> tuple[Value, list[np.ndarray]]:
+    shapes, attributes, _ = CASES[name]
+    value = apply(name, *(node_input(f"x{i}", shape) for i, shape in enumerate(shapes)), **attributes)
+    numbers = np.random.default_rng(seed).normal(0.0, 2.0, 4096).astype(np.float32)
+    numbers[::16] = np.round(numbers[::16])  # some are equal, and some are 0
+    rng = np.random.default_rng(seed + 1)
+    return value, [rng.choice(numbers, (400, *shape)) for shape in shapes]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_exact_is_what_rounds_nothing(name: str) -> None:
+    """In float32 just what it is in float64; of the others some number differs."""
+    value, arrays = _random_rows(name, 5)
+    single = execute_rows(value, arrays)
+    double = execute_rows(value, [array.astype(np.float64) for array in arrays])
+    assert np.array_equal(single.astype(np.float64), double, equal_nan=True) == OPERATIONS[name].is_exact
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_truths_are_0_or_1(name: str) -> None:
+    value, arrays = _random_rows(name, 6)
+    found = execute_rows(value, arrays)
+    assert OPERATIONS[name].is_truth == (set(np.unique(found)) <= {0.0, 1.0})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_arranged_are_the_lanes_of_the_inputs(name: str) -> None:
+    value, arrays = _random_rows(name, 7)
+    arrays = [np.arange(array.size).reshape(array.shape) + 0.5 + 10_000 * i for i, array in enumerate(arrays)]
+    with np.errstate(all="ignore"):
+        found = execute_rows(value, arrays)
+    rows = [set(np.concatenate([array[row].ravel() for array in arrays])) for row in range(400)]
+    arranged = OPERATIONS[name].kind == "row" and all(set(found[row].ravel()) <= rows[row] for row in range(400))
+    assert arranged == (OPERATIONS[name].arranges or name in ("lane_max", "lane_min"))  # these choose
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if OPERATIONS[name].ends])
+def test_nothing_lies_beyond_what_the_ends_say(name: str) -> None:
+    value, arrays = _random_rows(name, 8)
+    arrays = [array.astype(np.float64) for array in arrays]
+    columns = {}
+    for i, array in enumerate(arrays):
+        other = np.random.default_rng(i).choice(array.ravel(), (1, *array.shape[1:]))
+        columns[f"x{i}"] = np.minimum(array[:1], other), np.maximum(array[:1], other)
+    known = bounds(value, columns)
+    assert known is not None
+    drawn = []
+    for i, array in enumerate(arrays):
+        low, high = columns[f"x{i}"]
+        drawn.append(low + (high - low) * np.random.default_rng(i + 9).choice([0.0, 0.3, 0.7, 1.0], array.shape))
+    found = execute_rows(value, drawn)
+    assert (found >= known[0] - 1e-12).all()
+    assert (found <= known[1] + 1e-12).all()
+
+
+def test_of_reductions_and_totals_the_records_say_it() -> None:
+    exact = {name for name, operation in OPERATIONS.items() if operation.is_exact}
+    assert {"max", "min", "last", "total_max", "total_min"} == exact & (set(REDUCTIONS) | set(TOTALS))
+    assert all(operation.is_exact for operation in OPERATIONS.values() if operation.kind in ("move", "leaf"))

@@ -35,6 +35,7 @@ MAX = Reduction(
     merge=("{out} = maximum({partial}, {out})",),
     finish=fill_empty,
     own="maximum",
+    is_exact=True,
 )
 MIN = Reduction(
     "min",
@@ -44,4 +45,5 @@ MIN = Reduction(
     merge=("{out} = minimum({partial}, {out})",),
     finish=fill_empty,
     own="minimum",
+    is_exact=True,
 )

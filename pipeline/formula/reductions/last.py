@@ -30,5 +30,11 @@ def _start_own(states: States, own: Sequence[Array], value: Value) -> None:
 
 
 LAST = Reduction(
-    "last", scatter_last, step="{out} = {message}", start_own=_start_own, space=rules.loops_only, shape=rules.with_own
+    "last",
+    scatter_last,
+    step="{out} = {message}",
+    start_own=_start_own,
+    space=rules.loops_only,
+    shape=rules.with_own,
+    is_exact=True,
 )

@@ -100,6 +100,8 @@ class Reduction:
     space: Callable[[Sequence[Space], Attributes], Space] = rules.to_nodes
     shape: Callable[[Sequence[Shape], Attributes], Shape] = rules.first
     work: Callable[[Value], EdgeWork] = _added
+    is_exact: bool = False
+    """Each lane of the result is a lane of a message: nothing is rounded."""
     passes: int = 1
     """How often the result is gone through before the first edge and after the last."""
 
