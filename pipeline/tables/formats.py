@@ -21,6 +21,8 @@ ENDINGS = {
     "parquet": (".parquet", ".pq"),
     "csv": tuple(f".{name}{packed}" for name in ("csv", "tsv") for packed in ("", ".gz", ".bz2", ".zst")),
 }
+# of tables that are not read; said by their names
+OTHERS = (".orc", ".avro", ".json", ".jsonl", ".ndjson", ".xlsx", ".xls", ".arrow", ".feather", ".zip")
 MAGIC = b"PAR1"
 
 
@@ -78,6 +80,12 @@ def _refuse_unnamed(table: str, part: Part, kinds: dict[str | None, Part]) -> st
     others = [kind for kind in kinds if kind is not None]
     if others:
         raise StorageError(f"{table}: holds {_name(part)} beside {others[0]} files; move it elsewhere")
+    ending = posixpath.splitext(_name(part))[1].lower()
+    if ending in OTHERS:
+        raise StorageError(
+            f"{table}: {_name(part)} is a {ending} file; {', '.join(FORMATS)} are read. Read it with Spark or pandas "
+            "and give the DataFrame, from Python; or write it as parquet"
+        )
     raise StorageError(f"{table}: the name does not tell the format; give it, one of {', '.join(FORMATS)}")
 
 

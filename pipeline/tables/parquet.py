@@ -7,6 +7,7 @@ from Parquet in 0.4 s of one core, where rows that come through the JVM cost 6 s
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ PIECE_BYTES = 64 << 20
 MOST_FILES = 10_000
 INTEGERS = ("tinyint", "smallint", "int", "bigint")
 FLOATS = ("float", "double")
+MOST_DIGITS = 38  # of Spark's decimals
 
 
 class ParquetPiece(NamedTuple):
@@ -150,6 +152,7 @@ class ParquetTable(Table):
     def check(self, name: str, columns: Iterable[str]) -> None:
         known = set(self.columns)
         for column in dict.fromkeys(columns):
+            self._check_case(name, column)
             if column not in known or column in self.listing.partitions:
                 continue
             seen: dict[str, Footer] = {}
@@ -167,6 +170,17 @@ class ParquetTable(Table):
                 raise DataError(
                     f"{name}.{column} is {one} in {first.part.file} but {other} in {_base(second)}; write all files of "
                     "a table with one type"
+                )
+
+    def _check_case(self, name: str, column: str) -> None:
+        """Spark would read the folders' column for both."""
+        folders = self.listing.partitions
+        for other in self.columns:
+            if other != column and other.lower() == column.lower() and (other in folders) != (column in folders):
+                inside, outside = (other, column) if column in folders else (column, other)
+                raise DataError(
+                    f"{name}: {outside!r} is in the names of folders and {inside!r} in the files of {self.path}; to "
+                    "Spark these are one name: rename one of them"
                 )
 
     def count(self) -> int:
@@ -187,6 +201,13 @@ class ParquetTable(Table):
 
     def frame(self, spark: SparkSession, columns: Sequence[str]) -> DataFrame:
         types = dict(self.dtypes)
+        for name in columns:
+            digits = re.search(r"decimal\((\d+)", types[name])
+            if digits and int(digits[1]) > MOST_DIGITS:
+                raise DataError(
+                    f"{self.path}: {name} is {types[name]}, and Spark has to read it, whose decimals have "
+                    f"{MOST_DIGITS} digits at most; write it as double"
+                )
         return parquet_frame(spark, self.listing, {name: types[name] for name in columns})
 
 

@@ -38,7 +38,7 @@ def word(type: pa.DataType) -> str:
     if pa.types.is_dictionary(type):
         return word(type.value_type)
     if isinstance(type, pa.BaseExtensionType):
-        return word(type.storage_type)
+        return str(type) if _is_another(type) else word(type.storage_type)
     if is_list(type):
         return f"array<{word(type.value_type)}>"
     if pa.types.is_decimal(type):
@@ -57,6 +57,12 @@ def word(type: pa.DataType) -> str:
             return "vector"
         return f"struct<{','.join(f'{field.name}:{word(field.type)}' for field in fields)}>"
     return _WORDS.get(str(type), str(type))
+
+
+def _is_another(type: pa.BaseExtensionType) -> bool:
+    """Whether what is stored is not what it means: any number but 0 is true; a tensor's axes are in another order."""
+    axes = getattr(type, "permutation", None)
+    return type.extension_name == "arrow.bool8" or (axes is not None and list(axes) != sorted(axes))
 
 
 def is_list(type: pa.DataType) -> bool:

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import Graph
+from pipeline.errors import DataError
 from pipeline.tables.csv_text import Csv
 from tests.tables.ways import Case, Way, all_ways, by_spark_alone, by_verify
 
@@ -114,6 +116,7 @@ CSV_IDS = {
     "beyond int64": ("9223372036854775808", "1", "2"),
     "many digits": ("123456789012345678901234567890", "1", "2"),
     "a point": ("1.0", "1", "2"),
+    "a zero byte": ("1\0", "1", "2"),
     "words that mean null elsewhere": ("null", "NA", "NaN"),
     "true": ("true", "True", "1"),
     "other digits": ("١", "٢", "3"),
@@ -164,10 +167,10 @@ def test_quotes_newlines_and_separators_in_ids(spark: SparkSession, tmp_path: Pa
     agree(csv_case(tmp_path, names, quoted), spark, tmp_path, rows(names), in_jobs=True)
 
 
-@pytest.mark.parametrize("what", ["crlf", "mark", "no last end", "blank lines"])
+@pytest.mark.parametrize("what", ["crlf", "cr", "mark", "no last end", "blank lines"])
 def test_spellings_of_csv(spark: SparkSession, tmp_path: Path, what: str) -> None:
     mark = "\ufeff" if what == "mark" else ""
-    end = "\r\n" if what == "crlf" else "\n\n" if what == "blank lines" else "\n"
+    end = "\r\n" if what == "crlf" else "\r" if what == "cr" else "\n\n" if what == "blank lines" else "\n"
     nodes = text(tmp_path / "n.csv", mark + "id,x", "u1,0.5", '"u2",-2', "u3,4.25", end=end)
     edges = text(tmp_path / "e.csv", mark + "src,dst", *(f"u{s},u{d}" for s, d in EDGES), end=end)
     if what == "no last end":
@@ -248,6 +251,10 @@ BAD_CSV = {
     "a null": ({"a": ["src,dst", "1,2", "2,"]}, r"edges\.dst holds 1 null"),
     "no rows at all": ({"a": [""]}, r"a\.csv is empty, without a header line"),
     "other names": ({"a": ["from,to", "1,2"]}, r"edges has no column 'src'; known: from, to"),
+    "Excel's own line": ({"a": ["sep=;", "src;dst", "1;2"]}, r"edges has no column 'src'; known: , sep="),
+    "a comment first": ({"a": ["# of 2024", "src,dst", "1,2"]}, r"edges has no column 'src'; known: # of 2024"),
+    "spaces in the header line": ({"a": ["src, dst", "1, 2"]}, r"edges has no column 'dst'; did you mean ' dst'\?"),
+    "two marks": ({"a": ["\ufeff\ufeffsrc,dst", "1,2"]}, r"edges has no column 'src'; did you mean '\\ufeffsrc'\?"),
     "two separators": ({"a": ["src;x|dst", "1;2|2"]}, r"edges has no column 'src'"),
 }
 
@@ -530,7 +537,13 @@ def an_id_in_the_name_of_a_folder(at: Path) -> str:
     return str(at / "e")
 
 
+def another_format(at: Path) -> str:
+    text(at / "e" / "part-0.snappy.ORC", "ORC")
+    return str(at / "e")
+
+
 BAD_FILES = {
+    another_format: r"part-0\.snappy\.ORC is a \.orc file; parquet, csv, delta are read\. Read it with Spark or pandas",
     only_folders: r"holds no files itself, only folders that are no partitions \(2024\)",
     files_beside_partitions: r"the file a\.parquet lies beside partitions \(day=1\)",
     a_folder_beside_partitions: r"the folder backup lies beside partitions",
@@ -664,6 +677,120 @@ def test_names_that_differ_in_case_only(spark: SparkSession, tmp_path: Path) -> 
     nodes = node_table(X=pa.array([9.0, 9.0, 9.0]), ID=pa.array([7, 8, 9]))
     case = with_nodes(tmp_path, parquet(tmp_path / "n.parquet", nodes))
     agree(case, spark, tmp_path, rows(), (by_spark_alone,))  # Spark itself calls both names one
+
+
+@pytest.mark.parametrize("folder", ["X", "x"])
+def test_a_name_in_folders_and_in_files(spark: SparkSession, tmp_path: Path, folder: str) -> None:
+    """Spark takes the folders' value; in another case it does too, and the files' column cannot be had."""
+    for id in (1, 2):
+        stored = pa.table({"id": [id], "x": [9.0]})
+        parquet(tmp_path / "n" / f"{folder}={id}" / "a.parquet", stored)
+    case = Case(str(tmp_path / "n"), parquet(tmp_path / "e.parquet", edge_table([(1, 2)])), ids=(1, 2))
+    words = r"nodes: 'X' is in the names of folders and 'x' in the files of .*; to Spark these are one name: rename one"
+    agree(case, spark, tmp_path, words if folder == "X" else ({1: (1.0,), 2: (2.0,)}, [(1, 2)]))
+
+
+def test_decimals_of_more_digits_than_spark_has(spark: SparkSession, tmp_path: Path) -> None:
+    wide = pa.array([Decimal("0.1"), Decimal("16777217.0000000001"), Decimal(-3)], pa.decimal256(50, 12))
+    case = with_nodes(tmp_path, parquet(tmp_path / "n.parquet", pa.table({"id": [1, 2, 3], "x": wide})))
+    expected = {1: (float(np.float32(0.1)),), 2: (16777218.0,), 3: (-3.0,)}, sorted(EDGES)
+    agree(case, spark, tmp_path, expected, (by_spark_alone,))
+    graph = Graph.read(spark, case.nodes, case.edges)
+    with pytest.raises(DataError, match=r"n\.parquet: x is decimal\(50,12\), and Spark has to read it, whose decimals"):
+        graph.nodes.frame(spark, ["x"])
+
+
+TEXTS_ALIKE = {
+    "blanks and zeros behind": ("a", "a ", "a\0"),
+    "accents": ("\u00e9", "e\u0301", "E\u0301"),
+    "ends of lines": ("a\u2028b", "c\x85d", "e\x0bf\x0cg\x1ch"),
+    "spaces": ("a\u00a0", "a", "\u3000a"),
+}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+@pytest.mark.parametrize("what", TEXTS_ALIKE)
+def test_texts_that_look_alike(spark: SparkSession, tmp_path: Path, what: str, kind: str) -> None:
+    """They stay what they are: nothing is trimmed, made one of, or taken for the end of a line."""
+    names = TEXTS_ALIKE[what]
+    case = csv_case(tmp_path, names)
+    if kind == "parquet":
+        nodes = parquet(tmp_path / "n.parquet", node_table([1, 2, 3]).set_column(0, "id", pa.array(names)))
+        ends = [(names[s - 1], names[d - 1]) for s, d in EDGES]
+        case = Case(nodes, parquet(tmp_path / "e.parquet", edge_table(ends)), ids=names)
+    agree(case, spark, tmp_path, rows(names))
+
+
+IDS_THAT_ARE_NONE = {
+    "timestamp": (pa.timestamp("us"), "timestamp_ntz"), "date": (pa.date32(), "date"),
+    "decimal": (pa.decimal128(10), r"decimal\(10,0\)"), "uint64": (pa.uint64(), r"decimal\(20,0\)"),
+    "double": (pa.float64(), "double"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", IDS_THAT_ARE_NONE)
+def test_types_that_are_no_ids(spark: SparkSession, tmp_path: Path, what: str) -> None:
+    kind, word = IDS_THAT_ARE_NONE[what]
+    nodes = node_table().set_column(0, "id", pa.array([1, 2, 3], pa.int32()).cast(kind))
+    words = rf"nodes\.id is {word}; ids may be integers up to 64 bits, or strings"
+    agree(with_nodes(tmp_path, parquet(tmp_path / "n.parquet", nodes)), spark, tmp_path, words)
+
+
+NULLS_IN_LISTS = {"a row": [[1.0, 2.0], None, [3.0, 4.0]], "a number": [[1.0, 2.0], [None, 5.0], [3.0, 4.0]]}
+
+
+@pytest.mark.parametrize("what", NULLS_IN_LISTS)
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32(), 2), pa.large_list(pa.float64())])
+def test_nulls_in_lists(spark: SparkSession, tmp_path: Path, what: str, kind: pa.DataType) -> None:
+    nodes = pa.table({"id": [1, 2, 3], "x": pa.array(NULLS_IN_LISTS[what], kind)})
+    case = with_nodes(tmp_path, parquet(tmp_path / "n.parquet", nodes))
+    agree(case, spark, tmp_path, r"nodes\.x holds 1 null \(first: 2\); fill them or drop these rows", (by_verify,))
+
+
+def row_groups_of_no_rows(at: Path) -> str:
+    (at / "e").mkdir()
+    with pq.ParquetWriter(at / "e" / "a.parquet", edge_table().schema) as writer:
+        for part in (edge_table().slice(0, 2), edge_table().slice(0, 0), edge_table().slice(2)):
+            writer.write_table(part)
+    pq.ParquetWriter(at / "e" / "b.parquet", edge_table().schema).close()
+    assert pq.read_metadata(at / "e" / "b.parquet").num_row_groups == 0
+    return str(at / "e")
+
+
+def ids_in_a_dictionary_in_one_file(at: Path) -> str:
+    coded = edge_table(EDGES[:2])
+    coded = coded.set_column(0, "src", coded["src"].dictionary_encode())
+    parquet(at / "e" / "a.parquet", coded)
+    parquet(at / "e" / "b.parquet", edge_table(EDGES[2:]))
+    return str(at / "e")
+
+
+@pytest.mark.parametrize("make", [row_groups_of_no_rows, ids_in_a_dictionary_in_one_file])
+def test_files_of_the_same_rows(spark: SparkSession, tmp_path: Path, make: Callable[[Path], str]) -> None:
+    agree(with_edges(tmp_path, make(tmp_path)), spark, tmp_path, rows())
+
+
+def test_a_part_without_rows_and_without_types(spark: SparkSession, tmp_path: Path) -> None:
+    """As pandas writes a data frame that is empty."""
+    plain(tmp_path)
+    parquet(tmp_path / "e" / "c.parquet", pa.table({"src": pa.nulls(0), "dst": pa.nulls(0)}))
+    words = r"edges\.src is bigint in .*a\.parquet but void in c\.parquet; write all files of a table with one type"
+    agree(with_edges(tmp_path, str(tmp_path / "e")), spark, tmp_path, words)
+
+
+NUMBERS = {
+    "unsigned": (pa.array([2**64 - 1, 2**63 + 2**38, 7], pa.uint64()), [2.0**64, 2.0**63, 7.0]),
+    "integers between floats": (pa.array([2**53 + 1, 2**24 + 1, -(2**63)]), [2.0**53, 2.0**24, -(2.0**63)]),
+    "smaller than any": (pa.array([4.9e-324, 1e-46, -0.0]), [0.0, 0.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("what", NUMBERS)
+def test_numbers_that_are_rounded(spark: SparkSession, tmp_path: Path, what: str) -> None:
+    numbers, expected = NUMBERS[what]
+    nodes = pa.table({"id": [1, 2, 3], "x": numbers})
+    case = with_nodes(tmp_path, parquet(tmp_path / "n.parquet", nodes))
+    agree(case, spark, tmp_path, ({i: (x,) for i, x in enumerate(expected, 1)}, sorted(EDGES)))
 
 
 def test_files_of_two_widths_of_a_type(spark: SparkSession, tmp_path: Path) -> None:

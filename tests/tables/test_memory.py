@@ -138,6 +138,57 @@ def test_ids_of_pandas_that_are_numbers(model: Model, tmp_path: Path, no_session
         prepare(Graph(nodes, edges, features="a"), tmp_path / "g")
 
 
+TENSOR = pa.fixed_shape_tensor(pa.float32(), [1, 2], permutation=[1, 0])
+ODD: dict[str, tuple[Any, str]] = {
+    "true as 5": (pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 5], pa.int8())), "extension<arrow.bool8>"),
+    "axes in another order": (
+        pa.ExtensionArray.from_storage(TENSOR, pa.array([[1, 2], [3, 4]], pa.list_(pa.float32(), 2))),
+        r"extension<arrow.fixed_shape_tensor",
+    ),
+    "runs": (pa.RunEndEncodedArray.from_arrays([1, 2], [1.0, 2.0]), "run_end_encoded"),
+    "lists of lists": (pa.array([[[1.0]], [[2.0]]]), "array<array<double>>"),
+    "a union": (pa.UnionArray.from_sparse(pa.array([0, 0], pa.int8()), [pa.array([1.0, 2.0])]), "sparse_union"),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_values_that_are_none(what: str, no_session: None) -> None:
+    column, word = ODD[what]
+    with pytest.raises(DataError, match=rf"nodes\.x is {word}.*; values must be numbers or arrays of numbers"):
+        Graph(pa.table({"id": [1, 2], "x": column}), pa.table({"src": [1], "dst": [2]}))
+
+
+FLAT = np.arange(10.0, dtype=np.float32)
+ROWS = {
+    "a slice of fixed lists": pa.FixedSizeListArray.from_arrays(pa.array(FLAT), 2).slice(1, 3),
+    "a slice of lists": pa.array(list(FLAT.reshape(5, 2))).slice(1, 3),
+    "views that overlap": pa.ListViewArray.from_arrays(
+        pa.array([2, 4, 6], pa.int32()), pa.array([2, 2, 2], pa.int32()), pa.array(FLAT)
+    ),
+    "a tensor": pa.FixedShapeTensorArray.from_numpy_ndarray(FLAT[2:8].reshape(3, 1, 2)),
+    "a slice of polars": pl.Series(FLAT.reshape(5, 2).tolist(), dtype=pl.Array(pl.Float32, 2)).slice(1, 3).to_arrow(),
+}
+
+
+@pytest.mark.parametrize("what", ROWS)
+def test_rows_that_begin_somewhere_in_a_buffer(what: str, tmp_path: Path, no_session: None) -> None:
+    graph = Graph(pa.table({"id": [1, 2, 3], "x": ROWS[what]}), pa.table({"src": [1], "dst": [2]}))
+    copied = Graph(pa.table({"id": [1, 2, 3], "x": list(FLAT[2:8].reshape(3, 2))}), pa.table({"src": [1], "dst": [2]}))
+    assert prepare(graph, tmp_path / "g", 2).fingerprint == prepare(copied, tmp_path / "h", 2).fingerprint
+
+
+CODED = {"a null code": ([0, 1, None], ["a", "b"]), "a code of null": ([0, 1, 2], ["a", "b", None])}
+
+
+@pytest.mark.parametrize("what", CODED)
+def test_ids_of_a_dictionary_that_are_null(what: str, tmp_path: Path, no_session: None) -> None:
+    codes, names = CODED[what]
+    ids = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), pa.array(names))
+    graph = Graph(pa.table({"id": ids, "x": [1.0, 2.0, 3.0]}), pa.table({"src": ["a"], "dst": ["b"]}))
+    with pytest.raises(DataError, match=r"nodes\.id holds 1 null; fill them or drop these rows"):
+        prepare(graph, tmp_path / "g")
+
+
 MIXED = {
     "numbers and texts": [1, "two", 3],
     "decimals": [Decimal(1), Decimal(2), Decimal(3)],
