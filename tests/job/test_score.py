@@ -106,8 +106,8 @@ def test_refusals_come_before_spark(at: Path) -> None:
 
 def test_columns_are_those_that_the_model_reads() -> None:
     model = build("gcn_weighted")
-    assert columns_for(model, {}) == {"features": {"x": "x"}, "edge_features": ["weight"]}
+    assert columns_for(model, {}) == {"features": {"x": "x"}, "edge_features": {"weight": "weight"}}
     given = {"features": ["a", "b"], "edge_features": ["w"], "id": "key"}
     assert columns_for(model, given) == {"features": {"x": ["a", "b"]}, "edge_features": ["w"], "id": "key"}
     assert columns_for(model, {"features": {"y": ["a"]}})["features"] == {"y": ["a"]}
-    assert columns_for(model, {"edge_features": []})["edge_features"] == ["weight"]
+    assert columns_for(model, {"edge_features": []})["edge_features"] == {"weight": "weight"}
