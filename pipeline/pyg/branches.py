@@ -119,7 +119,9 @@ def _candidates(comparison: Comparison, distinct: bool, types: Types) -> Iterato
     """Graphs of many sizes, among them those between which the comparison changes."""
     for family in (_few_edges, _few_nodes, _sparse, _dense):
         yield from (
-            sizes for k in _with_changes(comparison, family, _ladder(), types) if _possible(sizes := family(k), distinct)
+            sizes
+            for k in _with_changes(comparison, family, _ladder(), types)
+            if _possible(sizes := family(k), distinct)
         )
 
 

@@ -119,7 +119,9 @@ def run_typed(net: torch.nn.Module, signature: Signature, example: Example) -> d
         raise
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
-        why = "".join(f"; {part} gives nothing of node type {name!r}, which later parts lack" for name, part in lost.items())
+        why = "".join(
+            f"; {part} gives nothing of node type {name!r}, which later parts lack" for name, part in lost.items()
+        )
         shapes = {argument.name: argument.shape for argument in signature.arguments}
         raise ForwardFailed(
             f"forward of {type(net).__name__} failed on an example graph with rows of {shapes}: {said}{why}"

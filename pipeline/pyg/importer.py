@@ -19,7 +19,7 @@ from torch_geometric.nn import GINConv, MFConv, SAGEConv
 from pipeline.errors import ModelError
 from pipeline.formula.program import Program, input_name
 from pipeline.formula.spaces import Nodes
-from pipeline.pyg.arguments import COLUMN, EDGE_INDEX, GCN_NORM, Features, Inputs, Signature, signature, with_widths
+from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Signature, signature, with_widths
 from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.example import examples, tiny_example
 from pipeline.pyg.forward import check_ready, check_weights, copy_of, run_forward, uncompiled
@@ -27,7 +27,7 @@ from pipeline.pyg.own_precision import precision_notes
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import record
 from pipeline.pyg.sizes import check_on
-from pipeline.pyg.typed_arguments import has_types, hint, is_told, told_widths, typed_signature, types_for
+from pipeline.pyg.typed_arguments import EDGE_INDICES, has_types, hint, is_told, told_widths, typed_signature, types_for
 from pipeline.pyg.unread import check_unread, unread_weights
 from pipeline.pyg.widths import with_found_widths
 
@@ -155,7 +155,9 @@ def _imported(
 
 def _notes(net: torch.nn.Module, found: Signature) -> list[str]:
     """What was taken for the graph, where that is not edge_index itself."""
-    notes = [f"{name} is given the ends of the edges, without values" for name in found.indices if name != EDGE_INDEX]
+    notes = [
+        f"{name} is given the ends of the edges, without values" for name in found.indices if name not in EDGE_INDICES
+    ]
     said = {None: "are all 1", GCN_NORM: "are those of PyG's gcn_norm, with self-loops", COLUMN: "are a column"}
     notes += [f"{matrix.name} is a matrix whose values {said[matrix.values]}" for matrix in found.matrices]
     kinds = sorted({type(module).__name__ for module in net.modules() if isinstance(module, WITHOUT_VALUES)})

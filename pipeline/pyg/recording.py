@@ -58,7 +58,9 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
     values = {name: _output(name, recorder.symbol(tensor)) for name, tensor in outputs.items()}
     keys = {name: _key(name, value) for name, value in values.items()}
     program = Program({keys[name]: value for name, value in values.items()})
-    return Recording(program, captured.arrays, recorder.steps, frozenset(captured.read(program.values)), sizes.noticed, keys)
+    return Recording(
+        program, captured.arrays, recorder.steps, frozenset(captured.read(program.values)), sizes.noticed, keys
+    )
 
 
 def _input(argument: Argument) -> Value:

@@ -172,7 +172,9 @@ def _formed(argument: Argument, told: Any, like: Any) -> Argument:
             if tensor.dtype is torch.bool:
                 return replace(argument, shape=shape, mask=True)
             whole = not tensor.dtype.is_floating_point
-            return replace(argument, shape=shape, below=max(int(tensor.max()) + 1, 1) if whole and len(tensor) else None)
+            return replace(
+                argument, shape=shape, below=max(int(tensor.max()) + 1, 1) if whole and len(tensor) else None
+            )
     if told is None:
         return argument
     form = told_forms(argument.name, told)[0]

@@ -18,6 +18,7 @@ from pipeline.formula.spaces import ALL_SELF, PROPER, PROPER_SELF, SELF_LOOPS, E
 from pipeline.schema import EDGE, NODE, EdgeType
 
 METADATA = "metadata=(node_types, edge_types), as HeteroData.metadata() gives it, or like=a HeteroData"
+TRIALS = 1000
 Triple = tuple[str, str, str]
 
 
@@ -121,12 +122,12 @@ def counts_of(
     for number, edge_type in enumerate(types.edges):
         ends = rows[edge_type.source], rows[edge_type.target]
         among = edge_type.source == edge_type.target
-        own = min(loops + 3 * number, linked(ends[1])) if among else 0
+        own = loops + 3 * number if among else 0
         others = proper + 11 * number if min(map(linked, ends)) > among else 0
-        parts = _parts(edge_type, rows, others, own)
-        while others and not (_are_different(parts) and taken.isdisjoint(parts.values())):
-            others, own = others + 1, own - (others % 5 == 0 and own > 1)
-            parts = _parts(edge_type, rows, others, own)
+        for more in range(TRIALS if others else 1):  # of a graph of a few nodes, not all sizes can be different
+            parts = _parts(edge_type, rows, others + more, min(own + more // 7, linked(ends[1])))
+            if _are_different(parts) and taken.isdisjoint(parts.values()):
+                break
         taken |= set(parts.values())
         found |= parts
     return found

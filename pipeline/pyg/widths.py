@@ -35,7 +35,9 @@ def with_found_widths(
         for number, argument in enumerate(found.arguments)
         if argument.name not in told and argument.input != WEIGHT
     }
-    arguments = tuple(replace(each, shape=(tried[each.name],)) if each.name in tried else each for each in found.arguments)
+    arguments = tuple(
+        replace(each, shape=(tried[each.name],)) if each.name in tried else each for each in found.arguments
+    )
     while True:
         candidate = replace(found, arguments=arguments)
         seen = _Meeting({width: name for name, width in tried.items()})
@@ -99,7 +101,9 @@ class _Meeting(TorchFunctionMode):
                 self.wanted[name] = None, others[0].shape[0]
                 return
             sizes = [size for each in others for size in _meets(operation, each)]
-            sizes += [size for each in arguments if isinstance(each, list | tuple) for size in each if type(size) is int]
+            sizes += [
+                size for each in arguments if isinstance(each, list | tuple) for size in each if type(size) is int
+            ]
             fitting = next((size - more for size in sizes if size > more and (size - 1) // STEP != base), None)
             if fitting is not None:
                 self.wanted[name] = fitting, None
