@@ -56,6 +56,7 @@ def typed_signature(net: torch.nn.Module, inputs: Mapping[str, Any] | None, type
     named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in STARS}
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]
     as_data = required[0] if required == ["data"] else None
+    index = next((name for name in EDGE_INDICES if name in named), None)  # to_hetero calls it edge_index
     if as_data:
         held = [name for name in TABLES if name == "x" or (like is not None and _holding(like, types, name))]
         required = [*held, EDGE_INDICES[1]]
@@ -63,7 +64,7 @@ def typed_signature(net: torch.nn.Module, inputs: Mapping[str, Any] | None, type
         for name in given:
             if name not in named:
                 raise ModelError(f"inputs names {name!r}, which forward does not take; {nearest(name, named)}")
-        if EDGE_INDICES[0] not in named:
+        if index is None:
             raise ModelError(f"forward takes no edge_index_dict; it takes {', '.join(named) or 'nothing'}")
     arguments = [
         argument
@@ -73,13 +74,13 @@ def typed_signature(net: torch.nn.Module, inputs: Mapping[str, Any] | None, type
     ]
     return Signature(
         tuple(arguments),
-        () if as_data else EDGE_INDICES[:1],
+        () if as_data or index is None else (index,),
         as_data,
         none=tuple(name for name, told in given.items() if told is None),
         left_out=tuple(
             STARS.get(parameter.kind, "") + name
             for name, parameter in parameters.items()
-            if name not in (*required, *given, *EDGE_INDICES[:1], as_data)
+            if name not in (*required, *given, index, as_data)
         ),
         types=types,
     )
