@@ -25,7 +25,7 @@ from pipeline.pyg.example import examples, tiny_example
 from pipeline.pyg.forward import check_ready, check_weights, copy_of, run_forward, uncompiled
 from pipeline.pyg.own_precision import precision_notes
 from pipeline.pyg.precision import in_float64
-from pipeline.pyg.recording import record
+from pipeline.pyg.recording import record, recorded_weights
 from pipeline.pyg.sizes import check_on
 from pipeline.pyg.typed_arguments import EDGE_INDICES, has_types, hint, is_told, told_widths, typed_signature, types_for
 from pipeline.pyg.unread import check_unread, unread_weights
@@ -140,7 +140,9 @@ def _imported(
     recording = record(net, found, recorded)
     check_weights(recording.weights)
     unread = unread_weights(net, found, recording.read, recorded)
-    check_unread(net, found, recorded, unread, unused)
+    # of the last layer, a model often reads one type only: what is made for the others is no sign of a forgotten argument
+    elsewhere = recorded_weights(recording) if found.types.is_typed else frozenset()
+    check_unread(net, found, recorded, [name for name in unread if name not in elsewhere], unused)
     check_on(net, found, recording, [recorded, *others], widths)
     columns = {f"{argument.space}.{argument.input}": argument.column for argument in found.arguments}
     read = {input_name(column) for column in recording.program.inputs}
@@ -150,7 +152,8 @@ def _imported(
     left_out = (*found.left_out, *(f"{name} (None)" for name in found.none))
     columns = {name: columns[name] for name in columns if name in read}
     notes = (*_notes(net, found), *precision_notes(net, found, others))
-    return Imported(recording.program, recording.weights, columns, unread, left_out, notes)
+    weights = {name: recording.weights[name] for name in recording.program.weights}
+    return Imported(recording.program, weights, columns, unread, left_out, notes)
 
 
 def _notes(net: torch.nn.Module, found: Signature) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.formula.program import Program, output_key
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.formula.values import Value, apply, edge_input, node_input
+from pipeline.formula.values import Value, apply, edge_input, node_input, topological
 from pipeline.pyg.arguments import Argument, Signature
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import ONE_MASK, Chosen
@@ -37,6 +37,7 @@ class Recording:
     """What forward did with the sizes of the graph."""
     keys: Mapping[str, str]
     """Output of forward → output of the program."""
+    captured: Captured
 
 
 def record(net: torch.nn.Module, signature: Signature, example: Example, keep: bool = False) -> Recording:
@@ -59,8 +60,13 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
     keys = {name: _key(name, value) for name, value in values.items()}
     program = Program({keys[name]: value for name, value in values.items()})
     return Recording(
-        program, captured.arrays, recorder.steps, frozenset(captured.read(program.values)), sizes.noticed, keys
+        program, captured.arrays, recorder.steps, frozenset(captured.read(program.values)), sizes.noticed, keys, captured
     )
+
+
+def recorded_weights(recording: Recording) -> frozenset[str]:
+    """Weights of the module that some recorded value is made of, whether an output needs it or not."""
+    return frozenset(recording.captured.read(topological(step.symbol.value for step in recording.steps)))
 
 
 def _input(argument: Argument) -> Value:

@@ -74,7 +74,7 @@ def typed_signature(net: torch.nn.Module, inputs: Mapping[str, Any] | None, type
     ]
     return Signature(
         tuple(arguments),
-        () if as_data or index is None else (index,),
+        EDGE_INDICES[1:] if as_data or index is None else (index,),
         as_data,
         none=tuple(name for name, told in given.items() if told is None),
         left_out=tuple(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch_geometric.nn import GATConv, GATv2Conv, GraphConv, HeteroConv, SAGEConv
+from torch_geometric.nn import MLP, GATConv, GATv2Conv, GraphConv, HeteroConv, LayerNorm, SAGEConv, to_hetero
 
 from pipeline.formula import interpret
 from pipeline.model import Model
@@ -150,3 +150,53 @@ def test_relations_are_joined_in_each_way(aggr: str) -> None:
     if aggr == "cat":
         net.second = HeteroConv({("author", "writes", "paper"): SAGEConv((8, 24), 6)}, aggr)
     assert_same(net)
+
+
+BACK = [*TRIPLES, ("paper", "rev_hosts", "venue")]
+BACK_GRAPHS = {
+    name: random_graph(dict(zip(WIDTHS, counts, strict=True)), dict.fromkeys([EdgeType(*e) for e in BACK], 80), WIDTHS)
+    for name, counts in {"random": (40, 25, 11), "no authors": (30, 0, 9)}.items()
+}
+
+
+class OneType(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = SAGEConv((-1, -1), 8), SAGEConv((-1, -1), 6)
+
+    def forward(self, x: Any, edge_index: Any) -> Any:
+        return self.second(self.first(x, edge_index).relu(), edge_index)
+
+
+def test_to_hetero() -> None:
+    torch.manual_seed(2)
+    net = to_hetero(OneType(), (list(WIDTHS), BACK), aggr="mean")
+    given = tensors(BACK_GRAPHS["random"], torch.float32)
+    with torch.no_grad():
+        net(*given.values())  # the lazy layers learn their widths
+    metadata = (list(WIDTHS), BACK)
+    assert_same(net, BACK_GRAPHS, run=lambda module, inputs: module(*inputs.values()), metadata=metadata)
+
+
+class Relational(nn.Module):
+    """As RelBench's: a linear map by type, layers of relations, a norm by type, a head on one type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.encode = nn.ModuleDict({name: nn.Linear(width, 8) for name, width in WIDTHS.items()})
+        self.layers = nn.ModuleList(HeteroConv({kind: SAGEConv((8, 8), 8) for kind in BACK}) for _ in range(2))
+        self.norms = nn.ModuleList(nn.ModuleDict({name: LayerNorm(8, mode="node") for name in WIDTHS}) for _ in "12")
+        self.head = MLP([8, 8, 1], norm="batch_norm")
+
+    def forward(self, x_dict: Any, edge_index_dict: Any, num_sampled_nodes_dict: Any = None) -> Any:
+        x_dict = {name: self.encode[name](x) for name, x in x_dict.items()}
+        for layer, norms in zip(self.layers, self.norms, strict=True):
+            x_dict = {name: norms[name](x).relu() for name, x in layer(x_dict, edge_index_dict).items()}
+        return self.head(x_dict["paper"])
+
+
+def test_relational_model() -> None:
+    model = assert_same(Relational(), BACK_GRAPHS, of="paper")
+    assert model.program.output_types == ("paper",)
+    assert any("author" in name for name in model.about.unread)  # of the last layer, nobody reads the authors
