@@ -60,7 +60,13 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
     keys = {name: _key(name, value) for name, value in values.items()}
     program = Program({keys[name]: value for name, value in values.items()})
     return Recording(
-        program, captured.arrays, recorder.steps, frozenset(captured.read(program.values)), sizes.noticed, keys, captured
+        program,
+        captured.arrays,
+        recorder.steps,
+        frozenset(captured.read(program.values)),
+        sizes.noticed,
+        keys,
+        captured,
     )
 
 
