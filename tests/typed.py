@@ -98,7 +98,7 @@ def random_graph(
     seed: int = 0,
     values: Mapping[EdgeType, Mapping[str, int | None]] | None = None,
 ) -> TypedGraph:
-    """Isolated nodes, a hub, parallel edges, self-loops within a type. `values`: edge column → width, None is a number."""
+    """Isolated nodes, a hub, parallel edges, self-loops. `values`: edge column → width, None is a number."""
     rng = np.random.default_rng(seed)
     ends = {}
     for kind, number in edges.items():

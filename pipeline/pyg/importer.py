@@ -140,7 +140,7 @@ def _imported(
     recording = record(net, found, recorded)
     check_weights(recording.weights)
     unread = unread_weights(net, found, recording.read, recorded)
-    # of the last layer, a model often reads one type only: what is made for the others is no sign of a forgotten argument
+    # of the last layer many models read one type only: what is made for the others is no sign of an argument forgotten
     elsewhere = recorded_weights(recording) if found.types.is_typed else frozenset()
     check_unread(net, found, recorded, [name for name in unread if name not in elsewhere], unused)
     check_on(net, found, recording, [recorded, *others], widths)
