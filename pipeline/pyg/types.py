@@ -1,7 +1,7 @@
 """The node and edge types of a module, and how many rows each has in an example graph.
 
-Comes in: PyG's metadata, a module that holds it, or a HeteroData. Goes out: the types; counts of rows, all different, so that
-a tensor's size tells what its rows are.
+Comes in: PyG's metadata, a module that holds it, or a HeteroData. Goes out: the types; counts of rows, all different,
+so that a tensor's size tells what its rows are.
 """
 
 from __future__ import annotations
