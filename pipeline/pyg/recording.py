@@ -77,8 +77,10 @@ def recorded_weights(recording: Recording) -> frozenset[str]:
 
 def _input(argument: Argument) -> Value:
     space = argument.space
-    make = node_input(argument.input, argument.shape, space) if isinstance(space, Nodes) else None
-    column = make or edge_input(argument.input, argument.shape, space)
+    if isinstance(space, Nodes):
+        column = node_input(argument.input, argument.shape, space)
+    else:
+        column = edge_input(argument.input, argument.shape, space)
     return apply("not_equal", column, 0.0) if argument.mask else column
 
 
