@@ -107,7 +107,9 @@ def prepare_command(
         if if_same not in (None, "skip"):
             raise SettingError(f"--if-same is {if_same!r}; accepted: skip")
         if if_same is None or find_manifest(output) is None:
-            refuse_taken(output, overwrite, places_named(nodes, edges))  # prepare does too, when Spark has been started
+            refuse_taken(
+                output, overwrite, places_named({"nodes": nodes, "edges": edges})
+            )  # prepare does too, when Spark has been started
         csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
         tables = RawTables(nodes, edges, nodes_format, edges_format, csv)
         options = {

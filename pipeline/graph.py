@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,24 +17,37 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.blocks import storage
 from pipeline.blocks.block import Block
-from pipeline.blocks.manifest import checked_manifest
+from pipeline.blocks.manifest import checked_manifest, id_types_of
 from pipeline.blocks.opening import Known, open_block
 from pipeline.blocks.ranges import Ranges, merge_ranges
 from pipeline.blocks.rows import KINDS
-from pipeline.errors import DataError, first_line
+from pipeline.errors import DataError, first_line, shortened
 from pipeline.places.given import path_of
 from pipeline.places.place import Place
-from pipeline.schema import DST, ID, SRC, GraphSchema, quoted
+from pipeline.schema import DST, EDGE, ID, NODE, SRC, EdgeType, GraphSchema, quoted
 from pipeline.spark.session import active_session, refuse_ended
 from pipeline.tables.csv import CsvTable, check_partition_ids, settle_ids
 from pipeline.tables.csv_text import Csv
-from pipeline.tables.layout import Columned, check_id_types, check_not_swapped, columns_of, edge_layout, node_layout
+from pipeline.tables.layout import (
+    Layout,
+    Look,
+    check_id_types,
+    check_not_swapped,
+    columns_of,
+    edge_layout,
+    node_layout,
+)
 from pipeline.tables.opening import TAKES, NeedsSpark, Reading, is_frame, open_given
 from pipeline.tables.parquet import ParquetTable
 from pipeline.tables.table import Table
+from pipeline.tables.types import GivenTable, edge_ends, given_tables, spelt
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+
+Paths = str | os.PathLike[str] | Mapping[Any, str | os.PathLike[str]]
+"""A path; or type → path."""
 
 
 class Graph:
@@ -80,12 +93,12 @@ class Graph:
         self,
         nodes: Any,
         edges: Any = None,
-        features: Columned = "x",
-        edge_features: Columned = (),
+        features: Any = "x",
+        edge_features: Any = (),
         undirected: bool = False,
-        id: str = ID,
-        src: str = SRC,
-        dst: str = DST,
+        id: Any = ID,
+        src: Any = SRC,
+        dst: Any = DST,
         drop_dangling: bool = False,
         reverse: bool = False,
         format: str | None = None,
@@ -97,74 +110,160 @@ class Graph:
             if not (hasattr(nodes, "vertices") and hasattr(nodes, "edges")):
                 raise DataError(f"a graph needs a node table and an edge table, or one GraphFrame; it takes {TAKES}")
             nodes, edges = nodes.vertices, nodes.edges
-        frames = [given for given in (nodes, edges) if is_frame(given)]
-        paths = any(isinstance(given, (str, os.PathLike)) for given in (nodes, edges))
+        given = given_tables(nodes, edges, features, edge_features, id, src, dst)
+        if undirected and not _is_untyped(given):
+            raise DataError(
+                "undirected is for graphs of one node type and one edge type; of a typed graph give the edges of the "
+                'other direction as a type of their own, as PyG does: ("merchant", "rev_pays", "account")'
+            )
+        frames = [each.given for each in given if is_frame(each.given)]
+        paths = any(isinstance(each.given, (str, os.PathLike)) for each in given)
         self._session = frames[0].sparkSession if frames else spark or (active_session() if paths else None)
         if self._session is not None:
             refuse_ended(self._session)
         self.drop_dangling = drop_dangling
-        ids = {"nodes": [id], "edges": [src, dst]}
-        values = {"nodes": columns_of(features), "edges": columns_of(edge_features)}
+        formats = {True: format, False: edges_format or format}
         opened = {
-            name: open_given(name, given, Reading(self._session, form, csv or Csv()), [*ids[name], *values[name]])
-            for name, given, form in (("nodes", nodes, format), ("edges", edges, edges_format or format))
+            each.name: open_given(
+                each.name,
+                each.given,
+                Reading(self._session, formats[each.is_nodes], csv or Csv()),
+                [*each.ids, *columns_of(each.values)],
+            )
+            for each in given
         }
         self.sources = {name: dict(found.source) for name, found in opened.items() if found.source is not None}
         """Where the tables come from, if they were read from paths: `verify` reads them again."""
         types = {name: _types(name, found.table) for name, found in opened.items()}
-        check_not_swapped(types, ids)
-        tables = {name: _surveyed(name, found.table, ids[name], values[name]) for name, found in opened.items()}
-        tables = settle_ids({name: (table, ids[name]) for name, table in tables.items()})
-        self.nodes: Any = tables["nodes"]
-        self.edges: Any = tables["edges"]
-        node_types, edge_types = _types("nodes", self.nodes), _types("edges", self.edges)
-        self.node_layout = node_layout(node_types, id, features, partial(_no_number, self.nodes))
-        look = partial(_no_number, self.edges)
-        self.edge_layout = edge_layout(edge_types, src, dst, edge_features, undirected, look, reverse)
-        examples = {
-            name: text
-            for name, table in tables.items()
-            if isinstance(table, CsvTable) and (text := table.no_integer(ids[name])) is not None
+        given = [_without_unasked(each, types[each.name]) for each in given]
+        if _is_untyped(given):
+            check_not_swapped(types, {each.name: each.ids for each in given})
+        tables = {
+            each.name: _surveyed(each.name, opened[each.name].table, [*each.ids], columns_of(each.values))
+            for each in given
         }
-        check_id_types(self.node_layout, self.edge_layout, node_types, edge_types, examples)
-        self.id_type = "string" if self.node_layout.text else node_types[id]
+        for each in given:
+            if isinstance(each.type, str):
+                of_type = {table.name: (tables[table.name], ids) for table, ids in edge_ends(given, each.type)}
+                tables |= settle_ids(of_type)
+        self.tables: dict[str, Any] = tables
+        """What a table is called, "nodes" or "edges[account__pays__card]" → the table."""
+        types = {name: _types(name, table) for name, table in tables.items()}
+        self.layouts: tuple[Layout, ...] = tuple(
+            _layout(each, types[each.name], partial(_no_number, tables[each.name]), undirected, reverse)
+            for each in given
+        )
+        """Of each table, those of nodes first."""
+        self._check_ids(given, types)
+        _check_reversed(self.edge_layouts)
+
+    def _check_ids(self, given: Sequence[GivenTable], types: Mapping[str, Mapping[str, str]]) -> None:
+        """The ids of a node type are of one kind in all tables."""
+        examples = {
+            each.name: text
+            for each in given
+            if isinstance(table := self.tables[each.name], CsvTable)
+            and (text := table.no_integer(list(each.ids))) is not None
+        }
+        of_nodes = {layout.type: layout for layout in self.node_layouts}
+        for layout in self.edge_layouts:
+            for end, type in enumerate((layout.edge_type.source, layout.edge_type.target)):
+                nodes = of_nodes[type]
+                check_id_types(nodes, layout, types[nodes.table], types[layout.table], examples, end)
+        self.id_types = {
+            layout.type: "string" if layout.text else types[layout.table][layout.keys[0]]
+            for layout in self.node_layouts
+        }
+        """Node type → Spark's word for the type of its ids."""
+
+    # ---- what it holds
+
+    @property
+    def node_layouts(self) -> tuple[Layout, ...]:
+        return tuple(layout for layout in self.layouts if len(layout.keys) == 1)
+
+    @property
+    def edge_layouts(self) -> tuple[Layout, ...]:
+        return tuple(layout for layout in self.layouts if len(layout.keys) > 1)
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether it has types of its own; else it is a node table and an edge table."""
+        return set(self.tables) != {"nodes", "edges"}
+
+    @property
+    def nodes(self) -> Any:
+        """The node table of a graph without types."""
+        return self.tables[self.node_layout.table]
+
+    @property
+    def edges(self) -> Any:
+        """The edge table of a graph without types."""
+        return self.tables[self.edge_layout.table]
+
+    @property
+    def node_layout(self) -> Layout:
+        """Of a graph without types."""
+        assert not self.is_typed, "a typed graph has node_layouts"
+        return self.node_layouts[0]
+
+    @property
+    def edge_layout(self) -> Layout:
+        """Of a graph without types."""
+        assert not self.is_typed, "a typed graph has edge_layouts"
+        return self.edge_layouts[0]
+
+    @property
+    def id_type(self) -> str:
+        """Of a graph without types."""
+        (word,) = self.id_types.values()
+        return word
+
+    @property
+    def undirected(self) -> bool:
+        return any(layout.undirected for layout in self.layouts)
 
     @staticmethod
     def read(
         spark: SparkSession | None,
-        nodes: str | os.PathLike[str],
-        edges: str | os.PathLike[str],
+        nodes: Paths,
+        edges: Paths,
         format: str | None = None,
         edges_format: str | None = None,
         **options: Any,
     ) -> Graph:
-        """A graph of two tables on disk; `options` are those of `Graph`. Faster than the same with DataFrames: workers
-        read files that they see without the JVM.
+        """A graph of tables on disk, by type or one of each kind; `options` are those of `Graph`. Faster than the same
+        with DataFrames: workers read files that they see without the JVM.
         """
-        nodes, edges = path_of("nodes", nodes), path_of("edges", edges)
+        nodes, edges = _paths("nodes", nodes), _paths("edges", edges)
         return Graph(nodes, edges, format=format, edges_format=edges_format, spark=spark, **options)
 
     @staticmethod
     def of_files(
-        nodes: str | os.PathLike[str],
-        edges: str | os.PathLike[str],
+        nodes: Paths,
+        edges: Paths,
         format: str | None = None,
         edges_format: str | None = None,
         **options: Any,
     ) -> Graph | None:
-        """A graph of two tables that this process reads itself, whoever has a session: `prepare` needs no Spark for it.
+        """A graph of tables that this process reads itself, whoever has a session: `prepare` needs no Spark for it.
         None if only Spark can read them. Formats as in `read`.
         """
-        nodes, edges = path_of("nodes", nodes), path_of("edges", edges)
+        nodes, edges = _paths("nodes", nodes), _paths("edges", edges)
         csv = options.pop("csv", None) or Csv()
-        ids = [options.get(name, name) for name in (ID, SRC, DST)]
-        wanted = [*ids, *columns_of(options.get("features", "x")), *columns_of(options.get("edge_features"))]
+        meaning = (options.get("features", "x"), options.get("edge_features", ()))
+        given = given_tables(nodes, edges, *meaning, *(options.get(name, name) for name in (ID, SRC, DST)))
+        found: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
         try:
-            node_table = open_given("nodes", nodes, Reading(None, format, csv), wanted).table
-            edge_table = open_given("edges", edges, Reading(None, edges_format or format, csv), wanted).table
+            for each in given:
+                reading = Reading(None, format if each.is_nodes else edges_format or format, csv)
+                wanted = [*each.ids, *columns_of(each.values)]
+                found[each.is_nodes][each.type] = open_given(each.name, each.given, reading, wanted).table
         except NeedsSpark:
             return None
-        return Graph(node_table, edge_table, **options)
+        if not isinstance(nodes, Mapping):
+            return Graph(found[True][NODE], found[False][EDGE], **options)
+        return Graph(found[True], found[False], **options)
 
     @property
     def session(self) -> SparkSession | None:
@@ -174,7 +273,8 @@ class Graph:
     def with_reverse(self) -> Graph:
         """The same graph, of which the edges against their direction are stored too."""
         graph = copy(self)
-        graph.edge_layout = replace(self.edge_layout, reverse=True)
+        graph.layouts = (*self.node_layouts, *(replace(layout, reverse=True) for layout in self.edge_layouts))
+        _check_reversed(graph.edge_layouts)
         return graph
 
     def describe(self) -> dict[str, Any]:
@@ -186,12 +286,12 @@ class Graph:
                     "ids": list(layout.keys),
                     "values": {value.name: list(value.columns) for value in layout.values},
                 }
-                for layout in (self.node_layout, self.edge_layout)
+                for layout in self.layouts
             },
-            "undirected": bool(self.edge_layout.undirected),
-            "reverse": len(self.edge_layout.edge_types) > 1,
+            "undirected": self.undirected,
+            "reverse": any(len(layout.edge_types) > 1 for layout in self.edge_layouts),
             "drop_dangling": bool(self.drop_dangling),
-            "id_type": self.id_type,
+            "id_type": dict(self.id_types) if self.is_typed else self.id_type,
         }
 
 
@@ -248,8 +348,28 @@ class PreparedGraph:
 
     @property
     def id_type(self) -> str:
-        """Spark's word for the type of the user's ids."""
-        return str(self.manifest["id_type"])
+        """Spark's word for the type of the user's ids, of a graph without types."""
+        (word,) = self.id_types.values()
+        return word
+
+    @property
+    def id_types(self) -> dict[str, str]:
+        """The same by node type."""
+        return id_types_of(self.manifest)
+
+    @property
+    def is_typed(self) -> bool:
+        return not isinstance(self.manifest["id_type"], str)
+
+    @property
+    def node_counts(self) -> dict[str, int]:
+        """Node type → number of nodes."""
+        return {type: sum(counts["nodes"]) for type, counts in self.manifest["node_types"].items()}
+
+    @property
+    def edge_counts(self) -> dict[EdgeType, int]:
+        """Edge type → number of edges; those against their direction are counted too, where they are stored."""
+        return {EdgeType.parse(type): sum(counts["edges"]) for type, counts in self.manifest["edge_types"].items()}
 
     @property
     def known(self) -> Known:
@@ -266,6 +386,42 @@ def open_graph(path: str | PathLike[str]) -> PreparedGraph:
     place = Place.of(path_of("the path of a prepared graph", path))
     manifest = checked_manifest(str(place), storage.read_manifest(place.given))
     return PreparedGraph(place.path if place.is_local else place.given, manifest)
+
+
+def _paths(what: str, given: Paths) -> Any:
+    if isinstance(given, Mapping):
+        return {key: path_of(f"{what} of {shortened(key)}", path) for key, path in given.items()}
+    return path_of(what, given)
+
+
+def _is_untyped(given: Sequence[GivenTable]) -> bool:
+    return [each.type for each in given] == [NODE, EDGE]
+
+
+def _without_unasked(each: GivenTable, types: Mapping[str, str]) -> GivenTable:
+    """Of a typed graph, a node table without x has no features: nobody asked for them."""
+    missing = each.optional and any(column not in types for column in columns_of(each.values))
+    return replace(each, values=None) if missing else each
+
+
+def _layout(each: GivenTable, types: Mapping[str, str], look: Look, undirected: bool, reverse: bool) -> Layout:
+    if isinstance(each.type, EdgeType):
+        src, dst = each.ids
+        return edge_layout(types, src, dst, each.values, undirected, look, reverse, each.type)
+    (id,) = each.ids
+    return node_layout(types, id, each.values, look, each.type)
+
+
+def _check_reversed(layouts: Sequence[Layout]) -> None:
+    """DataError if edges against their direction would have the type of another table."""
+    given = {layout.edge_type for layout in layouts}
+    for layout in layouts:
+        both = given.intersection(layout.edge_types[1:])
+        if both:
+            raise DataError(
+                f"reverse=True stores edges {spelt(layout.edge_type)} against their direction as {spelt(both.pop())}, "
+                "of which there is a table already; leave reverse out, or give that table another relation"
+            )
 
 
 def _types(name: str, table: DataFrame | Table) -> dict[str, str]:

@@ -29,11 +29,11 @@ Files = list[tuple[str, int, int]]
 
 
 def identity(graph: Graph, default: str) -> dict[str, Any] | None:
-    """Of both tables, and what their columns mean. None if one of them cannot be known again.
+    """Of all tables, and what their columns mean. None if one of them cannot be known again.
 
     `default` is the file system of paths without a scheme, as `Place.of` takes it.
     """
-    if len(graph.sources) < 2:
+    if len(graph.sources) < len(graph.layouts):
         return None
     found: dict[str, Any] = {}
     for table, source in sorted(graph.sources.items()):

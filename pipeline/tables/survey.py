@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import EDGE, NODE, GraphSchema
+from pipeline.schema import GraphSchema
 from pipeline.spark.handshake import Handshake, Probe
 from pipeline.tables.layout import Layout
 from pipeline.tables.table import Piece, Table, read_pieces
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from pipeline.graph import Graph
 
 Pieces = dict[str, list[Piece] | None]
-"""nodes, edges → the pieces that workers may read themselves; None if the table has to come through Spark."""
+"""What a table is called → the pieces that workers may read themselves; None if the table has to come through Spark."""
 
 FIRST_ROWS = 100  # that tell the width of arrays
 
 
 def table_probes(graph: Graph) -> list[Probe]:
     """Where tables are that tasks would read themselves, if they see them."""
-    sources = [table.source for table in (graph.nodes, graph.edges) if isinstance(table, Table)]
+    sources = [table.source for table in graph.tables.values() if isinstance(table, Table)]
     return [Probe(source["path"]) for source in sources if source is not None]
 
 
 def pieces_of(graph: Graph, layout: Layout, shake: Handshake) -> list[Piece] | None:
     """The pieces of a table that tasks may read themselves; None of a DataFrame, of files that not all of them see, and
     of what is in the memory of this process where they run elsewhere."""
-    table = getattr(graph, layout.table)
+    table = graph.tables[layout.table]
     if not isinstance(table, Table):
         return None
     seen = shake.local or (table.source is not None and shake.sees(table.source["path"]))
@@ -52,10 +52,17 @@ def frame_of(table: DataFrame | Table, spark: SparkSession | None, layout: Layou
 
 
 def measure(graph: Graph, pieces: Pieces) -> tuple[int, int, int]:
-    """Nodes, edges, and lanes of a node's features. Runs jobs for a table that has no pieces."""
-    both = 2 if graph.edge_layout.undirected else len(graph.edge_layout.edge_types)
-    lanes = sum(widths(graph, graph.node_layout, pieces["nodes"]).values())
-    return graph.nodes.count(), graph.edges.count() * both, lanes
+    """Nodes, edges, and lanes of a node's features, the mean over the types. Runs jobs for a table that has no
+    pieces."""
+    nodes = edges = lanes = 0
+    for layout in graph.node_layouts:
+        count = graph.tables[layout.table].count()
+        nodes += count
+        lanes += count * sum(widths(graph, layout, pieces[layout.table]).values())
+    for layout in graph.edge_layouts:
+        both = 2 if layout.undirected else len(layout.edge_types)
+        edges += graph.tables[layout.table].count() * both
+    return nodes, edges, -(-lanes // max(1, nodes))
 
 
 def first_widths(graph: Graph, shake: Handshake) -> GraphSchema:
@@ -63,9 +70,11 @@ def first_widths(graph: Graph, shake: Handshake) -> GraphSchema:
 
     Runs a job for each table that is not plain Parquet, and takes one row of it.
     """
-    nodes = widths(graph, graph.node_layout, pieces_of(graph, graph.node_layout, shake))
-    edges = widths(graph, graph.edge_layout, pieces_of(graph, graph.edge_layout, shake))
-    return GraphSchema({NODE: nodes}, {EDGE: edges})
+    found = {layout.table: widths(graph, layout, pieces_of(graph, layout, shake)) for layout in graph.layouts}
+    return GraphSchema(
+        {layout.type: found[layout.table] for layout in graph.node_layouts},
+        {layout.edge_type: found[layout.table] for layout in graph.edge_layouts},
+    )
 
 
 def widths(graph: Graph, layout: Layout, pieces: list[Piece] | None) -> dict[str, int]:
@@ -74,7 +83,7 @@ def widths(graph: Graph, layout: Layout, pieces: list[Piece] | None) -> dict[str
     if all(found.values()):
         return found
     if pieces is None:
-        frame = frame_of(getattr(graph, layout.table), graph.session, layout)
+        frame = frame_of(graph.tables[layout.table], graph.session, layout)
         batches = iter(selected(frame.limit(FIRST_ROWS), layout).toArrow().to_batches())
     else:
         batches = read_pieces(pieces, layout.columns)
@@ -101,8 +110,8 @@ def selected(table: DataFrame, layout: Layout) -> DataFrame:
     # by position: two names that differ in case only are one name to Spark
     places = {name: f"c{at}" for at, name in enumerate(table.columns)}
     table = table.toDF(*places.values())
-    key = "string" if layout.text else "bigint"
-    columns = [F.col(places[name]).cast(key) for name in layout.keys]
+    words = ["string" if text else "bigint" for text in layout.texts]
+    columns = [F.col(places[name]).cast(key) for name, key in zip(layout.keys, words, strict=True)]
     for value in layout.values:
         for name in value.columns:
             column = F.col(places[name])

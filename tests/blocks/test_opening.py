@@ -135,7 +135,7 @@ def test_a_changed_manifest(path: Path, change: Callable[[Any], Any], message: s
         (lambda data: data.update(sums=[]), "sums are not those of 3 blocks"),
         (lambda data: data["schema"]["nodes"]["node"].update(x=10**18), "schema is not a schema"),
         (lambda data: data["schema"]["nodes"].update(paper={}), "schema has other types of nodes"),
-        (lambda data: data["columns"]["edges"].update(ids=["src"]), "columns is not the columns of both tables"),
+        (lambda data: data["columns"]["edges"].update(ids=["src"]), "columns is not the columns of all tables"),
     ],
 )
 def test_a_manifest_that_somebody_has_sealed(path: Path, change: Callable[[Any], Any], message: str) -> None:
