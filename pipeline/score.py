@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from pipeline.errors import ModelError, SettingError, StorageError, nearest
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.infer import RESULT, Frames, Observations, run_frames
 from pipeline.model import Model
-from pipeline.places.filesystem import opened
+from pipeline.places.filesystem import Opened, opened
 from pipeline.places.given import path_of
 from pipeline.places.marker import SCORES
 from pipeline.places.place import Place, refuse_overlap
@@ -29,9 +29,11 @@ from pipeline.places.staging import Staging
 from pipeline.places.through_spark import default_filesystem, literal
 from pipeline.plan.memory import size
 from pipeline.planning import NO_SESSION, planned_for, probes_of, refuse_without_spark, session_of, warn_far_outside
-from pipeline.result.counted import count_files, mark_done, refuse_missing, refuse_other_blocks
+from pipeline.result.by_type import giving, types_of
+from pipeline.result.counted import File, count_files, mark_done, refuse_missing, refuse_other_blocks
 from pipeline.result.destination import Direct, Manifest, destination, find_manifest, tidy
 from pipeline.result.flat import lanes_of
+from pipeline.result.folders import folder_of
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import differences, facts_of, origin
 from pipeline.result.output import OutputTable
@@ -40,6 +42,7 @@ from pipeline.run.arguments import model_of, some_graph
 from pipeline.run.in_process import run_in_process
 from pipeline.run.planned import Planned
 from pipeline.run.progress import Progress
+from pipeline.schema import NODE
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import readable_errors
@@ -72,6 +75,8 @@ class Wish:
     classify: bool = False
     if_same: str | None = None
     """"skip": a result of the same graph, model and settings that is there already is as good."""
+    types: tuple[str, ...] | None = None
+    """Of a typed graph: the types of nodes to score; None: all."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -152,8 +157,10 @@ def score(
     settings: Settings | Mapping[str, Any] | None = None,
     spark: SparkSession | None = None,
     progress: Progress | None = None,
+    types: Sequence[str] | None = None,
 ) -> Report:
-    """Runs jobs: computes every node's output and writes it to `output`.
+    """Runs jobs: computes every node's output and writes it to `output`; of a typed graph a table for each type of
+    nodes, in a folder of its name, all of them at once.
 
     Without a session, a graph that is prepared, or read by `Graph.of_files`, is run in this process: no Spark, no Java.
 
@@ -165,6 +172,9 @@ def score(
         Replace scores that graphsweep wrote. Nothing else is ever replaced.
     if_same
         "skip": do nothing if scores of the same graph, model and settings are there already.
+    types
+        Of a typed graph, the types of nodes to score, and nothing is computed that these do not need; else all for
+        which the model gives something.
 
     Raises
     ------
@@ -175,7 +185,7 @@ def score(
         starts.
     """
     settings = Settings.taken(settings)
-    wish = Wish(path_of("the output", output), format, overwrite, classify, if_same)
+    wish = Wish(path_of("the output", output), format, overwrite, classify, if_same, types_of(types))
     with Scratch(settings.scratch) as scratch:
         return scored(graph, model, wish, settings, spark, progress, scratch)
 
@@ -193,7 +203,7 @@ def scored(
     """The same for who has a scratch directory, and for a graph that was prepared in it: of `tables`."""
     started = time.perf_counter()
     read = {"the model": None if isinstance(model, Model) else model}
-    model, graph = model_of(model), some_graph(graph)
+    model, graph = giving(model_of(model), wish.types), some_graph(graph)
     session = session_of(graph, spark)
     default = default_filesystem(session)
     place = Place.of(wish.output, default)
@@ -203,7 +213,7 @@ def scored(
     if isinstance(graph, Graph):
         tables = identity(graph, default)
     known = None if isinstance(graph, Graph) else graph.fingerprint
-    wanted = origin(model, settings, wish.format, wish.classify, known, tables)
+    wanted = origin(model, settings, wish.format, wish.classify, known, tables, wish.types)
 
     def look(manifest: Manifest) -> None:
         if wish.is_met_by(manifest, wanted):
@@ -222,8 +232,8 @@ def scored(
             if staging.opened is not None and not staging.opened.renames:
                 log.info("%s: nothing can be renamed there; who lists it meanwhile sees old and new files", place)
             steps = _supersteps(planned, observations, facts)
-            fingerprint, table = planned.graph.fingerprint, _table(planned, wish)
-            staging.publish(SCORES, facts_of(wanted, fingerprint, table, facts["files"], facts["rows"]))
+            fingerprint, made = planned.graph.fingerprint, _tables(planned, wish)
+            staging.publish(SCORES, facts_of(wanted, fingerprint, made, facts["files"], facts["rows"]))
     except AlreadyThere as found:
         with suppress(StorageError):  # somebody is writing there, or nobody can: the result is there all the same
             tidy(place)
@@ -296,6 +306,16 @@ def _run(
         progress.expect(len(planned.plan.steps), planned.graph.blocks)
     receipts: list[Receipt] = []
     observations: Observations = {}
+    types = [table.node_type for table in _tables(planned, wish)]
+    if by_type := types != [NODE]:
+        if folder is None or staging.opened is None:
+            raise SettingError(
+                f"{output}: the tables of a typed graph are written by tasks, and these cannot write there, or are not "
+                'to (write = "spark"); give a path that all machines share'
+            )
+        folder = replace(folder, by_type=True)
+        for type in types if staging.opened.renames else ():
+            staging.opened.filesystem.create_dir(staging.opened.child(folder_of(type)).path, recursive=False)
     if session is None:
         assert folder is not None
         receipts = run_in_process(planned, settings, wish.classify, folder, marks)
@@ -315,6 +335,9 @@ def _run(
         facts["files"] = []
         refuse_missing(_count_by_spark(session, wish, staging.place), facts["rows"], nodes, str(output))
         return facts, observations
+    if by_type:
+        facts["files"] = _count_types(staging.opened, types, planned, wish, receipts, str(output))
+        return facts, observations
     facts["files"] = files = count_files(staging.opened, wish.format, str(output))
     if folder is not None:
         refuse_other_blocks(files, blocks, receipts, str(output))
@@ -323,9 +346,28 @@ def _run(
     return facts, observations
 
 
+def _count_types(
+    directory: Opened, types: Sequence[str], planned: Planned, wish: Wish, receipts: Sequence[Receipt], output: str
+) -> list[File]:
+    """The files of all tables; StorageError unless each has a row for every node of its type."""
+    found = []
+    for type in types:
+        name = folder_of(type)
+        here, called = directory.child(name), f"{output}/{name}"
+        files = count_files(here, wish.format, called)
+        mine = [receipt for receipt in receipts if receipt.node_type == type]
+        refuse_other_blocks(files, planned.graph.blocks, mine, called)
+        rows = {receipt.block: receipt.rows or 0 for receipt in mine if receipt.block is not None}
+        count = sum(file.rows for file in files)
+        refuse_missing(count, sum(rows.values()), planned.graph.node_counts[type], called)
+        mark_done(here)
+        found += [file._replace(name=f"{name}/{file.name}") for file in files]
+    return found
+
+
 def _clock(receipts: Iterable[Receipt]) -> dict[str, Any]:
     """Of a result that tasks have written: its rows, and the milliseconds of supersteps."""
-    rows = {receipt.block: receipt.rows or 0 for receipt in receipts if receipt.block is not None}
+    rows = {(receipt.node_type, receipt.block): receipt.rows or 0 for receipt in receipts if receipt.block is not None}
     facts: dict[str, Any] = {"rows": sum(rows.values())}  # a block that was tried twice has two receipts
     for receipt in receipts:
         if receipt.milliseconds is not None:
@@ -369,8 +411,8 @@ def _writable(output: Place, staging: Staging | Direct) -> Iterator[None]:
         raise
 
 
-def _table(planned: Planned, wish: Wish) -> OutputTable:
-    return OutputTable.of(planned.plan.program.outputs, planned.graph.id_type, wish.classify)
+def _tables(planned: Planned, wish: Wish) -> tuple[OutputTable, ...]:
+    return OutputTable.of_program(planned.plan.program, planned.graph.id_types, wish.classify)
 
 
 def flattened(frames: Frames) -> DataFrame:

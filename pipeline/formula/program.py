@@ -100,6 +100,17 @@ class Program:
                 f"{computed:,} numbers are computed from weights of {held:,}; {MOST_COMPUTED:,} are supported"
             )
 
+    @property
+    def output_types(self) -> tuple[str, ...]:
+        """The types of nodes that outputs are of, in their order."""
+        return tuple(
+            dict.fromkeys(value.space.type for value in self.outputs.values() if isinstance(value.space, Nodes))
+        )
+
+    def outputs_of(self, node_type: str) -> dict[str, Value]:
+        """The outputs of one type of nodes."""
+        return {name: value for name, value in self.outputs.items() if value.space == Nodes(node_type)}
+
     @cached_property
     def numbers(self) -> dict[int, int]:
         """Value.id → its position in `values`."""
