@@ -40,7 +40,7 @@ from pipeline.tables.layout import (
 from pipeline.tables.opening import TAKES, NeedsSpark, Reading, is_frame, open_given
 from pipeline.tables.parquet import ParquetTable
 from pipeline.tables.table import Table
-from pipeline.tables.types import GivenTable, edge_ends, given_tables, spelt
+from pipeline.tables.types import GivenTable, edge_ends, given_tables
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -155,7 +155,6 @@ class Graph:
         )
         """Of each table, those of nodes first."""
         self._check_ids(given, types)
-        _check_reversed(self.edge_layouts)
 
     def _check_ids(self, given: Sequence[GivenTable], types: Mapping[str, Mapping[str, str]]) -> None:
         """The ids of a node type are of one kind in all tables."""
@@ -274,7 +273,6 @@ class Graph:
         """The same graph, of which the edges against their direction are stored too."""
         graph = copy(self)
         graph.layouts = (*self.node_layouts, *(replace(layout, reverse=True) for layout in self.edge_layouts))
-        _check_reversed(graph.edge_layouts)
         return graph
 
     def describe(self) -> dict[str, Any]:
@@ -410,18 +408,6 @@ def _layout(each: GivenTable, types: Mapping[str, str], look: Look, undirected: 
         return edge_layout(types, src, dst, each.values, undirected, look, reverse, each.type)
     (id,) = each.ids
     return node_layout(types, id, each.values, look, each.type)
-
-
-def _check_reversed(layouts: Sequence[Layout]) -> None:
-    """DataError if edges against their direction would have the type of another table."""
-    given = {layout.edge_type for layout in layouts}
-    for layout in layouts:
-        both = given.intersection(layout.edge_types[1:])
-        if both:
-            raise DataError(
-                f"reverse=True stores edges {spelt(layout.edge_type)} against their direction as {spelt(both.pop())}, "
-                "of which there is a table already; leave reverse out, or give that table another relation"
-            )
 
 
 def _types(name: str, table: DataFrame | Table) -> dict[str, str]:

@@ -33,7 +33,6 @@ from pipeline.result.by_type import giving, types_of
 from pipeline.result.counted import File, count_files, mark_done, refuse_missing, refuse_other_blocks
 from pipeline.result.destination import Direct, Manifest, destination, find_manifest, tidy
 from pipeline.result.flat import lanes_of
-from pipeline.result.folders import folder_of
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import differences, facts_of, origin
 from pipeline.result.output import OutputTable
@@ -42,7 +41,7 @@ from pipeline.run.arguments import model_of, some_graph
 from pipeline.run.in_process import run_in_process
 from pipeline.run.planned import Planned
 from pipeline.run.progress import Progress
-from pipeline.schema import NODE
+from pipeline.schema import NODE, spelled
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import readable_errors
@@ -315,7 +314,7 @@ def _run(
             )
         folder = replace(folder, by_type=True)
         for type in types if staging.opened.renames else ():
-            staging.opened.filesystem.create_dir(staging.opened.child(folder_of(type)).path, recursive=False)
+            staging.opened.filesystem.create_dir(staging.opened.child(spelled(type)).path, recursive=False)
     if session is None:
         assert folder is not None
         receipts = run_in_process(planned, settings, wish.classify, folder, marks)
@@ -352,7 +351,7 @@ def _count_types(
     """The files of all tables; StorageError unless each has a row for every node of its type."""
     found = []
     for type in types:
-        name = folder_of(type)
+        name = spelled(type)
         here, called = directory.child(name), f"{output}/{name}"
         files = count_files(here, wish.format, called)
         mine = [receipt for receipt in receipts if receipt.node_type == type]

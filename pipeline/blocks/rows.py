@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from pipeline.blocks.block import LOOPS, Block, Tile
 from pipeline.blocks.columns import CHUNK_BYTES, ROW_COLUMNS
-from pipeline.schema import EDGE, EdgeType
+from pipeline.schema import EDGE, EdgeType, name_of, spelled
 
-# Kinds of arrays of a block. NAME is the node or edge type, then "/column" where there are several columns.
+# Kinds of arrays of a block. NAME is the node or edge type as it is spelled, then "/column" where there are several.
 IDS = "ids"  # (n,) int64, or the ids' UTF-8 bytes as uint8
 ID_OFFSETS = "id offsets"  # (n + 1,) int32: id i is bytes[i : i + 1], for ids of text
 FEATURES = "features"  # (n, width) float32
@@ -185,15 +185,16 @@ def static_rows(block: Block) -> Iterator[Row]:
     """
     here = block.index
     for node_type, ids in block.ids.items():
+        name = spelled(node_type)
         if pa.types.is_string(ids.type):
             offsets, data = text_buffers(ids)
-            yield from array_rows(here, here, ID_OFFSETS, node_type, offsets - offsets[0])
-            yield from array_rows(here, here, IDS, node_type, data[offsets[0] : offsets[-1]])
+            yield from array_rows(here, here, ID_OFFSETS, name, offsets - offsets[0])
+            yield from array_rows(here, here, IDS, name, data[offsets[0] : offsets[-1]])
         else:
-            yield from array_rows(here, here, IDS, node_type, ids.to_numpy())
+            yield from array_rows(here, here, IDS, name, ids.to_numpy())
     for node_type, columns in block.features.items():
-        for name, matrix in sorted(columns.items()):
-            yield from array_rows(here, here, FEATURES, f"{node_type}/{name}", matrix)
+        for column, matrix in sorted(columns.items()):
+            yield from array_rows(here, here, FEATURES, f"{spelled(node_type)}/{column}", matrix)
     for edge_type, tiles in sorted(block.tiles.items()):
         for source, tile in sorted(tiles.items()):
             yield from tile_rows(here, source, edge_type, tile, TILES)
@@ -237,10 +238,11 @@ def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
     What a kind would have filled is empty if the rows were read without it.
     """
     arrays = _arrays((row for row in rows if row.target == index), KINDS)
-    ids = {name: _ids(array, arrays[ID_OFFSETS].get((at, name))) for (at, name), array in arrays[IDS].items()}
+    ids = {name_of(name): _ids(array, arrays[ID_OFFSETS].get((at, name))) for (at, name), array in arrays[IDS].items()}
     features: dict[str, dict[str, npt.NDArray[np.float32]]] = {node_type: {} for node_type in ids}
     for (_, name), array in arrays[FEATURES].items():
-        node_type, _, column = name.partition("/")
+        spelling, _, column = name.partition("/")
+        node_type = name_of(spelling)
         features.setdefault(node_type, {})[column] = _matrix(array, len(ids.get(node_type, ())))
     pulled = {
         type: {other: int(k[0]) for other, k in lists.items()} for type, lists in _by_type(arrays[PULLED]).items()

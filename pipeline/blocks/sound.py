@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipeline.blocks.block import LOOPS, Block, Tile
 from pipeline.blocks.rows import FEATURES, IDS, PUSHES, TILES, VALUES, Row
 from pipeline.errors import StorageError
-from pipeline.schema import GraphSchema
+from pipeline.schema import GraphSchema, name_of
 
 MATRICES = (FEATURES, VALUES, PUSHES[TILES.index(VALUES)])
 
@@ -29,9 +29,9 @@ class Unsound(Exception):
 def check_rows(rows: Iterable[Row], text: Mapping[str, bool]) -> None:
     """ValueError unless the bytes of each row are of the type that its kind has: they are going to be taken for it."""
     for row in rows:
-        if row.kind == IDS and row.name not in text:
+        if row.kind == IDS and name_of(row.name) not in text:
             raise ValueError(f"ids of {row.name}, a type that the graph does not have")
-        ids = "|u1" if row.kind == IDS and text[row.name] else "<i8"
+        ids = "|u1" if row.kind == IDS and text[name_of(row.name)] else "<i8"
         wanted = ids if row.kind == IDS else "<f4" if row.kind in MATRICES else "<i4"
         if row.dtype != wanted or row.width < 0 or (row.width and row.kind not in MATRICES):
             raise ValueError(f"{row.kind} of type {row.dtype} and width {row.width}")

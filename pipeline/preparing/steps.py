@@ -107,7 +107,7 @@ class Preparation:
     @property
     def given(self) -> list[EdgeType]:
         """The types of edges that have tables; others are the same edges against their direction."""
-        return [type for type, layout in self.edges.items() if type == layout.edge_type]
+        return [type for type in self.edges if not type.is_reversed]
 
 
 Step = Callable[[int, Iterable[Row], Preparation], Iterator[Row]]
@@ -229,7 +229,7 @@ def _edges(
         here[source] = dataclasses.replace(tile, values=split_values(tile.values[""], layout, widths))
         if source != LOOPS:
             requests[source] = wanted.astype(np.int64, copy=False)
-    if dropped and not plan.drop_dangling and edge_type == layout.edge_type:
+    if dropped and not plan.drop_dangling and not edge_type.is_reversed:
         findings.append(_dangling(layout, 1, edges.dst[~known]))
         dangling = dict(tiles.by_block(edges.src[~known], plan.blocks))
     return _EdgesHere(edge_type, here, requests, dangling, both_ways, dropped)
@@ -357,7 +357,7 @@ def answer(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
             if kind != QUESTION:
                 found.append(places)
             complete &= not len(missing)
-            if len(missing) and edge_type == layouts[edge_type].edge_type:
+            if len(missing) and not edge_type.is_reversed:
                 unknown[edge_type].append(wanted[missing])
         first, then = found
         if len(first) or len(then):

@@ -13,9 +13,8 @@ from typing import Any
 from pipeline.errors import SettingError
 from pipeline.model import Model
 from pipeline.result.counted import File
-from pipeline.result.folders import folder_of
 from pipeline.result.output import OutputTable
-from pipeline.schema import NODE
+from pipeline.schema import NODE, spelled
 from pipeline.settings import Settings
 
 Facts = dict[str, Any]
@@ -98,7 +97,7 @@ def facts_of(
 
 
 def _of_table(table: OutputTable, files: Sequence[File]) -> Facts:
-    folder = folder_of(table.node_type)
+    folder = spelled(table.node_type)
     rows = sum(file.rows for file in files if file.name.startswith(f"{folder}/"))
     return {"folder": folder, "columns": table.describe(), "rows": rows}
 

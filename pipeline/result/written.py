@@ -24,9 +24,8 @@ from pipeline.errors import StorageError, unwritable
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.place import Place, refuse_unreachable
 from pipeline.result.flat import flat_batch, flat_schema
-from pipeline.result.folders import folder_of
 from pipeline.result.output import OutputTable
-from pipeline.schema import ID, NODE
+from pipeline.schema import ID, NODE, spelled
 
 RECEIPT_DDL = "block int, rows bigint, superstep int, milliseconds int, node_type string"
 SCHEMA = pa.schema(
@@ -70,7 +69,7 @@ class Folder:
         """Where the table of a type of nodes goes."""
         if not self.by_type:
             return self
-        name = folder_of(node_type)
+        name = spelled(node_type)
         return Folder(Place.of(self.uri).child(name).uri, f"{self.output}/{name}", self.format)
 
     def file_of(self, block: int) -> str:

@@ -16,7 +16,7 @@ from pipeline.blocks.block import LongArray
 from pipeline.blocks.rows import text_buffers
 from pipeline.errors import DataError, nearest
 from pipeline.kernels.hash import hash_texts
-from pipeline.schema import EDGE, NODE, EdgeType
+from pipeline.schema import EDGE, NODE, EdgeType, spelled
 from pipeline.tables.words import word
 
 INTEGERS = ("tinyint", "smallint", "int", "bigint")
@@ -103,7 +103,7 @@ def table_of(type: str | EdgeType) -> str:
     """What messages, and the manifest, call the table of a type."""
     if isinstance(type, EdgeType):
         return "edges" if type == EDGE else f"edges[{type}]"
-    return "nodes" if type == NODE else f"nodes[{type}]"
+    return "nodes" if type == NODE else f"nodes[{spelled(type)}]"
 
 
 def node_layout(

@@ -97,7 +97,8 @@ def edge_type_of(key: Any) -> EdgeType:
             f"an edge type is {shortened(key)}; three texts that are not empty are expected: "
             '("account", "pays", "account")'
         )
-    return EdgeType(*(_encodable("an edge type", name) for name in names))
+    source, relation, target = (_encodable("an edge type", name) for name in names)
+    return EdgeType(source, relation, target)
 
 
 def _encodable(what: str, name: str) -> str:
