@@ -1,0 +1,171 @@
+"""Typed graphs in blocks: every table's rows are there, under their own type, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import Graph, prepare
+from pipeline.blocks.block import LOOPS
+from pipeline.errors import DataError
+from pipeline.graph import open_graph
+from pipeline.preparing.steps import blocks_from_tables
+from pipeline.schema import EDGE, NODE
+from pipeline.score import score
+from tests.typed import (
+    ACCOUNT,
+    CARD,
+    EDGE_FEATURES,
+    FEATURES,
+    GHOST,
+    HAUNTS,
+    OWNED,
+    OWNS,
+    PAYS,
+    SELLS,
+    SHOP,
+    answers,
+    given_edges,
+    model,
+    stored_edges,
+    tables,
+)
+
+NODES, EDGES = tables()
+OPTIONS: dict[str, Any] = {"features": FEATURES, "edge_features": EDGE_FEATURES}
+
+
+def graph(nodes: Any = None, edges: Any = None, **more: Any) -> Graph:
+    return Graph({**NODES, **(nodes or {})}, {**EDGES, **(edges or {})}, **{**OPTIONS, **more})
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_every_row_is_in_the_blocks_under_its_own_type(count: int) -> None:
+    blocks = blocks_from_tables(NODES, EDGES, count, **OPTIONS)
+    for type, table in NODES.items():
+        ids = [id for block in blocks for id in block.ids[type].to_pylist()]
+        assert sorted(ids) == sorted(table["id"].to_pylist())
+    for type, table in EDGES.items():
+        assert stored_edges(blocks, type) == given_edges(table), type
+    shared = {id for block in blocks for id in block.ids[ACCOUNT].to_pylist()} & set(NODES[SHOP]["id"].to_pylist())
+    assert len(shared) == 40, "an account and a shop with the same id are two nodes"
+
+
+def test_equal_ids_of_two_types_are_no_self_loop() -> None:
+    blocks = blocks_from_tables(NODES, EDGES, 2, **OPTIONS)
+    same = [pair for pair in given_edges(EDGES[SELLS]) if pair[0] == pair[1]]
+    assert same, "the shop and the account of one edge have the same id"
+    assert not any(LOOPS in block.tiles.get(SELLS, {}) for block in blocks)
+    loops = sum(block.tiles[PAYS][LOOPS].edges for block in blocks if LOOPS in block.tiles[PAYS])
+    assert loops == sum(pa.compute.equal(EDGES[PAYS]["src"], EDGES[PAYS]["dst"]).to_pylist()) >= 9
+
+
+def test_edges_against_their_direction_are_stored_for_each_type() -> None:
+    blocks = blocks_from_tables(NODES, EDGES, 3, **OPTIONS, reverse=True)
+    turned = given_edges(EDGES[SELLS].select(["dst", "src", "amount"]))
+    assert stored_edges(blocks, SELLS.reversed) == turned
+    assert stored_edges(blocks, OWNS.reversed) == stored_edges(blocks, OWNED), "but of another type"
+    assert str(OWNS.reversed) != str(OWNED)
+
+
+def test_the_manifest_counts_by_type(tmp_path: Path) -> None:
+    prepared = prepare(graph(reverse=True), tmp_path / "g", 3)
+    manifest = prepared.manifest
+    assert prepared.is_typed
+    assert prepared.node_counts == {ACCOUNT: 60, CARD: 23, SHOP: 40, GHOST: 0}
+    assert {type: prepared.edge_counts[type] for type in EDGES} == {type: len(table) for type, table in EDGES.items()}
+    assert prepared.id_types == {ACCOUNT: "bigint", CARD: "string", SHOP: "bigint", GHOST: "string"}
+    assert prepared.nodes == 123
+    assert prepared.edges == sum(map(len, EDGES.values())), "reversed ones are not counted again"
+    counts = manifest["edge_types"]
+    assert sum(counts[str(SELLS)]["self_loops"]) == 0 < sum(counts[str(PAYS)]["self_loops"])
+    degrees = [edges.value_counts().field(1) for edges in (EDGES[PAYS]["dst"], EDGES[PAYS]["src"])]
+    assert [max(counts[str(type)]["max_in_degree"]) for type in (PAYS, PAYS.reversed)] == [
+        max(degree.to_pylist()) for degree in degrees
+    ]
+    for type in prepared.edge_counts:
+        assert sum(counts[str(type)]["payload_rows_in"]) == sum(counts[str(type)]["payload_rows_out"])
+        tiles = [prepared.block(index).tiles.get(type, {}) for index in range(3)]
+        rows = [sum(tile.senders for source, tile in here.items() if source != LOOPS) for here in tiles]
+        assert counts[str(type)]["payload_rows_in"] == rows
+    schema = prepared.schema
+    assert schema.nodes == {ACCOUNT: {"x": 3}, CARD: {"x": 2}, SHOP: {"x": 2}, GHOST: {}}
+    assert schema.edges[SELLS] == {"price": 1}
+    assert schema.edges[HAUNTS] == {}
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_in_files_as_in_memory(tmp_path: Path, drop: bool) -> None:
+    prepared = prepare(graph(drop_dangling=drop), tmp_path / "g", 3)
+    blocks = blocks_from_tables(NODES, EDGES, 3, **OPTIONS)
+    for index, block in enumerate(blocks):
+        stored = open_graph(prepared.path).block(index)
+        assert stored.ids == block.ids
+        for type in NODES:
+            assert {name: matrix.tobytes() for name, matrix in stored.features[type].items()} == {
+                name: matrix.tobytes() for name, matrix in block.features[type].items()
+            }
+        for type in EDGES:
+            for source, tile in block.tiles.get(type, {}).items():
+                assert (stored.tiles[type][source].indices == tile.indices).all()
+                assert (stored.tiles[type][source].rows == tile.rows).all()
+
+
+def test_an_untyped_graph_by_type_is_the_untyped_graph(tmp_path: Path) -> None:
+    nodes, edges = NODES[ACCOUNT], EDGES[PAYS]
+    plain = prepare(Graph(nodes, edges, edge_features=["amount"]), tmp_path / "a", 3)
+    typed = prepare(Graph({NODE: nodes}, {EDGE: edges}, edge_features=["amount"]), tmp_path / "b", 3)
+    assert plain.fingerprint == typed.fingerprint
+    assert not typed.is_typed
+    assert list(typed.manifest["columns"]) == ["nodes", "edges"]
+
+
+def test_what_is_wrong_is_said_with_its_type(tmp_path: Path) -> None:
+    twice = pa.concat_tables([NODES[SHOP], NODES[SHOP].slice(3, 2)])
+    lost = pa.table({"src": [-50, 999], "dst": ["card é 1", "no card"]})
+    with pytest.raises(DataError) as caught:
+        prepare(graph({SHOP: twice}, {OWNS: lost}), tmp_path / "g", 3)
+    assert str(caught.value).split("\n") == [
+        "edges[account__owns__bank%20card%2F1].dst holds 1 id absent from the nodes (first: no card); add these nodes, "
+        "or leave their edges out with drop_dangling=True",
+        "edges[account__owns__bank%20card%2F1].src holds 1 id absent from the nodes (first: 999); add these nodes, or "
+        "leave their edges out with drop_dangling=True",
+        "nodes[%5F%5Fshop%5F%5F].id holds 2 ids more than once (first: -29, -22); keep one row for each",
+    ]
+    assert not (tmp_path / "g").exists()
+
+
+def test_dangling_edges_are_dropped_by_type(tmp_path: Path) -> None:
+    lost = pa.table({"src": [-50, 999, -43], "dst": ["card é 1", "card é 2", "no card"]})
+    prepared = prepare(graph(None, {OWNS: lost}, drop_dangling=True), tmp_path / "g", 3)
+    counts = prepared.manifest["edge_types"]
+    assert {type: sum(counts[str(type)]["dropped"]) for type in EDGES} == {**dict.fromkeys(EDGES, 0), OWNS: 2}
+    blocks = [prepared.block(index) for index in range(3)]
+    assert stored_edges(blocks, OWNS) == {(-50, "card é 1"): 1}
+    assert stored_edges(blocks, PAYS) == given_edges(EDGES[PAYS])
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_run_gives_a_table_for_each_type(tmp_path: Path, count: int) -> None:
+    prepared = prepare(graph(), tmp_path / "g", count)
+    report = score(prepared, model(), tmp_path / "o")
+    assert report.rows == 123
+    check(tmp_path / "o", [ACCOUNT, CARD, SHOP])
+
+
+def check(output: Path, types: list[str]) -> None:
+    expected, columns = answers(NODES, EDGES), {ACCOUNT: ["embedding", "pair"], CARD: ["card"], SHOP: ["shop"]}
+    folders = {ACCOUNT: "account", CARD: "bank%20card%2F1", SHOP: "%5F%5Fshop%5F%5F"}
+    assert {path.name for path in output.iterdir() if path.is_dir()} == {folders[type] for type in types}
+    for type in types:
+        table = pq.read_table(output / folders[type])
+        assert table.column_names == ["id", *columns[type]]
+        assert sorted(table["id"].to_pylist()) == sorted(NODES[type]["id"].to_pylist())
+        for name in columns[type]:
+            wanted = np.array([expected[name][id] for id in table["id"].to_pylist()])
+            np.testing.assert_allclose(np.array(table[name].to_pylist()), wanted, rtol=1e-4, atol=1e-4)
