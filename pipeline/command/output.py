@@ -62,7 +62,7 @@ class Asked:
         if isinstance(graph, Graph):
             self.tables = identity(graph, self._default or LOCAL)
         wish = self._wish
-        wanted = origin(model, self._settings, wish.format, wish.classify, fingerprint, self.tables)
+        wanted = origin(model, self._settings, wish.format, wish.classify, fingerprint, self.tables, wish.types)
         return find_same(self.place, wish, wanted, self._spark)
 
     def refuse_taken(self) -> None:

@@ -36,7 +36,11 @@ def inputs_of(
     files
         What it is → a path of this machine: "the model".
     """
-    found = {f"the {name} table": Place.of(path, default) for name, path in (tables or {}).items() if path is not None}
+    found = {
+        f"the {name}" if " table" in name else f"the {name} table": Place.of(path, default)
+        for name, path in (tables or {}).items()
+        if path is not None
+    }
     found |= {what: Place.of(path) for what, path in (files or {}).items() if path is not None}
     if settings is not None and settings.scratch is not None:
         found["the scratch directory"] = Place.of(settings.scratch)

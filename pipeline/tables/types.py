@@ -15,7 +15,7 @@ from pipeline.schema import EDGE, NODE, EdgeType
 from pipeline.tables.layout import Columned, table_of
 
 Type = str | EdgeType
-OPTIONAL = "x"  # of a typed graph, a node table that has no such column has no features
+OPTIONAL = "x"  # the features of a node type for which none are named, if its table has such a column
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,16 @@ def given_tables(
     node_types = _by_type(nodes, node_type_of, "node")
     edge_types = _by_type(edges, edge_type_of, "edge")
     _check_ends(node_types, edge_types)
-    of_nodes, ids = _option("features", features, node_types, None), _option("id", id, node_types, "id")
+    of_nodes, ids = _option("features", features, node_types, OPTIONAL), _option("id", id, node_types, "id")
     of_edges = _option("edge_features", edge_features, edge_types, None)
     sources, targets = _option("src", src, edge_types, "src"), _option("dst", dst, edge_types, "dst")
-    unasked = isinstance(features, str) and features == OPTIONAL
+    named = {node_type_of(key) for key in features} if isinstance(features, Mapping) else set()
+    unasked = isinstance(features, Mapping) or (isinstance(features, str) and features == OPTIONAL)
     return [
-        *(GivenTable(type, node_types[type], (ids[type],), of_nodes[type], unasked) for type in node_types),
+        *(
+            GivenTable(type, node_types[type], (ids[type],), of_nodes[type], unasked and type not in named)
+            for type in node_types
+        ),
         *(GivenTable(type, edge_types[type], (sources[type], targets[type]), of_edges[type]) for type in edge_types),
     ]
 

@@ -426,10 +426,10 @@ MANIFESTS = [
     ("[1]", "manifest.json is of something else"),
     ('{"format": "model"}', "manifest.json is of something else"),
     (
-        json.dumps({"format": storage.FORMAT, "version": 4, "prepare": "../x"}),
+        json.dumps({"format": storage.FORMAT, "version": 5, "prepare": "../x"}),
         "damaged: it does not say which blocks are",
     ),
-    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 4; prepare"),
+    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 5; prepare"),
 ]
 
 
