@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Graph, prepare
+from pipeline import Graph, infer, prepare
 from pipeline.blocks.block import LOOPS
 from pipeline.errors import DataError
 from pipeline.graph import open_graph
@@ -35,6 +36,9 @@ from tests.typed import (
     stored_edges,
     tables,
 )
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 NODES, EDGES = tables()
 OPTIONS: dict[str, Any] = {"features": FEATURES, "edge_features": EDGE_FEATURES}
@@ -169,3 +173,36 @@ def check(output: Path, types: list[str]) -> None:
         for name in columns[type]:
             wanted = np.array([expected[name][id] for id in table["id"].to_pylist()])
             np.testing.assert_allclose(np.array(table[name].to_pylist()), wanted, rtol=1e-4, atol=1e-4)
+
+
+def frames(spark: SparkSession) -> Graph:
+    nodes = {type: spark.createDataFrame(table) for type, table in NODES.items()}
+    return graph(nodes, {type: spark.createDataFrame(table) for type, table in EDGES.items()})
+
+
+def test_by_tasks_the_same_blocks(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = prepare(graph(), tmp_path / "a", 3)
+    monkeypatch.setattr(sys.modules["pipeline.prepare"], "_fits_in_process", lambda *_: False)
+    prepared = prepare(frames(spark), tmp_path / "b", 3)
+    assert prepared.fingerprint == here.fingerprint
+    assert prepared.manifest["edge_types"] == here.manifest["edge_types"]
+    lost = spark.createDataFrame([(-50, "no card é")], "src int, dst string")
+    with pytest.raises(DataError, match=r"edges\[account__owns__bank%20card%2F1\].dst holds 1 id absent .*no card é"):
+        prepare(graph(None, {OWNS: lost}), tmp_path / "c", 3)
+
+
+def test_both_tiers_give_the_same_bits_and_infer_a_mapping(spark: SparkSession, tmp_path: Path) -> None:
+    prepared = prepare(graph(), tmp_path / "g", 3)
+    for tier in ("fused", "distributed"):
+        report = score(prepared, model(), tmp_path / tier, settings={"tier": tier}, spark=spark)
+        assert (report.tier, report.rows) == (tier, 123)
+        check(tmp_path / tier, [ACCOUNT, CARD, SHOP])
+    for file in sorted((tmp_path / "fused").rglob("*.parquet")):
+        same = tmp_path / "distributed" / file.relative_to(tmp_path / "fused")
+        assert pq.read_table(file).equals(pq.read_table(same))
+    found = infer(prepared, model(), spark=spark, types=[CARD, SHOP])
+    assert list(found) == [CARD, SHOP]
+    rows = {row.id: row.card for row in found[CARD].collect()}
+    expected = answers(NODES, EDGES)["card"]
+    assert rows.keys() == expected.keys()
+    assert all(np.allclose(rows[id], expected[id], atol=1e-4) for id in rows)
