@@ -37,6 +37,7 @@ from pipeline.tables.layout import (
     edge_layout,
     node_layout,
 )
+from pipeline.tables.one_table import OneTable
 from pipeline.tables.opening import TAKES, NeedsSpark, Reading, is_frame, open_given
 from pipeline.tables.parquet import ParquetTable
 from pipeline.tables.table import Table
@@ -105,11 +106,21 @@ class Graph:
         edges_format: str | None = None,
         csv: Csv | None = None,
         spark: SparkSession | None = None,
+        node_type: str | None = None,
+        relation: str | None = None,
+        edge_types: Any = None,
     ) -> None:
         if edges is None:
             if not (hasattr(nodes, "vertices") and hasattr(nodes, "edges")):
                 raise DataError(f"a graph needs a node table and an edge table, or one GraphFrame; it takes {TAKES}")
             nodes, edges = nodes.vertices, nodes.edges
+        if node_type is not None or relation is not None:
+            wanted = _named((features, edge_features, id, src, dst))
+            nodes, edges = _split(
+                nodes, edges, node_type, relation, edge_types, wanted, (format, edges_format), csv, spark
+            )
+        elif edge_types is not None:
+            raise DataError("edge_types is for a table of edges with a column of relations: relation= says which")
         given = given_tables(nodes, edges, features, edge_features, id, src, dst)
         if undirected and not _is_untyped(given):
             raise DataError(
@@ -250,6 +261,13 @@ class Graph:
         """
         nodes, edges = _paths("nodes", nodes), _paths("edges", edges)
         csv = options.pop("csv", None) or Csv()
+        if options.get("node_type") is not None:
+            try:
+                node_table = open_given("nodes", nodes, Reading(None, format, csv), []).table
+                edge_table = open_given("edges", edges, Reading(None, edges_format or format, csv), []).table
+            except NeedsSpark:
+                return None
+            return Graph(node_table, edge_table, **options)
         meaning = (options.get("features", "x"), options.get("edge_features", ()))
         given = given_tables(nodes, edges, *meaning, *(options.get(name, name) for name in (ID, SRC, DST)))
         found: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
@@ -283,6 +301,7 @@ class Graph:
                 layout.table: {
                     "ids": list(layout.keys),
                     "values": {value.name: list(value.columns) for value in layout.values},
+                    **({"where": [layout.where.column, layout.where.value]} if layout.where else {}),
                 }
                 for layout in self.layouts
             },
@@ -405,9 +424,44 @@ def _without_unasked(each: GivenTable, types: Mapping[str, str]) -> GivenTable:
 def _layout(each: GivenTable, types: Mapping[str, str], look: Look, undirected: bool, reverse: bool) -> Layout:
     if isinstance(each.type, EdgeType):
         src, dst = each.ids
-        return edge_layout(types, src, dst, each.values, undirected, look, reverse, each.type)
-    (id,) = each.ids
-    return node_layout(types, id, each.values, look, each.type)
+        layout = edge_layout(types, src, dst, each.values, undirected, look, reverse, each.type)
+    else:
+        (id,) = each.ids
+        layout = node_layout(types, id, each.values, look, each.type)
+    return replace(layout, where=each.where)
+
+
+def _named(option: Any) -> list[str]:
+    """All columns that options name, by type or not."""
+    if isinstance(option, Mapping):
+        option = list(option.values())
+    return [option] if isinstance(option, str) else [name for each in option or () for name in _named(each)]
+
+
+def _split(
+    nodes: Any,
+    edges: Any,
+    node_type: Any,
+    relation: Any,
+    edge_types: Any,
+    wanted: list[str],
+    formats: tuple[str | None, str | None],
+    csv: Csv | None,
+    spark: SparkSession | None,
+) -> Any:
+    """Both tables by type, of which they hold a column each."""
+    if not (isinstance(node_type, str) and isinstance(relation, str)) or edge_types is None:
+        raise DataError(
+            "a node table and an edge table of several types take three arguments together: node_type=, the column of "
+            'types; relation=, that of relations; edge_types=, what these are between: [("account", "pays", "shop"), …]'
+        )
+    if isinstance(nodes, Mapping) or isinstance(edges, Mapping):
+        raise DataError("node_type= and relation= are for one node table and one edge table; these are by type already")
+    spark = next((table.sparkSession for table in (nodes, edges) if is_frame(table)), spark) or active_session()
+    form, edges_form = formats
+    of_nodes = open_given("nodes", nodes, Reading(spark, form, csv or Csv()), [*wanted, node_type]).table
+    of_edges = open_given("edges", edges, Reading(spark, edges_form or form, csv or Csv()), [*wanted, relation]).table
+    return OneTable(node_type, relation, edge_types).split(of_nodes, of_edges, spark)
 
 
 def _types(name: str, table: DataFrame | Table) -> dict[str, str]:

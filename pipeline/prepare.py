@@ -172,9 +172,7 @@ def prepare(
             here = Here(cores, cores * memory) if _fits_in_process(shake, pieces, found) else None
             rows = _run(graph, pieces, target.folder, blocks, text_hash, here)
         manifest = _manifest(graph, blocks, rows)
-        known = {
-            table: None if found is None else sum(piece.rows for piece in found) for table, found in pieces.items()
-        }
+        known = {layout.table: _known_rows(layout, pieces[layout.table]) for layout in graph.layouts}
         check_totals(manifest, known, graph.layouts)
         _warn_both_ways(manifest["totals"])
         sizes = {name: manifest["per_block"][f"{name}_file_bytes"] for name in storage.FILES}
@@ -334,6 +332,13 @@ def _work(
 
 
 # ---- what is known after
+
+
+def _known_rows(layout: Layout, pieces: list[Piece] | None) -> int | None:
+    """Rows of a table, as far as they were known before it was read."""
+    if layout.where is not None:
+        return layout.where.rows
+    return None if pieces is None else sum(piece.rows for piece in pieces)
 
 
 def _texts(graph: Graph, pieces: Pieces, layout: Layout, column: str, keys: list[int]) -> dict[int, str]:

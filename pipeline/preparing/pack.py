@@ -54,7 +54,7 @@ class Packed(NamedTuple):
 def pack(batches: Iterable[pa.RecordBatch], layout: Layout, blocks: int) -> Iterator[Row]:
     """Packed rows of all records, then rows of kind FINDING for all that is wrong with them."""
     findings: list[Finding] = []
-    for table in _flushes(batches):
+    for table in _flushes(map(layout.chosen, batches)):
         found: list[Finding] = []
         yield from _pack(table, layout, blocks, found)
         findings = merge([*findings, *found])

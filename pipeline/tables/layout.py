@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.blocks.block import LongArray
 from pipeline.blocks.rows import text_buffers
@@ -52,6 +53,16 @@ class ValueColumns:
 
 
 @dataclass(frozen=True)
+class Where:
+    """Which rows of a table are meant: those of one type, where it holds several."""
+
+    column: str
+    value: str
+    rows: int
+    """How many, when the column was looked at."""
+
+
+@dataclass(frozen=True)
 class Layout:
     """What the rows of a table are made of. They come with the keys' columns first, then the values', in this order."""
 
@@ -73,6 +84,8 @@ class Layout:
     meaning if undirected: they are the same edges."""
     seed: int = 42
     text_hash: TextHash = text_keys
+    where: Where | None = None
+    """Other rows of the table are of other types; its column comes last."""
 
     @property
     def edge_type(self) -> EdgeType:
@@ -92,7 +105,17 @@ class Layout:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (*self.keys, *(column for value in self.values for column in value.columns))
+        columns = (*self.keys, *(column for value in self.values for column in value.columns))
+        return (*columns, self.where.column) if self.where else columns
+
+    def chosen(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Of a batch of `columns`, the rows that are meant, without the column that says so."""
+        if self.where is None:
+            return batch
+        *columns, types = batch.columns
+        rows = pc.equal(types.cast(pa.string()), self.where.value).fill_null(False)
+        names = batch.schema.names[:-1]
+        return pa.RecordBatch.from_arrays([column.filter(rows) for column in columns], names)
 
 
 Look = Callable[[str], object]

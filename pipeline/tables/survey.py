@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import GraphSchema
+from pipeline.schema import GraphSchema, quoted
 from pipeline.spark.handshake import Handshake, Probe
 from pipeline.tables.layout import Layout
 from pipeline.tables.table import Piece, Table, read_pieces
@@ -56,13 +56,18 @@ def measure(graph: Graph, pieces: Pieces) -> tuple[int, int, int]:
     pieces."""
     nodes = edges = lanes = 0
     for layout in graph.node_layouts:
-        count = graph.tables[layout.table].count()
+        count = rows_of(graph, layout)
         nodes += count
         lanes += count * sum(widths(graph, layout, pieces[layout.table]).values())
     for layout in graph.edge_layouts:
         both = 2 if layout.undirected else len(layout.edge_types)
-        edges += graph.tables[layout.table].count() * both
+        edges += rows_of(graph, layout) * both
     return nodes, edges, -(-lanes // max(1, nodes))
+
+
+def rows_of(graph: Graph, layout: Layout) -> int:
+    """Rows of a table that are meant. Runs a job for a table that has no pieces."""
+    return layout.where.rows if layout.where else int(graph.tables[layout.table].count())
 
 
 def first_widths(graph: Graph, shake: Handshake) -> GraphSchema:
@@ -83,11 +88,15 @@ def widths(graph: Graph, layout: Layout, pieces: list[Piece] | None) -> dict[str
     if all(found.values()):
         return found
     if pieces is None:
-        frame = frame_of(graph.tables[layout.table], graph.session, layout)
-        batches = iter(selected(frame.limit(FIRST_ROWS), layout).toArrow().to_batches())
+        from pyspark.sql import functions as F
+
+        frame = selected(frame_of(graph.tables[layout.table], graph.session, layout), layout)
+        if layout.where:
+            frame = frame.where(F.col(quoted(frame.columns[-1])) == layout.where.value)
+        batches = iter(frame.limit(FIRST_ROWS).toArrow().to_batches())
     else:
         batches = read_pieces(pieces, layout.columns)
-    some = next((batch for batch in batches if batch.num_rows), None)
+    some = next((batch for batch in map(layout.chosen, batches) if batch.num_rows), None)
     at = len(layout.keys)
     for value in layout.values:
         if some is not None and value.array:
@@ -121,4 +130,6 @@ def selected(table: DataFrame, layout: Layout) -> DataFrame:
                 columns.append(column)  # NumPy makes float32 of doubles faster than Spark casts an array
             else:
                 columns.append(column.cast("array<float>"))
+    if layout.where:
+        columns.append(F.col(places[layout.where.column]).cast("string"))
     return table.select(*(column.alias(f"c{i}") for i, column in enumerate(columns)))

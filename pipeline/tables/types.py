@@ -12,10 +12,21 @@ from typing import Any
 
 from pipeline.errors import DataError, nearest, shortened
 from pipeline.schema import EDGE, NODE, EdgeType
-from pipeline.tables.layout import Columned, table_of
+from pipeline.tables.layout import Columned, Where, table_of
 
 Type = str | EdgeType
 OPTIONAL = "x"  # the features of a node type for which none are named, if its table has such a column
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The rows of one type of a table that holds several."""
+
+    table: Any
+    """Opened."""
+    column: str
+    value: str
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ class GivenTable:
     ids: tuple[str, ...]
     """The column of ids; or src and dst."""
     values: Columned
+    where: Where | None = None
     optional: bool = False
     """Whether the table may be without the columns of values: nobody asked for them."""
 
@@ -77,11 +89,17 @@ def given_tables(
     unasked = isinstance(features, Mapping) or (isinstance(features, str) and features == OPTIONAL)
     return [
         *(
-            GivenTable(type, node_types[type], (ids[type],), of_nodes[type], unasked and type not in named)
+            _given(type, node_types[type], (ids[type],), of_nodes[type], unasked and type not in named)
             for type in node_types
         ),
-        *(GivenTable(type, edge_types[type], (sources[type], targets[type]), of_edges[type]) for type in edge_types),
+        *(_given(type, edge_types[type], (sources[type], targets[type]), of_edges[type]) for type in edge_types),
     ]
+
+
+def _given(type: Type, given: Any, ids: tuple[str, ...], values: Columned, optional: bool = False) -> GivenTable:
+    if not isinstance(given, Chosen):
+        return GivenTable(type, given, ids, values, None, optional)
+    return GivenTable(type, given.table, ids, values, Where(given.column, given.value, given.rows), optional)
 
 
 def node_type_of(key: Any) -> str:
