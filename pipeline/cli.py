@@ -303,9 +303,10 @@ def verify_command(
         from pipeline.graph import open_graph
         from pipeline.model import Model
         from pipeline.verify import verify
-        from pipeline.verifying.sources import local_graph, local_scores
+        from pipeline.verifying.sources import local_graph, local_scores, refuse_typed
 
         prepared, loaded = open_graph(graph), Model.load(model)
+        refuse_typed(prepared)
         alone = spark_is_optional() and local_scores(output) and local_graph(prepared, nodes, edges)
         with nullcontext() if alone else _session(verbose) as spark:
             given = _given(tolerance=tolerance)
@@ -448,7 +449,18 @@ def _describe(graph: PreparedGraph) -> str:
         f"graph of {totals['nodes']:,} nodes and {totals['edges']:,} edges ({totals['self_loops']:,} self-loops, "
         f"largest in-degree {totals['max_in_degree']:,}) in {blocks}"
         + (f"; {totals['dropped']:,} dangling edges dropped" if totals.get("dropped") else "")
+        + (_types(graph) if graph.is_typed else "")
     )
+
+
+def _types(graph: PreparedGraph) -> str:
+    of_nodes = ", ".join(f"{type} {count:,}" for type, count in graph.node_counts.items())
+    of_edges = ", ".join(
+        f"{type.source} {type.relation} {type.target} {count:,}"
+        for type, count in graph.edge_counts.items()
+        if not type.is_reversed
+    )
+    return f"; nodes: {of_nodes}; edges: {of_edges}"
 
 
 def _already_there(report: Report, format: str) -> str:

@@ -11,6 +11,15 @@ arguments of `Graph`. Looks at names only; knows nothing of what is in the table
     [nodes.merchant]                           features = ["amount"]
     path = "merchants"
 
+One table of nodes with a column of types, and one of edges with a column of relations:
+
+    [nodes]                                    [edges]
+    path = "nodes.parquet"                     path = "edges.parquet"
+    type = "kind"                              relation = "relation"
+    types.account.features = ["age"]           types = [
+                                                   {type = ["account", "pays", "merchant"], features = ["amount"]},
+                                               ]
+
 Paths are from the folder of the file on. `id`, `src` and `dst` may be left out if the columns are called so; without
 `features`, x is a node table's, if it has such a column.
 """
@@ -41,6 +50,8 @@ NODES, EDGES = "nodes", "edges"
 PARTS = (NODES, EDGES)
 OF_NODES = ("path", "id", "features")
 OF_EDGES = ("type", "path", "src", "dst", "features")
+OF_ALL_NODES = ("path", "type", "id", "types")  # of one table for all types
+OF_ALL_EDGES = ("path", "relation", "src", "dst", "types")
 ENDINGS = (".parquet", ".csv")
 MOST_BYTES = 1 << 24  # of a file that people write
 
@@ -58,6 +69,8 @@ class GraphSpec:
     """Edge type → path."""
     options: Mapping[str, Mapping[Type, Any]] = field(default_factory=dict)
     """id, src, dst, features, edge_features → type → what was said."""
+    columns: tuple[str, str] | None = None
+    """The columns of types and of relations, where one table holds all nodes and another one all edges."""
 
     @staticmethod
     def read(path: str | os.PathLike[str]) -> GraphSpec:
@@ -80,7 +93,12 @@ class GraphSpec:
 
     def arguments(self, **more: Any) -> dict[str, Any]:
         """Of `Graph`, `Graph.read` or `Graph.of_files`; `more` is what is known better."""
-        said = {name: dict(by_type) for name, by_type in self.options.items() if by_type}
+        said: dict[str, Any] = {name: dict(by_type) for name, by_type in self.options.items() if by_type}
+        if self.columns is not None:
+            node_type, relation = self.columns
+            said |= {"node_type": node_type, "relation": relation, "edge_types": list(self.edges)}
+            nodes, edges = (next(iter(by_type.values())) for by_type in (self.nodes, self.edges))
+            return {"nodes": nodes, "edges": edges, **said, **more}
         return {"nodes": dict(self.nodes), "edges": dict(self.edges), **said, **more}
 
     @property
@@ -96,6 +114,8 @@ def _of_file(path: str) -> GraphSpec:
     said = _parsed(path)
     _check_keys(path, "it", said, PARTS)
     nodes, edges = said.get(NODES), said.get(EDGES)
+    if isinstance(nodes, dict) and isinstance(edges, dict) and isinstance(nodes.get("path"), str):
+        return _of_one_table(path, nodes, edges)
     if not isinstance(nodes, dict) or not nodes or not all(isinstance(table, dict) for table in nodes.values()):
         raise SettingError(f"{path}: names no node tables; write [nodes.account] and below it path = …, for each type")
     if not isinstance(edges, list) or not edges or not all(isinstance(table, dict) for table in edges):
@@ -125,6 +145,42 @@ def _of_file(path: str) -> GraphSpec:
         of = {"src": "src", "dst": "dst", "features": "edge_features"}
         _take(options, path, where, table, edge_type, of)
     return GraphSpec(path, of_nodes, of_edges, options)
+
+
+def _of_one_table(path: str, nodes: Mapping[str, Any], edges: Mapping[str, Any]) -> GraphSpec:
+    """Types are those that edges lead between, and those that are named."""
+    _check_keys(path, NODES, nodes, OF_ALL_NODES)
+    _check_keys(path, EDGES, edges, OF_ALL_EDGES)
+    for where, table, column in ((NODES, nodes, "type"), (EDGES, edges, "relation")):
+        if not isinstance(table.get(column), str) or not table[column]:
+            raise SettingError(f'{path}: {where} has no {column}; write {column} = "…", the column that tells it')
+    at = {NODES: _path(path, NODES, nodes), EDGES: _path(path, EDGES, edges)}
+    named, kinds = nodes.get("types", {}), edges.get("types")
+    if not isinstance(named, dict) or not all(isinstance(table, dict) for table in named.values()):
+        raise SettingError(f"{path}: types of nodes is {shortened(named)}; write types.account.features = …")
+    if not isinstance(kinds, list) or not kinds or not all(isinstance(table, dict) for table in kinds):
+        raise SettingError(
+            f'{path}: edges has no types; write types = [{{type = ["account", "pays", "account"]}}], one for each '
+            "relation"
+        )
+    options: dict[str, dict[Type, Any]] = {name: {} for name in ("id", "src", "dst", "features", "edge_features")}
+    of_edges: dict[EdgeType, str] = {}
+    for number, table in enumerate(kinds, 1):
+        where = f"edges.types number {number}"
+        _check_keys(path, where, table, ("type", "features"))
+        edge_type = edge_type_of(table.get("type"))
+        if edge_type in of_edges:
+            raise SettingError(f"{path}: the edge type {spelt(edge_type)} is there twice")
+        of_edges[edge_type] = at[EDGES]
+        _take(options, path, where, table, edge_type, {"features": "edge_features"})
+        _take(options, path, EDGES, edges, edge_type, {"src": "src", "dst": "dst"})
+    ends = [end for type in of_edges for end in (type.source, type.target)]
+    of_nodes = dict.fromkeys([*map(node_type_of, named), *ends], at[NODES])
+    for type in of_nodes:
+        _check_keys(path, f"nodes.types.{type}", named.get(type, {}), ("features",))
+        _take(options, path, f"nodes.types.{type}", named.get(type, {}), type, {"features": "features"})
+        _take(options, path, NODES, nodes, type, {"id": "id"})
+    return GraphSpec(path, of_nodes, of_edges, options, (nodes["type"], edges["relation"]))
 
 
 def _parsed(path: str) -> dict[str, Any]:

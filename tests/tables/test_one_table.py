@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
-from pipeline import Graph, prepare
+from pipeline import Graph, cli, prepare
 from pipeline.errors import DataError
+from pipeline.graph import open_graph
 from pipeline.schema import EdgeType
 
 if TYPE_CHECKING:
@@ -143,3 +145,48 @@ def test_what_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
     pq.write_table(EDGES.set_column(0, "relation", pa.array(other)), tmp_path / "edges.parquet")
     with pytest.raises(DataError, match=r"edges\[account__pays__shop\] has 150 rows, but 151 came when it was read"):
         prepare(graph, tmp_path / "g", 2)
+
+
+SPEC = """
+[nodes]
+path = "nodes.parquet"
+type = "kind"
+types.account.features = ["age"]
+types.shop.features = {x = "size"}
+
+[edges]
+path = "edges.csv"
+relation = "relation"
+types = [
+    {type = ["account", "pays", "shop"], features = "amount"},
+    {type = ["shop", "rev_pays", "account"]},
+    {type = ["account", "knows", "account"]},
+    {type = ["tag", "on", "shop"]},
+]
+"""
+
+
+def test_a_file_says_it(tmp_path: Path) -> None:
+    pq.write_table(NODES, tmp_path / "nodes.parquet")
+    csv.write_csv(EDGES, tmp_path / "edges.csv")
+    (tmp_path / "graph.toml").write_text(SPEC)
+    arguments = ["prepare", "--graph-spec", str(tmp_path / "graph.toml"), "--blocks", "3", "--output"]
+    done = CliRunner().invoke(cli.app, [*arguments, str(tmp_path / "g")])
+    assert done.exit_code == 0, done.output
+    assert open_graph(tmp_path / "g").fingerprint == prepare(by_type(), tmp_path / "other", 3).fingerprint
+    for old, new, message in (
+        ('type = "kind"', "", 'nodes has no type; write type = "…", the column that tells it'),
+        ('relation = "relation"', 'relations = "relation"', "edges has a key 'relations'; did you mean 'relation'?"),
+        ("types = [", "kinds = [", "edges has a key 'kinds'; known: dst, path, relation, src, types"),
+        ('["tag", "on", "shop"]', '["account", "pays", "shop"]', "the edge type (account, pays, shop) is there twice"),
+        ('["tag", "on", "shop"]', '["tag", "on"]', "an edge type is ['tag', 'on']; three texts"),
+        ("types.shop.features", "types.shop.feature", "nodes.types.shop has a key 'feature'; did you mean 'features'?"),
+        (
+            "types.shop.features",
+            "types.shp.features",
+            "features names shp, which is no type of this graph; did you mean",
+        ),
+    ):
+        (tmp_path / "graph.toml").write_text(SPEC.replace(old, new))
+        done = CliRunner().invoke(cli.app, [*arguments, str(tmp_path / "no")])
+        assert (done.exit_code, message in done.stderr) == (2, True), done.stderr

@@ -84,6 +84,33 @@ def test_a_file_is_prepared_and_scored(folder: Path) -> None:
     check(folder / "o2", [CARD])
 
 
+def test_what_commands_say_of_types(folder: Path) -> None:
+    done = run("prepare", "--graph-spec", folder / "graph.toml", "--output", folder / "g", "--blocks", 3)
+    assert (
+        "; nodes: account 60, bank card/1 23, __shop__ 40, ghost 0; edges: account pays account 400, account owns bank "
+        "card/1 70, bank card/1 rev_owns account 70, __shop__ sells to: a.b account 150, ghost haunts account 0, "
+        "account rents __shop__ 0; written to "
+    ) in done.stdout
+    model().save(folder / "m")
+    said = " ".join(run("explain", "--graph", folder / "g", "--model", folder / "m").stdout.split())
+    assert "nodes: account 60, bank card/1 23, __shop__ 40, ghost 0" in said
+    assert "edges: account__pays__account 400 (largest in-degree 141)," in said
+    assert "for edges bank%20card%2F1__rev_owns__account" in said
+    score = ["--graph", folder / "g", "--model", folder / "m", "--output", folder / "o"]
+    done = run("verify", *score)
+    assert done.exit_code == 2
+    assert (
+        "this graph has several types, and verify recomputes graphs of one node type and one edge type" in done.stderr
+    )
+    for types, message in (
+        ("acount", "types names 'acount', for which the model gives nothing; did you mean 'account'?"),
+        (",", "types is []; a list of node types is expected"),
+    ):
+        done = run("infer", *score, "--types", types)
+        assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+    assert not (folder / "o").exists()
+
+
 def test_raw_tables_are_scored(folder: Path) -> None:
     model().save(folder / "m")
     arguments = ["infer", "--graph-spec", folder / "graph.toml", "--model", folder / "m", "--output", folder / "o"]
