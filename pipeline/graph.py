@@ -56,21 +56,26 @@ class Graph:
 
     Parameters
     ----------
-    nodes, edges : DataFrame, path or table in memory
+    nodes, edges : DataFrame, path or table in memory; or type → one of these
         Spark DataFrames of any source; paths of Parquet, CSV or Delta tables, as on the command line; pandas or polars
         DataFrames, Arrow tables. Of paths and tables in memory what can be read without Spark is. A GraphFrame may
-        stand for both.
+        stand for both. Of a typed graph, a table for each type: `{"account": …, "shop": …}` and
+        `{("account", "pays", "shop"): …}`. Ids are per type: the same id in two types is two nodes. An empty table says
+        that there are none of a type. The options below are then for all types alike, or by type.
     features : str, list of str, mapping or None
         A column of arrays, several columns of numbers (together they are the feature "x"), or name → either of these.
+        Of a typed graph by type: `{"account": ["age", "balance"], "shop": None}`; a type that is not named has x, if
+        its table has such a column.
     edge_features : str, list of str, mapping or None
         Columns of numbers or arrays, each a value of its own name; or name → column or columns.
     undirected : bool
-        Each edge is there in both directions; a self-loop once. Parallel edges are kept.
+        Each edge is there in both directions; a self-loop once. Parallel edges are kept. Not for typed graphs.
     reverse : bool
         Also store the edges against their direction, for models that reduce at the source. `infer` does so by itself
         with a graph that it prepares; undirected edges need it not.
     id, src, dst : str
-        Columns of ids: integers of any size in all three, or strings in all three.
+        Columns of ids: integers of any size in all three, or strings in all three; in a typed graph, for each type of
+        nodes and all that leads to or from them.
     drop_dangling : bool
         Leave out edges whose ends are not among the nodes, which are an error otherwise.
     format, edges_format : str, optional
@@ -80,12 +85,15 @@ class Graph:
         How CSV files are to be read, if not by their header lines, in UTF-8.
     spark : SparkSession, optional
         Reads paths that only Spark can; else the active one.
+    node_type, relation, edge_types : optional
+        One node table and one edge table of several types: the column of types, that of relations, and the types that
+        the relations are between: `[("account", "pays", "shop"), …]`, or what the column holds → such a triple.
 
     Raises
     ------
     DataError
-        If a column is missing or of a type that cannot be used. No job is started to find out; only to show what text
-        is in a column of numbers, and to find the types of CSV, which is read once for it.
+        If a column is missing or of a type that cannot be used; if types and tables do not go together. No job is started to find out; only to show what text
+        is in a column of numbers, to find the types of CSV, which is read once for it, and what a column of types holds.
     StorageError
         If a path holds no table that can be read whole.
     """

@@ -41,7 +41,7 @@ from pipeline.run.arguments import model_of, some_graph
 from pipeline.run.in_process import run_in_process
 from pipeline.run.planned import Planned
 from pipeline.run.progress import Progress
-from pipeline.schema import NODE, spelled
+from pipeline.schema import spelled
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import readable_errors
@@ -232,7 +232,8 @@ def scored(
                 log.info("%s: nothing can be renamed there; who lists it meanwhile sees old and new files", place)
             steps = _supersteps(planned, observations, facts)
             fingerprint, made = planned.graph.fingerprint, _tables(planned, wish)
-            staging.publish(SCORES, facts_of(wanted, fingerprint, made, facts["files"], facts["rows"]))
+            by_type = planned.graph.is_typed
+            staging.publish(SCORES, facts_of(wanted, fingerprint, made, facts["files"], facts["rows"], by_type))
     except AlreadyThere as found:
         with suppress(StorageError):  # somebody is writing there, or nobody can: the result is there all the same
             tidy(place)
@@ -306,7 +307,8 @@ def _run(
     receipts: list[Receipt] = []
     observations: Observations = {}
     types = [table.node_type for table in _tables(planned, wish)]
-    if by_type := types != [NODE]:
+    by_type = planned.graph.is_typed
+    if by_type:
         if folder is None or staging.opened is None:
             raise SettingError(
                 f"{output}: the tables of a typed graph are written by tasks, and these cannot write there, or are not "

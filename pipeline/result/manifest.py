@@ -14,7 +14,7 @@ from pipeline.errors import SettingError
 from pipeline.model import Model
 from pipeline.result.counted import File
 from pipeline.result.output import OutputTable
-from pipeline.schema import NODE, spelled
+from pipeline.schema import spelled
 from pipeline.settings import Settings
 
 Facts = dict[str, Any]
@@ -79,12 +79,17 @@ def differences(manifest: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[
 
 
 def facts_of(
-    wanted: Mapping[str, Any], fingerprint: str, tables: Sequence[OutputTable], files: Sequence[File], rows: int
+    wanted: Mapping[str, Any],
+    fingerprint: str,
+    tables: Sequence[OutputTable],
+    files: Sequence[File],
+    rows: int,
+    by_type: bool = False,
 ) -> Facts:
     """The marker of a result that is whole. `files` are of all tables; of a typed graph each is in its table's
     folder."""
     described: Facts = {"columns": tables[0].describe()}
-    if [table.node_type for table in tables] != [NODE]:
+    if by_type:
         described = {"node_types": {table.node_type: _of_table(table, files) for table in tables}}
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -13,10 +13,14 @@ import pytest
 
 from pipeline import Graph, infer, prepare
 from pipeline.blocks.block import LOOPS
-from pipeline.errors import DataError
+from pipeline.errors import DataError, SettingError
+from pipeline.formula.program import Program
+from pipeline.formula.spaces import Nodes
+from pipeline.formula.values import node_input
 from pipeline.graph import open_graph
+from pipeline.model import Model
 from pipeline.preparing.steps import blocks_from_tables
-from pipeline.schema import EDGE, NODE
+from pipeline.schema import EDGE, NODE, EdgeType
 from pipeline.score import score
 from tests.typed import (
     ACCOUNT,
@@ -28,6 +32,7 @@ from tests.typed import (
     OWNED,
     OWNS,
     PAYS,
+    RENTS,
     SELLS,
     SHOP,
     answers,
@@ -162,6 +167,32 @@ def test_a_run_gives_a_table_for_each_type(tmp_path: Path, count: int) -> None:
     check(tmp_path / "o", [ACCOUNT, CARD, SHOP])
 
 
+def test_empty_types_with_columns_are_scored(tmp_path: Path) -> None:
+    """Of arrays without rows nobody knows the width; the model does."""
+    nodes, edges = tables(cards=23)
+    nodes[SHOP] = pa.table({"id": pa.array([], pa.int64()), "x": pa.array([], pa.list_(pa.float32()))})
+    edges[SELLS] = edges[SELLS].slice(0, 0)
+    prepared = prepare(Graph(nodes, edges, **OPTIONS), tmp_path / "g", 3)
+    assert score(prepared, model(), tmp_path / "o").rows == 83
+    shops = pq.read_table(tmp_path / "o" / "%5F%5Fshop%5F%5F")
+    assert (shops.num_rows, shops.column_names) == (0, ["id", "shop"])
+    found = pq.read_table(tmp_path / "o" / "account").to_pydict()
+    expected = answers(nodes, edges)["pair"]
+    assert np.allclose(found["pair"], [expected[id] for id in found["id"]], atol=1e-4)
+
+
+def test_a_type_that_is_called_as_that_of_untyped_graphs(tmp_path: Path) -> None:
+    """It is a type like others: its table is in a folder of its name."""
+    nodes, tag = NODES[SHOP], EdgeType(NODE, "to", "tag")
+    edges = {EDGE: EDGES[RENTS], tag: EDGES[RENTS]}
+    prepared = prepare(Graph({NODE: nodes, "tag": NODES[ACCOUNT]}, edges), tmp_path / "g", 2)
+    assert prepared.is_typed
+    assert list(prepared.manifest["columns"]) == ["nodes", "nodes[tag]", "edges", "edges[node__to__tag]"]
+    x = node_input("x", (2,), Nodes(NODE))
+    score(prepared, Model(Program({"y": x + x}), {}), tmp_path / "o")
+    assert pq.read_table(tmp_path / "o" / "node").num_rows == 40
+
+
 def check(output: Path, types: list[str]) -> None:
     expected, columns = answers(NODES, EDGES), {ACCOUNT: ["embedding", "pair"], CARD: ["card"], SHOP: ["shop"]}
     folders = {ACCOUNT: "account", CARD: "bank%20card%2F1", SHOP: "%5F%5Fshop%5F%5F"}
@@ -200,6 +231,8 @@ def test_both_tiers_give_the_same_bits_and_infer_a_mapping(spark: SparkSession, 
     for file in sorted((tmp_path / "fused").rglob("*.parquet")):
         same = tmp_path / "distributed" / file.relative_to(tmp_path / "fused")
         assert pq.read_table(file).equals(pq.read_table(same))
+    with pytest.raises(SettingError, match=r"o: the tables of a typed graph are written by tasks, and these cannot"):
+        score(prepared, model(), tmp_path / "o", settings={"write": "spark"}, spark=spark)
     found = infer(prepared, model(), spark=spark, types=[CARD, SHOP])
     assert list(found) == [CARD, SHOP]
     rows = {row.id: row.card for row in found[CARD].collect()}
