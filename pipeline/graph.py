@@ -92,8 +92,9 @@ class Graph:
     Raises
     ------
     DataError
-        If a column is missing or of a type that cannot be used; if types and tables do not go together. No job is started to find out; only to show what text
-        is in a column of numbers, to find the types of CSV, which is read once for it, and what a column of types holds.
+        If a column is missing or of a type that cannot be used; if types and tables do not go together. No job is
+        started to find out; only to show what text is in a column of numbers, to find the types of CSV, which is read
+        once for it, and what a column of types holds.
     StorageError
         If a path holds no table that can be read whole.
     """

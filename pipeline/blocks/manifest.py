@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.errors import StorageError
 from pipeline.formula.attributes import MOST_LANES, is_number
-from pipeline.schema import NODE, GraphSchema
+from pipeline.schema import NODE, EdgeType, GraphSchema
 
 # What the seal covers: all that a run depends on. Where the tables are may be changed.
 SEALED = (
@@ -50,8 +50,8 @@ def checked_manifest(path: str, manifest: Mapping[str, Any]) -> Mapping[str, Any
         for key, (fits, expected) in PARTS.items():
             if not fits(manifest.get(key)):
                 raise ValueError(f"{key} is not {expected}")
-        _check_counts(manifest)
         _check_types(manifest)
+        _check_counts(manifest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StorageError(f"{path}: manifest.json is damaged: {error}; prepare the graph again") from None
     return manifest
@@ -92,6 +92,10 @@ def _check_counts(manifest: Mapping[str, Any]) -> None:
         for name in needed:
             if name not in counts:
                 raise ValueError(f"{name}{of} is missing")
+    for name, types in (("nodes", manifest["node_types"]), ("edges", _given(manifest["edge_types"]))):
+        together = [sum(numbers) for numbers in zip(*(counts[name] for counts in types.values()), strict=True)]
+        if together != manifest["per_block"][name]:
+            raise ValueError(f"{name} of all types are not those of the blocks")
     for name in COUNTED:
         numbers = manifest["per_block"][name]
         total = max(numbers) if name == "max_in_degree" else sum(numbers)
@@ -99,6 +103,11 @@ def _check_counts(manifest: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} of all blocks are {total:,}, not what it says")
     if len(manifest["sums"]) != blocks:
         raise ValueError(f"sums are not those of {blocks} blocks")
+
+
+def _given(edge_types: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that have a table; others are the same edges against their direction."""
+    return {type: counts for type, counts in edge_types.items() if not EdgeType.parse(type).is_reversed}
 
 
 # ---- kinds of parts

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError, SettingError
-from pipeline.tables.layout import table_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -127,6 +126,8 @@ def columns_for(model: Model, options: Mapping[str, Any], spec: GraphSpec | None
 def _columns_by_type(model: Model, spec: GraphSpec) -> dict[str, Any]:
     """The same by the types of a graph. What the file says of a type's features stays; of a type with one feature it
     stands for that, whatever its name."""
+    from pipeline.tables.layout import table_of
+
     read: dict[str, list[str]] = {}
     for column in model.inputs:
         table, _, name = column.rpartition(".")

@@ -93,7 +93,9 @@ class Counts:
             block["payload_rows_loops"],
             static,
             in_degree=block["max_in_degree"],
-            types={EdgeType.parse(type): EdgeCounts.of(counts) for type, counts in manifest["edge_types"].items()},
+            types={
+                EdgeType.parse(type): EdgeCounts.of(counts) for type, counts in manifest.get("edge_types", {}).items()
+            },
         )
 
     def static_of(self, plan: Plan) -> Sequence[int]:

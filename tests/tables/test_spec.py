@@ -184,15 +184,28 @@ def test_a_file_without_tables(tmp_path: Path) -> None:
         GraphSpec.read(tmp_path / "none")
 
 
+def test_what_the_documents_show_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "typed.md").read_text()
+    shown = [part.partition("```")[0] for part in text.split("```toml\n")[1:]]
+    assert len(shown) == 2
+    for example in shown:
+        (tmp_path / "graph.toml").write_text(example)
+        spec = GraphSpec.read(tmp_path / "graph.toml")
+        assert list(spec.nodes) == ["account", "shop"]
+        assert list(spec.edges) == [EdgeType("account", "pays", "shop"), EdgeType("account", "knows", "account")]
+        assert spec.options["features"] == {"account": ["age", "balance"]}
+        assert spec.options["edge_features"] == {EdgeType("account", "pays", "shop"): ["amount"]}
+
+
 def test_a_folder_that_is_none(folder: Path) -> None:
     (folder / "edges" / "pays.parquet").touch()
     with pytest.raises(SettingError, match="edges/pays: is not the name of an edge type; SOURCE__RELATION__TARGET"):
         GraphSpec.read(folder)
     (folder / "edges" / "pays.parquet").unlink()
     (folder / "nodes" / "account.csv").touch()
-    with pytest.raises(SettingError, match="account.csv and account.parquet are of one type"):
+    with pytest.raises(SettingError, match=r"account\.csv and account\.parquet are of one type"):
         GraphSpec.read(folder)
-    with pytest.raises(SettingError, match="holds no tables in nodes/; a folder with nodes/TYPE"):
+    with pytest.raises(SettingError, match=r"holds no tables in nodes/; a folder with nodes/TYPE"):
         GraphSpec.read(folder / "nodes")
 
 
