@@ -258,9 +258,7 @@ def test_the_manifest_of_edges_in_both_directions(spark: SparkSession, tmp_path:
     assert prepared.manifest["reverse"]
     counts = prepared.manifest["edge_types"][str(EDGE.reversed)]
     tiles = [prepared.block(index).tiles[EDGE.reversed] for index in range(prepared.blocks)]
-    assert counts["payload_rows_in"] == [
-        sum(t.senders for s, t in mine.items() if s != LOOPS) for mine in tiles
-    ]
+    assert counts["payload_rows_in"] == [sum(t.senders for s, t in mine.items() if s != LOOPS) for mine in tiles]
     assert prepared.edges == sum(tile.edges for mine in tiles for tile in mine.values()) == len(graph.edges)
     plain = prepare(frames(spark, graph), f"{tmp_path}/plain", prepared.blocks)
     assert plain.fingerprint != prepared.fingerprint

@@ -88,10 +88,10 @@ def test_the_same_graph_as_a_table_for_each_type(tmp_path: Path) -> None:
 
 
 def test_the_same_through_spark(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = prepare(by_type(), tmp_path / "g", 3)
+    expected, one = prepare(by_type(), tmp_path / "g", 3), prepare(by_type(), tmp_path / "one", 1)
     monkeypatch.setattr(sys.modules["pipeline.prepare"], "_fits_in_process", lambda *_: False)
     graph = Graph(spark.createDataFrame(NODES), spark.createDataFrame(EDGES), **OPTIONS)
-    assert prepare(graph, tmp_path / "spark").fingerprint == prepare(by_type(), tmp_path / "one", 1).fingerprint
+    assert prepare(graph, tmp_path / "spark").fingerprint == one.fingerprint
     pq.write_table(NODES, tmp_path / "nodes.parquet")
     pq.write_table(EDGES, tmp_path / "edges.parquet")
     read = Graph.read(spark, tmp_path / "nodes.parquet", tmp_path / "edges.parquet", **OPTIONS)
