@@ -48,6 +48,5 @@ def settle_copies(staging: Opened, target: Opened) -> None:
 
 def named(name: str, run: str) -> str:
     """The name of a run's file in the place, which no file of another run has."""
-    folder, slash, file = name.rpartition("/")
-    stem, dot, ending = file.partition(".")
-    return f"{folder}{slash}{stem}-{run}{dot}{ending}"
+    stem, dot, ending = name.partition(".")  # folders of types have no dot
+    return f"{stem}-{run}{dot}{ending}"

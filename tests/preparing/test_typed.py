@@ -65,6 +65,19 @@ def test_every_row_is_in_the_blocks_under_its_own_type(count: int) -> None:
     assert len(shared) == 40, "an account and a shop with the same id are two nodes"
 
 
+def test_what_a_block_may_push_are_its_own_nodes_of_the_source_type() -> None:
+    blocks = blocks_from_tables(NODES, EDGES, 3, **OPTIONS)
+    pushed = [
+        (block, type, to, tile) for block in blocks for type in EDGES for to, tile in block.pushes.get(type, {}).items()
+    ]
+    assert {type for _, type, _, _ in pushed} >= {PAYS, OWNS, SELLS}
+    for block, type, to, tile in pushed:
+        assert tile.senders == block.nodes(type.source)
+        given = blocks[to].tiles[type][block.index]
+        assert given.middles is not None
+        assert tile.edges == int((given.indptr[1:] - given.middles).sum())
+
+
 def test_equal_ids_of_two_types_are_no_self_loop() -> None:
     blocks = blocks_from_tables(NODES, EDGES, 2, **OPTIONS)
     same = [pair for pair in given_edges(EDGES[SELLS]) if pair[0] == pair[1]]
