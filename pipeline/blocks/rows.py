@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,9 @@ SCHEMA = pa.schema(
         strict=True,
     )
 )
+
+
+_Of = TypeVar("_Of")
 
 
 class Row(NamedTuple):
@@ -195,17 +198,17 @@ def static_rows(block: Block) -> Iterator[Row]:
     for node_type, columns in block.features.items():
         for column, matrix in sorted(columns.items()):
             yield from array_rows(here, here, FEATURES, f"{spelled(node_type)}/{column}", matrix)
-    for edge_type, tiles in sorted(block.tiles.items()):
+    for edge_type, tiles in _by_name(block.tiles):
         for source, tile in sorted(tiles.items()):
             yield from tile_rows(here, source, edge_type, tile, TILES)
-    for edge_type, sends in sorted(block.sends.items()):
+    for edge_type, sends in _by_name(block.sends):
         if LOOPS in sends:
             yield from array_rows(here, LOOPS, SENDS, str(edge_type), sends[LOOPS])
 
 
 def send_rows(block: Block) -> Iterator[Row]:
     """What a block has for others (and for itself as one of the P): send lists, and the edges that it may push."""
-    for edge_type, sends in sorted(block.sends.items()):
+    for edge_type, sends in _by_name(block.sends):
         pulled = block.pulled.get(edge_type, {})
         for other, nodes in sorted(sends.items()):
             if other != LOOPS:
@@ -213,9 +216,14 @@ def send_rows(block: Block) -> Iterator[Row]:
             if other in pulled:
                 count = np.array([pulled[other]], np.int32)
                 yield from array_rows(block.index, other, PULLED, str(edge_type), count)
-    for edge_type, tiles in sorted(block.pushes.items()):
+    for edge_type, tiles in _by_name(block.pushes):
         for other, tile in sorted(tiles.items()):
             yield from tile_rows(block.index, other, edge_type, tile, PUSHES)
+
+
+def _by_name(by_type: Mapping[EdgeType, _Of]) -> list[tuple[EdgeType, _Of]]:
+    """In an order of their own, which is that of their spelling."""
+    return sorted(by_type.items(), key=lambda item: str(item[0]))
 
 
 def tile_rows(target: int, source: int, edge_type: EdgeType, tile: Tile, kinds: Sequence[str]) -> Iterator[Row]:

@@ -147,6 +147,21 @@ def test_an_untyped_graph_by_type_is_the_untyped_graph(tmp_path: Path) -> None:
     assert list(typed.manifest["columns"]) == ["nodes", "edges"]
 
 
+@pytest.mark.parametrize(
+    ("options", "fingerprint"),
+    [
+        ({}, "039effad5ad15a366f3dea94bfd24f5a687c3e8329eca0a1417d3dc44a49504d"),
+        ({"undirected": True}, "776b59abfbd01b675052634ee4b5e98a3dc2ef2425d8adff488dd191e8bfa34e"),
+        ({"reverse": True}, "247345b440fd13b7cfd9200a3f685a4d80c0c41d4ed363b6b647d955e8788878"),
+    ],
+)
+def test_untyped_graphs_keep_their_bits(tmp_path: Path, options: dict[str, Any], fingerprint: str) -> None:
+    """The airline network, as commit 83a6c1c prepared it, which knew no types."""
+    flights = Path(__file__).parents[2] / "data" / "flights"
+    graph = Graph(flights / "nodes.parquet", flights / "edges.parquet", edge_features=["distance"], **options)
+    assert prepare(graph, tmp_path / "g", 4).fingerprint == fingerprint
+
+
 def test_what_is_wrong_is_said_with_its_type(tmp_path: Path) -> None:
     twice = pa.concat_tables([NODES[SHOP], NODES[SHOP].slice(3, 2)])
     lost = pa.table({"src": [-50, 999], "dst": ["card é 1", "no card"]})
