@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ModelError, SettingError, StorageError, nearest
+from pipeline.errors import ModelError, SettingError, StorageError, nearest, unwritable
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.infer import RESULT, Frames, Observations, run_frames
 from pipeline.model import Model
@@ -316,7 +316,7 @@ def _run(
             )
         folder = replace(folder, by_type=True)
         for type in types if staging.opened.renames else ():
-            staging.opened.filesystem.create_dir(staging.opened.child(spelled(type)).path, recursive=False)
+            _make_folder(staging.opened.child(spelled(type)), f"{output}/{spelled(type)}")
     if session is None:
         assert folder is not None
         receipts = run_in_process(planned, settings, wish.classify, folder, marks)
@@ -345,6 +345,13 @@ def _run(
     refuse_missing(sum(file.rows for file in files), facts["rows"], nodes, str(output))
     mark_done(staging.opened)
     return facts, observations
+
+
+def _make_folder(folder: Opened, output: str) -> None:
+    try:
+        folder.filesystem.create_dir(folder.path, recursive=False)
+    except OSError as error:  # a name that is too long for the disk, say
+        raise unwritable(output, error) from error
 
 
 def _count_types(

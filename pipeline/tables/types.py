@@ -112,6 +112,8 @@ def node_type_of(key: Any) -> str:
 def edge_type_of(key: Any) -> EdgeType:
     """The edge type that a key names: an EdgeType, or three texts."""
     if isinstance(key, EdgeType):
+        if key.is_reversed:
+            raise DataError(f"an edge type is {key}, edges against their direction; reverse=True stores these too")
         key = (key.source, key.relation, key.target)
     names = list(key) if isinstance(key, (tuple, list)) else []
     if len(names) != 3 or not all(isinstance(name, str) and name for name in names):

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import Graph, infer, prepare
 from pipeline.blocks.block import LOOPS
-from pipeline.errors import DataError, SettingError
+from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.values import node_input
@@ -219,6 +219,16 @@ def test_a_type_that_is_called_as_that_of_untyped_graphs(tmp_path: Path) -> None
     x = node_input("x", (2,), Nodes(NODE))
     score(prepared, Model(Program({"y": x + x}), {}), tmp_path / "o")
     assert pq.read_table(tmp_path / "o" / "node").num_rows == 40
+
+
+def test_a_name_that_no_disk_has(tmp_path: Path) -> None:
+    long = "kind " * 60
+    graph = Graph({long: NODES[SHOP]}, {(long, "to", long): EDGES[RENTS]})
+    prepared = prepare(graph, tmp_path / "g", 2)
+    x = node_input("x", (2,), Nodes(long))
+    with pytest.raises(StorageError, match=r"o/kind%20kind%20.*: cannot be written: File name too long"):
+        score(prepared, Model(Program({"y": x + x}), {}), tmp_path / "o")
+    assert [path.name for path in tmp_path.iterdir()] == ["g"]
 
 
 def check(output: Path, types: list[str]) -> None:

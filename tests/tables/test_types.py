@@ -88,6 +88,13 @@ def test_an_edge_type_that_is_no_three_names(key: Any) -> None:
     assert refused(edges={**EDGES, key: PAYS}).startswith(f"an edge type is {key!r}; three texts that are not empty")
 
 
+def test_edges_against_their_direction_are_no_table() -> None:
+    turned = EdgeType("account", "pays", "account").reversed
+    assert refused(edges={turned: PAYS}) == (
+        "an edge type is account__~pays__account, edges against their direction; reverse=True stores these too"
+    )
+
+
 def test_options_of_types_that_are_not_there() -> None:
     assert refused(features={"acount": "x"}) == (
         "features names acount, which is no type of this graph; did you mean 'account'?"
