@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,15 +28,14 @@ from pipeline.command.options import (
     DropDangling,
     Dst,
     EdgeFeatures,
-    Edges,
     EdgesFormat,
     Exchange,
     Features,
     GraphPath,
+    GraphSpecPath,
     Id,
     IfSame,
     ModelPath,
-    Nodes,
     NodesFormat,
     Overwrite,
     Quiet,
@@ -46,11 +45,21 @@ from pipeline.command.options import (
     SomeNodes,
     Src,
     Tier,
+    Types,
     Undirected,
     Verbose,
     option,
 )
-from pipeline.command.raw import RawTables, column_names, columns_for, csv_options, feature_columns
+from pipeline.command.raw import (
+    RawTables,
+    column_names,
+    columns_for,
+    csv_options,
+    feature_columns,
+)
+from pipeline.command.raw import (
+    graph_spec as spec_of,
+)
 from pipeline.errors import SettingError
 from pipeline.settings import Settings
 
@@ -73,9 +82,10 @@ app = typer.Typer(
 
 @app.command(name="prepare")
 def prepare_command(
-    nodes: Nodes,
-    edges: Edges,
     output: Annotated[str, option("--output", "PATH", "Where the prepared graph goes.")],
+    nodes: SomeNodes = None,
+    edges: SomeEdges = None,
+    graph_spec: GraphSpecPath = None,
     features: Features = None,
     edge_features: EdgeFeatures = None,
     undirected: Undirected = False,
@@ -106,20 +116,25 @@ def prepare_command(
 
         if if_same not in (None, "skip"):
             raise SettingError(f"--if-same is {if_same!r}; accepted: skip")
-        if if_same is None or find_manifest(output) is None:
-            refuse_taken(output, overwrite, places_named(nodes, edges))  # prepare does too, when Spark has been started
+        if graph_spec is None and (nodes is None or edges is None):
+            raise SettingError("give --nodes and --edges, or --graph-spec")
+        of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
+        spec = spec_of(graph_spec, nodes, edges, of_columns)
         csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
-        tables = RawTables(nodes, edges, nodes_format, edges_format, csv)
-        options = {
-            "features": "x" if features is None else feature_columns(features),
-            "edge_features": column_names(edge_features or ""),
-            **_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
-        }
+        tables = RawTables(nodes, edges, nodes_format, edges_format, csv, spec)
+        if if_same is None or find_manifest(output) is None:
+            refuse_taken(
+                output, overwrite, places_named(tables.tables)
+            )  # prepare does too, when Spark has been started
+        options = _given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst)
+        if spec is None or not spec.options:
+            options["features"] = "x" if features is None else feature_columns(features)
+            options["edge_features"] = column_names(edge_features or "")
         from pipeline.command.own_session import spark_is_optional
         from pipeline.prepare import already_there, prepare
 
         here = tables.read_without_spark(**options) if spark_is_optional() else None
-        session: Any = nullcontext() if here else _session(verbose, small=_is_small(None, nodes, edges))
+        session: Any = nullcontext() if here else _session(verbose, small=_is_small(None, tables.tables.values()))
         with session as spark:
             graph = here or tables.read(spark, **options)
             there = already_there(graph, output, settings.blocks, overwrite) if if_same else None
@@ -134,6 +149,8 @@ def infer_command(
     graph: SomeGraph = None,
     nodes: SomeNodes = None,
     edges: SomeEdges = None,
+    graph_spec: GraphSpecPath = None,
+    types: Types = None,
     format: Annotated[str, option("--format", "FORMAT", "Of the scores: parquet (default) or csv.")] = "parquet",
     classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
     overwrite: Overwrite = False,
@@ -166,8 +183,9 @@ def infer_command(
             nodes_format=nodes_format, edges_format=edges_format, id=id, src=src, dst=dst,
             csv=csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids),
         )  # fmt: skip
-        if (graph is None) == (nodes is None and edges is None) or (nodes is None) != (edges is None):
-            raise SettingError("give either --graph, or both --nodes and --edges")
+        raw_given = graph_spec is not None or nodes is not None or edges is not None
+        if (graph is None) != raw_given or (nodes is None) != (edges is None):
+            raise SettingError("give either --graph, or both --nodes and --edges, or --graph-spec")
         if graph is not None and (tables or blocks):
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*tables, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
@@ -178,6 +196,7 @@ def infer_command(
         from pipeline.model import Model
         from pipeline.places.scratch import Scratch
         from pipeline.planning import prepare_for, runs_in_process
+        from pipeline.result.by_type import giving, types_of
         from pipeline.result.wish import Wish
         from pipeline.run.progress import Progress
         from pipeline.run.python_worker import wake_worker
@@ -185,24 +204,31 @@ def infer_command(
         from pipeline.spark.resources import is_local
 
         # whatever can be refused is refused before anything is started
-        wish = Wish(output, format, overwrite, classify, if_same)
+        wish = Wish(output, format, overwrite, classify, if_same, types_of(column_names(types)) if types else None)
+        of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
+        spec = spec_of(graph_spec, nodes, edges, of_columns)
         optional = spark_is_optional()
         asked = Asked.of(wish, settings, optional)
-        asked.refuse_overlap({"node": nodes, "edge": edges}, {"the model": model, "the settings' file": conf})
+        places: dict[str, str | None] = {"node": nodes, "edge": edges}
+        if spec is not None:
+            places = {
+                f"{name.partition('[')[0].removesuffix('s')} table {name}": at for name, at in spec.tables.items()
+            }
+        asked.refuse_overlap(places, {"the model": model, "the settings' file": conf, "the graph's file": graph_spec})
         prepared = None if graph is None else open_graph(graph)
         if prepared is not None:
             asked.refuse_overlap_with(prepared)
         asked.refuse_taken()
-        loaded = Model.load(model)
+        loaded = giving(Model.load(model), wish.types)
         if prepared is not None:
             loaded.check_against(prepared.schema, prepared.ranges, prepared.manifest.get("columns"))
             log.info("%s", _describe(prepared))
         found = asked.find_same(loaded, prepared)
         raw = RawTables(
-            str(nodes), str(edges), tables.pop("nodes_format", None), tables.pop("edges_format", None),
-            tables.pop("csv", None),
+            nodes, edges, tables.pop("nodes_format", None), tables.pop("edges_format", None), tables.pop("csv", None),
+            spec,
         )  # fmt: skip
-        columns = columns_for(loaded, tables)
+        columns = columns_for(loaded, tables, spec) if prepared is None else {}
         here = raw.read_without_spark(**columns) if prepared is None and optional else None
         found = found or asked.find_same(loaded, here)
         if found is not None:
@@ -217,7 +243,9 @@ def infer_command(
                 source = prepare_for(here, loaded, settings, scratch)
                 preparing = time.perf_counter() - started
             alone = source is not None and optional and runs_in_process(source, loaded, asked.place, settings)
-            session = nullcontext() if alone else _session(verbose, _is_small(prepared, nodes, edges), warm_up.start)
+            session = (
+                nullcontext() if alone else _session(verbose, _is_small(prepared, raw.tables.values()), warm_up.start)
+            )
             with session as spark:
                 if spark:
                     wake_worker(spark)
@@ -276,9 +304,10 @@ def verify_command(
         from pipeline.graph import open_graph
         from pipeline.model import Model
         from pipeline.verify import verify
-        from pipeline.verifying.sources import local_graph, local_scores
+        from pipeline.verifying.sources import local_graph, local_scores, refuse_typed
 
         prepared, loaded = open_graph(graph), Model.load(model)
+        refuse_typed(prepared)
         alone = spark_is_optional() and local_scores(output) and local_graph(prepared, nodes, edges)
         with nullcontext() if alone else _session(verbose) as spark:
             given = _given(tolerance=tolerance)
@@ -374,13 +403,13 @@ def _session(verbose: bool, small: bool = False, meanwhile: Callable[[], None] |
 SMALL_BYTES = 1 << 26
 
 
-def _is_small(prepared: PreparedGraph | None, nodes: str | None, edges: str | None) -> bool:
+def _is_small(prepared: PreparedGraph | None, paths: Iterable[str]) -> bool:
     from pipeline.tables.opening import file_bytes
 
     if prepared is not None:
         totals = prepared.manifest["totals"]
         return int(totals["static_bytes"] + totals["sends_bytes"]) <= SMALL_BYTES
-    sizes = [file_bytes(path) for path in (nodes, edges) if path is not None]
+    sizes = [file_bytes(path) for path in paths]
     return all(size is not None for size in sizes) and sum(size or 0 for size in sizes) <= SMALL_BYTES
 
 
@@ -421,7 +450,18 @@ def _describe(graph: PreparedGraph) -> str:
         f"graph of {totals['nodes']:,} nodes and {totals['edges']:,} edges ({totals['self_loops']:,} self-loops, "
         f"largest in-degree {totals['max_in_degree']:,}) in {blocks}"
         + (f"; {totals['dropped']:,} dangling edges dropped" if totals.get("dropped") else "")
+        + (_types(graph) if graph.is_typed else "")
     )
+
+
+def _types(graph: PreparedGraph) -> str:
+    of_nodes = ", ".join(f"{type} {count:,}" for type, count in graph.node_counts.items())
+    of_edges = ", ".join(
+        f"{type.source} {type.relation} {type.target} {count:,}"
+        for type, count in graph.edge_counts.items()
+        if not type.is_reversed
+    )
+    return f"; nodes: {of_nodes}; edges: {of_edges}"
 
 
 def _already_there(report: Report, format: str) -> str:
