@@ -27,15 +27,14 @@ from pipeline.command.options import (
     DropDangling,
     Dst,
     EdgeFeatures,
-    Edges,
     EdgesFormat,
     Exchange,
     Features,
     GraphPath,
+    GraphSpecPath,
     Id,
     IfSame,
     ModelPath,
-    Nodes,
     NodesFormat,
     Overwrite,
     Quiet,
@@ -45,6 +44,7 @@ from pipeline.command.options import (
     SomeNodes,
     Src,
     Tier,
+    Types,
     Undirected,
     Verbose,
     WorkDir,
@@ -52,6 +52,7 @@ from pipeline.command.options import (
 )
 from pipeline.errors import SettingError
 from pipeline.job.raw_tables import RawTables
+from pipeline.job.raw_tables import graph_spec as spec_of
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,9 +71,10 @@ app = typer.Typer(
 
 @app.command(name="prepare")
 def prepare_command(
-    nodes: Nodes,
-    edges: Edges,
     output: Annotated[str, option("--output", "PATH", "Where the prepared graph goes.")],
+    nodes: SomeNodes = None,
+    edges: SomeEdges = None,
+    graph_spec: GraphSpecPath = None,
     features: Features = None,
     edge_features: EdgeFeatures = None,
     undirected: Undirected = False,
@@ -97,13 +99,16 @@ def prepare_command(
     """Cut a graph into blocks and store it: once per graph, for any number of models."""
     with messages(quiet, verbose):
         settings = _settings(conf, blocks=blocks)
+        if graph_spec is None and (nodes is None or edges is None):
+            raise SettingError("give --nodes and --edges, or --graph-spec")
+        of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
+        spec = spec_of(graph_spec, nodes, edges, of_columns)
         csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
-        tables = RawTables(nodes, edges, nodes_format, edges_format, csv)
-        options = {
-            "features": "x" if features is None else feature_columns(features),
-            "edge_features": edge_columns(edge_features or ""),
-            **_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst),
-        }
+        tables = RawTables(nodes, edges, nodes_format, edges_format, csv, spec)
+        options = _given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst)
+        if spec is None or not spec.options:
+            options["features"] = "x" if features is None else feature_columns(features)
+            options["edge_features"] = edge_columns(edge_features or "")
         from pipeline.job.prepare import prepare_paths
 
         typer.echo(str(prepare_paths(tables, output, options, settings, _sessions(verbose), overwrite, if_same)))
@@ -116,6 +121,8 @@ def infer_command(
     graph: SomeGraph = None,
     nodes: SomeNodes = None,
     edges: SomeEdges = None,
+    graph_spec: GraphSpecPath = None,
+    types: Types = None,
     format: Annotated[str, option("--format", "FORMAT", "Of the scores: parquet (default) or csv.")] = "parquet",
     classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
     overwrite: Overwrite = False,
@@ -151,17 +158,22 @@ def infer_command(
         )  # fmt: skip
         csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
         formats = _given(nodes_format=nodes_format, edges_format=edges_format, csv=csv)
-        if (graph is None) == (nodes is None and edges is None) or (nodes is None) != (edges is None):
-            raise SettingError("give either --graph, or both --nodes and --edges")
+        raw_given = graph_spec is not None or nodes is not None or edges is not None
+        if (graph is None) != raw_given or (nodes is None) != (edges is None):
+            raise SettingError("give either --graph, or both --nodes and --edges, or --graph-spec")
         if graph is not None and (columns or formats or blocks):
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*columns, *formats, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
         from pipeline.job.score import score_paths
+        from pipeline.result.by_type import types_of
         from pipeline.result.wish import Wish
 
-        wish = Wish(output, format, overwrite, classify, if_same)
-        source = RawTables(str(nodes), str(edges), **formats) if graph is None else graph
-        typer.echo(str(score_paths(source, columns, model, wish, settings, _sessions(verbose), conf, not quiet)))
+        wish = Wish(output, format, overwrite, classify, if_same, types_of(column_names(types)) if types else None)
+        of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
+        spec = spec_of(graph_spec, nodes, edges, of_columns)
+        source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
+        files = {"the settings' file": conf, "the graph's file": graph_spec}
+        typer.echo(str(score_paths(source, columns, model, wish, settings, _sessions(verbose), files, not quiet)))
 
 
 @app.command(name="explain")

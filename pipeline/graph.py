@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,24 +17,38 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.blocks import storage
 from pipeline.blocks.block import Block
-from pipeline.blocks.manifest import checked_manifest
+from pipeline.blocks.manifest import checked_manifest, id_types_of
 from pipeline.blocks.opening import Known, open_block
 from pipeline.blocks.ranges import Ranges, merge_ranges
 from pipeline.blocks.rows import KINDS
-from pipeline.errors import DataError, first_line
+from pipeline.errors import DataError, first_line, shortened
 from pipeline.places.given import path_of
 from pipeline.places.place import Place
-from pipeline.schema import DST, ID, SRC, GraphSchema, quoted
+from pipeline.schema import DST, EDGE, ID, NODE, SRC, EdgeType, GraphSchema, quoted
 from pipeline.spark.session import active_session, refuse_ended
 from pipeline.tables.csv import CsvTable, check_partition_ids, settle_ids
 from pipeline.tables.csv_text import Csv
-from pipeline.tables.layout import Columned, check_id_types, check_not_swapped, columns_of, edge_layout, node_layout
+from pipeline.tables.layout import (
+    Layout,
+    Look,
+    check_id_types,
+    check_not_swapped,
+    columns_of,
+    edge_layout,
+    node_layout,
+)
+from pipeline.tables.one_table import OneTable
 from pipeline.tables.opening import TAKES, NeedsSpark, Reading, is_frame, open_given
 from pipeline.tables.parquet import ParquetTable
 from pipeline.tables.table import Table
+from pipeline.tables.types import GivenTable, edge_ends, given_tables
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+
+Paths = str | os.PathLike[str] | Mapping[Any, str | os.PathLike[str]]
+"""A path; or type → path."""
 
 
 class Graph:
@@ -42,21 +56,26 @@ class Graph:
 
     Parameters
     ----------
-    nodes, edges : DataFrame, path or table in memory
+    nodes, edges : DataFrame, path or table in memory; or type → one of these
         Spark DataFrames of any source; paths of Parquet, CSV or Delta tables, as on the command line; pandas or polars
         DataFrames, Arrow tables. Of paths and tables in memory what can be read without Spark is. A GraphFrame may
-        stand for both.
+        stand for both. Of a typed graph, a table for each type: `{"account": …, "shop": …}` and
+        `{("account", "pays", "shop"): …}`. Ids are per type: the same id in two types is two nodes. An empty table says
+        that there are none of a type. The options below are then for all types alike, or by type.
     features : str, list of str, mapping or None
         A column of arrays, several columns of numbers (together they are the feature "x"), or name → either of these.
+        Of a typed graph by type: `{"account": ["age", "balance"], "shop": None}`; a type that is not named has x, if
+        its table has such a column.
     edge_features : str, list of str, mapping or None
         Columns of numbers or arrays, each a value of its own name; or name → column or columns.
     undirected : bool
-        Each edge is there in both directions; a self-loop once. Parallel edges are kept.
+        Each edge is there in both directions; a self-loop once. Parallel edges are kept. Not for typed graphs.
     reverse : bool
         Also store the edges against their direction, for models that reduce at the source. `infer` does so by itself
         with a graph that it prepares; undirected edges need it not.
     id, src, dst : str
-        Columns of ids: integers of any size in all three, or strings in all three.
+        Columns of ids: integers of any size in all three, or strings in all three; in a typed graph, for each type of
+        nodes and all that leads to or from them.
     drop_dangling : bool
         Leave out edges whose ends are not among the nodes, which are an error otherwise.
     format, edges_format : str, optional
@@ -66,12 +85,16 @@ class Graph:
         How CSV files are to be read, if not by their header lines, in UTF-8.
     spark : SparkSession, optional
         Reads paths that only Spark can; else the active one.
+    node_type, relation, edge_types : optional
+        One node table and one edge table of several types: the column of types, that of relations, and the types that
+        the relations are between: `[("account", "pays", "shop"), …]`, or what the column holds → such a triple.
 
     Raises
     ------
     DataError
-        If a column is missing or of a type that cannot be used. No job is started to find out; only to show what text
-        is in a column of numbers, and to find the types of CSV, which is read once for it.
+        If a column is missing or of a type that cannot be used; if types and tables do not go together. No job is
+        started to find out; only to show what text is in a column of numbers, to find the types of CSV, which is read
+        once for it, and what a column of types holds.
     StorageError
         If a path holds no table that can be read whole.
     """
@@ -80,91 +103,193 @@ class Graph:
         self,
         nodes: Any,
         edges: Any = None,
-        features: Columned = "x",
-        edge_features: Columned = (),
+        features: Any = "x",
+        edge_features: Any = (),
         undirected: bool = False,
-        id: str = ID,
-        src: str = SRC,
-        dst: str = DST,
+        id: Any = ID,
+        src: Any = SRC,
+        dst: Any = DST,
         drop_dangling: bool = False,
         reverse: bool = False,
         format: str | None = None,
         edges_format: str | None = None,
         csv: Csv | None = None,
         spark: SparkSession | None = None,
+        node_type: str | None = None,
+        relation: str | None = None,
+        edge_types: Any = None,
     ) -> None:
         if edges is None:
             if not (hasattr(nodes, "vertices") and hasattr(nodes, "edges")):
                 raise DataError(f"a graph needs a node table and an edge table, or one GraphFrame; it takes {TAKES}")
             nodes, edges = nodes.vertices, nodes.edges
-        frames = [given for given in (nodes, edges) if is_frame(given)]
-        paths = any(isinstance(given, (str, os.PathLike)) for given in (nodes, edges))
+        if node_type is not None or relation is not None:
+            wanted = _named((features, edge_features, id, src, dst))
+            nodes, edges = _split(
+                nodes, edges, node_type, relation, edge_types, wanted, (format, edges_format), csv, spark
+            )
+        elif edge_types is not None:
+            raise DataError("edge_types is for a table of edges with a column of relations: relation= says which")
+        given = given_tables(nodes, edges, features, edge_features, id, src, dst)
+        if undirected and not _is_untyped(given):
+            raise DataError(
+                "undirected is for graphs of one node type and one edge type; of a typed graph give the edges of the "
+                'other direction as a type of their own, as PyG does: ("merchant", "rev_pays", "account")'
+            )
+        frames = [each.given for each in given if is_frame(each.given)]
+        paths = any(isinstance(each.given, (str, os.PathLike)) for each in given)
         self._session = frames[0].sparkSession if frames else spark or (active_session() if paths else None)
         if self._session is not None:
             refuse_ended(self._session)
         self.drop_dangling = drop_dangling
-        ids = {"nodes": [id], "edges": [src, dst]}
-        values = {"nodes": columns_of(features), "edges": columns_of(edge_features)}
+        formats = {True: format, False: edges_format or format}
         opened = {
-            name: open_given(name, given, Reading(self._session, form, csv or Csv()), [*ids[name], *values[name]])
-            for name, given, form in (("nodes", nodes, format), ("edges", edges, edges_format or format))
+            each.name: open_given(
+                each.name,
+                each.given,
+                Reading(self._session, formats[each.is_nodes], csv or Csv()),
+                [*each.ids, *columns_of(each.values)],
+            )
+            for each in given
         }
         self.sources = {name: dict(found.source) for name, found in opened.items() if found.source is not None}
         """Where the tables come from, if they were read from paths: `verify` reads them again."""
         types = {name: _types(name, found.table) for name, found in opened.items()}
-        check_not_swapped(types, ids)
-        tables = {name: _surveyed(name, found.table, ids[name], values[name]) for name, found in opened.items()}
-        tables = settle_ids({name: (table, ids[name]) for name, table in tables.items()})
-        self.nodes: Any = tables["nodes"]
-        self.edges: Any = tables["edges"]
-        node_types, edge_types = _types("nodes", self.nodes), _types("edges", self.edges)
-        self.node_layout = node_layout(node_types, id, features, partial(_no_number, self.nodes))
-        look = partial(_no_number, self.edges)
-        self.edge_layout = edge_layout(edge_types, src, dst, edge_features, undirected, look, reverse)
-        examples = {
-            name: text
-            for name, table in tables.items()
-            if isinstance(table, CsvTable) and (text := table.no_integer(ids[name])) is not None
+        given = [_without_unasked(each, types[each.name]) for each in given]
+        if _is_untyped(given):
+            check_not_swapped(types, {each.name: each.ids for each in given})
+        tables = {
+            each.name: _surveyed(each.name, opened[each.name].table, [*each.ids], columns_of(each.values))
+            for each in given
         }
-        check_id_types(self.node_layout, self.edge_layout, node_types, edge_types, examples)
-        self.id_type = "string" if self.node_layout.text else node_types[id]
+        for each in given:
+            if isinstance(each.type, str):
+                of_type = {table.name: (tables[table.name], ids) for table, ids in edge_ends(given, each.type)}
+                tables |= settle_ids(of_type)
+        self.tables: dict[str, Any] = tables
+        """What a table is called, "nodes" or "edges[account__pays__card]" → the table."""
+        types = {name: _types(name, table) for name, table in tables.items()}
+        self.layouts: tuple[Layout, ...] = tuple(
+            _layout(each, types[each.name], partial(_no_number, tables[each.name]), undirected, reverse)
+            for each in given
+        )
+        """Of each table, those of nodes first."""
+        self._check_ids(given, types)
+
+    def _check_ids(self, given: Sequence[GivenTable], types: Mapping[str, Mapping[str, str]]) -> None:
+        """The ids of a node type are of one kind in all tables."""
+        examples = {
+            each.name: text
+            for each in given
+            if isinstance(table := self.tables[each.name], CsvTable)
+            and (text := table.no_integer(list(each.ids))) is not None
+        }
+        of_nodes = {layout.type: layout for layout in self.node_layouts}
+        for layout in self.edge_layouts:
+            for end, type in enumerate((layout.edge_type.source, layout.edge_type.target)):
+                nodes = of_nodes[type]
+                check_id_types(nodes, layout, types[nodes.table], types[layout.table], examples, end)
+        self.id_types = {
+            layout.type: "string" if layout.text else types[layout.table][layout.keys[0]]
+            for layout in self.node_layouts
+        }
+        """Node type → Spark's word for the type of its ids."""
+
+    # ---- what it holds
+
+    @property
+    def node_layouts(self) -> tuple[Layout, ...]:
+        return tuple(layout for layout in self.layouts if len(layout.keys) == 1)
+
+    @property
+    def edge_layouts(self) -> tuple[Layout, ...]:
+        return tuple(layout for layout in self.layouts if len(layout.keys) > 1)
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether it has types of its own; else it is a node table and an edge table."""
+        return set(self.tables) != {"nodes", "edges"}
+
+    @property
+    def nodes(self) -> Any:
+        """The node table of a graph without types."""
+        return self.tables[self.node_layout.table]
+
+    @property
+    def edges(self) -> Any:
+        """The edge table of a graph without types."""
+        return self.tables[self.edge_layout.table]
+
+    @property
+    def node_layout(self) -> Layout:
+        """Of a graph without types."""
+        assert not self.is_typed, "a typed graph has node_layouts"
+        return self.node_layouts[0]
+
+    @property
+    def edge_layout(self) -> Layout:
+        """Of a graph without types."""
+        assert not self.is_typed, "a typed graph has edge_layouts"
+        return self.edge_layouts[0]
+
+    @property
+    def id_type(self) -> str:
+        """Of a graph without types."""
+        (word,) = self.id_types.values()
+        return word
+
+    @property
+    def undirected(self) -> bool:
+        return any(layout.undirected for layout in self.layouts)
 
     @staticmethod
     def read(
         spark: SparkSession | None,
-        nodes: str | os.PathLike[str],
-        edges: str | os.PathLike[str],
+        nodes: Paths,
+        edges: Paths,
         format: str | None = None,
         edges_format: str | None = None,
         **options: Any,
     ) -> Graph:
-        """A graph of two tables on disk; `options` are those of `Graph`. Faster than the same with DataFrames: workers
-        read files that they see without the JVM.
+        """A graph of tables on disk, by type or one of each kind; `options` are those of `Graph`. Faster than the same
+        with DataFrames: workers read files that they see without the JVM.
         """
-        nodes, edges = path_of("nodes", nodes), path_of("edges", edges)
+        nodes, edges = _paths("nodes", nodes), _paths("edges", edges)
         return Graph(nodes, edges, format=format, edges_format=edges_format, spark=spark, **options)
 
     @staticmethod
     def of_files(
-        nodes: str | os.PathLike[str],
-        edges: str | os.PathLike[str],
+        nodes: Paths,
+        edges: Paths,
         format: str | None = None,
         edges_format: str | None = None,
         **options: Any,
     ) -> Graph | None:
-        """A graph of two tables that this process reads itself, whoever has a session: `prepare` needs no Spark for it.
+        """A graph of tables that this process reads itself, whoever has a session: `prepare` needs no Spark for it.
         None if only Spark can read them. Formats as in `read`.
         """
-        nodes, edges = path_of("nodes", nodes), path_of("edges", edges)
+        nodes, edges = _paths("nodes", nodes), _paths("edges", edges)
         csv = options.pop("csv", None) or Csv()
-        ids = [options.get(name, name) for name in (ID, SRC, DST)]
-        wanted = [*ids, *columns_of(options.get("features", "x")), *columns_of(options.get("edge_features"))]
+        if options.get("node_type") is not None:
+            try:
+                node_table = open_given("nodes", nodes, Reading(None, format, csv), []).table
+                edge_table = open_given("edges", edges, Reading(None, edges_format or format, csv), []).table
+            except NeedsSpark:
+                return None
+            return Graph(node_table, edge_table, **options)
+        meaning = (options.get("features", "x"), options.get("edge_features", ()))
+        given = given_tables(nodes, edges, *meaning, *(options.get(name, name) for name in (ID, SRC, DST)))
+        found: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
         try:
-            node_table = open_given("nodes", nodes, Reading(None, format, csv), wanted).table
-            edge_table = open_given("edges", edges, Reading(None, edges_format or format, csv), wanted).table
+            for each in given:
+                reading = Reading(None, format if each.is_nodes else edges_format or format, csv)
+                wanted = [*each.ids, *columns_of(each.values)]
+                found[each.is_nodes][each.type] = open_given(each.name, each.given, reading, wanted).table
         except NeedsSpark:
             return None
-        return Graph(node_table, edge_table, **options)
+        if not isinstance(nodes, Mapping):
+            return Graph(found[True][NODE], found[False][EDGE], **options)
+        return Graph(found[True], found[False], **options)
 
     @property
     def session(self) -> SparkSession | None:
@@ -174,7 +299,7 @@ class Graph:
     def with_reverse(self) -> Graph:
         """The same graph, of which the edges against their direction are stored too."""
         graph = copy(self)
-        graph.edge_layout = replace(self.edge_layout, reverse=True)
+        graph.layouts = (*self.node_layouts, *(replace(layout, reverse=True) for layout in self.edge_layouts))
         return graph
 
     def describe(self) -> dict[str, Any]:
@@ -185,13 +310,14 @@ class Graph:
                 layout.table: {
                     "ids": list(layout.keys),
                     "values": {value.name: list(value.columns) for value in layout.values},
+                    **({"where": [layout.where.column, layout.where.value]} if layout.where else {}),
                 }
-                for layout in (self.node_layout, self.edge_layout)
+                for layout in self.layouts
             },
-            "undirected": bool(self.edge_layout.undirected),
-            "reverse": len(self.edge_layout.edge_types) > 1,
+            "undirected": self.undirected,
+            "reverse": any(len(layout.edge_types) > 1 for layout in self.edge_layouts),
             "drop_dangling": bool(self.drop_dangling),
-            "id_type": self.id_type,
+            "id_type": dict(self.id_types) if self.is_typed else self.id_type,
         }
 
 
@@ -248,8 +374,28 @@ class PreparedGraph:
 
     @property
     def id_type(self) -> str:
-        """Spark's word for the type of the user's ids."""
-        return str(self.manifest["id_type"])
+        """Spark's word for the type of the user's ids, of a graph without types."""
+        (word,) = self.id_types.values()
+        return word
+
+    @property
+    def id_types(self) -> dict[str, str]:
+        """The same by node type."""
+        return id_types_of(self.manifest)
+
+    @property
+    def is_typed(self) -> bool:
+        return not isinstance(self.manifest["id_type"], str)
+
+    @property
+    def node_counts(self) -> dict[str, int]:
+        """Node type → number of nodes."""
+        return {type: sum(counts["nodes"]) for type, counts in self.manifest["node_types"].items()}
+
+    @property
+    def edge_counts(self) -> dict[EdgeType, int]:
+        """Edge type → number of edges; those against their direction are counted too, where they are stored."""
+        return {EdgeType.parse(type): sum(counts["edges"]) for type, counts in self.manifest["edge_types"].items()}
 
     @property
     def known(self) -> Known:
@@ -266,6 +412,65 @@ def open_graph(path: str | PathLike[str]) -> PreparedGraph:
     place = Place.of(path_of("the path of a prepared graph", path))
     manifest = checked_manifest(str(place), storage.read_manifest(place.given))
     return PreparedGraph(place.path if place.is_local else place.given, manifest)
+
+
+def _paths(what: str, given: Paths) -> Any:
+    if isinstance(given, Mapping):
+        return {key: path_of(f"{what} of {shortened(key)}", path) for key, path in given.items()}
+    return path_of(what, given)
+
+
+def _is_untyped(given: Sequence[GivenTable]) -> bool:
+    return [each.type for each in given] == [NODE, EDGE]
+
+
+def _without_unasked(each: GivenTable, types: Mapping[str, str]) -> GivenTable:
+    """Of a typed graph, a node table without x has no features: nobody asked for them."""
+    missing = each.optional and any(column not in types for column in columns_of(each.values))
+    return replace(each, values=None) if missing else each
+
+
+def _layout(each: GivenTable, types: Mapping[str, str], look: Look, undirected: bool, reverse: bool) -> Layout:
+    if isinstance(each.type, EdgeType):
+        src, dst = each.ids
+        layout = edge_layout(types, src, dst, each.values, undirected, look, reverse, each.type)
+    else:
+        (id,) = each.ids
+        layout = node_layout(types, id, each.values, look, each.type)
+    return replace(layout, where=each.where)
+
+
+def _named(option: Any) -> list[str]:
+    """All columns that options name, by type or not."""
+    if isinstance(option, Mapping):
+        option = list(option.values())
+    return [option] if isinstance(option, str) else [name for each in option or () for name in _named(each)]
+
+
+def _split(
+    nodes: Any,
+    edges: Any,
+    node_type: Any,
+    relation: Any,
+    edge_types: Any,
+    wanted: list[str],
+    formats: tuple[str | None, str | None],
+    csv: Csv | None,
+    spark: SparkSession | None,
+) -> Any:
+    """Both tables by type, of which they hold a column each."""
+    if not (isinstance(node_type, str) and isinstance(relation, str)) or edge_types is None:
+        raise DataError(
+            "a node table and an edge table of several types take three arguments together: node_type=, the column of "
+            'types; relation=, that of relations; edge_types=, what these are between: [("account", "pays", "shop"), …]'
+        )
+    if isinstance(nodes, Mapping) or isinstance(edges, Mapping):
+        raise DataError("node_type= and relation= are for one node table and one edge table; these are by type already")
+    spark = next((table.sparkSession for table in (nodes, edges) if is_frame(table)), spark) or active_session()
+    form, edges_form = formats
+    of_nodes = open_given("nodes", nodes, Reading(spark, form, csv or Csv()), [*wanted, node_type]).table
+    of_edges = open_given("edges", edges, Reading(spark, edges_form or form, csv or Csv()), [*wanted, relation]).table
+    return OneTable(node_type, relation, edge_types).split(of_nodes, of_edges, spark)
 
 
 def _types(name: str, table: DataFrame | Table) -> dict[str, str]:

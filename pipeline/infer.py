@@ -23,6 +23,7 @@ from pipeline.places.through_spark import literal
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
 from pipeline.planning import warn_far_outside
+from pipeline.result.by_type import giving, types_of
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder
 from pipeline.run.arguments import model_of, some_graph
@@ -36,7 +37,7 @@ from pipeline.spark.handshake import handshake
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
 
-from pipeline.planning import NO_SESSION, planned_for, probes_of, session_of
+from pipeline.planning import NO_SESSION, plan_run, planned_for, probes_of, session_of
 
 log = logging.getLogger("graphsweep")
 
@@ -52,7 +53,8 @@ def infer(
     settings: Settings | Mapping[str, Any] | None = None,
     classify: bool = False,
     spark: SparkSession | None = None,
-) -> DataFrame:
+    types: Sequence[str] | None = None,
+) -> Any:
     """Every node's exact output, keyed by the user's id.
 
     A prepared graph is run lazily. A raw `Graph` is prepared first, which runs jobs, in `settings.scratch`; what is
@@ -62,7 +64,9 @@ def infer(
     -------
     DataFrame
         id (of the user's type), the model's outputs by name (array<float>; float where a row is one number), and with
-        `classify` predicted int and probability float of the first output.
+        `classify` predicted int and probability float of the first output. Of a typed graph: node type → DataFrame, of
+        all types for which the model gives something, or of `types`. Each is a run of its own, which computes what its
+        type needs and nothing else: `score` writes all types in one run.
 
     Raises
     ------
@@ -71,7 +75,7 @@ def infer(
     ClusterError
         If tasks do not have what this process has.
     """
-    settings, model, graph = Settings.taken(settings), model_of(model), some_graph(graph)
+    settings, model, graph = Settings.taken(settings), giving(model_of(model), types_of(types)), some_graph(graph)
     spark = session_of(graph, spark)
     if spark is None:
         raise ModelError(NO_SESSION)
@@ -79,7 +83,13 @@ def infer(
     model = model if isinstance(model, Model) else Model.load(model)
     planned = planned_for(graph, model, settings, shake)
     warn_far_outside(planned.graph, model)
-    return run_frames(planned, spark, settings, classify).result
+    if not planned.graph.is_typed:
+        return run_frames(planned, spark, settings, classify).result
+    of_types = {
+        type: plan_run(planned.graph, giving(model, [type]), settings, shake, planned.reads_files)
+        for type in model.program.output_types
+    }
+    return {type: run_frames(each, spark, settings, classify).result for type, each in of_types.items()}
 
 
 @dataclass(frozen=True)

@@ -32,15 +32,15 @@ from pipeline.blocks.rows import Row, by_target, from_batches, to_batches
 from pipeline.errors import SettingError
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.places.given import path_of
-from pipeline.preparing.checks import check_totals, name_texts, refuse
+from pipeline.preparing.checks import check_totals, refuse
 from pipeline.preparing.facts import FACTS
 from pipeline.preparing.local import TableSource, Writes, keep, prepare_in_process, steps_written
 from pipeline.preparing.origin import origin_of, places_of, same_graph
 from pipeline.preparing.pack import pack
 from pipeline.preparing.publish import publishing, refuse_taken, sweep
-from pipeline.preparing.steps import SEEDS, Preparation, Step, findings_of, texts_of
+from pipeline.preparing.steps import SEEDS, Preparation, Step, find_names, findings_of, texts_of
 from pipeline.run.placement import place
-from pipeline.schema import NODE, GraphSchema, quoted
+from pipeline.schema import EdgeType, GraphSchema, quoted
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.limits import trim_memory
 from pipeline.spark.session import readable_errors, session_settings
@@ -63,8 +63,10 @@ MOST_BLOCKS = 256
 # costs for it, in a session that has just started, are 5 s.
 DRIVER_BYTES = 1 << 26
 
-COUNTS = (
-    "nodes",
+# of each block: of its nodes of a type ...
+NODE_COUNTS = ("nodes",)
+# ... of its edges of a type ...
+EDGE_COUNTS = (
     "edges",
     "self_loops",
     "payload_rows_loops",  # nodes with self-loops: rows that the block needs of itself for them
@@ -72,22 +74,22 @@ COUNTS = (
     "both_ways",  # of undirected edges: rows of the table, no self-loops, whose reverse is a row too
     "max_in_degree",
     "payload_rows_in",  # rows that all tiles of the block need for one exchange, but those of the self-loops
-    "payload_rows_in_reversed",  # the same for the edges against their direction
     "payload_rows_own",  # of payload_rows_in, rows of the block itself
     "payload_rows_pulled",  # rows for pulled edges, if the others are pushed ...
     "payload_rows_pushed",  # ... and partial results of those
-    "payload_rows_pulled_reversed",
-    "payload_rows_pushed_reversed",
     "payload_rows_out",
+    "static_bytes",  # of static_bytes of the block, of its tiles
+    "sends_bytes",  # of sends_bytes of the block
+    "push_bytes",  # of these, edges that may be pushed
+)
+# ... and of all of it
+BLOCK_COUNTS = (
     "static_bytes",
-    "static_bytes_reversed",  # of these, of tiles against the edges' direction
     "sends_bytes",
-    "sends_bytes_reversed",
-    "push_bytes",  # of sends_bytes, edges that may be pushed; in their direction, and against it
-    "push_bytes_reversed",
     "static_file_bytes",  # of its files on disk
     "sends_file_bytes",
 )
+LARGEST = "max_in_degree"  # of several of these the largest counts, of others the sum
 
 IF_SAME = ("skip",)
 
@@ -160,8 +162,7 @@ def prepare(
     with publishing(path, overwrite, places_of(graph)) as target:
         origin = origin_of(graph, blocks)  # before they are read: what changes meanwhile is seen by the next prepare
         with session_settings(spark, SETTINGS) if spark else nullcontext(), readable_errors():
-            layouts = graph.node_layout, graph.edge_layout
-            pieces = {layout.table: pieces_of(graph, layout, shake) for layout in layouts}
+            pieces = {layout.table: pieces_of(graph, layout, shake) for layout in graph.layouts}
             cores = shake.tasks
             memory = task_memory or shake.task_memory // (cores if shake.local else 1)
             found = measure(graph, pieces) if blocks is None or not all(pieces.values()) else None
@@ -171,10 +172,8 @@ def prepare(
             here = Here(cores, cores * memory) if _fits_in_process(shake, pieces, found) else None
             rows = _run(graph, pieces, target.folder, blocks, text_hash, here)
         manifest = _manifest(graph, blocks, rows)
-        known = {
-            table: None if found is None else sum(piece.rows for piece in found) for table, found in pieces.items()
-        }
-        check_totals(manifest["totals"], known, graph.edge_layout.undirected)
+        known = {layout.table: _known_rows(layout, pieces[layout.table]) for layout in graph.layouts}
+        check_totals(manifest, known, graph.layouts)
         _warn_both_ways(manifest["totals"])
         sizes = {name: manifest["per_block"][f"{name}_file_bytes"] for name in storage.FILES}
         target.publish({**manifest, **origin}, sizes)
@@ -248,11 +247,8 @@ def _fits_in_process(shake: Handshake, pieces: Pieces, found: tuple[int, int, in
 def _run(graph: Graph, pieces: Pieces, folder: str, blocks: int, text_hash: TextHash, here: Here | None) -> list[Row]:
     """FACTS of all blocks, whose files are written; DataError for what is wrong."""
     for seed in SEEDS:
-        layouts = [
-            dataclasses.replace(layout, seed=seed, text_hash=text_hash)
-            for layout in (graph.node_layout, graph.edge_layout)
-        ]
-        plan = Preparation(layouts[0], layouts[1], blocks, graph.drop_dangling)
+        layouts = (dataclasses.replace(layout, seed=seed, text_hash=text_hash) for layout in graph.layouts)
+        plan = Preparation(tuple(layouts), blocks, graph.drop_dangling)
         if here:
             rows = prepare_in_process(_sources(graph, pieces, plan), plan, folder, here.threads, here.memory)
             trim_memory()
@@ -261,10 +257,7 @@ def _run(graph: Graph, pieces: Pieces, folder: str, blocks: int, text_hash: Text
         findings = findings_of(rows)
         if not any(finding.what == "collision" for finding in findings):
             break
-    if plan.edges.text:
-        find = functools.partial(_texts, graph, pieces["edges"] if here else None, plan.edges)
-        findings = name_texts(findings, find)
-    refuse(findings)
+    refuse(find_names(findings, plan, functools.partial(_texts, graph, pieces if here else {})))
     return [row for row in rows if row.kind == FACTS]
 
 
@@ -279,8 +272,9 @@ def _frame(graph: Graph, pieces: Pieces, plan: Preparation, folder: str) -> Data
         F.col("id").cast("int").alias(TARGET),
         *(F.lit(None).cast(column.split()[1]).alias(column.split()[0]) for column in ROW_DDL.split(", ")[1:]),
     )
-    rows = every.union(_packed(spark, graph.nodes, plan.nodes, pieces["nodes"], plan.blocks))
-    rows = rows.union(_packed(spark, graph.edges, plan.edges, pieces["edges"], plan.blocks))
+    rows = every
+    for layout in plan.layouts:
+        rows = rows.union(_packed(spark, graph.tables[layout.table], layout, pieces[layout.table], plan.blocks))
     for step, file in steps_written(plan):
         work = functools.partial(_work, step=step, plan=plan, writes=(folder, file) if file else None)
         rows = place(rows, plan.blocks).mapInArrow(work, ROW_DDL)
@@ -288,10 +282,10 @@ def _frame(graph: Graph, pieces: Pieces, plan: Preparation, folder: str) -> Data
 
 
 def _sources(graph: Graph, pieces: Pieces, plan: Preparation) -> dict[str, list[TableSource]]:
-    """What opens the parts of both tables in this process; a table that comes through Spark is one part."""
+    """What opens the parts of all tables in this process; a table that comes through Spark is one part."""
     sources: dict[str, list[TableSource]] = {}
-    for table, layout in ((graph.nodes, plan.nodes), (graph.edges, plan.edges)):
-        found = pieces[layout.table]
+    for layout in plan.layouts:
+        table, found = graph.tables[layout.table], pieces[layout.table]
         if found is None:
             sources[layout.table] = [functools.partial(_collected, frame_of(table, graph.session, layout), layout)]
         else:
@@ -340,15 +334,23 @@ def _work(
 # ---- what is known after
 
 
-def _texts(graph: Graph, pieces: list[Piece] | None, layout: Layout, column: str, keys: list[int]) -> dict[int, str]:
+def _known_rows(layout: Layout, pieces: list[Piece] | None) -> int | None:
+    """Rows of a table, as far as they were known before it was read."""
+    if layout.where is not None:
+        return layout.where.rows
+    return None if pieces is None else sum(piece.rows for piece in pieces)
+
+
+def _texts(graph: Graph, pieces: Pieces, layout: Layout, column: str, keys: list[int]) -> dict[int, str]:
     """Runs a job, or reads pieces of the table here, but only to say what is wrong: edge ends by their keys."""
-    if pieces is not None:
+    here = pieces.get(layout.table)
+    if here is not None:
         named: dict[int, str] = {}
-        for batch in read_pieces(pieces, [column]):
+        for batch in read_pieces(here, [column]):
             named |= texts_of(batch.column(0), keys, layout)
         return named
     find = functools.partial(_find_texts, keys=keys, layout=layout)
-    edges = frame_of(graph.edges, graph.session, layout)
+    edges = frame_of(graph.tables[layout.table], graph.session, layout)
     found = edges.select(quoted(column)).mapInArrow(find, "key bigint, text string").distinct().collect()
     return {row.key: row.text for row in found}
 
@@ -365,14 +367,21 @@ def _manifest(graph: Graph, blocks: int, rows: list[Row]) -> dict[str, Any]:
     facts: list[dict[str, Any]] = [{} for _ in range(blocks)]
     for row in rows:
         facts[row.target] |= json.loads(row.data.tobytes())
-    # widths of edge values are known where there are edges; without any, those of numbers still are
-    edge_widths = {value.name: 0 if value.array else len(value.columns) for value in graph.edge_layout.values}
-    for block in facts:
-        edge_widths |= block["edge_widths"]
-    schema = GraphSchema({NODE: facts[0]["widths"]}, dict.fromkeys(graph.edge_layout.edge_types, edge_widths)).to_json()
+    node_types = {
+        layout.type: {name: [block["static_nodes"][layout.type][name] for block in facts] for name in NODE_COUNTS}
+        for layout in graph.node_layouts
+    }
+    given = [str(layout.edge_type) for layout in graph.edge_layouts]
+    of_edges = {str(type): layout for layout in graph.edge_layouts for type in layout.edge_types}
+    edge_types = {type: _of_edges(facts, type) for type in of_edges}
+    per_block = {name: [block[name] for block in facts] for name in BLOCK_COUNTS}
+    for counts, types in ((NODE_COUNTS, node_types), (EDGE_COUNTS, {type: edge_types[type] for type in given})):
+        for name in counts:
+            if name not in per_block:  # bytes of a block are of both directions, and of nodes too
+                per_type = [types[type][name] for type in types]
+                per_block[name] = [_together(name, numbers) for numbers in zip(*per_type, strict=True)]
+    schema = _schema(graph, facts, of_edges).to_json()
     digests = [(block["static_digest"], block["sends_digest"]) for block in facts]
-    per_block = {name: [block[name] for block in facts] for name in COUNTS}
-    totals = {name: (max if name == "max_in_degree" else sum)(numbers) for name, numbers in per_block.items()}
     return sealed(
         {
             "fingerprint": hashlib.sha256(json.dumps([schema, digests]).encode()).hexdigest(),
@@ -380,8 +389,32 @@ def _manifest(graph: Graph, blocks: int, rows: list[Row]) -> dict[str, Any]:
             "schema": schema,
             "ranges": merge_ranges(block["ranges"] for block in facts),
             **graph.describe(),
-            "totals": totals,
+            "totals": {name: _together(name, numbers) for name, numbers in per_block.items()},
             "per_block": per_block,
+            "node_types": node_types,
+            "edge_types": edge_types,
             "sums": [{**block["static_sums"], **block["sends_sums"]} for block in facts],
         }
     )
+
+
+def _together(name: str, numbers: Iterable[int]) -> int:
+    return max(numbers) if name == LARGEST else sum(numbers)
+
+
+def _of_edges(facts: list[dict[str, Any]], type: str) -> dict[str, list[int]]:
+    """Of the edges of a type, count → a number for each block."""
+    told = [{**block["static_edges"][type], **block["sends_edges"][type]} for block in facts]
+    return {name: [block[name] for block in told] for name in EDGE_COUNTS}
+
+
+def _schema(graph: Graph, facts: list[dict[str, Any]], of_edges: Mapping[str, Layout]) -> GraphSchema:
+    """Widths of edge values are known where there are edges; without any, those of numbers still are."""
+    edges: dict[EdgeType, dict[str, int]] = {}
+    for type, layout in of_edges.items():
+        widths = {value.name: 0 if value.array else len(value.columns) for value in layout.values}
+        for block in facts:
+            widths |= block["static_edges"][type]["widths"]
+        edges[EdgeType.parse(type)] = widths
+    nodes = {layout.type: facts[0]["static_nodes"][layout.type]["widths"] for layout in graph.node_layouts}
+    return GraphSchema(nodes, edges)

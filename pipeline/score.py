@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,10 @@ from pipeline.places.through_spark import place_in
 from pipeline.plan.memory import size
 from pipeline.planning import NO_SESSION, planned_for, probes_of, refuse_without_spark, session_of, warn_far_outside
 from pipeline.result.by_spark import count_by_spark, writable, write_by_spark
+from pipeline.result.by_type import giving, types_of
 from pipeline.result.counted import count_files, mark_done, refuse_missing, refuse_other_blocks
 from pipeline.result.destination import Direct, Manifest, destination, find_manifest, tidy
+from pipeline.result.folders import count_types, make_folders
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import facts_of, origin
 from pipeline.result.output import OutputTable
@@ -78,8 +80,10 @@ def score(
     settings: Settings | Mapping[str, Any] | None = None,
     spark: SparkSession | None = None,
     progress: Progress | None = None,
+    types: Sequence[str] | None = None,
 ) -> Report:
-    """Runs jobs: computes every node's output and writes it to `output`.
+    """Runs jobs: computes every node's output and writes it to `output`; of a typed graph a table for each type of
+    nodes, in a folder of its name, all of them at once.
 
     Without a session, a graph that is prepared, or read by `Graph.of_files`, is run in this process: no Spark, no Java.
 
@@ -91,6 +95,9 @@ def score(
         Replace scores that graphsweep wrote. Nothing else is ever replaced.
     if_same
         "skip": do nothing if scores of the same graph, model and settings are there already.
+    types
+        Of a typed graph, the types of nodes to score, and nothing is computed that these do not need; else all for
+        which the model gives something.
 
     Raises
     ------
@@ -101,7 +108,7 @@ def score(
         starts.
     """
     settings = Settings.taken(settings)
-    wish = Wish(path_of("the output", output), format, overwrite, classify, if_same)
+    wish = Wish(path_of("the output", output), format, overwrite, classify, if_same, types_of(types))
     with Scratch(settings.scratch) as scratch:
         return scored(graph, model, wish, settings, spark, progress, scratch)
 
@@ -119,7 +126,7 @@ def scored(
     """The same for who has a scratch directory, and for a graph that was prepared in it: of `tables`."""
     started = time.perf_counter()
     read = {"the model": None if isinstance(model, Model) else model}
-    model, graph = model_of(model), some_graph(graph)
+    model, graph = giving(model_of(model), wish.types), some_graph(graph)
     session = session_of(graph, spark)
     place = place_in(session, wish.output)
     inputs = inputs_of(graph, settings, files=read)
@@ -130,7 +137,7 @@ def scored(
     if isinstance(graph, Graph):
         tables = identity(graph)
     known = None if isinstance(graph, Graph) else graph.fingerprint
-    wanted = origin(model, settings, wish.format, wish.classify, known, tables)
+    wanted = origin(model, settings, wish.format, wish.classify, known, tables, wish.types)
 
     def look(manifest: Manifest) -> None:
         if wish.is_met_by(manifest, wanted):
@@ -150,8 +157,9 @@ def scored(
                 if staging.opened is not None and not staging.opened.renames:
                     log.info("%s: nothing can be renamed there; who lists it meanwhile sees old and new files", place)
                 steps = _supersteps(planned, seen, facts)
-                fingerprint, table = planned.graph.fingerprint, _table(planned, wish)
-                staging.publish(SCORES, facts_of(wanted, fingerprint, table, facts["files"], facts["rows"]))
+                fingerprint, made = planned.graph.fingerprint, _tables(planned, wish)
+                by_type = planned.graph.is_typed
+                staging.publish(SCORES, facts_of(wanted, fingerprint, made, facts["files"], facts["rows"], by_type))
     except AlreadyThere as found:
         with suppress(StorageError):  # somebody is writing there, or nobody can: the result is there all the same
             tidy(place)
@@ -227,6 +235,16 @@ def _run(
     receipts: list[Receipt] = []
     observations: Observations = {}
     seen: Seen = {}
+    types = [table.node_type for table in _tables(planned, wish)]
+    by_type = planned.graph.is_typed
+    if by_type:
+        if folder is None or staging.opened is None:
+            raise SettingError(
+                f"{output}: the tables of a typed graph are written by tasks, and these cannot write there, or are not "
+                'to (write = "spark"); give a path that all machines share'
+            )
+        folder = replace(folder, by_type=True)
+        make_folders(staging.opened, types, str(output))
     if exchange is not None:
         run = Run.of(planned, settings, wish.classify, marks, folder)
         each = InThreads(planned.threads) if session is None else InTasks(session)
@@ -253,6 +271,10 @@ def _run(
         facts["files"] = []
         refuse_missing(count_by_spark(session, wish.format, staging.place), facts["rows"], nodes, str(output))
         return facts, _observed(observations)
+    if by_type:
+        counts = {type: planned.graph.node_counts[type] for type in types}
+        facts["files"] = count_types(staging.opened, wish.format, counts, blocks, receipts, str(output))
+        return facts, seen or _observed(observations)
     facts["files"] = files = count_files(staging.opened, wish.format, str(output))
     if folder is not None:
         refuse_other_blocks(files, blocks, receipts, str(output))
@@ -267,7 +289,7 @@ def _observed(observations: Observations) -> Seen:
 
 def _clock(receipts: Iterable[Receipt]) -> dict[str, Any]:
     """Of a result that tasks have written: its rows, and the milliseconds of supersteps."""
-    rows = {receipt.block: receipt.rows or 0 for receipt in receipts if receipt.block is not None}
+    rows = {(receipt.node_type, receipt.block): receipt.rows or 0 for receipt in receipts if receipt.block is not None}
     facts: dict[str, Any] = {"rows": sum(rows.values())}  # a block that was tried twice has two receipts
     for receipt in receipts:
         if receipt.milliseconds is not None:
@@ -276,8 +298,8 @@ def _clock(receipts: Iterable[Receipt]) -> dict[str, Any]:
     return facts
 
 
-def _table(planned: Planned, wish: Wish) -> OutputTable:
-    return OutputTable.of(planned.plan.program.outputs, planned.graph.id_type, wish.classify)
+def _tables(planned: Planned, wish: Wish) -> tuple[OutputTable, ...]:
+    return OutputTable.of_program(planned.plan.program, planned.graph.id_types, wish.classify)
 
 
 def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[SuperstepReport, ...]:

@@ -39,7 +39,7 @@ from pipeline.verifying.rounding import WIRES, Trials
 from pipeline.verifying.rows import check_rows
 from pipeline.verifying.sampled import sample_rows
 from pipeline.verifying.semi_join import node_rows
-from pipeline.verifying.sources import raw_graph, scores_table
+from pipeline.verifying.sources import raw_graph, refuse_typed, scores_table
 from pipeline.verifying.whole import bytes_needed, check_memory, count_edges, everything, totals_of
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def verify(
         raise SettingError(f"tolerance is {tolerance}; accepted: a number from 0 to 1")
     model = model_of(model)
     graph = some_graph(graph)
+    refuse_typed(graph)
     given_session(spark)
     if isinstance(graph, PreparedGraph):
         # of the raw tables every direction can be read

@@ -464,7 +464,7 @@ def test_a_category_without_a_row(no_spark, spark, tmp_path):
     [
         (
             ["infer", "--model", "m", "--output", "o", "--grap", "g"],
-            "No such option: --grap (Possible options: --graph)",
+            "No such option: --grap (Possible options: --graph, --graph-spec)",
         ),
         (["infer", "--output", "o", "--graph", "g"], "Missing option '--model'"),
         (["infr"], "No such command 'infr'"),

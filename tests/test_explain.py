@@ -18,6 +18,7 @@ from pipeline.plan.explain import explain_plan
 from pipeline.plan.memory import Counts, choose_tier, size
 from pipeline.plan.plan import Plan
 from pipeline.plan.seconds import about, duration, expect
+from pipeline.schema import EDGE
 from pipeline.settings import Settings
 from tests.formulas import build
 from tests.whole import whole
@@ -105,7 +106,8 @@ def test_it_says_what_goes_against_the_edges(spark: SparkSession, tmp_path: Path
     loops = counts["payload_rows_loops"]
     assert f"6 lanes × {counts['payload_rows_in'] + loops:,} rows" in said
     back = next(line for line in said.splitlines() if ", against the edges" in line)
-    assert f"6 lanes × {counts['payload_rows_in_reversed'] + loops:,} rows" in back
+    reverse = sum(graph.manifest["edge_types"][str(EDGE.reversed)]["payload_rows_in"])
+    assert f"6 lanes × {reverse + loops:,} rows" in back
     assert "over edges[node__rev_to__node]" in said
 
 

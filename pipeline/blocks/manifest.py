@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import StorageError
 from pipeline.formula.attributes import MOST_LANES, is_number
-from pipeline.schema import NODE, GraphSchema
+from pipeline.schema import NODE, EdgeType, GraphSchema
 
 # What the seal covers: all that a run depends on. Where the tables are may be changed.
 SEALED = (
     "fingerprint", "blocks", "schema", "ranges", "columns", "undirected", "reverse", "drop_dangling", "id_type",
-    "totals", "per_block", "sums",
+    "totals", "per_block", "node_types", "edge_types", "sums",
 )  # fmt: skip
 # Of each block, those that are read without asking whether they are there.
 COUNTED = (
     "nodes", "edges", "self_loops", "payload_rows_in", "payload_rows_loops", "max_in_degree", "static_bytes",
     "sends_bytes",
+)  # fmt: skip
+# The same of its edges of each type.
+COUNTED_EDGES = (
+    "edges", "self_loops", "payload_rows_in", "payload_rows_loops", "payload_rows_pulled", "payload_rows_pushed",
+    "max_in_degree", "static_bytes", "sends_bytes", "push_bytes",
 )  # fmt: skip
 
 
@@ -45,20 +50,52 @@ def checked_manifest(path: str, manifest: Mapping[str, Any]) -> Mapping[str, Any
         for key, (fits, expected) in PARTS.items():
             if not fits(manifest.get(key)):
                 raise ValueError(f"{key} is not {expected}")
+        _check_types(manifest)
         _check_counts(manifest)
-        schema = GraphSchema.from_json(manifest["schema"])
-        if list(schema.nodes) != [NODE] or not schema.edges:
-            raise ValueError("schema has other types of nodes")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StorageError(f"{path}: manifest.json is damaged: {error}; prepare the graph again") from None
     return manifest
 
 
+def id_types_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Node type → Spark's word for the type of its ids."""
+    word = manifest["id_type"]
+    return {NODE: word} if isinstance(word, str) else dict(word)
+
+
+def _check_types(manifest: Mapping[str, Any]) -> None:
+    """All parts are about the same types, and edges lead from and to nodes that are there."""
+    schema = GraphSchema.from_json(manifest["schema"])
+    nodes, edges = list(schema.nodes), {str(type) for type in schema.edges}
+    if not nodes or not edges:
+        raise ValueError("schema has no types of nodes or of edges")
+    if isinstance(manifest["id_type"], str) and nodes != [NODE]:
+        raise ValueError("schema has other types of nodes")
+    for key, types in (("node_types", set(nodes)), ("edge_types", edges), ("id_type", set(nodes))):
+        found = id_types_of(manifest) if key == "id_type" else manifest[key]
+        if set(found) != types:
+            raise ValueError(f"{key} are of other types than the schema")
+    for type in schema.edges:
+        if not {type.source, type.target} <= set(nodes):
+            raise ValueError(f"edges {type} lead to nodes that are not in the schema")
+
+
 def _check_counts(manifest: Mapping[str, Any]) -> None:
     blocks = manifest["blocks"]
-    for name, numbers in manifest["per_block"].items():
-        if not isinstance(numbers, list) or len(numbers) != blocks or not all(map(_is_count, numbers)):
-            raise ValueError(f"{name} is not a number for each of {blocks} blocks")
+    parts: list[tuple[str, Mapping[str, Any], Sequence[str]]] = [("", manifest["per_block"], COUNTED)]
+    parts += [(f" of {type}", counts, ("nodes",)) for type, counts in manifest["node_types"].items()]
+    parts += [(f" of {type}", counts, COUNTED_EDGES) for type, counts in manifest["edge_types"].items()]
+    for of, counts, needed in parts:
+        for name, numbers in counts.items():
+            if not isinstance(numbers, list) or len(numbers) != blocks or not all(map(_is_count, numbers)):
+                raise ValueError(f"{name}{of} is not a number for each of {blocks} blocks")
+        for name in needed:
+            if name not in counts:
+                raise ValueError(f"{name}{of} is missing")
+    for name, types in (("nodes", manifest["node_types"]), ("edges", _given(manifest["edge_types"]))):
+        together = [sum(numbers) for numbers in zip(*(counts[name] for counts in types.values()), strict=True)]
+        if together != manifest["per_block"][name]:
+            raise ValueError(f"{name} of all types are not those of the blocks")
     for name in COUNTED:
         numbers = manifest["per_block"][name]
         total = max(numbers) if name == "max_in_degree" else sum(numbers)
@@ -66,6 +103,11 @@ def _check_counts(manifest: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} of all blocks are {total:,}, not what it says")
     if len(manifest["sums"]) != blocks:
         raise ValueError(f"sums are not those of {blocks} blocks")
+
+
+def _given(edge_types: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that have a table; others are the same edges against their direction."""
+    return {type: counts for type, counts in edge_types.items() if not EdgeType.parse(type).is_reversed}
 
 
 # ---- kinds of parts
@@ -105,15 +147,15 @@ def _list(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _is_columns(item: Any) -> bool:
-    if not isinstance(item, dict) or not {"nodes", "edges"} <= item.keys():
+    """Of each table, nodes and edges or nodes[…] and edges[…]: which columns are ids, which values."""
+    if not isinstance(item, dict) or {table.partition("[")[0] for table in item} != {"nodes", "edges"}:
         return False
-    keys = {"nodes": 1, "edges": 2}
     return all(
-        isinstance(item[table], dict)
-        and _list(_is_text)(item[table].get("ids"))
-        and len(item[table]["ids"]) == count
-        and _mapping(_list(_is_text))(item[table].get("values"))
-        for table, count in keys.items()
+        isinstance(columns, dict)
+        and _list(_is_text)(columns.get("ids"))
+        and len(columns["ids"]) == (1 if table.startswith("nodes") else 2)
+        and _mapping(_list(_is_text))(columns.get("values"))
+        for table, columns in item.items()
     )
 
 
@@ -129,14 +171,16 @@ def _is_sums(item: Any) -> bool:
 PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "blocks": (lambda item: _is_count(item) and 0 < item < 1 << 31, "a number of blocks"),
     "fingerprint": (_is_text, "a text"),
-    "id_type": (_is_text, "a text"),
+    "id_type": (lambda item: _is_text(item) or _mapping(_is_text)(item), "a text, or one for each type of nodes"),
     "undirected": (_is_flag, "true or false"),
     "drop_dangling": (_is_flag, "true or false"),
     "schema": (_is_schema, "a schema"),
     "ranges": (_mapping(_list(_is_range)), "ranges of columns"),
-    "columns": (_is_columns, "the columns of both tables"),
+    "columns": (_is_columns, "the columns of all tables"),
     "sources": (_mapping(_is_source), "the sources of the tables"),
     "totals": (_mapping(_is_count), "numbers"),
     "per_block": (_mapping(lambda item: isinstance(item, list)), "numbers for each block"),
+    "node_types": (_mapping(_mapping(lambda item: isinstance(item, list))), "numbers for each type of nodes"),
+    "edge_types": (_mapping(_mapping(lambda item: isinstance(item, list))), "numbers for each type of edges"),
     "sums": (_list(_is_sums), "sums of blocks"),
 }

@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.blocks import storage
 from pipeline.blocks.block import Block
 from pipeline.blocks.content import Sums, check_sums
+from pipeline.blocks.manifest import id_types_of
 from pipeline.blocks.rows import EDGE_KINDS, FEATURES, KINDS, Row, block_from_rows
 from pipeline.blocks.sound import check_block, check_columns, check_rows
 from pipeline.errors import StorageError, shortened
@@ -25,10 +26,10 @@ class Known:
 
     where: str
     """The graph's path, for messages."""
-    nodes: tuple[int, ...]
-    """Of each block."""
-    text: bool
-    """Whether ids are text."""
+    nodes: Mapping[str, tuple[int, ...]]
+    """Node type → of each block."""
+    text: Mapping[str, bool]
+    """Node type → whether ids are text."""
     sums: tuple[Sums, ...]
     """Of each block, see content.py."""
     schema: GraphSchema
@@ -36,9 +37,10 @@ class Known:
 
     @staticmethod
     def of(path: str, manifest: Mapping[str, Any]) -> Known:
-        text = manifest["id_type"] not in ("tinyint", "smallint", "int", "bigint")
-        schema = GraphSchema.from_json(manifest["schema"])
-        return Known(path, tuple(manifest["per_block"]["nodes"]), text, tuple(manifest["sums"]), schema)
+        integers = ("tinyint", "smallint", "int", "bigint")
+        text = {type: word not in integers for type, word in id_types_of(manifest).items()}
+        nodes = {type: tuple(counts["nodes"]) for type, counts in manifest["node_types"].items()}
+        return Known(path, nodes, text, tuple(manifest["sums"]), GraphSchema.from_json(manifest["schema"]))
 
 
 def open_block(

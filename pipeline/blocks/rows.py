@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from pipeline.blocks.block import LOOPS, Block, Tile
 from pipeline.blocks.columns import CHUNK_BYTES, ROW_COLUMNS
-from pipeline.schema import EDGE, EdgeType
+from pipeline.schema import EDGE, EdgeType, name_of, spelled
 
-# Kinds of arrays of a block. NAME is the node or edge type, then "/column" where there are several columns.
+# Kinds of arrays of a block. NAME is the node or edge type as it is spelled, then "/column" where there are several.
 IDS = "ids"  # (n,) int64, or the ids' UTF-8 bytes as uint8
 ID_OFFSETS = "id offsets"  # (n + 1,) int32: id i is bytes[i : i + 1], for ids of text
 FEATURES = "features"  # (n, width) float32
@@ -54,6 +54,9 @@ SCHEMA = pa.schema(
         strict=True,
     )
 )
+
+
+_Of = TypeVar("_Of")
 
 
 class Row(NamedTuple):
@@ -185,26 +188,27 @@ def static_rows(block: Block) -> Iterator[Row]:
     """
     here = block.index
     for node_type, ids in block.ids.items():
+        name = spelled(node_type)
         if pa.types.is_string(ids.type):
             offsets, data = text_buffers(ids)
-            yield from array_rows(here, here, ID_OFFSETS, node_type, offsets - offsets[0])
-            yield from array_rows(here, here, IDS, node_type, data[offsets[0] : offsets[-1]])
+            yield from array_rows(here, here, ID_OFFSETS, name, offsets - offsets[0])
+            yield from array_rows(here, here, IDS, name, data[offsets[0] : offsets[-1]])
         else:
-            yield from array_rows(here, here, IDS, node_type, ids.to_numpy())
+            yield from array_rows(here, here, IDS, name, ids.to_numpy())
     for node_type, columns in block.features.items():
-        for name, matrix in sorted(columns.items()):
-            yield from array_rows(here, here, FEATURES, f"{node_type}/{name}", matrix)
-    for edge_type, tiles in sorted(block.tiles.items()):
+        for column, matrix in sorted(columns.items()):
+            yield from array_rows(here, here, FEATURES, f"{spelled(node_type)}/{column}", matrix)
+    for edge_type, tiles in _by_name(block.tiles):
         for source, tile in sorted(tiles.items()):
             yield from tile_rows(here, source, edge_type, tile, TILES)
-    for edge_type, sends in sorted(block.sends.items()):
+    for edge_type, sends in _by_name(block.sends):
         if LOOPS in sends:
             yield from array_rows(here, LOOPS, SENDS, str(edge_type), sends[LOOPS])
 
 
 def send_rows(block: Block) -> Iterator[Row]:
     """What a block has for others (and for itself as one of the P): send lists, and the edges that it may push."""
-    for edge_type, sends in sorted(block.sends.items()):
+    for edge_type, sends in _by_name(block.sends):
         pulled = block.pulled.get(edge_type, {})
         for other, nodes in sorted(sends.items()):
             if other != LOOPS:
@@ -212,9 +216,14 @@ def send_rows(block: Block) -> Iterator[Row]:
             if other in pulled:
                 count = np.array([pulled[other]], np.int32)
                 yield from array_rows(block.index, other, PULLED, str(edge_type), count)
-    for edge_type, tiles in sorted(block.pushes.items()):
+    for edge_type, tiles in _by_name(block.pushes):
         for other, tile in sorted(tiles.items()):
             yield from tile_rows(block.index, other, edge_type, tile, PUSHES)
+
+
+def _by_name(by_type: Mapping[EdgeType, _Of]) -> list[tuple[EdgeType, _Of]]:
+    """In an order of their own, which is that of their spelling."""
+    return sorted(by_type.items(), key=lambda item: str(item[0]))
 
 
 def tile_rows(target: int, source: int, edge_type: EdgeType, tile: Tile, kinds: Sequence[str]) -> Iterator[Row]:
@@ -237,10 +246,11 @@ def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
     What a kind would have filled is empty if the rows were read without it.
     """
     arrays = _arrays((row for row in rows if row.target == index), KINDS)
-    ids = {name: _ids(array, arrays[ID_OFFSETS].get((at, name))) for (at, name), array in arrays[IDS].items()}
+    ids = {name_of(name): _ids(array, arrays[ID_OFFSETS].get((at, name))) for (at, name), array in arrays[IDS].items()}
     features: dict[str, dict[str, npt.NDArray[np.float32]]] = {node_type: {} for node_type in ids}
     for (_, name), array in arrays[FEATURES].items():
-        node_type, _, column = name.partition("/")
+        spelling, _, column = name.partition("/")
+        node_type = name_of(spelling)
         features.setdefault(node_type, {})[column] = _matrix(array, len(ids.get(node_type, ())))
     pulled = {
         type: {other: int(k[0]) for other, k in lists.items()} for type, lists in _by_type(arrays[PULLED]).items()

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipeline.blocks.block import LOOPS, Block, Tile
 from pipeline.blocks.rows import FEATURES, IDS, PUSHES, TILES, VALUES, Row
 from pipeline.errors import StorageError
-from pipeline.schema import NODE, GraphSchema
+from pipeline.schema import GraphSchema, name_of
 
 MATRICES = (FEATURES, VALUES, PUSHES[TILES.index(VALUES)])
 
@@ -26,44 +26,53 @@ class Unsound(Exception):
     """What is wrong, for the message."""
 
 
-def check_rows(rows: Iterable[Row], text: bool) -> None:
+def check_rows(rows: Iterable[Row], text: Mapping[str, bool]) -> None:
     """ValueError unless the bytes of each row are of the type that its kind has: they are going to be taken for it."""
-    ids = "|u1" if text else "<i8"
     for row in rows:
+        if row.kind == IDS and name_of(row.name) not in text:
+            raise ValueError(f"ids of {row.name}, a type that the graph does not have")
+        ids = "|u1" if row.kind == IDS and text[name_of(row.name)] else "<i8"
         wanted = ids if row.kind == IDS else "<f4" if row.kind in MATRICES else "<i4"
         if row.dtype != wanted or row.width < 0 or (row.width and row.kind not in MATRICES):
             raise ValueError(f"{row.kind} of type {row.dtype} and width {row.width}")
 
 
-def check_block(where: str, block: Block, nodes: Sequence[int], text: bool) -> None:
+def check_block(where: str, block: Block, nodes: Mapping[str, Sequence[int]], text: Mapping[str, bool]) -> None:
     """StorageError unless all that is there of a block fits together.
 
-    `nodes`: the number of nodes of every block. `text`: whether ids are text.
+    `nodes`: node type → the number of nodes of every block. `text`: node type → whether ids are text.
     """
+    blocks = len(next(iter(nodes.values())))
+
+    def nodes_of(type: str) -> int:
+        _expect(type in nodes, f"it has nodes of {type}, a type that the graph does not have")
+        return nodes[type][block.index]
+
     try:
-        count = nodes[block.index]
         for name, ids in block.ids.items():
-            _expect(name == NODE and len(ids) == count, f"it has {len(ids):,} ids of {name}, not {count:,}")
-            _expect(pa.types.is_string(ids.type) == text, f"its ids are {ids.type}")
-            if text:
+            count = nodes_of(name)
+            _expect(len(ids) == count, f"it has {len(ids):,} ids of {name}, not {count:,}")
+            _expect(pa.types.is_string(ids.type) == text[name], f"its ids are {ids.type}")
+            if text[name]:
                 _check_texts(ids)
-        for columns in block.features.values():
+        for type, columns in block.features.items():
+            count = nodes_of(type)
             for name, matrix in columns.items():
                 _expect(matrix.shape[:1] == (count,), f"feature {name} has {len(matrix):,} rows, not {count:,}")
-        for tiles in block.tiles.values():
+        for edge_type, tiles in block.tiles.items():
             for source, tile in tiles.items():
-                _expect(source == LOOPS or 0 <= source < len(nodes), f"there is no block {source}")
-                _check_tile(tile, rows=count, columns=tile.senders)
+                _expect(source == LOOPS or 0 <= source < blocks, f"there is no block {source}")
+                _check_tile(tile, rows=nodes_of(edge_type.target), columns=tile.senders)
         for edge_type, sends in block.sends.items():
             for target, rows in sends.items():
-                _expect(target == LOOPS or 0 <= target < len(nodes), f"there is no block {target}")
-                _below(rows, count, "send lists")
+                _expect(target == LOOPS or 0 <= target < blocks, f"there is no block {target}")
+                _below(rows, nodes_of(edge_type.source), "send lists")
                 pulled = block.pulled.get(edge_type, {}).get(target, 0)
                 _expect(0 <= pulled <= len(rows), f"it sends {pulled:,} of {len(rows):,} rows")
-        for pushes in block.pushes.values():
+        for edge_type, pushes in block.pushes.items():
             for target, tile in pushes.items():
-                _expect(0 <= target < len(nodes), f"there is no block {target}")
-                _check_tile(tile, rows=len(tile.rows), columns=count)
+                _expect(0 <= target < blocks, f"there is no block {target}")
+                _check_tile(tile, rows=len(tile.rows), columns=nodes_of(edge_type.source))
     except Unsound as error:
         raise StorageError(f"{where}: block {block.index} is not well formed: {error}") from None
 

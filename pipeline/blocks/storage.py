@@ -257,7 +257,7 @@ def graph_of(folder: str) -> str:
 # ---- the manifest
 
 FORMAT = "graphsweep prepared graph"
-VERSION = 5
+VERSION = 6
 MANIFEST = "manifest.json"
 MOST_TEXT = 1 << 28  # bytes of a manifest: 256 blocks take some 300 KB
 

@@ -48,17 +48,18 @@ class Made(NamedTuple):
     """Of undirected edges, for each column: how many edges of the table have their reverse in it too."""
 
 
-def make_tiles(dst: IntArray, edges: Edges, nodes: int, blocks: int) -> Iterator[Made]:
+def make_tiles(dst: IntArray, edges: Edges, nodes: int, blocks: int, loops: bool = True) -> Iterator[Made]:
     """All edges into a block as tiles.
 
     `dst` are the local indices of edges.dst. Tiles come by ascending source, those without edges not at all, and carry
-    all values as one matrix named "".
+    all values as one matrix named "". `loops`: equal keys are the same node; of edges between two types they are not.
     """
     by_dst = sort_by(dst, np.arange(len(dst), dtype=np.int32), nodes)[1]
     source = np.empty(len(dst), np.int32)
     blocks_of(read_only(edges.src), blocks, source)
     source += 1
-    source[edges.src == edges.dst] = 0  # LOOPS come first, as their number does
+    if loops:
+        source[edges.src == edges.dst] = 0  # LOOPS come first, as their number does
     offsets, order = sort_by(source, by_dst, blocks + 1)
     for code in range(blocks + 1):
         chosen = order[offsets[code] : offsets[code + 1]]

@@ -31,6 +31,18 @@ def _refuse_empty(parameter: typer.CallbackParam, given: str | None) -> str | No
 # the raw tables
 Nodes = Annotated[str, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta.")]
 Edges = Annotated[str, option("--edges", "PATH", "Edge table.")]
+GraphSpecPath = Annotated[
+    str | None,
+    option(
+        "--graph-spec",
+        "PATH",
+        "Typed graph: a TOML file that names a table for each type; or a folder: nodes/TYPE, edges/SRC__REL__DST.",
+    ),
+]
+Types = Annotated[
+    str | None,
+    option("--types", "TYPE[,TYPE…]", "Typed graph: node types to score; what these do not need is not computed."),
+]
 SomeNodes = Annotated[str | None, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta.")]
 SomeEdges = Annotated[str | None, option("--edges", "PATH", "Edge table.")]
 NodesFormat = Annotated[str | None, option("--nodes-format", "FORMAT", "parquet, csv or delta; else by file names.")]

@@ -67,7 +67,7 @@ class Asked:
         if isinstance(graph, Graph):
             self.tables = identity(graph)
         wish = self._wish
-        wanted = origin(model, self._settings, wish.format, wish.classify, fingerprint, self.tables)
+        wanted = origin(model, self._settings, wish.format, wish.classify, fingerprint, self.tables, wish.types)
         return find_same(self.place, wish, wanted, self._spark)
 
     def refuse_taken(self) -> None:

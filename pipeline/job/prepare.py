@@ -44,9 +44,9 @@ def prepare_paths(
         raise SettingError(f"if_same is {if_same!r}; accepted: skip")
     if if_same is None or find_manifest(output) is None:
         # prepare does too, when Spark has been started
-        refuse_taken(output, overwrite, places_named(tables.nodes, tables.edges))
+        refuse_taken(output, overwrite, places_named(tables.tables))
     here = tables.read_without_spark(**options) if sessions.optional() else None
-    session: Any = nullcontext() if here else sessions.start(is_small(None, tables.paths), None)
+    session: Any = nullcontext() if here else sessions.start(is_small(None, tables.tables.values()), None)
     with session as spark:
         graph = here or tables.read(spark, **options)
         there = already_there(graph, output, settings.blocks, overwrite) if if_same else None

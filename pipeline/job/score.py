@@ -23,6 +23,7 @@ from pipeline.job.warm_up import WarmUp
 from pipeline.model import Model
 from pipeline.places.scratch import Scratch
 from pipeline.planning import prepare_for, runs_in_process
+from pipeline.result.by_type import giving
 from pipeline.result.report import Report
 from pipeline.result.wish import Wish
 from pipeline.run.progress import Progress
@@ -56,7 +57,7 @@ def score_paths(
     wish: Wish,
     settings: Settings,
     sessions: Sessions,
-    conf: str | None = None,
+    files: Mapping[str, str | None] | None = None,
     show_progress: bool = True,
 ) -> Scored:
     """Runs the model, or finds that this has been done.
@@ -67,25 +68,24 @@ def score_paths(
         Raw tables, or the path of a prepared graph.
     columns
         Of raw tables: options of `Graph`. What they leave out is what the model reads.
-    conf
-        The file of the settings, which the output must not touch.
+    files
+        What else the command reads, and the output must not touch: "the settings' file" → its path.
     """
     # whatever can be refused is refused before anything is started
     raw = source if isinstance(source, RawTables) else None
     optional = sessions.optional()
     asked = Asked.of(wish, settings, optional)
-    tables = {} if raw is None else {"node": raw.nodes, "edge": raw.edges}
-    asked.refuse_overlap(tables, {"the model": model, "the settings' file": conf})
+    asked.refuse_overlap({} if raw is None else raw.tables, {"the model": model, **(files or {})})
     prepared = None if isinstance(source, RawTables) else open_graph(source)
     if prepared is not None:
         asked.refuse_overlap_with(prepared)
     asked.refuse_taken()
-    loaded = Model.load(model)
+    loaded = giving(Model.load(model), wish.types)
     if prepared is not None:
         loaded.check_against(prepared.schema, prepared.ranges, prepared.manifest.get("columns"))
         log.info("%s", describe(prepared))
     found = asked.find_same(loaded, prepared)
-    options = {} if raw is None else columns_for(loaded, columns)
+    options = {} if raw is None else columns_for(loaded, columns, raw.spec)
     here = raw.read_without_spark(**options) if raw is not None and optional else None
     found = found or asked.find_same(loaded, here)
     if found is not None:
@@ -99,7 +99,7 @@ def score_paths(
             graph = prepare_for(here, loaded, settings, scratch)
             preparing = time.perf_counter() - started
         alone = graph is not None and optional and runs_in_process(graph, loaded, asked.place, settings)
-        paths = () if raw is None else raw.paths
+        paths = () if raw is None else raw.tables.values()
         session = nullcontext() if alone else sessions.start(is_small(prepared, paths), warm_up.start)
         with session as spark:
             if spark:

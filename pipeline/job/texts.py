@@ -20,7 +20,18 @@ def describe(graph: PreparedGraph) -> str:
         f"graph of {totals['nodes']:,} nodes and {totals['edges']:,} edges ({totals['self_loops']:,} self-loops, "
         f"largest in-degree {totals['max_in_degree']:,}) in {blocks}"
         + (f"; {totals['dropped']:,} dangling edges dropped" if totals.get("dropped") else "")
+        + (_types(graph) if graph.is_typed else "")
     )
+
+
+def _types(graph: PreparedGraph) -> str:
+    of_nodes = ", ".join(f"{type} {count:,}" for type, count in graph.node_counts.items())
+    of_edges = ", ".join(
+        f"{type.source} {type.relation} {type.target} {count:,}"
+        for type, count in graph.edge_counts.items()
+        if not type.is_reversed
+    )
+    return f"; nodes: {of_nodes}; edges: {of_edges}"
 
 
 def already_there(report: Report, format: str) -> str:

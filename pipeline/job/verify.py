@@ -13,7 +13,7 @@ from pipeline.job.sessions import Sessions
 from pipeline.model import Model
 from pipeline.verify import verify
 from pipeline.verifying.report import Verification
-from pipeline.verifying.sources import local_graph, local_scores
+from pipeline.verifying.sources import local_graph, local_scores, refuse_typed
 
 
 def verify_paths(
@@ -21,6 +21,7 @@ def verify_paths(
 ) -> Verification:
     """`nodes` and `edges` in place of the tables that the graph was prepared from; `options` are those of `verify`."""
     prepared, loaded = open_graph(graph), Model.load(model)
+    refuse_typed(prepared)
     alone = sessions.optional() and local_scores(scores) and local_graph(prepared, nodes, edges)
     with nullcontext() if alone else sessions.start(False, None) as spark:
         return verify(prepared, loaded, scores, nodes, edges, spark=spark, **options)

@@ -63,9 +63,7 @@ def owned_files(place: Place, opened: Opened, kind: str, without_marker: Written
         )
     found = list_files(opened)
     strange = sorted(
-        name
-        for name, size in found.items()
-        if name not in (MARKER, DONE) and not _LEFT.fullmatch(name) and ours.get(name, -1) not in (None, size)
+        name for name, size in found.items() if not _is_beside(name, ours) and ours.get(name, -1) not in (None, size)
     )
     if strange:
         raise StorageError(
@@ -73,6 +71,14 @@ def owned_files(place: Place, opened: Opened, kind: str, without_marker: Written
             f"since: {_some(strange)}; move them away, or give another path. Nothing was touched"
         )
     return [name for name in found if name != MARKER]
+
+
+def _is_beside(name: str, ours: dict[str, int | None]) -> bool:
+    """Whether a file is what we, or a task of ours, leave beside those that a marker lists, in the same folder."""
+    folder, _, name = name.rpartition("/")
+    if folder and not any(other.startswith(f"{folder}/") for other in ours):
+        return False
+    return name == DONE or (name == MARKER and not folder) or _LEFT.fullmatch(name) is not None
 
 
 def describe(opened: Opened) -> str:

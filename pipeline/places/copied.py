@@ -28,12 +28,12 @@ def copy_in(staging: Opened, target: Opened, kind: str, facts: Mapping[str, Any]
     run = facts["run"]
     files = [{**file, "name": named(file["name"], run)} for file in facts["files"]]
     copies = [file["name"] for file in files]
-    old = [name for name in replaces if name not in (*copies, DONE)]
+    done = [name for name in list_files(staging) if name.rpartition("/")[2] == DONE]
+    old = [name for name in replaces if name not in (*copies, *done)]
     write_marker(staging, kind, {"run": run, "copies": copies, "replaces": old})
     copy_files(staging, target, [(file["name"], named(file["name"], run)) for file in facts["files"]])
     write_marker(target, kind, {**facts, "files": files})
-    if DONE in list_files(staging):
-        copy_files(staging, target, [(DONE, DONE)])
+    copy_files(staging, target, [(name, name) for name in done])
 
 
 def settle_copies(staging: Opened, target: Opened) -> None:
@@ -48,5 +48,5 @@ def settle_copies(staging: Opened, target: Opened) -> None:
 
 def named(name: str, run: str) -> str:
     """The name of a run's file in the place, which no file of another run has."""
-    stem, dot, ending = name.partition(".")
+    stem, dot, ending = name.partition(".")  # folders of types have no dot
     return f"{stem}-{run}{dot}{ending}"

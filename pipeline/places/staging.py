@@ -30,6 +30,7 @@ from pipeline.places.copied import copy_in, settle_copies
 from pipeline.places.directories import (
     exists,
     list_directory,
+    list_files,
     make_directories,
     move,
     remove_directory,
@@ -266,7 +267,8 @@ def _remove_old(output: Place, old: Opened, names: list[str]) -> None:
     of it."""
     try:
         remove_files(old, names)
-        if set(list_directory(old)) <= {MARKER}:
+        folders = {f"{name.rpartition('/')[0]}/" for name in names if "/" in name}  # of tables, empty now
+        if set(list_files(old)) <= {MARKER, *folders}:
             remove_directory(old)
             return
     except (OSError, pa.ArrowException) as error:

@@ -33,6 +33,7 @@ from pipeline.plan.push_pull import pull_bytes, push_bytes
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
 from pipeline.plan.seconds import MACHINE, STARTING, Seconds, about, duration, expect
 from pipeline.plan.skew import skew_lines
+from pipeline.schema import NODE
 
 LINE = 119  # characters
 SHOWN_SECONDS = 1.0  # a run below is not said superstep by superstep
@@ -50,6 +51,7 @@ def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: 
         f"graph    {totals['nodes']:,} nodes, {totals['edges']:,} edges ({totals['self_loops']:,} self-loops), "
         f"largest in-degree {totals['max_in_degree']:,}",
         f"         {counts.blocks} blocks; the heaviest has {heaviest:,} edges, the median {median:,}",
+        *_types(manifest),
         f"model    {model.origin}: reads {reads or 'no columns'}; gives {gives}",
         f"tier     {choice.tier}: {choice.reason}",
         f"memory   {size(max(per_task))} for the largest block of the distributed tier",
@@ -63,6 +65,18 @@ def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: 
         if expected[choice.tier].total >= SHOWN_SECONDS:
             lines.append(f"  takes   {about(expected[choice.tier].steps[step.number])}")
     return "\n".join(lines)
+
+
+def _types(manifest: Mapping[str, Any]) -> list[str]:
+    """Of a typed graph, how many there are of each type."""
+    if isinstance(manifest.get("id_type", ""), str):
+        return []
+    of_nodes = [f"{type} {sum(of['nodes']):,}" for type, of in manifest["node_types"].items()]
+    of_edges = [
+        f"{type} {sum(of['edges']):,} (largest in-degree {max(of['max_in_degree']):,})"
+        for type, of in manifest["edge_types"].items()
+    ]
+    return _titled("", [f"nodes: {', '.join(of_nodes)}", f"edges: {', '.join(of_edges)}"])
 
 
 def _titled(title: str, texts: Sequence[str]) -> list[str]:
@@ -99,6 +113,8 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         rows, partials = shipped_rows(counts, shipment)
         moved = size(shipment_bytes(counts, shipment))
         against = ", against the edges" if shipment.edge_type.is_reversed else ""
+        if plan.program.output_types != (NODE,):
+            against = f", for edges {shipment.edge_type}"
         pushed = f" + {shipment.partial_width} × {partials:,} partial results" if shipment.push else ""
         text = f"{values}: {shipment.width} lanes × {rows:,} rows{pushed} = {moved}{against}{_other(counts, shipment)}"
         lines += textwrap.wrap(text, 120, initial_indent="  ships   ", subsequent_indent=" " * 10)

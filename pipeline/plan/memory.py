@@ -7,7 +7,7 @@ tier with the reason in words. Reads no block and starts no work.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.blocks.wire import number_bytes
@@ -30,6 +30,26 @@ WORKER_BYTES = 250 << 20
 SLACK = 1.3
 # Rows of node values that a block computes at a time (superstep.ROW_CHUNK, which knows plans and so cannot be asked).
 ROW_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class EdgeCounts:
+    """The same of one type of edges, for each block."""
+
+    payload_in: Sequence[int]
+    loops: Sequence[int]
+    pulled: Sequence[int]
+    pushed: Sequence[int]
+    stored: Sequence[int]
+    """Bytes on disk of its tiles and send lists, and of edges that may be pushed."""
+    push_bytes: Sequence[int]
+
+    @staticmethod
+    def of(counts: Mapping[str, Sequence[int]]) -> EdgeCounts:
+        stored = [a + b for a, b in zip(counts["static_bytes"], counts["sends_bytes"], strict=True)]
+        pulled, pushed = counts["payload_rows_pulled"], counts["payload_rows_pushed"]
+        loops = counts["payload_rows_loops"]
+        return EdgeCounts(counts["payload_rows_in"], loops, pulled, pushed, stored, counts["push_bytes"])
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,8 @@ class Counts:
     """Of static_bytes, those of edges that the block may push to others."""
     push_bytes_reversed: Sequence[int] = ()
     """The same against the edges' direction; of reversed_bytes."""
+    types: Mapping[EdgeType, EdgeCounts] = field(default_factory=dict)
+    """The same by the type of edges, of a graph whose manifest tells it: then what is above of one type is not read."""
 
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> Counts:
@@ -70,15 +92,10 @@ class Counts:
             block["payload_rows_in"],
             block["payload_rows_loops"],
             static,
-            block.get("payload_rows_in_reversed", ()),
-            [a + b for a, b in zip(*(block.get(f"{f}_bytes_reversed", ()) for f in ("static", "sends")), strict=True)],
-            block["max_in_degree"],
-            block.get("payload_rows_pulled", ()),
-            block.get("payload_rows_pushed", ()),
-            block.get("payload_rows_pulled_reversed", ()),
-            block.get("payload_rows_pushed_reversed", ()),
-            block.get("push_bytes", ()),
-            block.get("push_bytes_reversed", ()),
+            in_degree=block["max_in_degree"],
+            types={
+                EdgeType.parse(type): EdgeCounts.of(counts) for type, counts in manifest.get("edge_types", {}).items()
+            },
         )
 
     def static_of(self, plan: Plan) -> Sequence[int]:
@@ -88,20 +105,34 @@ class Counts:
 
     def static_of_block(self, plan: Plan, block: int) -> int:
         """The same of one block."""
-        unread: list[Sequence[int]] = []
+        pushes = any(shipment.push for step in plan.steps for shipment in step.ships)
+        if self.types:
+            read = set(plan.program.edge_types)
+            unread = [counts.stored for type, counts in self.types.items() if type not in read]
+            unread += [counts.push_bytes for type, counts in self.types.items() if type in read and not pushes]
+            return self.static_bytes[block] - sum(part[block] for part in unread)
+        unread = []
         both_ways = any(edge_type.is_reversed for edge_type in plan.program.edge_types)
         if not both_ways:
             unread.append(self.reversed_bytes)
-        if not any(shipment.push for step in plan.steps for shipment in step.ships):
+        if not pushes:
             unread += [self.push_bytes, self.push_bytes_reversed] if both_ways else [self.push_bytes]
         return self.static_bytes[block] - sum(part[block] for part in unread if part)
 
     def rows_in(self, edge_type: EdgeType) -> Sequence[int]:
         """Rows that each block gets for its tiles of a type in one exchange, if all edges are pulled."""
+        if self.types:
+            return self.types[edge_type].payload_in
         return self.reversed_in if edge_type.is_reversed else self.payload_in
+
+    def loops_of(self, edge_type: EdgeType) -> Sequence[int]:
+        """Rows that each block needs of itself for its self-loops."""
+        return self.types[edge_type].loops if self.types else self.loops
 
     def hybrid_rows(self, edge_type: EdgeType) -> tuple[Sequence[int], Sequence[int]]:
         """The same if edges are pushed: rows, and partial results."""
+        if self.types:
+            return self.types[edge_type].pulled, self.types[edge_type].pushed
         pulled, pushed = self.pulled, self.pushed
         if edge_type.is_reversed:
             pulled, pushed = self.pulled_reversed, self.pushed_reversed
@@ -121,7 +152,7 @@ class Counts:
 
 def shipped_rows(counts: Counts, shipment: Shipment) -> tuple[int, int]:
     """Rows of all payloads of a shipment, from blocks to others and to themselves; partial results of it."""
-    loops = sum(counts.loops) if shipment.loops else 0
+    loops = sum(counts.loops_of(shipment.edge_type)) if shipment.loops else 0
     if not shipment.push:
         return sum(counts.rows_in(shipment.edge_type)) + loops, 0
     pulled, pushed = counts.hybrid_rows(shipment.edge_type)
@@ -136,7 +167,7 @@ def shipment_bytes(counts: Counts, shipment: Shipment) -> int:
 
 def received_bytes(counts: Counts, shipment: Shipment, block: int) -> int:
     """Those of them that one block gets, from itself too."""
-    loops = counts.loops[block] * shipment.width if shipment.loops else 0
+    loops = counts.loops_of(shipment.edge_type)[block] * shipment.width if shipment.loops else 0
     return (counts.lanes_in(shipment, block) + loops) * number_bytes(shipment.wire)
 
 

@@ -199,7 +199,9 @@ def _sent(counts: Counts, step: Superstep, block: int) -> tuple[float, float]:
         readers = [
             entry for entry in step.reductions if sent_values(entry) and edges_of(entry).type == shipment.edge_type
         ]
-        here = counts.rows_in(shipment.edge_type)[block] + (counts.loops[block] if shipment.loops else 0)
+        here = counts.rows_in(shipment.edge_type)[block] + (
+            counts.loops_of(shipment.edge_type)[block] if shipment.loops else 0
+        )
         here *= sum(_passes(counts, reduction, block) for reduction in readers)
         rows, lanes = rows + here, lanes + here * shipment.width
     return rows, lanes

@@ -11,8 +11,10 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.errors import DataError
+from pipeline.tables.layout import Layout
 
 EXAMPLES = 3
 LONGEST = 100  # letters of an example
@@ -23,7 +25,7 @@ class Finding:
     """`count` rows of a table's column with the same thing to tell, and some of their ids, smallest first."""
 
     table: str
-    """nodes or edges."""
+    """What the table is called: nodes or edges, nodes[account]."""
     column: str
     what: str
     """One of `REMEDIES`, or `width`: arrays of length `width`, which is wrong only if there is another."""
@@ -104,30 +106,37 @@ def refuse(findings: Iterable[Finding]) -> None:
         raise DataError("\n".join(lines))
 
 
-def check_totals(totals: Mapping[str, int], rows: Mapping[str, int | None], undirected: bool) -> None:
+def check_totals(manifest: Mapping[str, Any], rows: Mapping[str, int | None], layouts: Iterable[Layout]) -> None:
     """Whether what is stored of a graph is all that was read: nothing lost on the way, nothing twice.
 
-    `rows`: nodes, edges → rows of the table, if they were known before it was read.
+    `rows`: what a table is called → its rows, if they were known before it was read.
 
     Raises
     ------
     DataError
         If a table gave other rows than it has.
     """
-    assert totals["payload_rows_in"] == totals["payload_rows_out"], "every block is sent what its tiles read"
-    # an undirected edge is stored twice, but for a self-loop; of those that were dropped it is not known which it was
-    directions = 2 if undirected else 1
-    loops = totals["self_loops"] if undirected else 0
-    stored = {"nodes": totals["nodes"]}
-    if not (undirected and totals["dropped"]):
-        stored["edges"] = (totals["edges"] + loops + totals["dropped"]) // directions
-    for table, count in stored.items():
-        known = rows[table]
-        if known is not None and count != known:
-            raise DataError(
-                f"{table} has {_count(known, 'row')}, but {count} came when it was read: it was changed meanwhile; "
-                f"run again when nobody writes it"
-            )
+    for layout in layouts:
+        if len(layout.keys) == 1:
+            _check_rows(layout.table, sum(manifest["node_types"][layout.type]["nodes"]), rows[layout.table])
+            continue
+        totals = {name: sum(numbers) for name, numbers in manifest["edge_types"][layout.type].items()}
+        assert totals["payload_rows_in"] == totals["payload_rows_out"], "every block is sent what its tiles read"
+        # an undirected edge is stored twice, but for a self-loop; of those that were dropped it is not known which it
+        # was
+        directions = 2 if layout.undirected else 1
+        loops = totals["self_loops"] if layout.undirected else 0
+        if not (layout.undirected and totals["dropped"]):
+            stored = (totals["edges"] + loops + totals["dropped"]) // directions
+            _check_rows(layout.table, stored, rows[layout.table])
+
+
+def _check_rows(table: str, count: int, known: int | None) -> None:
+    if known is not None and count != known:
+        raise DataError(
+            f"{table} has {_count(known, 'row')}, but {count} came when it was read: it was changed meanwhile; "
+            f"run again when nobody writes it"
+        )
 
 
 def _sentence(finding: Finding) -> str:

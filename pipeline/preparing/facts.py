@@ -7,7 +7,7 @@ Knows nothing of how a block comes about, nor where it is kept.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,49 +15,68 @@ import numpy as np
 from pipeline.blocks.block import LOOPS, Block
 from pipeline.blocks.content import sums_of
 from pipeline.blocks.ranges import Range, merge_ranges, ranges_of
-from pipeline.blocks.rows import PUSHES, Row, digest, edge_type_of, send_rows, static_rows
+from pipeline.blocks.rows import KINDS, PUSHES, Row, digest, edge_type_of, send_rows, static_rows
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.schema import EDGE, NODE, EdgeType
+from pipeline.schema import EdgeType
 
 FACTS = "facts"  # kind of rows; JSON: counts and a digest of what block TARGET has, for the manifest
 
 
-def static_with_facts(block: Block, **counts: int) -> Iterator[Row]:
-    """The static rows of a block, then FACTS of them; `counts`: what only the caller knows."""
-    here = block.tiles[EDGE]
-    degrees = np.zeros(block.nodes(NODE), np.int64)
-    for tile in here.values():
-        degrees[tile.rows] += np.diff(tile.indptr)
+def static_with_facts(
+    block: Block, counts: Mapping[EdgeType, Mapping[str, int]], given: Collection[EdgeType]
+) -> Iterator[Row]:
+    """The static rows of a block, then FACTS of them.
+
+    `counts`: what only the caller knows of each type of edges. `given`: the types that are tables of the user's; others
+    are the same edges against their direction.
+    """
     rows = list(static_rows(block))
     yield from rows
     yield facts_row(
         block.index,
         rows,
         "static",
-        nodes=block.nodes(NODE),
-        edges=sum(tile.edges for tile in here.values()),
-        self_loops=here[LOOPS].edges if LOOPS in here else 0,
-        payload_rows_loops=here[LOOPS].senders if LOOPS in here else 0,
-        max_in_degree=int(degrees.max(initial=0)),
-        payload_rows_in=sum(tile.senders for source, tile in here.items() if source != LOOPS),
-        payload_rows_own=here[block.index].senders if block.index in here else 0,
-        widths={name: matrix.shape[1] for name, matrix in block.features[NODE].items()},
-        edge_widths={name: matrix.shape[1] for tile in here.values() for name, matrix in tile.values.items()},
-        ranges=_ranges(block),
-        payload_rows_in_reversed=sum(
-            tile.senders for source, tile in block.tiles.get(EDGE.reversed, {}).items() if source != LOOPS
-        ),
-        static_bytes_reversed=sum(len(row.data) for row in rows if _is_reversed(row)),
-        **counts,
+        static_nodes={type: _of_nodes(block, type) for type in block.ids},
+        static_edges={
+            str(type): {**_of_edges(block, type), "static_bytes": _bytes_of(rows, type, KINDS), **own}
+            for type, own in counts.items()
+        },
+        ranges=_ranges(block, given),
     )
 
 
-def _ranges(block: Block) -> dict[str, list[Range]]:
+def _of_nodes(block: Block, type: str) -> dict[str, Any]:
+    widths = {name: matrix.shape[1] for name, matrix in block.features[type].items()}
+    return {"nodes": block.nodes(type), "widths": widths}
+
+
+def _of_edges(block: Block, type: EdgeType) -> dict[str, Any]:
+    here = block.tiles.get(type, {})
+    degrees = np.zeros(block.nodes(type.target), np.int64)
+    for tile in here.values():
+        degrees[tile.rows] += np.diff(tile.indptr)
+    return {
+        "edges": sum(tile.edges for tile in here.values()),
+        "self_loops": here[LOOPS].edges if LOOPS in here else 0,
+        "payload_rows_loops": here[LOOPS].senders if LOOPS in here else 0,
+        "max_in_degree": int(degrees.max(initial=0)),
+        "payload_rows_in": sum(tile.senders for source, tile in here.items() if source != LOOPS),
+        "payload_rows_own": here[block.index].senders if block.index in here else 0,
+        "widths": {name: matrix.shape[1] for tile in here.values() for name, matrix in tile.values.items()},
+    }
+
+
+def _bytes_of(rows: Iterable[Row], type: EdgeType, kinds: Collection[str]) -> int:
+    name = str(type)
+    return sum(len(row.data) for row in rows if row.kind in kinds and edge_type_of(row.kind, row.name) == name)
+
+
+def _ranges(block: Block, given: Collection[EdgeType]) -> dict[str, list[Range]]:
     nodes = {f"{Nodes(type)}.{name}": m for type, columns in block.features.items() for name, m in columns.items()}
     edges = [
         ranges_of({f"{Edges(type)}.{name}": m for name, m in tile.values.items()})
         for type, here in block.tiles.items()
-        if not type.is_reversed  # the same edges
+        if type in given  # others are the same edges
         for tile in here.values()
     ]
     return merge_ranges([ranges_of(nodes), *edges])
@@ -67,21 +86,19 @@ def sends_with_facts(block: Block) -> Iterator[Row]:
     """What a block has for others, then FACTS of it."""
     rows = list(send_rows(block))
     yield from rows
-    sends = block.sends.get(EDGE, {})
     yield facts_row(
         block.index,
         rows,
         "sends",
-        payload_rows_out=sum(len(to) for other, to in sends.items() if other != LOOPS),
-        sends_bytes_reversed=sum(len(row.data) for row in rows if _is_reversed(row)),
-        push_bytes=sum(len(row.data) for row in rows if row.kind in PUSHES and not _is_reversed(row)),
-        push_bytes_reversed=sum(len(row.data) for row in rows if row.kind in PUSHES and _is_reversed(row)),
+        sends_edges={
+            str(type): {
+                "payload_rows_out": sum(len(to) for other, to in sends.items() if other != LOOPS),
+                "sends_bytes": _bytes_of(rows, type, KINDS),
+                "push_bytes": _bytes_of(rows, type, PUSHES),
+            }
+            for type, sends in block.sends.items()
+        },
     )
-
-
-def _is_reversed(row: Row) -> bool:
-    name = edge_type_of(row.kind, row.name)
-    return bool(name) and EdgeType.parse(name).is_reversed
 
 
 def facts_row(index: int, rows: Sequence[Row], file: str, **facts: Any) -> Row:

@@ -40,13 +40,13 @@ def prepare_in_process(
     Parameters
     ----------
     sources
-        nodes, edges → the parts of the table, each read by one thread.
+        What a table is called → its parts, each read by one thread.
     folder
         Where the blocks' files go; rows beyond what memory has room for wait there too, if it is on a disk.
     memory
         Bytes that all threads together may use.
     """
-    parts = [(layout, source) for layout in (plan.nodes, plan.edges) for source in sources[layout.table]]
+    parts = [(layout, source) for layout in plan.layouts for source in sources[layout.table]]
     with ExitStack() as exchanges, ThreadPoolExecutor(threads) as pool:
         where = storage.reached(folder)
         directory = where.path if where.is_local else exchanges.enter_context(Scratch(None)).make()

@@ -19,21 +19,25 @@ from pipeline.places.place import Place
 from pipeline.places.through_spark import read_from
 from pipeline.tables.identity import known_files
 
-WORDS = {"nodes": "the node table", "edges": "the edge table"}
+
+def words_of(table: str) -> str:
+    """A table in messages: the node table; of a typed graph the node table nodes[account]."""
+    kind = "the node table" if table.startswith("nodes") else "the edge table"
+    return kind if table in ("nodes", "edges") else f"{kind} {table}"
 
 
 def places_of(graph: Graph) -> dict[str, list[Place]]:
     """What the tables are, for messages → where they lie. For DataFrames, the files that Spark says they read."""
     found = {}
-    for table, frame in (("nodes", graph.nodes), ("edges", graph.edges)):
+    for table, frame in graph.tables.items():
         path = graph.sources.get(table, {}).get("path")
-        found[WORDS[table]] = _places(path) if path is not None else read_from(frame)
+        found[words_of(table)] = _places(path) if path is not None else read_from(frame)
     return found
 
 
-def places_named(nodes: str, edges: str) -> dict[str, list[Place]]:
-    """The same, of paths that have not been read yet."""
-    return {WORDS["nodes"]: _places(nodes), WORDS["edges"]: _places(edges)}
+def places_named(paths: Mapping[str, str]) -> dict[str, list[Place]]:
+    """The same, of paths that have not been read yet: what a table is called → its path."""
+    return {words_of(table): _places(path) for table, path in paths.items()}
 
 
 def _places(path: str) -> list[Place]:
@@ -47,11 +51,11 @@ def _places(path: str) -> list[Place]:
 
 
 def origin_of(graph: Graph, blocks: int | None) -> dict[str, Any]:
-    """For the manifest: what was asked for, and the files of both tables as they are now.
+    """For the manifest: what was asked for, and the files of all tables as they are now.
 
     `blocks`: as they were asked for; None if that was left to us.
     """
-    return {"asked_blocks": blocks, "files": {table: _files(graph, table) for table in WORDS}}
+    return {"asked_blocks": blocks, "files": {table: _files(graph, table) for table in graph.tables}}
 
 
 def _files(graph: Graph, table: str) -> dict[str, Any] | None:
@@ -96,7 +100,8 @@ def _difference(graph: Graph, manifest: Mapping[str, Any], blocks: int | None) -
                 f"{name.removeprefix('asked_').replace('_', ' ')} was {_spelt(manifest.get(name))}, now {_spelt(value)}"
             )
     before = manifest.get("files")
-    for table, words in WORDS.items():
+    for table in graph.tables:
+        words = words_of(table)
         now, then = _files(graph, table), before.get(table) if isinstance(before, dict) else None
         if now is None or then is None:
             return f"which files {words} consists of is not known, now or then"

@@ -30,7 +30,8 @@ from pipeline.tables.words import not_text
 # kinds of rows, beside those of blocks
 # NAME the node or edge type, WIDTH the float32 lanes of a record, DTYPE how they are divided: "64,1"; SOURCE how many
 # of the records are as the table has them: those of undirected edges that are turned come behind
-PACKED = "packed"
+PACKED_NODES = "packed nodes"
+PACKED_EDGES = "packed edges"
 FINDING = "finding"
 
 FLUSH_ROWS = 1 << 20  # with 8 blocks a chunk of edges is the full megabyte; less makes more and smaller rows
@@ -51,9 +52,9 @@ class Packed(NamedTuple):
 
 
 def pack(batches: Iterable[pa.RecordBatch], layout: Layout, blocks: int) -> Iterator[Row]:
-    """Rows of kind PACKED for all records, then of kind FINDING for all that is wrong with them."""
+    """Packed rows of all records, then rows of kind FINDING for all that is wrong with them."""
     findings: list[Finding] = []
-    for table in _flushes(batches):
+    for table in _flushes(map(layout.chosen, batches)):
         found: list[Finding] = []
         yield from _pack(table, layout, blocks, found)
         findings = merge([*findings, *found])
@@ -86,7 +87,10 @@ def _pack(table: pa.Table, layout: Layout, blocks: int, findings: list[Finding])
     columns = _without_null_keys(columns, layout, findings)
     columns = _without_bytes(columns, layout, findings)
     names, at = columns[: len(layout.keys)], len(layout.keys)
-    keys = [layout.text_hash(ids, layout.seed) if layout.text else ids.cast(pa.int64()).to_numpy() for ids in names]
+    keys = [
+        layout.text_hash(ids, layout.seed) if text else ids.cast(pa.int64()).to_numpy()
+        for ids, text in zip(names, layout.texts, strict=True)
+    ]
     matrices = []
     for value in layout.values:
         parts = columns[at : at + len(value.columns)]
@@ -106,7 +110,16 @@ def _pack(table: pa.Table, layout: Layout, blocks: int, findings: list[Finding])
                 None if texts is None else texts.take(pa.array(chosen)),
             )
             given = int(np.searchsorted(chosen, len(keys[0])))  # positions in a block ascend
-            yield Row(target, given, PACKED, name, widths, matrix.shape[1], len(chosen), _join(part))
+            yield Row(
+                target,
+                given,
+                PACKED_NODES if sources is None else PACKED_EDGES,
+                name,
+                widths,
+                matrix.shape[1],
+                len(chosen),
+                _join(part),
+            )
 
 
 def _directions(keys: list[LongArray], layout: Layout) -> Iterator[tuple[str, LongArray, LongArray | None, IntArray]]:
@@ -121,8 +134,10 @@ def _directions(keys: list[LongArray], layout: Layout) -> Iterator[tuple[str, Lo
         back = np.flatnonzero(sources != targets).astype(np.int32)
         sources, targets = np.concatenate([sources, targets[back]]), np.concatenate([targets, sources[back]])
         records = np.concatenate([records, back])
-    for edge_type in layout.edge_types:
-        yield str(edge_type), *((sources, targets) if edge_type.is_reversed else (targets, sources)), records
+    forward, *against = layout.edge_types
+    yield str(forward), targets, sources, records
+    for edge_type in against:
+        yield str(edge_type), sources, targets, records
 
 
 def _record_bytes(layout: Layout, matrix: FloatArray, texts: pa.Array | None) -> int:
@@ -156,7 +171,7 @@ def _join(part: Packed) -> npt.NDArray[np.uint8]:
 
 
 def unpack(row: Row, layout: Layout) -> Packed:
-    """The records of a row of kind PACKED; views."""
+    """The records of a row of kind PACKED_NODES or PACKED_EDGES; views."""
     count, lanes, data = row.part, row.width, row.data
     edges = len(layout.keys) > 1
     text = layout.text and not edges
@@ -199,8 +214,8 @@ def _without_null_keys(columns: list[pa.Array], layout: Layout, findings: list[F
 def _without_bytes(columns: list[pa.Array], layout: Layout, findings: list[Finding]) -> list[pa.Array]:
     """Without rows whose ids are bytes that are no UTF-8: nobody could print them, or look them up."""
     wrong: list[pa.Array] = []
-    for at, name in enumerate(layout.keys if layout.text else ()):
-        bad = not_text(columns[at])
+    for at, (name, text) in enumerate(zip(layout.keys, layout.texts, strict=True)):
+        bad = not_text(columns[at]) if text else None
         if bad is not None:
             examples = [str(text)[1:] for text in columns[at].filter(bad)[:EXAMPLES].cast(pa.binary()).to_pylist()]
             findings.append(Finding(layout.table, name, "no text", pc.sum(bad).as_py(), tuple(sorted(examples))))

@@ -15,15 +15,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.blocks import tiles
-from pipeline.blocks.block import Block, FloatArray, LongArray
+from pipeline.blocks.block import FloatArray, LongArray
 from pipeline.errors import DataError
 from pipeline.preparing.checks import EXAMPLES, Finding
 from pipeline.preparing.pack import Packed
 from pipeline.tables.layout import Layout
 
 
-def nodes_of(index: int, packed: Sequence[Packed], layout: Layout, findings: list[Finding]) -> tuple[LongArray, Block]:
-    """Keys, ids and features in local order."""
+def nodes_of(
+    index: int, packed: Sequence[Packed], layout: Layout, findings: list[Finding]
+) -> tuple[LongArray, pa.Array, dict[str, FloatArray]]:
+    """Keys, ids and features, of one type, in local order."""
     arrived = np.concatenate([np.empty(0, np.int64), *(part.keys for part in packed)])
     order = np.argsort(arrived)
     keys = arrived[order]
@@ -46,7 +48,7 @@ def nodes_of(index: int, packed: Sequence[Packed], layout: Layout, findings: lis
         if part.widths == widths:
             for name, matrix in split_values(part.matrix, layout, widths).items():
                 features[name][place[start : start + len(part.keys)]] = matrix
-    return keys, Block(index, {layout.type: ids}, {layout.type: features}, {}, {})
+    return keys, ids, features
 
 
 def edges_of(index: int, packed: Sequence[Packed], layout: Layout) -> tuple[tuple[int, ...], tiles.Edges]:

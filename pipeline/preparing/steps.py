@@ -21,6 +21,8 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,19 +44,29 @@ from pipeline.blocks.rows import (
 from pipeline.kernels.hash import positions
 from pipeline.preparing.checks import EXAMPLES, Finding, merge, name_texts, refuse
 from pipeline.preparing.facts import FACTS, facts_row, sends_with_facts, static_with_facts
-from pipeline.preparing.pack import FINDING, FLUSH_ROWS, PACKED, Packed, finding_row, pack, unpack
+from pipeline.preparing.pack import (
+    FINDING,
+    FLUSH_ROWS,
+    PACKED_EDGES,
+    PACKED_NODES,
+    Packed,
+    finding_row,
+    pack,
+    unpack,
+)
 from pipeline.preparing.records import edges_of, nodes_of, split_values
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 from pipeline.tables.layout import (
-    Columned,
     Layout,
     TextHash,
     arrow_types,
     check_id_types,
+    columns_of,
     edge_layout,
     node_layout,
     text_keys,
 )
+from pipeline.tables.types import given_tables
 from pipeline.tables.words import not_text
 
 # kinds of rows between the steps; arrays of a block have the kinds of rows.py
@@ -77,13 +89,30 @@ SEEDS = (42, 43, 44)
 class Preparation:
     """What every task of prepare knows."""
 
-    nodes: Layout
-    edges: Layout
+    layouts: tuple[Layout, ...]
+    """Of all tables, those of nodes first."""
     blocks: int
     drop_dangling: bool = False
 
+    @property
+    def nodes(self) -> dict[str, Layout]:
+        """Node type → the layout of its table."""
+        return {layout.type: layout for layout in self.layouts if len(layout.keys) == 1}
+
+    @property
+    def edges(self) -> dict[EdgeType, Layout]:
+        """Type of tiles → the layout of the table that they are made of."""
+        return {type: layout for layout in self.layouts if len(layout.keys) > 1 for type in layout.edge_types}
+
+    @property
+    def given(self) -> list[EdgeType]:
+        """The types of edges that have tables; others are the same edges against their direction."""
+        return [type for type in self.edges if not type.is_reversed]
+
 
 Step = Callable[[int, Iterable[Row], Preparation], Iterator[Row]]
+LookUp = Callable[[Layout, str, list[int]], Mapping[int, str]]
+"""(layout of an edge table, column, keys) → the texts of these keys, as far as they are there."""
 
 
 def steps(plan: Preparation) -> list[Step]:
@@ -95,12 +124,15 @@ def steps(plan: Preparation) -> list[Step]:
 
 
 def build(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
-    """From rows of kind PACKED, in any order: the block's static rows, KEYS; REQUESTs to others; FINDINGs."""
+    """From packed rows, in any order: the block's static rows, KEYS; REQUESTs to others; FINDINGs."""
     findings: list[Finding] = []
     keys, block, edges = yield from _unpacked(index, rows, plan, findings)
-    yield from array_rows(index, index, KEYS, plan.nodes.type, keys)
-    both = sum(int(counts.sum()) for counts in edges[0].both_ways.values())
-    yield from _cut(block, {part.type: part.wanted for part in edges}, edges[0].dropped, both, plan)
+    yield from _key_rows(index, keys)
+    counts = {
+        part.type: {"dropped": part.dropped, "both_ways": sum(int(both.sum()) for both in part.both_ways.values())}
+        for part in edges
+    }
+    yield from _cut(block, {part.type: part.wanted for part in edges}, counts, plan)
     for part in edges:
         # prepare is going to fail: the other ends are asked for all the same, so that it tells all there is to tell
         for source, wanted in part.dangling.items():
@@ -109,12 +141,12 @@ def build(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
 
 
 def collect(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
-    """From rows of kind PACKED, in any order: the block with its tiles whole, KEYS, ASKED; QUESTIONs; FINDINGs."""
+    """From packed rows, in any order: the block, its tiles whole, KEYS, ASKED; QUESTIONs; FINDINGs."""
     findings: list[Finding] = []
     keys, block, edges = yield from _unpacked(index, rows, plan, findings)
-    yield from array_rows(index, index, KEYS, plan.nodes.type, keys)
+    yield from _key_rows(index, keys)
     yield from static_rows(block)
-    yield facts_row(index, [], "collected", dropped=edges[0].dropped)
+    yield facts_row(index, [], "collected", dropped={str(part.type): part.dropped for part in edges})
     for part in edges:
         for source, wanted in part.wanted.items():
             yield from array_rows(index, source, ASKED, str(part.type), wanted)
@@ -122,6 +154,11 @@ def collect(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]
                 yield from array_rows(index, source, BOTH, str(part.type), part.both_ways[source])
             yield from array_rows(source, index, QUESTION, str(part.type), wanted)
     yield from (finding_row(index, finding) for finding in findings)
+
+
+def _key_rows(index: int, keys: Mapping[str, LongArray]) -> Iterator[Row]:
+    for type, of_type in keys.items():
+        yield from array_rows(index, index, KEYS, type, of_type)
 
 
 @dataclass(frozen=True)
@@ -141,42 +178,59 @@ class _EdgesHere:
 
 def _unpacked(
     index: int, rows: Iterable[Row], plan: Preparation, findings: list[Finding]
-) -> Generator[Row, None, tuple[LongArray, Block, list[_EdgesHere]]]:
-    """The keys of the block's nodes, the block with its tiles whole, and what is known of its edges of each type.
-    FINDINGs of others pass."""
-    packed: dict[str, list[Packed]] = defaultdict(list)
+) -> Generator[Row, None, tuple[dict[str, LongArray], Block, list[_EdgesHere]]]:
+    """The keys of the block's nodes of each type, the block with its tiles whole, and what is known of its edges of
+    each type. FINDINGs of others pass."""
+    of_nodes, of_edges = plan.nodes, {str(type): layout for type, layout in plan.edges.items()}
+    nodes: dict[str, list[Packed]] = defaultdict(list)
+    edges: dict[str, list[Packed]] = defaultdict(list)
     for row in rows:
-        if row.kind == PACKED:
-            packed[row.name].append(unpack(row, plan.nodes if row.name == plan.nodes.type else plan.edges))
+        if row.kind == PACKED_NODES:
+            nodes[row.name].append(unpack(row, of_nodes[row.name]))
+        elif row.kind == PACKED_EDGES:
+            edges[row.name].append(unpack(row, of_edges[row.name]))
         elif row.kind == FINDING:
             yield row
-    keys, block = nodes_of(index, packed.pop(plan.nodes.type, []), plan.nodes, findings)
-    edges = [_edges(index, keys, kind, packed.pop(str(kind), []), plan, findings) for kind in plan.edges.edge_types]
-    sends = {part.type: {LOOPS: part.tiles[LOOPS].rows} if LOOPS in part.tiles else {} for part in edges}
-    return keys, dataclasses.replace(block, tiles={part.type: part.tiles for part in edges}, sends=sends), edges
+    keys: dict[str, LongArray] = {}
+    block = Block(index, {}, {}, {}, {})
+    for type, layout in of_nodes.items():
+        keys[type], ids, features = nodes_of(index, nodes.pop(type, []), layout, findings)
+        block = dataclasses.replace(block, ids={**block.ids, type: ids}, features={**block.features, type: features})
+    here = [_edges(index, keys, type, edges.pop(str(type), []), plan, findings) for type in plan.edges]
+    sends = {part.type: {LOOPS: part.tiles[LOOPS].rows} if LOOPS in part.tiles else {} for part in here}
+    return keys, dataclasses.replace(block, tiles={part.type: part.tiles for part in here}, sends=sends), here
 
 
 def _edges(
-    index: int, keys: LongArray, edge_type: EdgeType, packed: list[Packed], plan: Preparation, findings: list[Finding]
+    index: int,
+    keys: Mapping[str, LongArray],
+    edge_type: EdgeType,
+    packed: list[Packed],
+    plan: Preparation,
+    findings: list[Finding],
 ) -> _EdgesHere:
     """Tiles of one type of edges, and what they ask of other blocks. Of what is wrong with edges, those in their own
     direction tell."""
-    widths, edges = edges_of(index, packed, plan.edges)
-    dst = positions(edges.dst, keys)
+    layout, targets = plan.edges[edge_type], keys[edge_type.target]
+    loops = edge_type.source == edge_type.target
+    widths, edges = edges_of(index, packed, layout)
+    dst = positions(edges.dst, targets)
     known = dst >= 0
     dropped = len(dst) - int(np.count_nonzero(known))
     here: dict[int, Tile] = {}
     requests: dict[int, LongArray] = {}
     dangling: dict[int, LongArray] = {}
     both_ways: dict[int, IntArray] = {}
-    for source, tile, wanted, both in tiles.make_tiles(dst[known], edges.where(known), len(keys), plan.blocks):
+    for source, tile, wanted, both in tiles.make_tiles(
+        dst[known], edges.where(known), len(targets), plan.blocks, loops
+    ):
         if both is not None:
             both_ways[source] = both
-        here[source] = dataclasses.replace(tile, values=split_values(tile.values[""], plan.edges, widths))
+        here[source] = dataclasses.replace(tile, values=split_values(tile.values[""], layout, widths))
         if source != LOOPS:
             requests[source] = wanted.astype(np.int64, copy=False)
     if dropped and not plan.drop_dangling and not edge_type.is_reversed:
-        findings.append(_dangling(plan, 1, edges.dst[~known]))
+        findings.append(_dangling(layout, 1, edges.dst[~known]))
         dangling = dict(tiles.by_block(edges.src[~known], plan.blocks))
     return _EdgesHere(edge_type, here, requests, dangling, both_ways, dropped)
 
@@ -192,11 +246,19 @@ def find_missing(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator
         if row.kind == KEYS:
             keys.append(row)
         yield row
-    here = join(keys)
+    here = _keys_by_type(keys)
     for (name, asker), parts in sorted(questions.items()):
-        _, missing = tiles.answer(here, join(parts))
+        _, missing = tiles.answer(here[EdgeType.parse(name).source], join(parts))
         if len(missing):
             yield from array_rows(asker, index, MISSING, name, missing)
+
+
+def _keys_by_type(rows: Iterable[Row]) -> dict[str, LongArray]:
+    """The keys of a block's nodes of each type."""
+    of_type: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        of_type[row.name].append(row)
+    return {type: join(parts) for type, parts in of_type.items()}
 
 
 def drop_edges(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
@@ -205,41 +267,44 @@ def drop_edges(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[R
     asked: dict[str, dict[tuple[EdgeType, int], list[Row]]] = {
         kind: defaultdict(list) for kind in (ASKED, MISSING, BOTH)
     }
-    dropped = 0
+    counts: dict[EdgeType, dict[str, int]] = {type: {"dropped": 0, "both_ways": 0} for type in plan.edges}
     for row in rows:
         if row.kind in KINDS:
             own.append(row)
         elif row.kind in asked:
             asked[row.kind][EdgeType.parse(row.name), row.source].append(row)
         elif row.kind == FACTS:
-            dropped += json.loads(row.data.tobytes())["dropped"]
+            for name, dropped in json.loads(row.data.tobytes())["dropped"].items():
+                counts[EdgeType.parse(name)]["dropped"] += dropped
         else:
             yield row
     block = block_from_rows(index, own)
-    kept: dict[EdgeType, dict[int, Tile]] = {edge_type: {} for edge_type in plan.edges.edge_types}
-    wanted: dict[EdgeType, dict[int, LongArray]] = {edge_type: {} for edge_type in plan.edges.edge_types}
+    kept: dict[EdgeType, dict[int, Tile]] = {edge_type: {} for edge_type in plan.edges}
+    wanted: dict[EdgeType, dict[int, LongArray]] = {edge_type: {} for edge_type in plan.edges}
     for edge_type, here in kept.items():
         for source, tile in block.tiles.get(edge_type, {}).items():
             gone = asked[MISSING].get((edge_type, source))
             amended = tiles.without_columns(tile, join(gone)) if gone else tile
-            if not edge_type.is_reversed:
-                dropped += tile.edges - (amended.edges if amended else 0)
+            counts[edge_type]["dropped"] += tile.edges - (amended.edges if amended else 0)
             if amended:
                 here[source] = amended
             if amended and source != LOOPS:
                 keys = join(asked[ASKED][edge_type, source])
                 wanted[edge_type][source] = np.delete(keys, join(gone)) if gone else keys
-    both = 0
-    for key, counts in asked[BOTH].items():
+    for key, parts in asked[BOTH].items():
         gone = asked[MISSING].get(key)
-        both += int(np.delete(join(counts), join(gone)).sum() if gone else join(counts).sum())
-    yield from _cut(dataclasses.replace(block, tiles=kept), wanted, dropped, both, plan)
+        both = np.delete(join(parts), join(gone)) if gone else join(parts)
+        counts[key[0]]["both_ways"] += int(both.sum())
+    yield from _cut(dataclasses.replace(block, tiles=kept), wanted, counts, plan)
 
 
 def _cut(
-    block: Block, wanted: Mapping[EdgeType, Mapping[int, LongArray]], dropped: int, both: int, plan: Preparation
+    block: Block,
+    wanted: Mapping[EdgeType, Mapping[int, LongArray]],
+    counts: Mapping[EdgeType, Mapping[str, int]],
+    plan: Preparation,
 ) -> Iterator[Row]:
-    """The block's static rows, its tiles cut; REQUESTs and PUSHED to others."""
+    """The block's static rows, its tiles cut; REQUESTs and PUSHED to others. `counts`: what is known of its edges."""
     here: dict[EdgeType, dict[int, Tile]] = {}
     pulled: dict[EdgeType, int] = defaultdict(int)
     pushed: dict[EdgeType, int] = defaultdict(int)
@@ -258,12 +323,11 @@ def _cut(
             for kind, part in ((REQUEST, cut.first), (REQUEST_REST, cut.then)):
                 if len(part):
                     yield from array_rows(source, block.index, kind, str(edge_type), part)
-    counts = {
-        f"payload_rows_{what}{suffix}": rows[edge_type]
-        for what, rows in (("pulled", pulled), ("pushed", pushed))
-        for edge_type, suffix in ((EDGE, ""), (EDGE.reversed, "_reversed"))
+    told = {
+        type: {**own, "payload_rows_pulled": pulled[type], "payload_rows_pushed": pushed[type]}
+        for type, own in counts.items()
     }
-    yield from static_with_facts(dataclasses.replace(block, tiles=here), dropped=dropped, both_ways=both, **counts)
+    yield from static_with_facts(dataclasses.replace(block, tiles=here), told, plan.given)
 
 
 def answer(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
@@ -280,34 +344,35 @@ def answer(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
             pushed.append(row)
         else:
             yield row
-    keys = join(own)
-    sends: dict[EdgeType, dict[int, IntArray]] = {edge_type: {} for edge_type in plan.edges.edge_types}
-    pulled: dict[EdgeType, dict[int, int]] = {edge_type: {} for edge_type in plan.edges.edge_types}
-    unknown: list[LongArray] = []
+    keys, layouts = _keys_by_type(own), plan.edges
+    sends: dict[EdgeType, dict[int, IntArray]] = {edge_type: {} for edge_type in layouts}
+    pulled: dict[EdgeType, dict[int, int]] = {edge_type: {} for edge_type in layouts}
+    unknown: dict[EdgeType, list[LongArray]] = defaultdict(list)
     complete = True
     for (edge_type, asker), kinds in sorted(chunks.items()):
         found: list[IntArray] = []
         for kind in (REQUEST, REQUEST_REST, QUESTION):
             wanted = join(kinds[kind]) if kind in kinds else NO_KEYS
-            places, missing = tiles.answer(keys, wanted)
+            places, missing = tiles.answer(keys[edge_type.source], wanted)
             if kind != QUESTION:
                 found.append(places)
             complete &= not len(missing)
             if len(missing) and not edge_type.is_reversed:
-                unknown.append(wanted[missing])
+                unknown[edge_type].append(wanted[missing])
         first, then = found
         if len(first) or len(then):
             sends[edge_type][asker] = np.concatenate(found)
         if len(then):
             pulled[edge_type][asker] = len(first)
-    if unknown:
-        yield finding_row(index, _dangling(plan, 0, np.concatenate(unknown)))
+    for edge_type, parts in unknown.items():
+        yield finding_row(index, _dangling(layouts[edge_type], 0, np.concatenate(parts)))
     if not complete:
         return  # prepare is going to fail
     pushes: dict[EdgeType, dict[int, Tile]] = {}
     for edge_type, some in tiles_from_rows(pushed, PUSHED).items():
+        senders = len(keys[edge_type.source])
         pushes[edge_type] = {
-            asker: dataclasses.replace(tile, indices=sends[edge_type][asker][tile.indices], senders=len(keys))
+            asker: dataclasses.replace(tile, indices=sends[edge_type][asker][tile.indices], senders=senders)
             for asker, tile in some.items()
         }
     yield from sends_with_facts(Block(index, {}, {}, {}, sends, pulled=pulled, pushes=pushes))
@@ -320,6 +385,17 @@ def findings_of(rows: Iterable[Row]) -> list[Finding]:
     return merge(Finding.from_bytes(row.data.tobytes()) for row in rows if row.kind == FINDING)
 
 
+def find_names(findings: list[Finding], plan: Preparation, look_up: LookUp) -> list[Finding]:
+    """Findings about edges whose ends are text, with the texts instead of their keys."""
+    named: list[Finding] = []
+    for layout in dict.fromkeys(plan.edges.values()):
+        texts = {name for name, text in zip(layout.keys, layout.texts, strict=True) if text}
+        mine = [each for each in findings if each.table == layout.table and each.column in texts]
+        findings = [each for each in findings if each not in mine]
+        named += name_texts(mine, partial(look_up, layout))
+    return [*findings, *named]
+
+
 def texts_of(texts: pa.Array, keys: Sequence[int], layout: Layout) -> dict[int, str]:
     """Some of the texts by their keys."""
     texts = texts.drop_null()
@@ -330,21 +406,21 @@ def texts_of(texts: pa.Array, keys: Sequence[int], layout: Layout) -> dict[int, 
     return dict(zip(layout.text_hash(named, layout.seed).tolist(), named.to_pylist(), strict=True))
 
 
-def _dangling(plan: Preparation, side: int, keys: LongArray) -> Finding:
+def _dangling(layout: Layout, side: int, keys: LongArray) -> Finding:
     """Edge ends that are no nodes. The examples are keys: of texts the driver looks up what they stand for."""
     keys = tiles.distinct(np.sort(keys))
-    return Finding(plan.edges.table, plan.edges.keys[side], "dangling", len(keys), tuple(keys[:EXAMPLES].tolist()))
+    return Finding(layout.table, layout.keys[side], "dangling", len(keys), tuple(keys[:EXAMPLES].tolist()))
 
 
 # ---- all of it in one process, without Spark
 
 
 def blocks_from_tables(
-    nodes: pa.Table,
-    edges: pa.Table,
+    nodes: pa.Table | Mapping[str, pa.Table],
+    edges: pa.Table | Mapping[EdgeType, pa.Table],
     blocks: int = 1,
-    features: Columned = "x",
-    edge_features: Columned = (),
+    features: Any = "x",
+    edge_features: Any = (),
     undirected: bool = False,
     id: str = "id",
     src: str = "src",
@@ -353,25 +429,40 @@ def blocks_from_tables(
     text_hash: TextHash = text_keys,
     reverse: bool = False,
 ) -> list[Block]:
-    """The blocks of a graph that fits in memory: the same functions, the same bits, as through Spark."""
-    node_types, edge_types = arrow_types(nodes.schema), arrow_types(edges.schema)
-    node = node_layout(node_types, id, features)
-    edge = edge_layout(edge_types, src, dst, edge_features, undirected, reverse=reverse)
-    check_id_types(node, edge, node_types, edge_types)
+    """The blocks of a graph that fits in memory: the same functions, the same bits, as through Spark. Of several types
+    nodes and edges are by type, and so may the columns be."""
+    tables: dict[str, pa.Table] = {}
+    found: dict[str | EdgeType, tuple[Layout, Mapping[str, str]]] = {}
+    for each in given_tables(nodes, edges, features, edge_features, id, src, dst):
+        tables[each.name] = each.given
+        types = arrow_types(each.given.schema)
+        if isinstance(each.type, EdgeType):
+            src, dst = each.ids
+            made = edge_layout(types, src, dst, each.values, undirected, reverse=reverse, type=each.type)
+            for end, type in enumerate((each.type.source, each.type.target)):
+                check_id_types(found[type][0], made, found[type][1], types, end=end)
+        else:
+            there = not each.optional or set(columns_of(each.values)) <= set(types)
+            (id,) = each.ids
+            made = node_layout(types, id, each.values if there else None, type=each.type)
+        found[each.type] = made, types
     for seed in SEEDS:
-        hashed = [dataclasses.replace(layout, seed=seed, text_hash=text_hash) for layout in (node, edge)]
-        plan = Preparation(hashed[0], hashed[1], blocks, drop_dangling)
-        rows = [*pack(_batches(nodes, plan.nodes), plan.nodes, blocks)]
-        rows += pack(_batches(edges, plan.edges), plan.edges, blocks)
+        hashed = (dataclasses.replace(layout, seed=seed, text_hash=text_hash) for layout, _ in found.values())
+        plan = Preparation(tuple(hashed), blocks, drop_dangling)
+        rows: list[Row] = []
+        for layout in plan.layouts:
+            rows += pack(_batches(tables[layout.table], layout), layout, blocks)
         for step in steps(plan):
             arrived = _by_target(rows, blocks)
             rows = [row for index in range(blocks) for row in step(index, arrived.pop(index), plan)]
         findings = findings_of(rows)
         if not any(finding.what == "collision" for finding in findings):
             break
-    if plan.edges.text:
-        findings = name_texts(findings, lambda column, keys: texts_of(edges[column].combine_chunks(), keys, plan.edges))
-    refuse(findings)
+
+    def look_up(layout: Layout, column: str, keys: list[int]) -> dict[int, str]:
+        return texts_of(tables[layout.table][column].combine_chunks(), keys, layout)
+
+    refuse(find_names(findings, plan, look_up))
     return [block_from_rows(index, kept) for index, kept in _by_target(rows, blocks).items()]
 
 
@@ -391,9 +482,15 @@ def _batches(table: pa.Table, layout: Layout) -> list[pa.RecordBatch]:
 
 def schema_of(blocks: Sequence[Block]) -> GraphSchema:
     """Columns and widths of a graph. Of edge values nothing is known if there is no edge."""
-    edges: dict[EdgeType, dict[str, int]] = {EDGE: {}}
+    edges: dict[EdgeType, dict[str, int]] = {}
     for block in blocks:
         for edge_type, here in block.tiles.items():
             for tile in here.values():
                 edges.setdefault(edge_type, {}).update({name: v.shape[1] for name, v in tile.values.items()})
-    return GraphSchema({NODE: {name: m.shape[1] for name, m in blocks[0].features[NODE].items()}}, edges)
+    nodes = {
+        type: {name: matrix.shape[1] for name, matrix in columns.items()}
+        for type, columns in blocks[0].features.items()
+    }
+    if list(nodes) == [NODE]:
+        edges = {EDGE: {}} | edges
+    return GraphSchema(nodes, edges)

@@ -18,8 +18,10 @@ import torch
 
 from pipeline.errors import ModelError, nearest
 from pipeline.formula.operations import MOST_ROWS
+from pipeline.formula.spaces import Edges, Nodes, parse_space
 from pipeline.pyg.asked import Unanswered, is_matrix
 from pipeline.pyg.several_columns import several_columns
+from pipeline.pyg.types import UNTYPED, Types
 
 EDGE_INDEX = "edge_index"
 GCN_NORM, COLUMN = "gcn_norm", "column"  # what the values of a matrix are
@@ -49,10 +51,20 @@ class Argument:
     """Truth values."""
     made_of: tuple[str, ...] = ()
     """The columns that it is put together from, one number each, if it is not one column."""
+    parameter: str = ""
+    """Of several types: the parameter that takes this one's tensor in a dict, or the attribute of a HeteroData."""
 
     @property
-    def table(self) -> str:
-        return self.column.partition(".")[0]
+    def space(self) -> Nodes | Edges:
+        """What it has one row per."""
+        space = parse_space(self.column.partition(".")[0])
+        assert isinstance(space, Nodes | Edges)
+        return space
+
+    @property
+    def input(self) -> str:
+        """The program's name for it."""
+        return self.parameter.removesuffix("_dict") or self.name
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,7 @@ class Signature:
     """Arguments, or attributes of data, that the user says are None."""
     left_out: tuple[str, ...] = ()
     """Optional arguments that nobody gave."""
+    types: Types = UNTYPED
 
 
 Forward = Callable[[Signature], object]
@@ -94,7 +107,7 @@ class Form(NamedTuple):
     mask: bool = False
 
 
-_STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
 def _is_of_matrix(told: Any) -> bool:
@@ -117,7 +130,7 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     }
     given |= {name: columns.column_of(name) for name, columns in several.items()}
     parameters = inspect.signature(net.forward).parameters
-    named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in _STARS}
+    named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in STARS}
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]
     as_data = required[0] if required == ["data"] else None
     if as_data:
@@ -155,7 +168,7 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
         tuple(matrices.values()),
         tuple(name for name, told in given.items() if told is None),
         tuple(
-            _STARS.get(parameter.kind, "") + name
+            STARS.get(parameter.kind, "") + name
             for name, parameter in parameters.items()
             if name not in (*required, *given, index, as_data)
         ),
@@ -242,7 +255,7 @@ def _check_widths(found: Signature, given: Mapping[str, Told]) -> None:
     for argument in found.arguments:
         if not argument.made_of or argument.name not in given:
             continue
-        shape = _told(argument.name, given[argument.name])[0].shape
+        shape = told_forms(argument.name, given[argument.name])[0].shape
         if math.prod(shape) != len(argument.made_of):
             raise ModelError(
                 f"features gives {argument.name!r} rows of {math.prod(shape)} numbers, inputs gives it "
@@ -253,7 +266,7 @@ def _check_widths(found: Signature, given: Mapping[str, Told]) -> None:
 def _choices(net: torch.nn.Module, argument: Argument, given: Any, matrices: Collection[str]) -> list[Form]:
     """Forms that the rows of an argument may have."""
     if given is not None:
-        return _told(argument.name, given)
+        return told_forms(argument.name, given)
     if argument.name == "edge_weight" or argument.name in matrices:
         return [Form(0, ())]
     known = {"x": "in_channels", "edge_attr": "edge_dim"}.get(argument.name)
@@ -276,7 +289,7 @@ def _choices(net: torch.nn.Module, argument: Argument, given: Any, matrices: Col
     return forms
 
 
-def _told(name: str, given: Any) -> list[Form]:
+def told_forms(name: str, given: Any) -> list[Form]:
     """What `features` says: a width, a shape; range(10) for integers, at the end of several; bool for a mask."""
     if given is bool:
         return [Form(0, (), mask=True)]
@@ -325,7 +338,7 @@ def _failure(candidate: Signature, run: Forward) -> str | None:
 def _with_ranges(found: Signature, given: Mapping[str, Any], run: Forward) -> Signature:
     """With as many different integers as forward takes: the rows of an embedding, the classes of a one-hot row."""
     for place, argument in enumerate(found.arguments):
-        told = _told(argument.name, given[argument.name]) if argument.name in given else []
+        told = told_forms(argument.name, given[argument.name]) if argument.name in given else []
         if argument.below is not None and not (told and told[0].below):
             found = _with(found, place, _most(found, place, run))
     return found

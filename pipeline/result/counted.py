@@ -7,7 +7,7 @@ A task may have written to a disk that nobody else sees, and Spark does not know
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -55,9 +55,10 @@ def count_files(directory: Opened, format: str, output: str) -> list[File]:
         return list(pool.map(count, names))
 
 
-def is_part(name: str) -> bool:
-    """Whether a file of a result holds rows of it."""
-    return _PART.fullmatch(name) is not None
+def is_part(name: str, folders: Collection[str] = ("",)) -> bool:
+    """Whether a file of a result holds rows of it. `folders`: of its tables."""
+    folder, _, name = name.rpartition("/")
+    return folder in folders and _PART.fullmatch(name) is not None
 
 
 def refuse_missing(found: int, computed: int, nodes: int, output: str) -> None:

@@ -121,7 +121,8 @@ def refuse_mixture(output: Place) -> None:
     if here is None or marker is None or marker["kind"] != SCORES:
         return
     listed = written_files(marker).keys()
-    found = {name for name in list_files(here) if is_part(name)}
+    folders = {name.rpartition("/")[0] for name in listed}
+    found = {name for name in list_files(here) if is_part(name, folders)}
     if found != listed:
         odd = sorted(found ^ listed)
         raise StorageError(

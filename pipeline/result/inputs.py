@@ -30,13 +30,13 @@ def inputs_of(
     Parameters
     ----------
     tables
-        "node", "edge" → the path of a raw table.
+        "nodes", "edges", or of a typed graph "nodes[account]" → the path of a raw table.
     files
         What it is → a path of this machine: "the model".
     default
         The file system of such tables' paths without a scheme, as `Place.of` takes it.
     """
-    found = {f"the {name} table": Place.of(path, default) for name, path in (tables or {}).items() if path is not None}
+    found = {_table(name): Place.of(path, default) for name, path in (tables or {}).items() if path is not None}
     found |= {what: Place.of(path) for what, path in (files or {}).items() if path is not None}
     if settings is not None and settings.scratch is not None:
         found["the scratch directory"] = Place.of(settings.scratch)
@@ -53,15 +53,21 @@ def _sources(sources: Mapping[str, Any], more: str) -> Iterator[tuple[str, Place
     """Tables that were opened: a path without a scheme is of disks, whatever a session's default is."""
     for name, source in sources.items():
         if source and source.get("path"):
-            yield f"the {name.removesuffix('s')} table{more}", Place.of(source["path"])
+            yield f"{_table(name)}{more}", Place.of(source["path"])
 
 
 def _of_frames(graph: Graph) -> dict[str, Place]:
     """Of DataFrames that somebody made: the files that they are read from."""
     found = {}
-    for name, frame in (("node", graph.nodes), ("edge", graph.edges)):
-        if f"{name}s" in graph.sources or not is_frame(frame):
+    for name, frame in graph.tables.items():
+        if name in graph.sources or not is_frame(frame):
             continue
         for number, place in enumerate(read_from(frame)):
-            found[f"the {name} table" if number == 0 else f"a file of the {name} table (number {number + 1})"] = place
+            found[_table(name) if number == 0 else f"a file of {_table(name)} (number {number + 1})"] = place
     return found
+
+
+def _table(name: str) -> str:
+    """The node table; of a typed graph the node table nodes[account]."""
+    kind = "the node table" if name.startswith("nodes") else "the edge table"
+    return kind if name in ("nodes", "edges") else f"{kind} {name}"

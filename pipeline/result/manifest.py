@@ -6,7 +6,7 @@ Comes in: a run. Goes out: facts that JSON can hold; whether a result that is th
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,6 +14,7 @@ from pipeline.errors import SettingError
 from pipeline.model import Model
 from pipeline.result.counted import File
 from pipeline.result.output import OutputTable
+from pipeline.schema import spelled
 from pipeline.settings import Settings
 
 Facts = dict[str, Any]
@@ -29,6 +30,7 @@ def origin(
     classify: bool,
     fingerprint: str | None = None,
     tables: Mapping[str, Any] | None = None,
+    types: Collection[str] | None = None,
 ) -> Facts:
     """All that decides about the bits and the columns of a result.
 
@@ -46,6 +48,7 @@ def origin(
         "classify": classify,
         "format": format,
         **({"blocks": settings.blocks} if tables is not None else {}),
+        **({"types": sorted(types)} if types is not None else {}),
     }
     return {
         "graph": fingerprint,
@@ -76,17 +79,32 @@ def differences(manifest: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[
 
 
 def facts_of(
-    wanted: Mapping[str, Any], fingerprint: str, table: OutputTable, files: Sequence[File], rows: int
+    wanted: Mapping[str, Any],
+    fingerprint: str,
+    tables: Sequence[OutputTable],
+    files: Sequence[File],
+    rows: int,
+    by_type: bool = False,
 ) -> Facts:
-    """The marker of a result that is whole."""
+    """The marker of a result that is whole. `files` are of all tables; of a typed graph each is in its table's
+    folder."""
+    described: Facts = {"columns": tables[0].describe()}
+    if by_type:
+        described = {"node_types": {table.node_type: _of_table(table, files) for table in tables}}
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **wanted,
         "graph": fingerprint,
-        "columns": table.describe(),
+        **described,
         "rows": rows,
         "files": [file._asdict() for file in files],
     }
+
+
+def _of_table(table: OutputTable, files: Sequence[File]) -> Facts:
+    folder = spelled(table.node_type)
+    rows = sum(file.rows for file in files if file.name.startswith(f"{folder}/"))
+    return {"folder": folder, "columns": table.describe(), "rows": rows}
 
 
 def own_version() -> str:

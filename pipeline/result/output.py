@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.blocks.block import FloatArray
+from pipeline.formula.program import Program
 from pipeline.formula.values import Value
-from pipeline.schema import ID, quoted
+from pipeline.schema import ID, NODE, quoted
 
 PREDICTED = "predicted"  # int: position of the largest lane of the first output
 PROBABILITY = "probability"  # float: its share in the softmax over the lanes
@@ -48,12 +49,20 @@ class OutputTable:
     classify: bool = False
     probabilities: bool = False
     """Whether the first output is a softmax already."""
+    node_type: str = NODE
 
     @staticmethod
-    def of(outputs: Mapping[str, Value], id_type: str, classify: bool) -> OutputTable:
+    def of(outputs: Mapping[str, Value], id_type: str, classify: bool, node_type: str = NODE) -> OutputTable:
         shapes = {name: value.shape for name, value in outputs.items()}
         id_type = id_type if id_type in ID_TYPES else "string"  # varchar(8)
-        return OutputTable(id_type, shapes, classify, is_softmax(next(iter(outputs.values()))))
+        return OutputTable(id_type, shapes, classify, is_softmax(next(iter(outputs.values()))), node_type)
+
+    @staticmethod
+    def of_program(program: Program, id_types: Mapping[str, str], classify: bool) -> tuple[OutputTable, ...]:
+        """A table for each type of nodes that has outputs."""
+        return tuple(
+            OutputTable.of(program.outputs_of(type), id_types[type], classify, type) for type in program.output_types
+        )
 
     @property
     def columns(self) -> pa.Schema:
@@ -97,7 +106,7 @@ class OutputTable:
             arrays = [ids[rows].cast(self.columns.field(ID).type)]
             arrays += [_column(outputs[name][rows], shape) for name, shape in self.outputs.items()]
             if self.classify:
-                arrays += classes(next(iter(outputs.values()))[rows], self.probabilities)
+                arrays += classes(outputs[next(iter(self.outputs))][rows], self.probabilities)
             yield pa.RecordBatch.from_arrays(arrays, schema=self.columns)
 
     def batches(self, ids: pa.Array, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:

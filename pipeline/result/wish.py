@@ -32,6 +32,8 @@ class Wish:
     classify: bool = False
     if_same: str | None = None
     """"skip": a result of the same graph, model and settings that is there already is as good."""
+    types: tuple[str, ...] | None = None
+    """Of a typed graph: the types of nodes to score; None: all."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

@@ -25,10 +25,18 @@ from pipeline.places.filesystem import Opened, opened
 from pipeline.places.place import Place, refuse_unreachable
 from pipeline.result.flat import flat_batch, flat_schema
 from pipeline.result.output import OutputTable
-from pipeline.schema import ID
+from pipeline.schema import ID, NODE, spelled
 
-RECEIPT_DDL = "block int, rows bigint, superstep int, milliseconds int"
-SCHEMA = pa.schema({"block": pa.int32(), "rows": pa.int64(), "superstep": pa.int32(), "milliseconds": pa.int32()})
+RECEIPT_DDL = "block int, rows bigint, superstep int, milliseconds int, node_type string"
+SCHEMA = pa.schema(
+    {
+        "block": pa.int32(),
+        "rows": pa.int64(),
+        "superstep": pa.int32(),
+        "milliseconds": pa.int32(),
+        "node_type": pa.string(),
+    }
+)
 PARQUET, CSV = "parquet", "csv"
 
 
@@ -39,6 +47,7 @@ class Receipt(NamedTuple):
     rows: int | None
     superstep: int | None = None
     milliseconds: int | None = None
+    node_type: str = NODE
 
     def batch(self) -> pa.RecordBatch:
         return pa.RecordBatch.from_pylist([self._asdict()], schema=SCHEMA)
@@ -53,6 +62,15 @@ class Folder:
     output: str
     """What the user calls it, for messages: `uri` is a hidden directory beside it."""
     format: str = PARQUET
+    by_type: bool = False
+    """Whether each type of nodes has a folder of its own within."""
+
+    def of_type(self, node_type: str) -> Folder:
+        """Where the table of a type of nodes goes."""
+        if not self.by_type:
+            return self
+        name = spelled(node_type)
+        return Folder(Place.of(self.uri).child(name).uri, f"{self.output}/{name}", self.format)
 
     def file_of(self, block: int) -> str:
         return f"part-{block:05}.{self.format}"

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipeline.blocks.block import Block, FloatArray
 from pipeline.blocks.opening import Known, open_block
 from pipeline.blocks.rows import FEATURES, ID_OFFSETS, IDS, PULLED, PUSHES, SENDS, TILES
+from pipeline.formula.program import output_key
 from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep, edges_of
@@ -36,7 +37,8 @@ class Run:
 
     plan: Plan
     blocks: int
-    table: OutputTable
+    tables: tuple[OutputTable, ...]
+    """Of each type of nodes that has outputs."""
     folder: str | None
     """Where a task reads its blocks itself; None: they come as rows."""
     output: Folder | None = None
@@ -59,10 +61,16 @@ class Run:
     ) -> Run:
         """The run that was decided upon; `output` and `marks` as above."""
         graph, plan = planned.graph, planned.plan
-        table = OutputTable.of(plan.program.outputs, graph.id_type, classify)
+        tables = OutputTable.of_program(plan.program, graph.id_types, classify)
         folder = graph.folder if planned.reads_files else None
         spill = _spill_directory(settings) if planned.choice.spills else None
-        return Run(plan, graph.blocks, table, folder, output, marks, planned.threads, spill, graph.known)
+        return Run(plan, graph.blocks, tables, folder, output, marks, planned.threads, spill, graph.known)
+
+    @property
+    def table(self) -> OutputTable:
+        """The only one: several types of nodes are no rows of one table."""
+        (table,) = self.tables
+        return table
 
     @property
     def ddl(self) -> str:
@@ -131,13 +139,19 @@ def stored_blocks(run: Run, folder: str) -> BlockSource:
 
 
 def result_batches(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
-    """The rows of a block; or its file written, and a receipt."""
-    ids = next(iter(block.ids.values()))
+    """The rows of a block; or its files written, one for each type of nodes, and their receipts."""
     if run.output is None:
-        yield from run.table.batches(ids, outputs)
-    else:
-        rows = write_block(run.output, block.index, run.table, run.table.rows(ids, outputs))
-        yield Receipt(block.index, rows).batch()
+        yield from run.table.batches(block.ids[run.table.node_type], _of_table(run.table, outputs))
+        return
+    for table in run.tables:
+        rows = table.rows(block.ids[table.node_type], _of_table(table, outputs))
+        count = write_block(run.output.of_type(table.node_type), block.index, table, rows)
+        yield Receipt(block.index, count, node_type=table.node_type).batch()
+
+
+def _of_table(table: OutputTable, outputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """A program's outputs that are columns of a table, by the names that they have there."""
+    return {name: outputs[output_key(table.node_type, name)] for name in table.outputs}
 
 
 def clock_batch(run: Run, superstep: int, seconds: float) -> pa.RecordBatch:

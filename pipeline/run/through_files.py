@@ -138,7 +138,7 @@ class _Before:
         path = self._files.rows_of(block)
         assert self._run.known is not None, "what is stored is known"
         try:
-            return _sends(path, read_arrays(path), self._run.known.nodes[block])
+            return _sends(path, read_arrays(path), {type: n[block] for type, n in self._run.known.nodes.items()})
         except (KeyError, ValueError) as error:
             raise StorageError(f"{path}: is damaged: {error}") from None
 
@@ -186,14 +186,16 @@ def _write_rows(run: Run, files: Files, index: int) -> Written:
     return write_arrays(files.rows_of(index), arrays, files.checksums)
 
 
-def _sends(path: str, arrays: Mapping[str, npt.NDArray[Any]], nodes: int) -> Sends:
+def _sends(path: str, arrays: Mapping[str, npt.NDArray[Any]], nodes: Mapping[str, int]) -> Sends:
+    """`nodes`: of each type, those of the block."""
     found: dict[EdgeType, _Lists] = {}
     for name in arrays:
         edge_type, _, kind = name.rpartition("/")
         if kind == "targets":
             targets = {int(target): place for place, target in enumerate(arrays[name])}
             ends = arrays[f"{edge_type}/ends"]
-            found[EdgeType.parse(edge_type)] = _Lists(path, targets, ends, arrays[f"{edge_type}/rows"], nodes)
+            parsed = EdgeType.parse(edge_type)
+            found[parsed] = _Lists(path, targets, ends, arrays[f"{edge_type}/rows"], nodes[parsed.source])
     return found
 
 

@@ -31,8 +31,8 @@ Files = list[tuple[str, int, int]]
 
 
 def identity(graph: Graph) -> dict[str, Any] | None:
-    """Of both tables, and what their columns mean. None if one of them cannot be known again."""
-    if len(graph.sources) < 2:
+    """Of all tables, and what their columns mean. None if one of them cannot be known again."""
+    if len(graph.sources) < len(graph.layouts):
         return None
     found: dict[str, Any] = {}
     for table, source in sorted(graph.sources.items()):

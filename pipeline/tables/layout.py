@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.blocks.block import LongArray
 from pipeline.blocks.rows import text_buffers
 from pipeline.errors import DataError, nearest
 from pipeline.kernels.hash import hash_texts
-from pipeline.schema import EDGE, NODE, EdgeType
+from pipeline.schema import EDGE, NODE, EdgeType, spelled
 from pipeline.tables.words import word
 
 INTEGERS = ("tinyint", "smallint", "int", "bigint")
@@ -52,18 +53,30 @@ class ValueColumns:
 
 
 @dataclass(frozen=True)
+class Where:
+    """Which rows of a table are meant: those of one type, where it holds several."""
+
+    column: str
+    value: str
+    rows: int
+    """How many, when the column was looked at."""
+
+
+@dataclass(frozen=True)
 class Layout:
     """What the rows of a table are made of. They come with the keys' columns first, then the values', in this order."""
 
     table: str
-    """nodes or edges, for messages."""
+    """What messages call the table: nodes or edges; of typed graphs nodes[account], edges[account__pays__account]."""
     type: str
     """Node or edge type, the NAME of rows."""
     keys: tuple[str, ...]
     """The id column; or src and dst."""
     values: tuple[ValueColumns, ...] = ()
     text: bool = False
-    """Ids are text, and their keys hashes."""
+    """Ids are text, and their keys hashes; of edges, those of src."""
+    target_text: bool | None = None
+    """The same of dst, where it is a node of another type; None: as src."""
     undirected: bool = False
     """Each edge stands for both directions; a self-loop for one edge."""
     reverse: bool = False
@@ -71,26 +84,58 @@ class Layout:
     meaning if undirected: they are the same edges."""
     seed: int = 42
     text_hash: TextHash = text_keys
+    where: Where | None = None
+    """Other rows of the table are of other types; its column comes last."""
+
+    @property
+    def edge_type(self) -> EdgeType:
+        """Of edges: their type, in the direction of the table."""
+        return EdgeType.parse(self.type)
 
     @property
     def edge_types(self) -> tuple[EdgeType, ...]:
-        """The types of tiles that the edges are stored in."""
-        forward = EdgeType.parse(self.type)
+        """The types of tiles that the edges are stored in: that of the table first."""
+        forward = self.edge_type
         return (forward, forward.reversed) if self.reverse and not self.undirected else (forward,)
 
     @property
+    def texts(self) -> tuple[bool, ...]:
+        """Of each key, whether it is text."""
+        return (self.text, *[self.text if self.target_text is None else self.target_text] * (len(self.keys) - 1))
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        return (*self.keys, *(column for value in self.values for column in value.columns))
+        columns = (*self.keys, *(column for value in self.values for column in value.columns))
+        return (*columns, self.where.column) if self.where else columns
+
+    def chosen(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Of a batch of `columns`, the rows that are meant, without the column that says so."""
+        if self.where is None:
+            return batch
+        *columns, types = batch.columns
+        rows = pc.equal(types.cast(pa.string()), self.where.value).fill_null(False)
+        names = batch.schema.names[:-1]
+        return pa.RecordBatch.from_arrays([column.filter(rows) for column in columns], names)
 
 
 Look = Callable[[str], object]
 """Finds, in a column of text that should be numbers, a text that is none."""
 
 
-def node_layout(types: Mapping[str, str], id: str, features: Columned, look: Look | None = None) -> Layout:
-    _check_names("nodes", types, {id: "id"})
-    values = _values("nodes", types, features, look, joint="x")
-    return Layout("nodes", NODE, (id,), values, text=_is_text("nodes", id, types[id]))
+def table_of(type: str | EdgeType) -> str:
+    """What messages, and the manifest, call the table of a type."""
+    if isinstance(type, EdgeType):
+        return "edges" if type == EDGE else f"edges[{type}]"
+    return "nodes" if type == NODE else f"nodes[{spelled(type)}]"
+
+
+def node_layout(
+    types: Mapping[str, str], id: str, features: Columned, look: Look | None = None, type: str = NODE
+) -> Layout:
+    table = table_of(type)
+    _check_names(table, types, {id: "id"})
+    values = _values(table, types, features, look, joint="x")
+    return Layout(table, type, (id,), values, text=_is_text(table, id, types[id]))
 
 
 def edge_layout(
@@ -101,12 +146,19 @@ def edge_layout(
     undirected: bool,
     look: Look | None = None,
     reverse: bool = False,
+    type: EdgeType = EDGE,
 ) -> Layout:
-    _check_names("edges", types, {src: "src", dst: "dst"})
-    text = [_is_text("edges", column, types[column]) for column in (src, dst)]
-    if text[0] != text[1]:
-        raise DataError(f"edges.{src} is {types[src]} but edges.{dst} is {types[dst]}; both are node ids, of one type")
-    return Layout("edges", str(EDGE), (src, dst), _values("edges", types, values, look), text[0], undirected, reverse)
+    table = table_of(type)
+    _check_names(table, types, {src: "src", dst: "dst"})
+    text = [_is_text(table, column, types[column]) for column in (src, dst)]
+    if text[0] != text[1] and type.source == type.target:
+        raise DataError(
+            f"{table}.{src} is {types[src]} but {table}.{dst} is {types[dst]}; both are node ids, of one type"
+        )
+    other = None if text[0] == text[1] else text[1]
+    return Layout(
+        table, str(type), (src, dst), _values(table, types, values, look), text[0], other, undirected, reverse
+    )
 
 
 def check_id_types(
@@ -115,15 +167,16 @@ def check_id_types(
     node_types: Mapping[str, str],
     edge_types: Mapping[str, str],
     examples: Mapping[str, str] | None = None,
+    end: int = 0,
 ) -> None:
-    """Integers of any size go together; integers and text do not. `examples`: nodes or edges → an id that is text."""
-    if nodes.text != edges.text:
-        (id,), src = nodes.keys, edges.keys[0]
+    """Integers of any size go together; integers and text do not. `examples`: table → an id that is text. `end`: which
+    end of the edges is a node of that table, 0 src or 1 dst."""
+    if nodes.text != edges.texts[end]:
+        (id,), name = nodes.keys, edges.keys[end]
         shown = {table: f" (for example {text!r})" for table, text in (examples or {}).items()}
         raise DataError(
-            f"nodes.{id} is {node_types[id]}{shown.get('nodes', '')} but edges.{src} is {edge_types[src]}"
-            f"{shown.get('edges', '')}; "
-            f"ids must be integers in both tables, or text in both"
+            f"{nodes.table}.{id} is {node_types[id]}{shown.get(nodes.table, '')} but {edges.table}.{name} is "
+            f"{edge_types[name]}{shown.get(edges.table, '')}; ids must be integers in both tables, or text in both"
         )
 
 
@@ -193,7 +246,7 @@ def _values(
 
 def _value(table: str, types: Mapping[str, str], name: str, columns: Columns, look: Look | None) -> ValueColumns:
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
-    _check_names(table, types, dict.fromkeys(columns, "features" if table == "nodes" else "edge_features"))
+    _check_names(table, types, dict.fromkeys(columns, "features" if table.startswith("nodes") else "edge_features"))
     arrays = [_is_array(table, column, types[column], look) for column in columns]
     if len(columns) > 1 and any(arrays):
         at = columns[arrays.index(True)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import EDGE, NODE, GraphSchema
+from pipeline.schema import GraphSchema, quoted
 from pipeline.spark.handshake import Handshake, Probe
 from pipeline.tables.layout import Layout
 from pipeline.tables.table import Piece, Table, read_pieces
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from pipeline.graph import Graph
 
 Pieces = dict[str, list[Piece] | None]
-"""nodes, edges → the pieces that workers may read themselves; None if the table has to come through Spark."""
+"""What a table is called → the pieces that workers may read themselves; None if the table has to come through Spark."""
 
 FIRST_ROWS = 100  # that tell the width of arrays
 
 
 def table_probes(graph: Graph) -> list[Probe]:
     """Where tables are that tasks would read themselves, if they see them."""
-    sources = [table.source for table in (graph.nodes, graph.edges) if isinstance(table, Table)]
+    sources = [table.source for table in graph.tables.values() if isinstance(table, Table)]
     return [Probe(source["path"]) for source in sources if source is not None]
 
 
 def pieces_of(graph: Graph, layout: Layout, shake: Handshake) -> list[Piece] | None:
     """The pieces of a table that tasks may read themselves; None of a DataFrame, of files that not all of them see, and
     of what is in the memory of this process where they run elsewhere."""
-    table = getattr(graph, layout.table)
+    table = graph.tables[layout.table]
     if not isinstance(table, Table):
         return None
     seen = shake.local or (table.source is not None and shake.sees(table.source["path"]))
@@ -52,10 +52,22 @@ def frame_of(table: DataFrame | Table, spark: SparkSession | None, layout: Layou
 
 
 def measure(graph: Graph, pieces: Pieces) -> tuple[int, int, int]:
-    """Nodes, edges, and lanes of a node's features. Runs jobs for a table that has no pieces."""
-    both = 2 if graph.edge_layout.undirected else len(graph.edge_layout.edge_types)
-    lanes = sum(widths(graph, graph.node_layout, pieces["nodes"]).values())
-    return graph.nodes.count(), graph.edges.count() * both, lanes
+    """Nodes, edges, and lanes of a node's features, the mean over the types. Runs jobs for a table that has no
+    pieces."""
+    nodes = edges = lanes = 0
+    for layout in graph.node_layouts:
+        count = rows_of(graph, layout)
+        nodes += count
+        lanes += count * sum(widths(graph, layout, pieces[layout.table]).values())
+    for layout in graph.edge_layouts:
+        both = 2 if layout.undirected else len(layout.edge_types)
+        edges += rows_of(graph, layout) * both
+    return nodes, edges, -(-lanes // max(1, nodes))
+
+
+def rows_of(graph: Graph, layout: Layout) -> int:
+    """Rows of a table that are meant. Runs a job for a table that has no pieces."""
+    return layout.where.rows if layout.where else int(graph.tables[layout.table].count())
 
 
 def first_widths(graph: Graph, shake: Handshake) -> GraphSchema:
@@ -63,9 +75,11 @@ def first_widths(graph: Graph, shake: Handshake) -> GraphSchema:
 
     Runs a job for each table that is not plain Parquet, and takes one row of it.
     """
-    nodes = widths(graph, graph.node_layout, pieces_of(graph, graph.node_layout, shake))
-    edges = widths(graph, graph.edge_layout, pieces_of(graph, graph.edge_layout, shake))
-    return GraphSchema({NODE: nodes}, {EDGE: edges})
+    found = {layout.table: widths(graph, layout, pieces_of(graph, layout, shake)) for layout in graph.layouts}
+    return GraphSchema(
+        {layout.type: found[layout.table] for layout in graph.node_layouts},
+        {layout.edge_type: found[layout.table] for layout in graph.edge_layouts},
+    )
 
 
 def widths(graph: Graph, layout: Layout, pieces: list[Piece] | None) -> dict[str, int]:
@@ -74,11 +88,15 @@ def widths(graph: Graph, layout: Layout, pieces: list[Piece] | None) -> dict[str
     if all(found.values()):
         return found
     if pieces is None:
-        frame = frame_of(getattr(graph, layout.table), graph.session, layout)
-        batches = iter(selected(frame.limit(FIRST_ROWS), layout).toArrow().to_batches())
+        from pyspark.sql import functions as F
+
+        frame = selected(frame_of(graph.tables[layout.table], graph.session, layout), layout)
+        if layout.where:
+            frame = frame.where(F.col(quoted(frame.columns[-1])) == layout.where.value)
+        batches = iter(frame.limit(FIRST_ROWS).toArrow().to_batches())
     else:
         batches = read_pieces(pieces, layout.columns)
-    some = next((batch for batch in batches if batch.num_rows), None)
+    some = next((batch for batch in map(layout.chosen, batches) if batch.num_rows), None)
     at = len(layout.keys)
     for value in layout.values:
         if some is not None and value.array:
@@ -101,8 +119,8 @@ def selected(table: DataFrame, layout: Layout) -> DataFrame:
     # by position: two names that differ in case only are one name to Spark
     places = {name: f"c{at}" for at, name in enumerate(table.columns)}
     table = table.toDF(*places.values())
-    key = "string" if layout.text else "bigint"
-    columns = [F.col(places[name]).cast(key) for name in layout.keys]
+    words = ["string" if text else "bigint" for text in layout.texts]
+    columns = [F.col(places[name]).cast(key) for name, key in zip(layout.keys, words, strict=True)]
     for value in layout.values:
         for name in value.columns:
             column = F.col(places[name])
@@ -112,4 +130,6 @@ def selected(table: DataFrame, layout: Layout) -> DataFrame:
                 columns.append(column)  # NumPy makes float32 of doubles faster than Spark casts an array
             else:
                 columns.append(column.cast("array<float>"))
+    if layout.where:
+        columns.append(F.col(places[layout.where.column]).cast("string"))
     return table.select(*(column.alias(f"c{i}") for i, column in enumerate(columns)))

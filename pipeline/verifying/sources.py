@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
+def refuse_typed(graph: Graph | PreparedGraph) -> None:
+    """SettingError for what cannot be recomputed yet."""
+    if graph.is_typed:
+        raise SettingError(
+            "this graph has several types, and verify recomputes graphs of one node type and one edge type so far; "
+            "nothing was compared"
+        )
+
+
 def raw_graph(
     graph: PreparedGraph, nodes: DataFrame | str | None, edges: DataFrame | str | None, spark: SparkSession | None
 ) -> Graph:
@@ -39,6 +48,7 @@ def raw_graph(
 
 def local_graph(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> Graph | None:
     """The same, read by this process; None if it takes Spark. StorageError if a table is not there at all."""
+    refuse_typed(graph)
     if any(map(is_frame, (nodes, edges))):
         return None
     given = {name: _source(graph, name, table) for name, table in (("nodes", nodes), ("edges", edges))}

@@ -135,7 +135,7 @@ def test_a_changed_manifest(path: Path, change: Callable[[Any], Any], message: s
         (lambda data: data.update(sums=[]), "sums are not those of 3 blocks"),
         (lambda data: data["schema"]["nodes"]["node"].update(x=10**18), "schema is not a schema"),
         (lambda data: data["schema"]["nodes"].update(paper={}), "schema has other types of nodes"),
-        (lambda data: data["columns"]["edges"].update(ids=["src"]), "columns is not the columns of both tables"),
+        (lambda data: data["columns"]["edges"].update(ids=["src"]), "columns is not the columns of all tables"),
     ],
 )
 def test_a_manifest_that_somebody_has_sealed(path: Path, change: Callable[[Any], Any], message: str) -> None:
@@ -224,3 +224,36 @@ def test_a_block_that_does_not_send_what_another_reads(path: Path, tmp_path: Pat
     with pytest.raises(StorageError, match=r"block 1 of the prepared graph does not send what block \d reads of it"):
         score(str(path), build("sage"), str(tmp_path / "scores"), settings=Settings(exchange="pull"))
     assert not (tmp_path / "scores").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data["node_types"]["node"]["nodes"].__setitem__(0, 1), "nodes of all types are not those of"),
+        (
+            lambda data: data["edge_types"]["node__to__node"]["edges"].append(1),
+            "edges of node__to__node is not a number",
+        ),
+        (
+            lambda data: data["edge_types"]["node__to__node"].pop("payload_rows_in"),
+            "payload_rows_in of node__to__node is",
+        ),
+        (
+            lambda data: data.update(id_type={"node": "bigint", "paper": "bigint"}),
+            "id_type are of other types than the",
+        ),
+        (
+            lambda data: data["edge_types"].update(a__to__b=data["edge_types"]["node__to__node"]),
+            "edge_types are of other",
+        ),
+        (
+            lambda data: (data["schema"]["edges"].update(a__to__node={}), data["edge_types"].update(a__to__node={})),
+            "edges a__to__node lead to nodes that are not in the schema",
+        ),
+    ],
+)
+def test_counts_by_type_that_somebody_has_changed(path: Path, change: Callable[[Any], Any], message: str) -> None:
+    data = json.loads((path / "manifest.json").read_text())
+    change(data)
+    (path / "manifest.json").write_text(json.dumps(sealed(data)))
+    assert f"manifest.json is damaged: {message}" in refused(path)

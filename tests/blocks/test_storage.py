@@ -429,7 +429,7 @@ MANIFESTS = [
         json.dumps({"format": storage.FORMAT, "version": storage.VERSION, "prepare": "../x"}),
         "damaged: it does not say which blocks are",
     ),
-    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 5; prepare"),
+    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 6; prepare"),
 ]
 
 

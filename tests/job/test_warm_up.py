@@ -40,7 +40,7 @@ tables = whole("mixed").nodes(), whole("mixed").edges()
 graph = prepare(Graph(*tables, edge_features=["weight", "attr"], reverse=model.reads_reversed), path, blocks=1)
 before = compiled()  # what this graph's edge columns took, which the model does not read, is none of the worker's
 plan = Plan.of(model)
-run = Run(plan, 1, OutputTable.of(plan.program.outputs, "bigint", False), graph.folder, known=graph.known)
+run = Run(plan, 1, (OutputTable.of(plan.program.outputs, "bigint", False),), graph.folder, known=graph.known)
 seeds = list(to_batches(array_rows(0, 0, SEED, "", np.empty(0, np.uint8))))
 rows = sum(batch.num_rows for batch in fused_worker(run)(iter(seeds)))
 print(rehearsed, sorted(compiled() - before), rows > 0)

@@ -24,7 +24,7 @@ from tests.whole import Whole, pushing, whole
 def by_rows(plan: Plan, graph: Whole, blocks: int, seed: int) -> dict[int, bytes]:
     """id → the output's bits, every superstep a task that gets its rows in random order."""
     rng = np.random.default_rng(seed)
-    run = Run(plan, blocks, OutputTable.of(plan.program.outputs, "bigint", False), folder=None)
+    run = Run(plan, blocks, (OutputTable.of(plan.program.outputs, "bigint", False),), folder=None)
     parts = graph.blocks(blocks)
     made: list[pa.RecordBatch] = []
     for step in plan.steps:

@@ -1,0 +1,68 @@
+"""Of a model for typed graphs, that which some types of nodes need.
+
+Comes in: a model, names of types. Goes out: the model that gives only these. Knows nothing of graphs and of files.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from pipeline.errors import ModelError, SettingError, nearest
+from pipeline.formula.program import Program, input_name, output_key
+from pipeline.model import Model
+
+log = logging.getLogger("graphsweep")
+
+
+def types_of(types: Any) -> tuple[str, ...] | None:
+    """Types of nodes as they were asked for, each once. SettingError if that is no list of names."""
+    if types is None:
+        return None
+    if isinstance(types, str) or not isinstance(types, Iterable):
+        raise SettingError(f"types is {types!r}; a list of node types is expected")
+    names = list(types)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise SettingError(f"types is {names!r}; a list of node types is expected")
+    return tuple(dict.fromkeys(names))
+
+
+def giving(model: Model, types: Collection[str] | None) -> Model:
+    """The model that computes the outputs of these types of nodes and what they need, and nothing else; it says in the
+    log what it leaves out. None: all types.
+
+    Raises
+    ------
+    ModelError
+        If the model gives nothing for a type.
+    """
+    if types is None:
+        return model
+    given = model.program.output_types
+    for type in types:
+        if type not in given:
+            raise ModelError(f"types names {type!r}, for which the model gives nothing; {nearest(type, given)}")
+    program = Program(
+        {
+            output_key(type, name): value
+            for type in given
+            if type in types
+            for name, value in model.program.outputs_of(type).items()
+        }
+    )
+    columns = {name: model.columns[name] for name in map(input_name, program.inputs)}
+    weights = {name: model.weights[name] for name in program.weights}
+    chosen = Model(program, weights, columns, model.origin, model.about, model.training)
+    left = [type for type in given if type not in types]
+    unread = [name for name in model.inputs if name not in chosen.inputs]
+    idle = [str(type) for type in model.program.edge_types if type not in program.edge_types]
+    if left:
+        log.info(
+            "nodes of type %s only; left out: %s%s%s",
+            ", ".join(types),
+            f"the outputs of {', '.join(left)}",
+            f"; not read: {', '.join(unread)}" if unread else "",
+            f"; edges {', '.join(idle)}" if idle else "",
+        )
+    return chosen
