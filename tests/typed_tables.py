@@ -7,6 +7,7 @@ parallel edges, a hub, a relation whose name begins with rev_, names that files 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline.blocks.block import LOOPS, Block
 from pipeline.formula.program import Program, output_key
 from pipeline.formula.relation import Relation
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.formula.values import node_input
+from pipeline.formula.values import Value, node_input
 from pipeline.model import Model
 from pipeline.schema import EdgeType
 
@@ -89,6 +90,11 @@ def model() -> Model:
         CARD: {"card": card},
         SHOP: {"shop": shop + rents.degree()},
     }
+    return model_of(outputs)
+
+
+def model_of(outputs: Mapping[str, Mapping[str, Value]]) -> Model:
+    """A model without weights: type of nodes → name → value."""
     named = {output_key(type, name): value for type, of_type in outputs.items() for name, value in of_type.items()}
     return Model(Program(named), {})
 

@@ -178,11 +178,12 @@ def _write_rows(run: Run, files: Files, index: int) -> Written:
     sends = open_block(run.known, run.folder, index, [SENDS], edges).sends
     arrays: dict[str, npt.NDArray[Any]] = {}
     for edge_type, lists in sends.items():
+        if not lists:
+            continue
         targets = sorted(lists)
         arrays[f"{edge_type}/targets"] = np.array(targets, np.int32)
         arrays[f"{edge_type}/ends"] = np.cumsum([len(lists[target]) for target in targets], dtype=np.int64)
-        whole = [lists[target] for target in targets]
-        arrays[f"{edge_type}/rows"] = np.concatenate(whole) if whole else np.empty(0, np.int32)
+        arrays[f"{edge_type}/rows"] = np.concatenate([lists[target] for target in targets])
     return write_arrays(files.rows_of(index), arrays, files.checksums)
 
 
