@@ -42,10 +42,10 @@ def input_column(text: str) -> tuple[str, Any]:
     """edge_weight=edges.weight, edge_weight=none, edges=edge_index, adj_t=edge_index+edges.weight"""
     name, found, column = text.partition("=")
     index, plus, values = column.partition("+")
-    told: Any = (index, None if values == "none" else values) if plus else None if column == "none" else column
-    if not found or not name or not column or (isinstance(told, str) and "." not in told and told != "edge_index"):
+    given: Any = (index, None if values == "none" else values) if plus else None if column == "none" else column
+    if not found or not name or not column or (isinstance(given, str) and "." not in given and given != "edge_index"):
         raise SettingError(
             f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight; NAME=none; or for a matrix "
             "adj_t=edge_index+edges.weight, adj_t=edge_index+gcn_norm, adj_t=edge_index+none"
         )
-    return name, told
+    return name, given

@@ -67,13 +67,13 @@ def columns_for(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
     for column in model.inputs:
         table, _, name = column.rpartition(".")
         read[table].append(name)
-    told = options.pop("features", None)
-    if told is None:
+    given = options.pop("features", None)
+    if given is None:
         trained = {name: model.training.get(f"nodes.{name}") for name in read["nodes"]}
         # of a model that remembers its columns, they are the ones
         features: Any = {name: list(each.names) if each and each.names else name for name, each in trained.items()}
     else:
-        features = told
+        features = given
         if len(read["nodes"]) == 1 and isinstance(features, list):
             features = {read["nodes"][0]: features}
     edge_features = options.pop("edge_features", None) or read["edges"]

@@ -78,7 +78,7 @@ def _refuse_unnamed(table: str, part: Part, kinds: dict[str | None, Part]) -> st
     others = [kind for kind in kinds if kind is not None]
     if others:
         raise StorageError(f"{table}: holds {_name(part)} beside {others[0]} files; move it elsewhere")
-    raise StorageError(f"{table}: the name does not tell the format; give it, one of {', '.join(FORMATS)}")
+    raise StorageError(f"{table}: the name does not say the format; give it, one of {', '.join(FORMATS)}")
 
 
 def by_name(file: str) -> str | None:
@@ -102,8 +102,8 @@ def refuse_content(table: str, part: Part, filesystem: fs.FileSystem, error: Exc
         return StorageError(f"{table}: {name} is not a Parquet file")
     if end != MAGIC:
         return StorageError(f"{table}: {name} is a Parquet file whose end is missing")
-    told = str(error).strip().partition("\n")[0]
-    return StorageError(f"{table}: {name} cannot be read as parquet, it is damaged: {told}")
+    reason = str(error).strip().partition("\n")[0]
+    return StorageError(f"{table}: {name} cannot be read as parquet, it is damaged: {reason}")
 
 
 def _ends(filesystem: fs.FileSystem, file: str) -> tuple[bytes, bytes]:
