@@ -202,10 +202,10 @@ class Model:
 
     def __str__(self) -> str:
         reads = ", ".join(f"{name} ({lanes})" for name, lanes in self.inputs.items()) or "no columns"
-        gives = ", ".join(f"{name} ({lanes})" for name, lanes in self.outputs.items())
+        outputs = ", ".join(f"{name} ({lanes})" for name, lanes in self.outputs.items())
         parameters = sum(array.size for array in self.weights.values())
         return (
-            f"model from {self.origin}: reads {reads}; gives {gives}; "
+            f"model from {self.origin}: reads {reads}; outputs {outputs}; "
             f"{len(self.weights)} weights of {parameters:,} numbers\n"
             + "".join(f"{line}\n" for line in [*self.about.lines, *self._of_training])
             + str(self.program)

@@ -90,7 +90,7 @@ def score(
     Parameters
     ----------
     format
-        "parquet", or "csv": with a column for each lane, embedding_0, embedding_1, …
+        "parquet", or "csv": with a column for each number of an array, embedding_0, embedding_1, …
     overwrite
         Replace scores that graphsweep wrote. Nothing else is ever replaced.
     if_same

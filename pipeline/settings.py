@@ -63,7 +63,7 @@ class Settings:
     results instead for some edges, where these are fewer bytes)."""
     wire: str = "float32"
     """Number format of what blocks send to each other: float32, or float16 or bfloat16 for half of the bytes; `verify`
-    tells what that costs."""
+    reports what that costs."""
 
     def __post_init__(self) -> None:
         for name, accept in ACCEPTED.items():

@@ -33,7 +33,7 @@ from pipeline.schema import ID
 from pipeline.spark.resources import local_memory
 from pipeline.verifying.judging import MORE_TRIALS, TRIALS, Judged, OutputError, joined
 from pipeline.verifying.neighbourhood import Hops, Neighbourhoods
-from pipeline.verifying.recompute import FloatArray, Part, part_of
+from pipeline.verifying.recompute import FloatArray, Subgraph, subgraph_of
 from pipeline.verifying.report import Verification
 from pipeline.verifying.rounding import WIRES, Trials
 from pipeline.verifying.rows import check_rows
@@ -180,17 +180,17 @@ def _wire(scores: str) -> str:
 
 def _groups(
     model: Model, graph: Graph, neighbourhoods: Neighbourhoods, ids: pa.Array, classify: bool
-) -> Iterator[tuple[pa.Array, Part]]:
+) -> Iterator[tuple[pa.Array, Subgraph]]:
     for group, features in neighbourhoods.groups(ids):
-        yield group.centres, part_of(model, graph, group.nodes, group.edges, features, group.centres, classify)
+        yield group.centres, subgraph_of(model, graph, group.nodes, group.edges, features, group.centres, classify)
     if neighbourhoods.rest is not None:
         yield from _whole(model, graph, neighbourhoods.rest, classify)
 
 
-def _whole(model: Model, graph: Graph, ids: pa.Array, classify: bool) -> Iterator[tuple[pa.Array, Part]]:
+def _whole(model: Model, graph: Graph, ids: pa.Array, classify: bool) -> Iterator[tuple[pa.Array, Subgraph]]:
     nodes, edges, features = everything(graph)
     ids = ids.filter(pc.is_in(ids, value_set=nodes))  # the others are unknown, which the check of the rows says
-    yield ids, part_of(model, graph, nodes, edges, features, ids, classify)
+    yield ids, subgraph_of(model, graph, nodes, edges, features, ids, classify)
 
 
 def _bytes_per_edge(program: Program) -> int:
@@ -216,13 +216,13 @@ class _Comparison:
     wrong_classes: list[int | str] = field(default_factory=list)
     _judged: dict[str, list[Judged]] = field(default_factory=dict)
 
-    def add(self, centres: pa.Array, part: Part) -> None:
+    def add(self, centres: pa.Array, subgraph: Subgraph) -> None:
         # where an id has several rows, the first counts
         rows = self.sampled.take(pc.index_in(centres, value_set=self.sampled[ID].combine_chunks()))
-        exact = part.run(self.model.program, self.model.weights, np.float64)
+        exact = subgraph.run(self.model.program, self.model.weights, np.float64)
         scores = {name: _scores(rows, name, values) for name, values in exact.items()}
         self.ids += centres.to_pylist()
-        judged = self._judge(part, scores, exact)
+        judged = self._judge(subgraph, scores, exact)
         for name, values in judged.items():
             self._judged.setdefault(name, []).append(values)
         if self.classify:
@@ -231,16 +231,16 @@ class _Comparison:
             self.wrong_classes += [centres[int(at)].as_py() for at in _wrong(predicted, judged[first], self.tolerance)]
 
     def _judge(
-        self, part: Part, scores: Mapping[str, FloatArray], exact: Mapping[str, FloatArray]
+        self, subgraph: Subgraph, scores: Mapping[str, FloatArray], exact: Mapping[str, FloatArray]
     ) -> dict[str, Judged]:
         if self.tolerance is not None:
             return {name: Judged.of(scores[name], values, None) for name, values in exact.items()}
         trials = Trials(self.model, self.wire)
-        found = trials.of(part, TRIALS)
+        found = trials.of(subgraph, TRIALS)
         judged = {name: Judged.of(scores[name], values, found[name]) for name, values in exact.items()}
         if all((values.units <= 1).all() for values in judged.values()):
             return judged
-        found = trials.of(part, MORE_TRIALS, TRIALS)  # others than the first ones
+        found = trials.of(subgraph, MORE_TRIALS, TRIALS)  # others than the first ones
         more = {name: Judged.of(scores[name], values, found[name]) for name, values in exact.items()}
         return {name: values.wider(more[name]) for name, values in judged.items()}
 
@@ -259,7 +259,7 @@ def _scores(rows: pa.Table, name: str, expected: FloatArray) -> FloatArray:
     found = pc.list_flatten(column) if pa.types.is_list(column.type) else column
     if len(found) != expected.size:
         lanes = len(found) / max(1, len(rows))
-        raise DataError(f"the scores' {name} has {lanes:g} lanes; the model gives {expected.shape[1]}")
+        raise DataError(f"the scores' {name} has {lanes:g} columns; the model gives {expected.shape[1]}")
     return np.asarray(found.to_numpy(), np.float64).reshape(expected.shape)
 
 

@@ -392,7 +392,7 @@ def test_export(module, tmp_path):
     save_file({name: 2 * tensor for name, tensor in net.state_dict().items()}, tmp_path / "w.safetensors")
     result = done("export", "mynet:Net", "--checkpoint", "w.safetensors", "--output", "m",
                   "--input", "edge_weight=edges.amount", "--features", 6)  # fmt: skip
-    assert "model from mynet.Net: reads edges.amount (1), nodes.x (6); gives embedding (4)" in result.stdout
+    assert "model from mynet.Net: reads edges.amount (1), nodes.x (6); outputs embedding (4)" in result.stdout
     saved = Model.load("m")
     assert saved.inputs == {"nodes.x": 6, "edges.amount": 1}
     doubled = 2 * net.conv.lin.weight.detach().numpy()

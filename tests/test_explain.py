@@ -42,12 +42,12 @@ def test_it_says_what_a_run_would_do(prepared: PreparedGraph) -> None:
     loops = sum(prepared.manifest["per_block"]["payload_rows_loops"])
     assert "200 nodes, 1,500 edges" in said
     assert "3 blocks" in said
-    assert "reads nodes.x (6); gives embedding (4)" in said
+    assert "reads nodes.x (6); outputs embedding (4)" in said
     assert "tier     distributed: asked for; the whole run needs about" in said
     assert [line for line in said.splitlines() if line.startswith("superstep")] == [f"superstep {n}" for n in range(3)]
-    assert f"6 lanes × {rows + loops:,} rows" in said
-    assert f"4 lanes × {rows + loops:,} rows" in said
-    assert "keeps   5 lanes per node" in said
+    assert f"6 columns × {rows + loops:,} rows" in said
+    assert f"4 columns × {rows + loops:,} rows" in said
+    assert "keeps   5 columns per node" in said
     assert "matmul 6→4" in said
     assert max(map(len, said.splitlines())) <= 120
 
@@ -104,10 +104,10 @@ def test_it_says_what_goes_against_the_edges(spark: SparkSession, tmp_path: Path
     said = explain(graph, build("both_ways"), Settings(tier="distributed", exchange="pull"))
     counts = graph.manifest["totals"]
     loops = counts["payload_rows_loops"]
-    assert f"6 lanes × {counts['payload_rows_in'] + loops:,} rows" in said
+    assert f"6 columns × {counts['payload_rows_in'] + loops:,} rows" in said
     back = next(line for line in said.splitlines() if ", against the edges" in line)
     reverse = sum(graph.manifest["edge_types"][str(EDGE.reversed)]["payload_rows_in"])
-    assert f"6 lanes × {reverse + loops:,} rows" in back
+    assert f"6 columns × {reverse + loops:,} rows" in back
     assert "over edges[node__rev_to__node]" in said
 
 
@@ -118,19 +118,21 @@ def test_it_says_what_the_other_exchange_would_ship(spark: SparkSession, tmp_pat
     pulled, pushed = counts["payload_rows_pulled"] + counts["payload_rows_loops"], counts["payload_rows_pushed"]
     said = explain(prepared, build("sage"))
     hybrid, pull = size(4 * 6 * (pulled + pushed)), size(4 * 6 * rows)
-    assert f"6 lanes × {pulled:,} rows + 6 × {pushed:,} partial results = {hybrid}; {pull} without partial res" in said
+    assert (
+        f"6 columns × {pulled:,} rows + 6 × {pushed:,} partial results = {hybrid}; {pull} without partial res" in said
+    )
     said = explain(prepared, build("sage"), Settings(exchange="pull"))
-    assert f"6 lanes × {rows:,} rows = {pull}; {hybrid} with partial results" in said
+    assert f"6 columns × {rows:,} rows = {pull}; {hybrid} with partial results" in said
     assert "partial" not in explain(prepared, build("gat"))  # which reads both ends of an edge
 
 
 def test_totals_are_shown(prepared: PreparedGraph) -> None:
     said = explain(prepared, build("graph_norm"), Settings(tier="distributed"))
     lines = [line.strip() for line in said.splitlines()]
-    assert any(line.endswith("total_sum[]: 1 lanes from each of 3 blocks to each = 72 B") for line in lines)
-    assert sum(line.endswith("total_sum[4]: 4 lanes from each of 3 blocks to each = 288 B") for line in lines) == 2
+    assert any(line.endswith("total_sum[]: 1 columns from each of 3 blocks to each = 72 B") for line in lines)
+    assert sum(line.endswith("total_sum[4]: 4 columns from each of 3 blocks to each = 288 B") for line in lines) == 2
     assert "graph   div, add, sqrt" in lines
-    assert "keeps   4 lanes per node and 1 per block = 3.2 KB" in lines
+    assert "keeps   4 columns per node and 1 per block = 3.2 KB" in lines
 
 
 def test_a_model_that_does_not_fit_is_refused(prepared: PreparedGraph) -> None:

@@ -136,7 +136,7 @@ def test_formats_by_name(files: Path) -> None:
     assert format_at(files / "nodes") == "parquet", "its first and last bytes tell it"
     (files / "table.txt").write_text("id,x")
     with pytest.raises(
-        StorageError, match=r"table.txt: the name does not tell the format; give it, one of parquet, csv"
+        StorageError, match=r"table.txt: the name does not say the format; give it, one of parquet, csv"
     ):
         format_at(files / "table.txt")
 

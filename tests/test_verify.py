@@ -446,7 +446,7 @@ def test_scores_of_something_else_are_refused(spark, kept):
         verify(graph, net, kept.scores(given.withColumnRenamed("embedding", "other")))
     with pytest.raises(DataError, match=r"the scores hold ids that are not among the nodes \(first: 1\)"):
         verify(graph, net, kept.scores(given.withColumn("id", given.id * 0 + 1)))
-    with pytest.raises(DataError, match="the scores' embedding has 1 lanes; the model gives 3"):
+    with pytest.raises(DataError, match="the scores' embedding has 1 columns; the model gives 3"):
         verify(graph, net, kept.scores(given.selectExpr("id", "slice(embedding, 1, 1) as embedding")))
     with pytest.raises(ModelError, match=r"the model reads edges.weight, which the graph does not have; it has none"):
         verify(graph, model("gat"), kept.scores(given))

@@ -65,13 +65,13 @@ def input_column(text: str) -> tuple[str, Any]:
     name, found, column = text.partition("=")
     index, plus, values = column.partition("+")
     if plus and index != "edge_index":
-        told: Any = column.split("+")
+        given: Any = column.split("+")
     else:
-        told = (index, None if values == "none" else values) if plus else None if column == "none" else column
-    if not found or not name or not column or (isinstance(told, str) and "." not in told and told != "edge_index"):
+        given = (index, None if values == "none" else values) if plus else None if column == "none" else column
+    if not found or not name or not column or (isinstance(given, str) and "." not in given and given != "edge_index"):
         raise SettingError(
             f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight; NAME=none; several columns "
             "edge_attr=edges.a+edges.b; or for a matrix "
             "adj_t=edge_index+edges.weight, adj_t=edge_index+gcn_norm, adj_t=edge_index+none"
         )
-    return name, told
+    return name, given

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from pipeline.command.submitted import Told, told
+from pipeline.command.submitted import SparkSetup, spark_setup
 from pipeline.errors import GraphsweepError
 from pipeline.spark.session import active_session
 
@@ -78,8 +78,8 @@ def spark_session(
         return
     started = time.perf_counter()
     ours = not _somebodys()
-    known = told(os.environ)
-    spark = _as_told(known) if known.decided else _embedded(known.settings, verbose, small, meanwhile)
+    known = spark_setup(os.environ)
+    spark = _as_decided(known) if known.decided else _embedded(known.settings, verbose, small, meanwhile)
     master = spark.conf.get("spark.master", "Spark Connect")
     log.info("Spark %s (%s), ready after %.1f s", spark.version, master, time.perf_counter() - started)
     try:
@@ -95,7 +95,7 @@ def spark_is_optional() -> bool:
     16.8M edges to scores took 34 s on 2 cores, and 17 without."""
     if active_session() is not None or _somebodys():
         return False
-    why = told(os.environ).why
+    why = spark_setup(os.environ).why
     if why is not None:
         log.debug("by Spark, because %s", why)
     return why is None
@@ -112,7 +112,7 @@ def _somebodys() -> bool:
     return SparkContext._active_spark_context is not None
 
 
-def _as_told(known: Told) -> SparkSession:
+def _as_decided(known: SparkSetup) -> SparkSession:
     """A session of which others have decided everything; two things PySpark does not hand on from spark-submit."""
     from pyspark.sql import SparkSession
 
@@ -151,8 +151,8 @@ def _embedded(
                 return builder.getOrCreate()
         except Exception as error:
             greeting.seek(0)
-            said = greeting.read().decode(errors="replace").strip()
-            raise GraphsweepError(f"Spark cannot be started: {error}\n{said}") from error
+            text = greeting.read().decode(errors="replace").strip()
+            raise GraphsweepError(f"Spark cannot be started: {error}\n{text}") from error
 
 
 @contextmanager
@@ -182,11 +182,11 @@ def check_java() -> None:
         raise GraphsweepError(
             f"Spark needs Java {OLDEST_JAVA} or newer, and there is none: {where}, {lacks}. Install it: {INSTALL_JAVA}"
         )
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    found = re.search(r'version "(\d+)(?:\.(\d+))?', said.stderr + said.stdout)
+    text = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "(\d+)(?:\.(\d+))?', text.stderr + text.stdout)
     if found is None:
-        first = (said.stderr + said.stdout).strip().partition("\n")[0]
-        raise GraphsweepError(f"{java} does not tell its version: {first}. Install Java {OLDEST_JAVA}: {INSTALL_JAVA}")
+        first = (text.stderr + text.stdout).strip().partition("\n")[0]
+        raise GraphsweepError(f"{java} does not say its version: {first}. Install Java {OLDEST_JAVA}: {INSTALL_JAVA}")
     major = int(found[2] or 0) if found[1] == "1" else int(found[1])
     if major < OLDEST_JAVA:
         raise GraphsweepError(

@@ -27,7 +27,7 @@ DEFAULT_FS = ("spark.hadoop.fs.defaultFS", "spark.hadoop.fs.default.name")  # th
 
 
 @dataclass(frozen=True)
-class Told:
+class SparkSetup:
     """What others have told Spark."""
 
     settings: Mapping[str, str]
@@ -37,13 +37,13 @@ class Told:
     """Why Spark is to do the work, whatever this machine could do alone; None: nobody asks for it."""
 
 
-def told(environment: Mapping[str, str]) -> Told:
+def spark_setup(environment: Mapping[str, str]) -> SparkSetup:
     """Without a session. In a process of spark-submit its JVM is asked (0.4 s, of which 0.3 are the import of pyspark),
     which knows arguments, files and Hadoop's settings; else Spark's own files are read."""
     remote = next((f"{name} is set" for name in REMOTE if name in environment), None) or _connect(environment)
     if SUBMITTED in environment:
         settings: Mapping[str, str] = submitted()
-        return Told(settings, True, remote or asked(settings))
+        return SparkSetup(settings, True, remote or why_spark(settings))
     directory = _conf_directory(environment)
     settings = dict(_defaults(directory))
     if "spark.master" not in settings and environment.get("MASTER"):
@@ -57,12 +57,12 @@ def told(environment: Mapping[str, str]) -> Told:
         or (f"{ARGUMENTS} is set" if arguments else None)
         or (f"there is a spark-env.sh in {directory}" if script else None)
         or next((f"there is a {name} in {directory}" for name in _sites(directory)), None)
-        or asked(settings)
+        or why_spark(settings)
     )
-    return Told(settings, bool(remote or arguments or script or elsewhere), why)
+    return SparkSetup(settings, bool(remote or arguments or script or elsewhere), why)
 
 
-def asked(settings: Mapping[str, str]) -> str | None:
+def why_spark(settings: Mapping[str, str]) -> str | None:
     """Why settings ask for Spark: tasks would run elsewhere, paths without a scheme are not of this machine's disks, or
     somebody wants to know what Spark did."""
     for name in ("spark.remote", *WATCHED):

@@ -190,7 +190,7 @@ def matmul(shapes: Sequence[Shape], _: Attributes) -> Shape:
     if not left or len(right) < 2:
         raise ValueError("a matrix product takes a row of at least one axis and a matrix")
     if left[-1] != right[-2]:
-        raise ValueError(f"widths differ: {left[-1]} lanes against a matrix of {right[-2]} → {right[-1]}")
+        raise ValueError(f"widths differ: {left[-1]} columns against a matrix of {right[-2]} → {right[-1]}")
     if len(left) == 1:
         if len(right) != 2:
             raise ValueError("a vector per row takes one matrix")
@@ -241,7 +241,7 @@ def slice_lanes(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     axis, start, stop, step = (attributes[key] for key in ("axis", "start", "stop", "step"))
     _check_axis(shapes[0], axis)
     if not 0 <= start <= stop <= shapes[0][axis] or step < 1:
-        raise ValueError(f"lanes {start}:{stop}:{step} are not in rows of {shapes[0]}")
+        raise ValueError(f"columns {start}:{stop}:{step} are not in rows of {shapes[0]}")
     return (*shapes[0][:axis], len(range(start, stop, step)), *shapes[0][axis + 1 :])
 
 
@@ -249,7 +249,7 @@ def take(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     axis = attributes["axis"]
     _check_axis(shapes[0], axis)
     if any(not 0 <= index < shapes[0][axis] for index in attributes["indices"]):
-        raise ValueError(f"lanes {shortened(attributes['indices'])} are not in rows of {shapes[0]}")
+        raise ValueError(f"columns {shortened(attributes['indices'])} are not in rows of {shapes[0]}")
     return (*shapes[0][:axis], len(attributes["indices"]), *shapes[0][axis + 1 :])
 
 
@@ -258,7 +258,7 @@ def lookup(shapes: Sequence[Shape], _: Attributes) -> Shape:
     if not table or not table[0]:
         raise ValueError("a table has at least one row")
     if table[0] > MOST_ROWS:
-        raise ValueError(f"a table of {table[0]:,} rows: float32 tells no more than {MOST_ROWS:,} integers apart")
+        raise ValueError(f"a table of {table[0]:,} rows: float32 keeps no more than {MOST_ROWS:,} integers apart")
     return (*index, *table[1:])
 
 
@@ -273,13 +273,13 @@ def over_lanes(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
 def extreme_lanes(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     shape = over_lanes(shapes, attributes)
     if any(not shapes[0][axis] for axis in attributes["axes"]):
-        raise ValueError(f"rows of {shapes[0]} have no largest lane")
+        raise ValueError(f"rows of {shapes[0]} have no largest column")
     return shape
 
 
 def lane_argmax(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     if len(attributes["axes"]) != 1:
-        raise ValueError(f"the largest lane is looked for along one axis, not {len(attributes['axes'])}")
+        raise ValueError(f"the largest column is looked for along one axis, not {len(attributes['axes'])}")
     return extreme_lanes(shapes, attributes)
 
 

@@ -110,7 +110,7 @@ class Value:
     def heads(self, count: int) -> Value:
         """(…, d) → (…, count, d / count)."""
         if not self.shape or self.shape[-1] % count:
-            raise FormulaError(f"cannot split {_say(self)} into {count} heads: its last size is not a multiple of it")
+            raise FormulaError(f"cannot split {_text(self)} into {count} heads: its last size is not a multiple of it")
         return self.reshape(*self.shape[:-1], count, self.shape[-1] // count)
 
     def flat(self) -> Value:
@@ -121,7 +121,7 @@ class Value:
         """A slice of the last axis of a row; an index drops the axis."""
         axis = len(self.shape) - 1
         if axis < 0:
-            raise FormulaError(f"cannot take lanes of {_say(self)}: it is one number per row")
+            raise FormulaError(f"cannot take columns of {_text(self)}: it is one number per row")
         if isinstance(lanes, int):
             start = lanes % self.shape[axis]
             return apply("slice", self, axis=axis, start=start, stop=start + 1, step=1).reshape(*self.shape[:-1])
@@ -187,7 +187,7 @@ def apply(op: str, *operands: Operand, **attributes: Any) -> Value:
         shape = operation.shape([value.shape for value in inputs], attributes)
         check_shape(shape, weight=isinstance(space, Weight))
     except ValueError as error:
-        raise FormulaError(f"{op}({', '.join(map(_say, inputs))}): {error}") from None
+        raise FormulaError(f"{op}({', '.join(map(_text, inputs))}): {error}") from None
     return Value(op, inputs, attributes, space, shape)
 
 
@@ -212,7 +212,7 @@ def topological(outputs: Iterable[Value], stop: Collection[str] = ()) -> list[Va
     return order
 
 
-def _say(value: Value) -> str:
+def _text(value: Value) -> str:
     kinds = {"Nodes": "node value", "Edges": "edge value", "WholeGraph": "total", "Weight": "weight"}
     kind = kinds[type(value.space).__name__]
     if value.is_edge and str(value.space) != "edges":

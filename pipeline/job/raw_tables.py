@@ -99,11 +99,11 @@ def columns_for(model: Model, options: Mapping[str, Any], spec: GraphSpec | None
                 "of each type with --graph-spec"
             )
         read[table].append(name)
-    told = options.pop("features", None)
-    if told is None:
+    given = options.pop("features", None)
+    if given is None:
         features: Any = _remembered(model, "nodes", read["nodes"])
     else:
-        features = told
+        features = given
         if len(read["nodes"]) == 1 and isinstance(features, list):
             features = {read["nodes"][0]: features}
     edge_features = options.pop("edge_features", None) or _remembered(model, "edges", read["edges"])

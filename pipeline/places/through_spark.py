@@ -42,7 +42,7 @@ def default_filesystem(spark: SparkSession | None) -> str:
         if found is not None:
             return LOCAL if found[1].lower().startswith(f"{LOCAL}:") else found[1]
         raise StorageError(
-            f"Spark does not tell its default file system ({first_line(error)}); write paths with a scheme, as file:/x"
+            f"Spark does not name its default file system ({first_line(error)}); write paths with a scheme, as file:/x"
         ) from error
     raise AssertionError(f"{nothing} cannot be there")
 

@@ -44,7 +44,7 @@ def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: 
     counts, totals = Counts.of(manifest), manifest["totals"]
     numbers = plan.program.numbers
     reads = ", ".join(f"{name} ({width})" for name, width in model.inputs.items())
-    gives = ", ".join(f"{name} ({width})" for name, width in model.outputs.items())
+    outputs = ", ".join(f"{name} ({width})" for name, width in model.outputs.items())
     per_task = [block_bytes(plan, counts, block) for block in range(counts.blocks)]
     heaviest, median = max(counts.edges, default=0), median_low(counts.edges)
     lines = [
@@ -52,7 +52,7 @@ def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: 
         f"largest in-degree {totals['max_in_degree']:,}",
         f"         {counts.blocks} blocks; the heaviest has {heaviest:,} edges, the median {median:,}",
         *_types(manifest),
-        f"model    {model.origin}: reads {reads or 'no columns'}; gives {gives}",
+        f"model    {model.origin}: reads {reads or 'no columns'}; outputs {outputs}",
         f"tier     {choice.tier}: {choice.reason}",
         f"memory   {size(max(per_task))} for the largest block of the distributed tier",
     ]
@@ -107,7 +107,7 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         for entry in phase.reductions:
             most = max(sorted_bytes(counts, entry, block) for block in range(counts.blocks))
             sorts = f", sorted: {size(most)} of messages at a time" if most else ""
-            lines.append(f"  edges   {_say(entry, numbers)} over {edges_of(entry)}{sorts}")
+            lines.append(f"  edges   {_text(entry, numbers)} over {edges_of(entry)}{sorts}")
     for shipment in step.ships:
         values = ", ".join(f"%{numbers[value.id]}{list(value.shape)}" for value in shipment.values)
         rows, partials = shipped_rows(counts, shipment)
@@ -116,21 +116,23 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         if plan.program.output_types != (NODE,):
             against = f", for edges {shipment.edge_type}"
         pushed = f" + {shipment.partial_width} × {partials:,} partial results" if shipment.push else ""
-        text = f"{values}: {shipment.width} lanes × {rows:,} rows{pushed} = {moved}{against}{_other(counts, shipment)}"
+        text = (
+            f"{values}: {shipment.width} columns × {rows:,} rows{pushed} = {moved}{against}{_other(counts, shipment)}"
+        )
         lines += textwrap.wrap(text, 120, initial_indent="  ships   ", subsequent_indent=" " * 10)
     if step.totals:
-        values = ", ".join(_say(value, numbers) for value in step.totals)
-        to_all = f"{total_lanes(step)} lanes from each of {counts.blocks:,} blocks to each"
+        values = ", ".join(_text(value, numbers) for value in step.totals)
+        to_all = f"{total_lanes(step)} columns from each of {counts.blocks:,} blocks to each"
         moved = size(total_bytes(counts, step))
         lines += textwrap.wrap(
             f"{values}: {to_all} = {moved}", 100, initial_indent="  totals  ", subsequent_indent=" " * 10
         )
     if step.keeps:
         once = f" and {kept_totals(step)} per block" if kept_totals(step) else ""
-        lines.append(f"  keeps   {kept_lanes(step)} lanes per node{once} = {size(kept_bytes(counts, step))}")
+        lines.append(f"  keeps   {kept_lanes(step)} columns per node{once} = {size(kept_bytes(counts, step))}")
     if step.outputs:
         outputs = plan.program.outputs.items()
-        lines.append("  gives   " + ", ".join(f"{name} = %{numbers[value.id]}" for name, value in outputs))
+        lines.append("  outputs " + ", ".join(f"{name} = %{numbers[value.id]}" for name, value in outputs))
     return lines
 
 
@@ -154,5 +156,5 @@ def _operation(value: Value) -> str:
     return value.op
 
 
-def _say(value: Value, numbers: Mapping[int, int]) -> str:
+def _text(value: Value, numbers: Mapping[int, int]) -> str:
     return f"%{numbers[value.id]} {value.op}{list(value.shape)}"

@@ -9,7 +9,7 @@ The rates are core-seconds of warm runs: kernels compiled, files in the system's
 2^18 and 2^20 nodes, 16 edges per node, 8 blocks, on one of 2 cores of an AMD EPYC that others used too; then moved by
 hand until the whole runs fitted. `python -m jobs.bench.explain` prints predicted beside measured. MOVED, STAGE and TASK
 are of distributed runs of one GraphSAGE 64→64→32 at 2^16 to 2^22 nodes (`python -m jobs.bench.rivals.growth`): 4.2,
-5.6, 12.4 and 33.5 s were measured where 4.2, 5.7, 11.0 and 30.7 s are said.
+5.6, 12.4 and 33.5 s were measured where 4.2, 5.7, 11.0 and 30.7 s are text.
 """
 
 from __future__ import annotations
@@ -136,5 +136,5 @@ def duration(seconds: float) -> str:
 
 def about(seconds: float) -> str:
     """The same within a sentence."""
-    said = duration(seconds)
-    return said if said.startswith("under") else f"about {said}"
+    text = duration(seconds)
+    return text if text.startswith("under") else f"about {text}"

@@ -40,7 +40,7 @@ def skew_lines(plan: Plan, counts: Counts) -> list[str]:
     if worst is not None:
         of["received"] = received[worst]
     of["memory"] = [block_bytes(plan, counts, block) for block in range(counts.blocks)]
-    lines = ["heaviest block over the median: " + ", ".join(f"{name} {_say(of[name])}" for name in of)]
+    lines = ["heaviest block over the median: " + ", ".join(f"{name} {_text(of[name])}" for name in of)]
     if ratio(of["edges"]) > BAD:
         lines.append(_edges(plan, counts))
     if worst is not None and ratio(of["received"]) > BAD:
@@ -57,16 +57,16 @@ def _edges(plan: Plan, counts: Counts) -> str:
     """The block with most edges, and what helps against it."""
     block, edges = _heaviest(counts.edges)
     hub = counts.in_degree[block] if counts.in_degree else 0
-    said = f"block {block} has {int(edges):,} edges"
+    text = f"block {block} has {int(edges):,} edges"
     if edges - hub > BAD * median_low(counts.edges):
-        return f"{said}, into many nodes: more blocks would spread them over the cores"
-    said += f", {hub:,} of them into one node, which more blocks do not divide"
+        return f"{text}, into many nodes: more blocks would spread them over the cores"
+    text += f", {hub:,} of them into one node, which more blocks do not divide"
     ships = [shipment for step in plan.steps for shipment in step.ships]
     if any(shipment.push for shipment in ships):
-        return f"{said}; distributed, other blocks push what they have for it"
+        return f"{text}; distributed, other blocks push what they have for it"
     if any(shipment.mergeable and push_bytes(counts, shipment) < pull_bytes(counts, shipment) for shipment in ships):
-        return f"{said}; exchange auto would let other blocks push what they have for it"
-    return said
+        return f"{text}; exchange auto would let other blocks push what they have for it"
+    return text
 
 
 def _heaviest(numbers: Sequence[float]) -> tuple[int, float]:
@@ -75,6 +75,6 @@ def _heaviest(numbers: Sequence[float]) -> tuple[int, float]:
     return block, numbers[block]
 
 
-def _say(numbers: Sequence[float]) -> str:
+def _text(numbers: Sequence[float]) -> str:
     found = ratio(numbers)
     return f"{found:.2f}" if math.isfinite(found) else f"in {sum(map(bool, numbers))} of {len(numbers)} blocks only"

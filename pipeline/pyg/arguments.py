@@ -297,7 +297,7 @@ def told_forms(name: str, given: Any) -> list[Form]:
     if parts and isinstance(parts[-1], range):
         numbers = parts[-1]
         if (numbers.start, numbers.step) != (0, 1) or not numbers:
-            raise ModelError(f"features gives {name!r} {numbers}; integers are told as range(K), for 0 to K - 1")
+            raise ModelError(f"features gives {name!r} {numbers}; write integers as range(K), for 0 to K - 1")
         return [Form(0, tuple(map(int, parts[:-1])), numbers.stop)]
     shape = tuple(map(int, parts))
     return [Form(0, shape), Form(1, shape, 1)]

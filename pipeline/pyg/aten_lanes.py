@@ -117,7 +117,7 @@ def _norm(call: Call) -> Symbol:
     if order == -math.inf:
         return _reduce("lane_min", size, dims, keepdim)
     if order == 0:
-        raise Refusal("counts the lanes that are not zero")
+        raise Refusal("counts the columns that are not zero")
     powers = rows.value * rows.value if order == 2 else size.value if order == 1 else apply("pow", size.value, order)
     total = _reduce("lane_sum", with_value(rows, powers), dims, keepdim)
     if order == 1:

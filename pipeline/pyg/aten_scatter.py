@@ -107,7 +107,7 @@ def _product(base: Value, messages: Value, ones: Value, start: Any, include_base
 def _whole(call: Call, source: str) -> None:
     """PyTorch allows an index that is smaller than what it scatters; then some messages are left out."""
     if call.tensors["index"].shape != call.tensors[source].shape:
-        raise Refusal("scatters some of the lanes: index and source have different shapes")
+        raise Refusal("scatters some of the columns: index and source have different shapes")
 
 
 def _scatter_add(call: Call) -> Symbol:
@@ -184,7 +184,7 @@ def _index_put(call: Call) -> Symbol:
     """x[index] = values, x[index] += values"""
     given = [(dim, index) for dim, index in enumerate(call["indices"]) if index is not None]
     if len(given) != 1 or given[0][0] != 0:
-        raise Refusal("writes to some of the lanes", "build the row with torch.cat or torch.where")
+        raise Refusal("writes to some of the columns", "build the row with torch.cat or torch.where")
     index = given[0][1]
     if isinstance(index, NodeNumbers):
         return _written(call, 0, index, need_operand(call["values"], call.sizes), call["accumulate"])

@@ -24,7 +24,7 @@ NODE_EMBEDDING = (
     "looks up a learned table by the number of a node",
     "store these embeddings as a column of the nodes and pass it to forward",
 )
-A_MASK = "choose nodes by a mask over all of them; a column that is one is told so: features={'mask': bool}"
+A_MASK = "choose nodes by a mask over all of them; say that a column is one: features={'mask': bool}"
 MOST_CLASSES = 4096  # of a one-hot row: the unit matrix is 64 MB
 
 
@@ -53,7 +53,7 @@ def taken(symbol: Any, dim: int, index: Any) -> Symbol:
     if isinstance(index, Learned):
         return _lanes(rows, dim, index)
     if dim % rows.rank != rows.axis or rows.before or rows.after:
-        raise Refusal(f"takes lanes by {describe(index)}")
+        raise Refusal(f"takes columns by {describe(index)}")
     if isinstance(index, NodeNumbers) and not index.twice:
         return rows if index.nodes == rows.space == Nodes() else _chosen(rows, index.nodes)
     if isinstance(index, PartMask):
@@ -107,7 +107,7 @@ def _looked_up(table: Learned, dim: int, index: Rows) -> Rows:
 def one_hot(index: Any, size: int, learned: Callable[[Tensor], Learned]) -> Rows:
     """(…, size): 1 in the lane that the number of a row names, 0 in the others. A row of the unit matrix."""
     if size > MOST_CLASSES:
-        raise Refusal(f"makes rows of {size:,} lanes of which one is not 0", "use torch.nn.Embedding instead")
+        raise Refusal(f"makes rows of {size:,} columns of which one is not 0", "use torch.nn.Embedding instead")
     rows = need_rows(index)
     unit = learned(torch.eye(size, dtype=torch.float64))
     return with_value(rows, apply("lookup", unit.value, rows.value))
@@ -118,7 +118,7 @@ def _lanes(rows: Rows, dim: int, index: Learned) -> Rows:
     if positions.dtype is torch.bool:
         positions = positions.nonzero().flatten()
     if positions.dim() != 1:
-        raise Refusal("takes lanes by an index of several axes")
+        raise Refusal("takes columns by an index of several axes")
     axis = lane_axis(rows, dim)
     size = rows.value.shape[axis]
     return with_value(
@@ -146,7 +146,7 @@ def _gather(call: Call) -> Symbol:
         raise Refusal("gathers by something else than a row of edge_index")
     rows = need_rows(call["self"])
     if call.shape[: index.axis] + call.shape[index.axis + 1 :] != rows.value.shape:
-        raise Refusal("gathers some of the lanes")
+        raise Refusal("gathers some of the columns")
     return taken(rows, call["dim"], index)
 
 
@@ -162,7 +162,7 @@ def named_lane(call: Call, rows: Rows, index: Rows) -> Rows:
     axis = lane_axis(rows, call["dim"])
     if index.value.width != 1 or rows.space != index.space or len(rows.value.shape) != 1 or rows.axis:
         raise Refusal(
-            "takes several lanes of a row by numbers that depend on the row", "use torch.nn.functional.one_hot"
+            "takes several columns of a row by numbers that depend on the row", "use torch.nn.functional.one_hot"
         )
     number = Rows(reshape(index.value, ()))
     return one_hot(number, rows.value.shape[axis], lambda tensor: call.learned(tensor, None))

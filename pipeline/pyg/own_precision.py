@@ -26,12 +26,12 @@ def precision_notes(net: torch.nn.Module, signature: Signature, examples: Sequen
     # where some weights are wider than others, rows come as the narrowest ones are
     own = kinds[-1] if kinds[-1] is not torch.float64 or torch.float32 not in floats else torch.float32
     name = " and ".join(str(kind).removeprefix("torch.") for kind in kinds)
-    said = f"the module is {name}; graphsweep computes in float32"
+    text = f"the module is {name}; graphsweep computes in float32"
     try:
         change, largest = _change(net, signature, examples, own)
     except ModelError as error:
-        return [f"{said}; what that changes could not be measured, because its own forward does not run here: {error}"]
-    return [f"{said}: on random graphs an output changes by at most {change:.1e}, where the largest is {largest:.1e}"]
+        return [f"{text}; what that changes could not be measured, because its own forward does not run here: {error}"]
+    return [f"{text}: on random graphs an output changes by at most {change:.1e}, where the largest is {largest:.1e}"]
 
 
 def _change(

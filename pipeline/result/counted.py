@@ -78,9 +78,9 @@ def refuse_missing(found: int, computed: int, nodes: int, output: str) -> None:
 
 def refuse_other_blocks(files: Iterable[File], blocks: int, receipts: Iterable[Receipt], output: str) -> None:
     """StorageError unless the file of every block is there, with the rows that its receipt says."""
-    told = {receipt.block: receipt.rows for receipt in receipts if receipt.block is not None}
+    expected = {receipt.block: receipt.rows for receipt in receipts if receipt.block is not None}
     seen = {int(file.name[len("part-") :].partition(".")[0]): file.rows for file in files}
-    missing = [block for block in range(blocks) if block not in told or seen.get(block) != told[block]]
+    missing = [block for block in range(blocks) if block not in expected or seen.get(block) != expected[block]]
     if missing:
         raise StorageError(
             f"{output}: {len(missing)} of {blocks} files were not written where this machine sees them, for example "

@@ -1,4 +1,4 @@
-"""What every task of a run is told, and a whole run in one task.
+"""What every task of a run is given, and a whole run in one task.
 
 Comes in: a plan and where its blocks are. Goes out: the batches of the result table, or a file for each block and its
 receipt. Knows no Spark: the same task runs in a session's worker (run/stage.py) and in this process (in_process.py).
@@ -33,7 +33,7 @@ from pipeline.settings import Settings
 
 @dataclass(frozen=True)
 class Run:
-    """What every task of a run is told."""
+    """What every task of a run is given."""
 
     plan: Plan
     blocks: int

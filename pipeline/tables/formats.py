@@ -86,7 +86,7 @@ def _refuse_unnamed(table: str, part: Part, kinds: dict[str | None, Part]) -> st
             f"{table}: {_name(part)} is a {ending} file; {', '.join(FORMATS)} are read. Read it with Spark or pandas "
             "and give the DataFrame, from Python; or write it as parquet"
         )
-    raise StorageError(f"{table}: the name does not tell the format; give it, one of {', '.join(FORMATS)}")
+    raise StorageError(f"{table}: the name does not say the format; give it, one of {', '.join(FORMATS)}")
 
 
 def by_name(file: str) -> str | None:
@@ -110,8 +110,8 @@ def refuse_content(table: str, part: Part, filesystem: fs.FileSystem, error: Exc
         return StorageError(f"{table}: {name} is not a Parquet file")
     if end != MAGIC:
         return StorageError(f"{table}: {name} is a Parquet file whose end is missing")
-    told = str(error).strip().partition("\n")[0]
-    return StorageError(f"{table}: {name} cannot be read as parquet, it is damaged: {told}")
+    reason = str(error).strip().partition("\n")[0]
+    return StorageError(f"{table}: {name} cannot be read as parquet, it is damaged: {reason}")
 
 
 def _ends(filesystem: fs.FileSystem, file: str) -> tuple[bytes, bytes]:

@@ -92,8 +92,8 @@ def table_in_memory(name: str, given: Any, wanted: Sequence[str]) -> ArrowTable 
             found = given.to_arrow()
             return ArrowTable(found) if isinstance(found, pa.Table) else None
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        told = str(error).strip().partition("\n")[0]
-        raise DataError(f"{name}: Arrow cannot be made of this {home} table: {told}") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(f"{name}: Arrow cannot be made of this {home} table: {reason}") from error
     return None
 
 

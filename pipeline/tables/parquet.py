@@ -76,11 +76,11 @@ class ParquetPiece(NamedTuple):
         except (OSError, pa.ArrowException) as error:
             if isinstance(error, StorageError):
                 raise
-            told = str(error).strip().partition("\n")[0]
-            raise StorageError(f"{self.place}: {self.file} is damaged or cannot be read: {told}") from error
+            reason = str(error).strip().partition("\n")[0]
+            raise StorageError(f"{self.place}: {self.file} is damaged or cannot be read: {reason}") from error
         if rows != self.rows:
-            told = f"gives {rows:,} of {self.rows:,} rows: it was changed meanwhile, or is damaged"
-            raise StorageError(f"{self.place}: {self.file} {told}")
+            reason = f"gives {rows:,} of {self.rows:,} rows: it was changed meanwhile, or is damaged"
+            raise StorageError(f"{self.place}: {self.file} {reason}")
 
     def is_visible(self) -> bool:
         return is_visible(self.place, self.file)

@@ -42,9 +42,9 @@ def list_by_spark(spark: SparkSession, place: Place) -> Listing:
         If nothing is there, or what is there is no table that can be read whole.
     """
     table, pattern = str(place), False
-    files = _files(spark, place, spelt(place, False))
+    files = _files(spark, place, spark_path(place, False))
     if files is None and is_pattern(place.path):
-        pattern, files = True, _files(spark, place, spelt(place, True))
+        pattern, files = True, _files(spark, place, spark_path(place, True))
     log = _log_of(spark, place, pattern)
     if log is not None and log[0] == DELTA:
         if pattern or log[1] != place.path:
@@ -132,7 +132,7 @@ def start(place: Place) -> str:
     return f"{scheme if colon and '/' not in scheme else place.scheme}:{host}"
 
 
-def spelt(place: Place, pattern: bool) -> str:
+def spark_path(place: Place, pattern: bool) -> str:
     """A place for Spark, which takes every path with such signs as a pattern."""
     return start(place) + (place.path if pattern else escaped(place.path))
 
@@ -157,7 +157,7 @@ def parquet_frame(spark: SparkSession, listing: Listing, types: Mapping[str, str
     if types is not None:
         reader = reader.schema(", ".join(f"`{name.replace('`', '``')}` {word}" for name, word in types.items()))
     if len(listing.parts) > MOST_FILES or (listing.is_pattern and listing.partitions):
-        paths = [spelt(place, listing.is_pattern)]
+        paths = [spark_path(place, listing.is_pattern)]
     else:
         paths = [start(place) + escaped(part.file) for part in listing.parts]
         if listing.partitions:

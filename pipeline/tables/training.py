@@ -49,7 +49,7 @@ class Trained:
             None if ranges is None else tuple(Range(float(a), float(b), bool(c)) for a, b, c in ranges),
         )
         if any(part is not None and len(part) != lanes for part in (found.names, found.ranges)):
-            raise ValueError(f"training tells of another number of columns than {lanes}")
+            raise ValueError(f"training is of another number of columns than {lanes}")
         return found
 
 
@@ -65,7 +65,7 @@ class TrainingTable:
     columns: tuple[str, ...] | None = None
 
 
-def remembered(inputs: Mapping[str, int], arguments: Mapping[str, str], told: Any) -> dict[str, Trained]:
+def remembered(inputs: Mapping[str, int], arguments: Mapping[str, str], given: Any) -> dict[str, Trained]:
     """What the user says of the training, for the inputs that it tells of.
 
     Parameters
@@ -74,14 +74,14 @@ def remembered(inputs: Mapping[str, int], arguments: Mapping[str, str], told: An
         Table column → width.
     arguments
         Other names of inputs, as forward calls them → table column.
-    told
+    given
         Of the features of the nodes ("nodes.x", or the only input of the nodes): names of columns in order; or a table
         of just these columns (pandas, Arrow, a path of Parquet or CSV); or an array; or name → (smallest, largest). Or
         input → one of these.
     """
-    if isinstance(told, Mapping) and not all(map(_is_range, told.values())):
+    if isinstance(given, Mapping) and not all(map(_is_range, given.values())):
         found = {}
-        for key, each in told.items():
+        for key, each in given.items():
             column = arguments.get(key, key)
             if column not in inputs:
                 raise ModelError(f"training names {key!r}, which the model does not read; {nearest(key, inputs)}")
@@ -90,16 +90,16 @@ def remembered(inputs: Mapping[str, int], arguments: Mapping[str, str], told: An
     nodes = [column for column in inputs if column.startswith("nodes")]
     chosen = "nodes.x" if "nodes.x" in nodes else nodes[0] if len(nodes) == 1 else None
     if chosen is None:
-        raise ModelError(f"training tells of one input, and the model reads {', '.join(inputs)}: training={{INPUT: …}}")
-    return {chosen: _trained(chosen, inputs[chosen], told)}
+        raise ModelError(f"training is of one input, and the model reads {', '.join(inputs)}: training={{INPUT: …}}")
+    return {chosen: _trained(chosen, inputs[chosen], given)}
 
 
-def _is_range(told: Any) -> bool:
-    return isinstance(told, tuple | list) and len(told) == 2 and all(isinstance(end, int | float) for end in told)
+def _is_range(given: Any) -> bool:
+    return isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(end, int | float) for end in given)
 
 
-def _trained(column: str, lanes: int, told: Any) -> Trained:
-    names, ranges = _names_and_ranges(column, told)
+def _trained(column: str, lanes: int, given: Any) -> Trained:
+    names, ranges = _names_and_ranges(column, given)
     count = len(names) if names is not None else len(ranges or ())
     if count != lanes:
         given = f"the columns {', '.join(names)}" if names else f"{count} columns"
@@ -110,26 +110,26 @@ def _trained(column: str, lanes: int, told: Any) -> Trained:
     return Trained(None if names is None else tuple(names), None if ranges is None else tuple(ranges))
 
 
-def _names_and_ranges(column: str, told: Any) -> tuple[Sequence[str] | None, Sequence[Range] | None]:
-    if isinstance(told, str | os.PathLike):
-        told = TrainingTable(os.fspath(told))
-    if isinstance(told, TrainingTable):
-        return _of_batches(column, *_scan(told))
-    if isinstance(told, Mapping):
-        return list(told), [Range(float(low), float(high), False) for low, high in told.values()]
-    if isinstance(told, tuple | list) and told and all(isinstance(name, str) for name in told):
-        return told, None
-    if isinstance(told, pa.Table):
-        return _of_batches(column, told.column_names, told.to_batches())
-    if hasattr(told, "columns") and hasattr(told, "to_numpy"):
-        table = pa.Table.from_pandas(told, preserve_index=False)
+def _names_and_ranges(column: str, given: Any) -> tuple[Sequence[str] | None, Sequence[Range] | None]:
+    if isinstance(given, str | os.PathLike):
+        given = TrainingTable(os.fspath(given))
+    if isinstance(given, TrainingTable):
+        return _of_batches(column, *_scan(given))
+    if isinstance(given, Mapping):
+        return list(given), [Range(float(low), float(high), False) for low, high in given.values()]
+    if isinstance(given, tuple | list) and given and all(isinstance(name, str) for name in given):
+        return given, None
+    if isinstance(given, pa.Table):
+        return _of_batches(column, given.column_names, given.to_batches())
+    if hasattr(given, "columns") and hasattr(given, "to_numpy"):
+        table = pa.Table.from_pandas(given, preserve_index=False)
         return _of_batches(column, table.column_names, table.to_batches())
-    if hasattr(told, "detach"):
-        told = told.detach().cpu().numpy()
-    if isinstance(told, np.ndarray) and told.ndim in (1, 2) and told.dtype.kind in "fiub":
-        return None, [_range(told[:, lane]) for lane in range(told.shape[1])] if told.ndim == 2 else [_range(told)]
+    if hasattr(given, "detach"):
+        given = given.detach().cpu().numpy()
+    if isinstance(given, np.ndarray) and given.ndim in (1, 2) and given.dtype.kind in "fiub":
+        return None, [_range(given[:, lane]) for lane in range(given.shape[1])] if given.ndim == 2 else [_range(given)]
     raise ModelError(
-        f"training gives {column} {type(told).__name__}; names of columns, a pandas or Arrow table, a path of Parquet "
+        f"training gives {column} {type(given).__name__}; names of columns, a pandas or Arrow table, a path of Parquet "
         "or CSV, or an array is expected"
     )
 

@@ -1,7 +1,7 @@
 """A part of the graph, as it came from the tables, made ready for the interpreter.
 
-Comes in: ids of nodes, edges and features of a neighbourhood or of everything. Goes out: `Part`, which runs a program
-on them and gives what the scores' columns should hold. Knows nothing of the scores.
+Comes in: ids of nodes, edges and features of a neighbourhood or of everything. Goes out: `Subgraph`, which runs a
+program on them and gives what the scores' columns should hold. Knows nothing of the scores.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LongArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Part:
+class Subgraph:
     """Arrays of some nodes and edges, and which of the nodes are compared."""
 
     arrays: GraphArrays
@@ -60,7 +60,7 @@ class Part:
         with np.errstate(all="ignore"):
             return np.asarray(1 / np.exp(scores - highest).sum(axis=1, keepdims=True))
 
-    def shuffled(self, rng: np.random.Generator) -> Part:
+    def shuffled(self, rng: np.random.Generator) -> Subgraph:
         """The same edges in another order; self-loops come last, in their own order, since the last of a node counts
         for some layers."""
         src, dst = self.arrays.ends[EDGE]
@@ -73,9 +73,9 @@ class Part:
         )
 
 
-def part_of(
+def subgraph_of(
     model: Model, graph: Graph, nodes: pa.Array, edges: pa.Table, features: pa.Table, centres: pa.Array, classify: bool
-) -> Part:
+) -> Subgraph:
     """`edges`: src, dst and values; `features`: id and values of the nodes that have been read. ModelError if the
     graph has not what the model reads."""
     src, dst = (pc.index_in(edges[end], value_set=nodes).to_numpy() for end in (SRC, DST))
@@ -102,7 +102,7 @@ def part_of(
     )
     first, value = next(iter(model.program.outputs.items()))
     compared = pc.index_in(centres, value_set=nodes).to_numpy().astype(np.int64)
-    return Part(arrays, compared, first if classify else None, is_softmax(value))
+    return Subgraph(arrays, compared, first if classify else None, is_softmax(value))
 
 
 def _matrix(table: pa.Table, layout: Layout, name: str, lanes: int) -> FloatArray:

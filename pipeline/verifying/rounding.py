@@ -24,7 +24,7 @@ from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.values import Value
 from pipeline.model import Model
 from pipeline.plan.lower import lower
-from pipeline.verifying.recompute import FloatArray, Part
+from pipeline.verifying.recompute import FloatArray, Subgraph
 
 U = 2.0**-24  # half a unit in the last place of 1: what rounding to nearest changes at most
 
@@ -57,14 +57,14 @@ class Trials:
         self.program, self.weights = lower(model.program, model.weights)
         self.wire = WIRES[wire]
 
-    def of(self, part: Part, count: int, first: int = 0) -> dict[str, Deviations]:
+    def of(self, subgraph: Subgraph, count: int, first: int = 0) -> dict[str, Deviations]:
         """Column of the scores → deviations over trials `first`, …, `first + count - 1`."""
-        exact = part.run(self.program, self.weights, np.float64)
+        exact = subgraph.run(self.program, self.weights, np.float64)
         found = {
             name: Deviations(np.zeros_like(values), count, np.zeros(values.shape, np.bool_))
             for name, values in exact.items()
         }
-        for trial in self._trials(part, range(first, first + count)):
+        for trial in self._trials(subgraph, range(first, first + count)):
             for name, values in trial.items():
                 with np.errstate(invalid="ignore", over="ignore"):
                     square = np.square(values - exact[name])
@@ -73,11 +73,11 @@ class Trials:
                 found[name].infinite |= ~np.isfinite(values) & np.isfinite(exact[name])
         return found
 
-    def _trials(self, part: Part, numbers: range) -> Iterator[dict[str, FloatArray]]:
+    def _trials(self, subgraph: Subgraph, numbers: range) -> Iterator[dict[str, FloatArray]]:
         for number in numbers:
             rng = np.random.default_rng(number)
             noise = _Noise(rng, *self.wire)
-            yield part.shuffled(rng).run(self.program, self.weights, np.float32, noise.operands)
+            yield subgraph.shuffled(rng).run(self.program, self.weights, np.float32, noise.operands)
 
 
 @functools.cache

@@ -33,7 +33,7 @@ class Everything(NamedTuple):
 def totals_of(program: Program) -> str:
     """The totals over all nodes that a program reads, in words; empty if there are none."""
     found = {value.inputs[0].id: value for value in program.values if value.op in TOTALS}
-    return ", ".join(dict.fromkeys(f"{value.op} of {value.width} lanes" for value in found.values()))
+    return ", ".join(dict.fromkeys(f"{value.op} of width {value.width}" for value in found.values()))
 
 
 def bytes_needed(program: Program, nodes: int, edges: int) -> int:

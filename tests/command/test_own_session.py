@@ -45,7 +45,7 @@ def test_java_that_is_too_old(java, says, major):
 
 def test_java_that_is_none(java):
     java("command not understood")
-    with pytest.raises(GraphsweepError, match=r"does not tell its version: command not understood. Install Java 17"):
+    with pytest.raises(GraphsweepError, match=r"does not say its version: command not understood. Install Java 17"):
         check_java()
 
 

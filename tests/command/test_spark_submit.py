@@ -14,8 +14,8 @@ pytestmark = pytest.mark.slow
 CHILD = """
 import json, os
 from pipeline.command.own_session import spark_is_optional
-from pipeline.command.submitted import told
-print("SAID", json.dumps([spark_is_optional(), told(os.environ).why, told(os.environ).decided]))
+from pipeline.command.submitted import spark_setup
+print("SAID", json.dumps([spark_is_optional(), spark_setup(os.environ).why, spark_setup(os.environ).decided]))
 """
 
 HDFS = "<configuration><property><name>fs.defaultFS</name><value>{}</value></property></configuration>"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.command.submitted import SUBMITTED, asked, properties, told
+from pipeline.command.submitted import SUBMITTED, properties, spark_setup, why_spark
 
 SETTINGS = [
     ({}, None),
@@ -45,10 +45,10 @@ def settings_file(tmp_path: Path) -> Path:
 def test_a_file_of_settings(settings_file: Path, settings: dict[str, str], why: str | None, form: str) -> None:
     lines = ["# spark.master yarn", "! spark.master yarn", "spark.app.name x", "other.master yarn"]
     settings_file.write_text("\n".join([*lines, *(form.format(*pair) for pair in settings.items())]))
-    found = told({"SPARK_CONF_DIR": str(settings_file.parent)})
+    found = spark_setup({"SPARK_CONF_DIR": str(settings_file.parent)})
     assert found.why == why
     assert found.settings == {"spark.app.name": "x", **settings}
-    assert asked(settings) == why
+    assert why_spark(settings) == why
 
 
 def test_what_java_reads_of_a_file() -> None:
@@ -77,10 +77,10 @@ def test_where_the_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Of a Spark that is named; else of the one that is installed; never ./conf of where somebody happens to be."""
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "spark-defaults.conf").write_text("spark.master yarn")
-    assert told({"SPARK_HOME": str(tmp_path)}).why == "spark.master is yarn"
-    assert told({"SPARK_HOME": str(tmp_path), "SPARK_CONF_DIR": str(tmp_path / "other")}).why is None
+    assert spark_setup({"SPARK_HOME": str(tmp_path)}).why == "spark.master is yarn"
+    assert spark_setup({"SPARK_HOME": str(tmp_path), "SPARK_CONF_DIR": str(tmp_path / "other")}).why is None
     monkeypatch.chdir(tmp_path)
-    assert told({}).why is None
+    assert spark_setup({}).why is None
     installed = tmp_path / "site" / "pyspark"
     (installed / "conf").mkdir(parents=True)
     (installed / "__init__.py").write_text("")
@@ -88,15 +88,15 @@ def test_where_the_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in [name for name in sys.modules if name.partition(".")[0] == "pyspark"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    assert told({}).why == "spark.master is mesos://a"
+    assert spark_setup({}).why == "spark.master is mesos://a"
 
 
 @pytest.mark.parametrize("name", ["spark-env.sh", "core-site.xml", "hdfs-site.xml", "hive-site.xml"])
 def test_files_that_only_spark_can_read(tmp_path: Path, name: str) -> None:
     (tmp_path / "log4j2.properties").write_text("")
-    assert told({"SPARK_CONF_DIR": str(tmp_path)}).why is None
+    assert spark_setup({"SPARK_CONF_DIR": str(tmp_path)}).why is None
     (tmp_path / name).write_text("")
-    assert name in (told({"SPARK_CONF_DIR": str(tmp_path)}).why or "")
+    assert name in (spark_setup({"SPARK_CONF_DIR": str(tmp_path)}).why or "")
 
 
 ENVIRONMENTS = [
@@ -119,13 +119,13 @@ ENVIRONMENTS = [
 
 @pytest.mark.parametrize(("environment", "why", "decided"), ENVIRONMENTS, ids=str)
 def test_the_environment(tmp_path: Path, environment: dict[str, str], why: str | None, decided: bool) -> None:
-    found = told({"SPARK_CONF_DIR": str(tmp_path), **environment})
+    found = spark_setup({"SPARK_CONF_DIR": str(tmp_path), **environment})
     assert (found.why, found.decided) == (why, decided)
 
 
 def test_a_master_of_the_file_goes_before_that_of_the_environment(settings_file: Path) -> None:
     settings_file.write_text("spark.master local[3]")
-    found = told({"SPARK_CONF_DIR": str(settings_file.parent), "MASTER": "spark://a:1"})
+    found = spark_setup({"SPARK_CONF_DIR": str(settings_file.parent), "MASTER": "spark://a:1"})
     assert (found.why, found.settings["spark.master"]) == (None, "local[3]")
 
 

@@ -35,9 +35,9 @@ def test_every_attribute_of_an_operation_has_a_kind() -> None:
         ("transpose", {"axes": (0, 0)}, r"cannot be transposed to axes \(0, 0\): each axis once is expected"),
         ("concat", {"axis": -1}, r"rows of \(4,\) have no axis -1"),
         ("slice", {"axis": 1, "start": 0, "stop": 1, "step": 1}, r"rows of \(4,\) have no axis 1"),
-        ("slice", {"axis": 0, "start": -2, "stop": 1, "step": 1}, r"lanes -2:1:1 are not in rows of \(4,\)"),
-        ("slice", {"axis": 0, "start": 0, "stop": 2, "step": 0}, r"lanes 0:2:0 are not in rows of \(4,\)"),
-        ("take", {"axis": 0, "indices": (-1,)}, r"lanes \(-1,\) are not in rows of \(4,\)"),
+        ("slice", {"axis": 0, "start": -2, "stop": 1, "step": 1}, r"columns -2:1:1 are not in rows of \(4,\)"),
+        ("slice", {"axis": 0, "start": 0, "stop": 2, "step": 0}, r"columns 0:2:0 are not in rows of \(4,\)"),
+        ("take", {"axis": 0, "indices": (-1,)}, r"columns \(-1,\) are not in rows of \(4,\)"),
         ("lane_sum", {"axes": (0, 0), "keepdims": False}, r"rows of \(4,\) have no axes \(0, 0\)"),
         ("lane_sum", {"axes": (0,), "keepdims": 1}, "keepdims is 1; true or false is expected"),
         ("lane_argmax", {"axes": (), "keepdims": False}, "along one axis, not 0"),
@@ -49,7 +49,7 @@ def test_attributes_that_are_refused(op: str, attributes: dict[str, Any], messag
 
 
 def test_a_row_without_lanes_has_no_largest() -> None:
-    with pytest.raises(FormulaError, match=r"rows of \(0,\) have no largest lane"):
+    with pytest.raises(FormulaError, match=r"rows of \(0,\) have no largest column"):
         apply("lane_max", node_input("x", (0,)), axes=(0,), keepdims=False)
 
 

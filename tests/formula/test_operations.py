@@ -141,7 +141,7 @@ def test_lookup_of_no_row_of_the_table() -> None:
         (lambda k: lookup(weight("w", ()), k), "a table has at least one row"),
         (
             lambda k: lookup(weight("w", (2**24 + 1, 2)), k),
-            "a table of 16,777,217 rows: float32 tells no more than",
+            "a table of 16,777,217 rows: float32 keeps no more than",
         ),
     ],
 )
@@ -154,11 +154,11 @@ def test_what_lookup_does_not_take(make: Callable[[Value], Value], message: str)
     ("make", "message"),
     [
         (lambda x: x + node_input("y", (5,)), r"add\(node value of shape \(4,\), .*\(5,\)\): row shapes do not broad"),
-        (lambda x: x @ weight("w", (3, 2)), r"widths differ: 4 lanes against a matrix of 3 → 2"),
+        (lambda x: x @ weight("w", (3, 2)), r"widths differ: 4 columns against a matrix of 3 → 2"),
         (lambda x: x.reshape(3), r"cannot reshape rows of \(4,\) to \(3,\)"),
         (lambda x: x.heads(3), "into 3 heads: its last size is not a multiple"),
         (lambda x: apply("lane_sum", x, axes=(2,), keepdims=False), r"rows of \(4,\) have no axes \(2,\)"),
-        (lambda x: apply("take", x, axis=0, indices=(9,)), r"lanes \(9,\) are not in rows of \(4,\)"),
+        (lambda x: apply("take", x, axis=0, indices=(9,)), r"columns \(9,\) are not in rows of \(4,\)"),
         (lambda x: apply("concat", x, x.reshape(2, 2), axis=0), "cannot join rows of shapes"),
         (lambda x: apply("relux", x), "unknown operation 'relux'; did you mean 'relu'"),
     ],

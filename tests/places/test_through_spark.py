@@ -53,7 +53,7 @@ def test_what_spark_calls_a_path_without_a_scheme(start: str, default: str, plac
 )
 def test_a_default_that_does_not_answer(says: str) -> None:
     """Paths that have a scheme need none."""
-    with pytest.raises(StorageError, match=r"^Spark does not tell its default file system \(.*\); write paths with a"):
+    with pytest.raises(StorageError, match=r"^Spark does not name its default file system \(.*\); write paths with a"):
         place_in(session(says), "/x")
     for path in ("file:/x", "s3a://bucket/x", "viewfs://lake/a:b"):
         assert place_in(session(says), path) == Place.of(path)

@@ -260,12 +260,12 @@ REFUSED = {
     "too many classes": (
         lambda self, x, e, kind: F.one_hot(kind, 5000).float(),
         {"kind": range(3)},
-        "one_hot makes rows of 5,000 lanes of which one is not 0; use torch.nn.Embedding instead",
+        "one_hot makes rows of 5,000 columns of which one is not 0; use torch.nn.Embedding instead",
     ),
     "several lanes": (
         lambda self, x, e, kind: x.gather(1, torch.stack([kind, kind], 1)),
         {"kind": range(3)},
-        "gather takes several lanes of a row by numbers that depend on the row",
+        "gather takes several columns of a row by numbers that depend on the row",
     ),
     "more than the module takes": (
         lambda self, x, e, kind: self.table(kind),
@@ -290,7 +290,7 @@ REFUSED = {
     "not from 0": (
         lambda self, x, e, kind: x,
         {"kind": range(1, 5)},
-        "features gives 'kind' range.1, 5.; integers are",
+        "features gives 'kind' range.1, 5.; write integers as",
     ),
 }
 

@@ -144,7 +144,7 @@ OPERATIONS = {
     "edges of edges": (lambda self, x, e: x[e[0]][e[1]].sum() + x, "index takes edge values by the number of a node"),
     "some lanes": (
         lambda self, x, e: torch.zeros_like(x).scatter_add(0, e[1][:, None].expand(-1, 4), x[e[0]]),
-        "scatter_add scatters some of the lanes: index and source have different shapes",
+        "scatter_add scatters some of the columns: index and source have different shapes",
     ),
     "last one wins": (
         lambda self, x, e: torch.zeros_like(x).scatter(0, e[1][:, None].expand(-1, 16), x[e[0]]),
