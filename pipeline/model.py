@@ -456,6 +456,9 @@ def refuse_to_save(
     something that was read: in words → where."""
     place, here = _on_disk(path)
     refuse_overlap(place, {what: Place.of(file) for what, file in read.items() if file is not None})
+    for what, file in read.items():
+        if file is not None and not os.path.isfile(file):
+            raise StorageError(f"{what} {file} {'is not a file' if os.path.exists(file) else 'does not exist'}")
     refuse_taken(place, followed(here), partial(_saved_files, place), overwrite)
 
 

@@ -20,7 +20,8 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import Graph, cli
+from pipeline import Graph, cli, prepare, verify
+from pipeline.errors import SettingError
 from pipeline.formula import interpret
 from pipeline.job.raw_tables import RawTables
 from tests.formulas import build
@@ -70,6 +71,13 @@ def prepared(spark, tables, tmp_path_factory):
 def scores(spark, prepared, model, tmp_path_factory):
     path = tmp_path_factory.mktemp("scores") / "o"
     done("infer", "--graph", prepared, "--model", model, "--output", path)
+    return path
+
+
+@pytest.fixture
+def prepared_in_memory(tmp_path):
+    path = tmp_path / "memory"
+    prepare(Graph(whole("mixed").nodes(), whole("mixed").edges()), path, 1)
     return path
 
 
@@ -534,6 +542,24 @@ def test_export_refuses(module, arguments, message):
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert not os.path.exists("m")
+
+
+def test_a_checkpoint_that_is_not_there_is_told_at_once(tmp_path, monkeypatch):
+    """Before torch is imported, which takes seconds."""
+    monkeypatch.setitem(sys.modules, "pipeline.pyg.load", None)
+    (tmp_path / "folder").mkdir()
+    for path, what in ((tmp_path / "none.pt", "does not exist"), (tmp_path / "folder", "is not a file")):
+        result = run("export", "module:factory", "--checkpoint", path, "--output", tmp_path / "out" / "m")
+        assert (result.exit_code, result.stderr) == (2, f"graphsweep: the checkpoint {path} {what}\n")
+
+
+def test_tables_that_verify_needs_are_asked_for_in_the_words_of_the_command(prepared_in_memory, model, tmp_path):
+    pa.parquet.write_table(pa.table({"id": [1]}), tmp_path / "o.parquet")
+    result = run("verify", "--graph", prepared_in_memory, "--model", model, "--output", tmp_path / "o.parquet")
+    words = f"graphsweep: {prepared_in_memory} was prepared from DataFrames: give the nodes table, --nodes\n"
+    assert (result.exit_code, result.stderr) == (2, words)
+    with pytest.raises(SettingError, match="was prepared from DataFrames: give the nodes table, nodes=…"):
+        verify(prepared_in_memory, model, tmp_path / "o.parquet")
 
 
 def test_export_without_torch(monkeypatch, tmp_path):

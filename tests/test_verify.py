@@ -326,7 +326,7 @@ def test_neighbourhoods_beyond_the_limit_are_left_out_and_told(spark, kept):
     assert found.too_large == (hub,)
     assert found.recomputed == NODES - 1
     assert f"recomputed {NODES - 1} of {NODES} sampled nodes" in str(found)
-    assert f"not recomputed: 1 nodes (first: {hub}) that more than 30 edges lead to" in str(found)
+    assert f"not recomputed: 1 node (first: {hub}) that more than 30 edges lead to" in str(found)
 
 
 def test_nothing_recomputed_is_no_pass(spark, kept):
@@ -388,7 +388,7 @@ def test_lost_and_repeated_rows_fail(spark, kept):
     assert f"the scores have {NODES - 1} rows, the graph has {NODES} nodes" in str(lost)
     twice = verify(graph, net, kept.scores(given.union(given.limit(1))), sample=NODES + 1)
     assert not twice.passed
-    assert "1 rows have an id that another row has too (first: " in str(twice)
+    assert "1 row has an id that another row has too (first: " in str(twice)
 
 
 def test_one_row_for_another_fails_whatever_the_sample(spark, kept):
@@ -404,7 +404,7 @@ def test_one_row_for_another_fails_whatever_the_sample(spark, kept):
     assert not found.passed
     assert (found.check.repeated, found.check.missing, found.check.unknown) == (0, 1, 1)
     assert found.recomputed == NODES - 1
-    assert f"1 nodes have no row (first: {hub})\n1 ids of the scores are not among the nodes (first: 1)" in str(found)
+    assert f"1 node has no row (first: {hub})\n1 id of the scores is not among the nodes (first: 1)" in str(found)
 
 
 @pytest.mark.parametrize("sample", [5, "all"])

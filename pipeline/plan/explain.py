@@ -50,7 +50,8 @@ def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: 
     lines = [
         f"graph    {totals['nodes']:,} nodes, {totals['edges']:,} edges ({totals['self_loops']:,} self-loops), "
         f"largest in-degree {totals['max_in_degree']:,}",
-        f"         {counts.blocks} blocks; the heaviest has {heaviest:,} edges, the median {median:,}",
+        f"         {counts.blocks:,} block{'' if counts.blocks == 1 else 's'}; the heaviest has {heaviest:,} edges, "
+        f"the median {median:,}",
         *_types(manifest),
         f"model    {model.origin}: reads {reads or 'no columns'}; outputs {outputs}",
         f"tier     {choice.tier}: {choice.reason}",

@@ -37,6 +37,9 @@ def check_ready(net: Any) -> None:
     training = [name or type(net).__name__ for name, module in net.named_modules() if module.training]
     if training:
         raise ModelError(f"the module is in training mode ({some(training)}): call net.eval() first")
+    empty = [name for name, tensor in [*net.named_parameters(), *net.named_buffers()] if tensor.is_meta]
+    if empty:
+        raise ModelError(f"weights on the device meta, which hold no numbers ({some(empty)}): load them first")
     lazy = [name for name, tensor in net.named_parameters() if isinstance(tensor, UninitializedParameter)]
     if lazy:
         raise ModelError(f"weights without a shape yet ({some(lazy)}): run the module once, or load its weights")

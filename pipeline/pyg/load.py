@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from torch.nn.parameter import is_lazy
 
 from pipeline.errors import ModelError, StorageError, nearest
 from pipeline.pyg.forward import some
+
+log = logging.getLogger("graphsweep")
 
 NESTED = ("state_dict", "model_state_dict")  # under which training scripts store it
 
@@ -118,13 +121,18 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 def _fill(net: torch.nn.Module, state: Mapping[str, Tensor], checkpoint: str) -> None:
     own = net.state_dict()
+    prefix = _prefix(state, own)
+    if prefix and {name[len(prefix) :] for name in state} == set(own):  # DDP and Lightning hold the module in another
+        state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
+        log.warning("checkpoint %s: all keys start with %r, which was left out", checkpoint, prefix)
+        prefix = ""
     shapes = [
         f"{name} is {tuple(state[name].shape)} there, {tuple(own[name].shape)} in the module"
         for name in own
         if name in state and not is_lazy(own[name]) and state[name].shape != own[name].shape
     ]
     problems = [
-        f"{what} {', '.join(names)}"
+        f"{what} {some(names)}"
         for what, names in (
             ("missing", sorted(own.keys() - state.keys())),
             ("unexpected", sorted(state.keys() - own.keys())),
@@ -132,6 +140,15 @@ def _fill(net: torch.nn.Module, state: Mapping[str, Tensor], checkpoint: str) ->
         )
         if names
     ]
+    if prefix:
+        problems.append(f"all of its keys start with {prefix!r}, and without it they are still others")
     if problems:
         raise ModelError(f"checkpoint {checkpoint} does not belong to {type(net).__name__}: " + "; ".join(problems))
     net.load_state_dict(state, strict=True)
+
+
+def _prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """What stands before all keys of a checkpoint, beside those of the module: "module."; empty if nothing does."""
+    first = next(iter(own), "")
+    ends = [name[: -len(first)] for name in state if first and name.endswith(f".{first}")]
+    return next((each for each in ends if all(name.startswith(each) for name in state)), "")

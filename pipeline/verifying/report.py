@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.verifying.judging import OutputError
-from pipeline.verifying.rows import RowCheck
+from pipeline.verifying.rows import RowCheck, counted
 
 
 @dataclass(frozen=True)
@@ -67,31 +67,32 @@ class Verification:
         return 1 - float(1 - share) ** self.recomputed
 
     def __str__(self) -> str:
-        how = "the whole graph" if self.whole else f"{self.hops} hops"
+        how = "the whole graph" if self.whole else counted(self.hops, "hop")
         if self.covered:
-            how = f"the whole graph, fewer edges than {self.hops} hops around each"
+            how = f"the whole graph, fewer edges than {counted(self.hops, 'hop')} around each"
+        touched = f"{counted(self.nodes, 'node')} and {counted(self.edges, 'edge')} touched"
         lines = [
-            f"recomputed {self.recomputed:,} of {self.recomputed + len(self.too_large):,} sampled nodes in float64 "
-            f"from the raw tables: {how}, {self.nodes:,} nodes and {self.edges:,} edges touched, "
-            f"{self.seconds:.1f} s",
+            f"recomputed {self.recomputed:,} of {counted(self.recomputed + len(self.too_large), 'sampled node')} in "
+            f"float64 from the raw tables: {how}, {touched}, {self.seconds:.1f} s",
             *map(str, self.outputs),
         ]
         if self.wire != "float32":
             lines.append(f"the run sent numbers as {self.wire}: what that rounds is counted as rounding")
         if self.wrong_classes:
             first = ", ".join(map(str, self.wrong_classes[:3]))
-            lines.append(
-                f"predicted: {len(self.wrong_classes):,} classes are not the most probable (first: id {first})"
-            )
+            wrong = counted(len(self.wrong_classes), "class is", "classes are")
+            lines.append(f"predicted: {wrong} not the most probable (first: id {first})")
         if self.too_large:
             lines.append(
-                f"not recomputed: {len(self.too_large):,} nodes (first: {', '.join(map(str, self.too_large[:3]))}) "
-                f"that more than {self.limit:,} edges lead to; a higher limit (--limit) includes them"
+                f"not recomputed: {counted(len(self.too_large), 'node')} (first: "
+                f"{', '.join(map(str, self.too_large[:3]))}) that more than {counted(self.limit, 'edge')} lead to; "
+                "a higher limit (--limit) includes them"
             )
         lines.append(str(self.check))
         if 0 < self.recomputed < self.expected_rows:
+            these = "this node" if self.recomputed == 1 else f"these {self.recomputed:,} nodes"
             lines.append(
-                f"a fault in 1 % of the nodes would be found by these {self.recomputed:,} nodes with probability "
+                f"a fault in 1 % of the nodes would be found by {these} with probability "
                 f"{100 * self.seen(0.01):.0f} %; in 0.1 %, with {100 * self.seen(0.001):.0f} %; "
                 "--sample all compares every node"
             )

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 FIRST = 3  # ids that are named
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """1 node, 2 nodes, 20,000 nodes."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 @dataclass(frozen=True)
 class RowCheck:
     """What the ids of the whole table say."""
@@ -58,13 +63,18 @@ class RowCheck:
 
         lines = []
         if self.rows != self.nodes:
-            lines.append(f"the scores have {self.rows:,} rows, the graph has {self.nodes:,} nodes")
+            lines.append(f"the scores have {counted(self.rows, 'row')}, the graph has {counted(self.nodes, 'node')}")
         if self.repeated:
-            lines.append(f"{self.repeated:,} rows have an id that another row has too{some('repeated')}")
+            lines.append(
+                f"{counted(self.repeated, 'row has', 'rows have')} an id that another row has too{some('repeated')}"
+            )
         if self.missing:
-            lines.append(f"{self.missing:,} nodes have no row{some('missing')}")
+            lines.append(f"{counted(self.missing, 'node has', 'nodes have')} no row{some('missing')}")
         if self.unknown:
-            lines.append(f"{self.unknown:,} ids of the scores are not among the nodes{some('unknown')}")
+            lines.append(
+                f"{counted(self.unknown, 'id of the scores is', 'ids of the scores are')} not among the nodes"
+                f"{some('unknown')}"
+            )
         return "\n".join(lines)
 
 

@@ -96,7 +96,7 @@ def _source(graph: PreparedGraph, name: str, given: Any) -> _Source:
     source = graph.manifest["sources"].get(name) or {}
     path = source.get("path") if given is None else given
     if path is None:
-        raise SettingError(f"{graph.path} was prepared from DataFrames: give the {name} table (--{name})")
+        raise SettingError(f"{graph.path} was prepared from DataFrames: give the {name} table, {name}=…")
     known = isinstance(path, str) and path == source.get("path")
     if given is None and Place.of(path).is_local:  # whatever the session's default file system is
         path = Place.of(path).for_spark

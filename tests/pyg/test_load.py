@@ -48,6 +48,28 @@ def test_a_checkpoint(tmp_path, ending):
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "net._orig_mod."])
+def test_a_checkpoint_of_a_module_that_is_held_in_another(tmp_path, prefix, caplog):
+    """As DistributedDataParallel, Lightning and torch.compile save it."""
+    state, path = small().state_dict(), tmp_path / "weights.safetensors"
+    save_file({prefix + name: tensor for name, tensor in state.items()}, path)
+    loaded = build(f"{HERE}:small", path).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+    assert caplog.messages == [f"checkpoint {path}: all keys start with {prefix!r}, which was left out"]
+    others = {f"{prefix}{name}": tensor for name, tensor in {**state, "more": torch.zeros(1)}.items()}
+    save_file(others, path)
+    words = f"unexpected {prefix}bias, {prefix}lin.weight, {prefix}more; all of its keys start with {prefix!r}, and "
+    with pytest.raises(ModelError, match=re.escape(words)):
+        build(f"{HERE}:small", path)
+
+
+def test_of_many_keys_a_few_are_told(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file({f"layers.{number}": torch.zeros(1) for number in range(900)}, path)
+    with pytest.raises(ModelError, match=r"unexpected layers\.0, (layers\.\d+, ){3}layers\.\d+ and 895 more$"):
+        build(f"{HERE}:small", path)
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [

@@ -36,6 +36,12 @@ def test_names_path_line_operation_and_remedy():
     )
 
 
+def test_weights_without_numbers():
+    with torch.device("meta"):
+        net = GCNConv(4, 2)
+    refused(net, r"weights on the device meta, which hold no numbers \(bias, lin.weight\): load them first", unused=[])
+
+
 def test_names_the_line_of_pyg_where_there_is_no_other():
     refused(GPSConv(16, None), r"attn \(MultiheadAttention\), gps_conv.py:\d+, ")
 

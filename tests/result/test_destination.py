@@ -186,6 +186,17 @@ def test_a_result_that_lost_a_file_is_computed_again(at: Path, no_session: None)
     assert pq.read_table(at / "o").num_rows == 200
 
 
+def test_a_result_whose_file_was_cut_is_not_the_same(at: Path, no_session: None) -> None:
+    """Nor is it replaced: somebody has changed it."""
+    graph, file = open_graph(str(at / "graph")), at / "o" / "part-00001.parquet"
+    score(graph, at / "model", at / "o")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(StorageError, match="exists already; give another path$"):
+        score(graph, at / "model", at / "o", if_same="skip")
+    with pytest.raises(StorageError, match=r"that were changed since: part-00001\.parquet; move them away"):
+        score(graph, at / "model", at / "o", if_same="skip", overwrite=True)
+
+
 def test_frames_are_not_known_again(spark: SparkSession, at: Path) -> None:
     graph = Graph(spark.read.parquet(str(at / "nodes")), spark.read.parquet(str(at / "edges")))
     score(graph, build("sage"), at / "o")

@@ -252,10 +252,10 @@ def unknown_id(table, _):
 FAULTS = [shifted, swapped_columns, swapped_ids, stale_block, zero_row, not_a_number, infinite, missing_row,
           doubled_row, one_for_another, unknown_id]  # fmt: skip
 OF_ROWS = {
-    missing_row: r"399 rows, the graph has 400 nodes\n1 nodes have no row \(first: \d+\)",
-    doubled_row: r"401 rows, the graph has 400 nodes\n1 rows have an id that another row has too \(first: \d+\)",
-    one_for_another: r"1 rows have an id that another row has too \(first: \d+\)\n1 nodes have no row \(first: \d+\)",
-    unknown_id: r"1 nodes have no row \(first: \d+\)\n1 ids of the scores are not among the nodes \(first: 1\)",
+    missing_row: r"399 rows, the graph has 400 nodes\n1 node has no row \(first: \d+\)",
+    doubled_row: r"401 rows, the graph has 400 nodes\n1 row has an id that another row has too \(first: \d+\)",
+    one_for_another: r"1 row has an id that another row has too \(first: \d+\)\n1 node has no row \(first: \d+\)",
+    unknown_id: r"1 node has no row \(first: \d+\)\n1 id of the scores is not among the nodes \(first: 1\)",
 }
 
 
@@ -343,7 +343,7 @@ def test_classes_are_verified(prepared, tmp_path, formula):
         assert not wrong.passed
         if name == "predicted":
             assert wrong.wrong_classes == (table["id"][33].as_py(),)
-            assert "predicted: 1 classes are not the most probable (first: id " in str(wrong)
+            assert "predicted: 1 class is not the most probable (first: id " in str(wrong)
 
 
 # ---- the sample and the memory
