@@ -191,7 +191,7 @@ def test_a_result_whose_file_was_cut_is_not_the_same(at: Path, no_session: None)
     graph, file = open_graph(str(at / "graph")), at / "o" / "part-00001.parquet"
     score(graph, at / "model", at / "o")
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(StorageError, match="exists already; give another path$"):
+    with pytest.raises(StorageError, match=r"exists already; give another path$"):
         score(graph, at / "model", at / "o", if_same="skip")
     with pytest.raises(StorageError, match=r"that were changed since: part-00001\.parquet; move them away"):
         score(graph, at / "model", at / "o", if_same="skip", overwrite=True)
