@@ -1,4 +1,5 @@
-"""Who may import whom, held by reading the sources and by importing them in a fresh process."""
+"""What is loaded by whom, and what no module may call, held by reading the sources and by importing them in a fresh
+process. Who may import whom is held by import-linter, in pyproject.toml; here is what its contracts cannot say."""
 
 from __future__ import annotations
 
@@ -18,25 +19,6 @@ SOURCES = {
     for file in sorted(ROOT.rglob("*.py"))
 }
 TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in SOURCES.items()}
-
-# part of the library → what none of its modules may import, at the top or inside of a function
-FORBIDDEN = {
-    "kernels": ("pyspark", "torch", "torch_geometric", "pipeline.formula", "pipeline.plan"),
-    "formula": ("pyspark", "torch", "torch_geometric", "numba", "pipeline.plan"),
-    "layers": ("pyspark", "torch", "torch_geometric", "pipeline.plan"),
-    "plan": ("pyspark", "torch", "torch_geometric"),
-    "compiler": ("pyspark", "torch", "torch_geometric"),
-    "preparing": ("pyspark", "torch", "torch_geometric"),
-    # pipeline.plan.lower alone: how far rounding goes depends on which program is run (verifying/rounding.py)
-    "verifying": (
-        "torch",
-        "pipeline.prepare",
-        "pipeline.blocks.block",
-        "pipeline.preparing",
-        "pipeline.compiler",
-        *(f"pipeline.plan.{path.stem}" for path in sorted((ROOT / "plan").glob("*.py")) if path.stem != "lower"),
-    ),
-}
 
 
 def belongs(module: str, part: str) -> bool:
@@ -72,20 +54,6 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("part", FORBIDDEN)
-def test_a_part_does_not_import_what_it_must_not_know(part):
-    modules = [name for name in TREES if belongs(name, part)]
-    if part == "layers" and not (ROOT / "layers").exists():
-        pytest.skip("no layers")
-    found = [
-        f"{module} imports {name}"
-        for module in modules
-        for name in imports(TREES[module])
-        if any(name == other or name.startswith(other + ".") for other in FORBIDDEN[part])
-    ]
-    assert not found
-
-
 def test_only_pyg_imports_torch():
     found = {
         module
@@ -101,7 +69,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_the_block_program_loads_without_spark_and_torch():
-    parts = [*(part for part in FORBIDDEN if part != "verifying"), "run"]
+    parts = ("kernels", "formula", "layers", "plan", "compiler", "preparing", "run")
     modules = [name for name in TREES if any(belongs(name, part) for part in parts)]
     loaded = loaded_by("import " + ", ".join(modules))
     assert not {"pyspark", "torch", "torch_geometric"} & loaded

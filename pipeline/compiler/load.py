@@ -7,11 +7,8 @@ file is never executed: what runs is the text in memory, whatever the file holds
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import sys
-import tempfile
 import threading
 import types
 from collections.abc import Callable
@@ -19,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compiler import functions
-from pipeline.kernels.jit import cache_directory, jit
+from pipeline.kernels.jit import jit, keep
 
 # What a generated function may use. The hash of functions.py is part of the text, since Numba's cache does not see
 # that a function called from a cached one has changed.
@@ -52,28 +49,13 @@ def load(text: str) -> Callable[..., None]:
     name = "graphsweep_loop_" + hashlib.sha256(text.encode()).hexdigest()
     with _loading:
         if name not in _loaded:
-            path = _keep(name, text)
+            path = keep("loops", f"{name}.py", text.encode())
             module = types.ModuleType(name)
             module.__file__ = str(path)
             exec(compile(text, str(path), "exec"), module.__dict__)
             sys.modules[name] = module  # Numba finds the globals of a cached function through it
             _loaded[name] = jit(module.tile)
         return _loaded[name]
-
-
-def _keep(name: str, text: str) -> Path:
-    """Write the file if it is not there already, as it should be."""
-    directory = cache_directory() / "loops"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    path = directory / f"{name}.py"
-    with contextlib.suppress(OSError):
-        if not path.is_symlink() and path.read_bytes() == text.encode():
-            return path
-    handle, temporary = tempfile.mkstemp(dir=directory)
-    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    os.replace(temporary, path)
-    return path
 
 
 def source(function: Any) -> str:

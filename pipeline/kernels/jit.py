@@ -1,13 +1,17 @@
 """The one way a function is compiled, and where compiled code is kept.
 
 Comes in: a plain Python loop over arrays. Goes out: the same loop as machine code, cached on disk, so that a fresh
-worker process loads it (10-100 ms) and does not compile it again (seconds). Knows nothing of what the loops compute.
+worker process loads it (10-100 ms) and does not compile it again (seconds). Numba keeps it under the path and the time
+stamp of the file that a loop stands in; here that is a copy named by the hash of its text, so that another checkout and
+another environment load it too. Knows nothing of what the loops compute.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
+import hashlib
 import os
 import shutil
 import stat
@@ -32,6 +36,9 @@ def jit(function: Function) -> Function:
     Signatures are lazy because Arrow's views are read-only, which is another type to Numba than a writable array.
     `nogil` lets blocks run in threads; NumPy's error model has no branch for division by zero in the inner loop.
     """
+    if not numba.config.DISABLE_JIT:  # then it is run as it stands, and coverage wants its own file
+        kept = _kept_source(function.__code__.co_filename)
+        function.__code__ = function.__code__.replace(co_filename=str(kept))
     with _decorating:
         chosen = numba.config.CACHE_DIR  # the user's NUMBA_CACHE_DIR, which goes first
         try:
@@ -41,6 +48,34 @@ def jit(function: Function) -> Function:
         finally:
             numba.config.CACHE_DIR = chosen
     return compiled
+
+
+@functools.cache
+def _kept_source(path: str) -> Path:
+    """The copy of a source file. A function that is compiled may call others of its own file, and of no other."""
+    file = Path(path)
+    if file.parent.parent == cache_directory():  # it is one
+        return file
+    try:
+        text = file.read_bytes()
+    except OSError:  # in a zip file, say: where Numba keeps what is compiled then is its own business
+        return file
+    return keep("kernels", f"{file.stem}_{hashlib.sha256(text).hexdigest()}.py", text)
+
+
+def keep(folder: str, name: str, text: bytes) -> Path:
+    """A source file in the cache; it is written if it is not there already, as it should be."""
+    directory = cache_directory() / folder
+    directory.mkdir(mode=0o700, exist_ok=True)
+    path = directory / name
+    with contextlib.suppress(OSError):
+        if not path.is_symlink() and path.read_bytes() == text:
+            return path
+    handle, temporary = tempfile.mkstemp(dir=directory)
+    with os.fdopen(handle, "wb") as file:
+        file.write(text)
+    os.replace(temporary, path)
+    return path
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -31,7 +31,7 @@ X = node_input("x", (16,))
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """An empty cache directory, and nothing loaded yet."""
-    monkeypatch.setattr(load, "cache_directory", lambda: tmp_path)
+    monkeypatch.setattr("pipeline.kernels.jit.cache_directory", lambda: tmp_path)
     monkeypatch.setattr(load, "_loaded", {})
     return tmp_path / "loops"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -23,8 +24,10 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test finds its directory anew, with NUMBA_CACHE_DIR unset."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     cache_directory.cache_clear()
+    module._kept_source.cache_clear()
     yield
     cache_directory.cache_clear()
+    module._kept_source.cache_clear()
 
 
 def mode(path: Path) -> int:
@@ -98,19 +101,33 @@ def test_decorating_changes_nothing_for_others(monkeypatch: pytest.MonkeyPatch, 
     assert list((tmp_path / "graphsweep").rglob("*.nbi"))
 
 
-def test_a_new_process_loads_what_this_one_compiled(tmp_path: Path) -> None:
-    code = (
-        "import numpy as np; from pipeline.kernels.hash import blocks_of; out = np.empty(3, np.int32);"
-        "blocks_of(np.arange(3), 4, out); print(sum(blocks_of.stats.cache_hits.values()))"
-    )
-    hits = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for _ in range(2)
-    ]
-    assert hits == ["0", "1"]
+CALLS = (
+    "import numpy as np; from pipeline.kernels.hash import blocks_of; out = np.empty(3, np.int32);"
+    "blocks_of(np.arange(3), 4, out); print(sum(blocks_of.stats.cache_hits.values()))"
+)
+
+
+def hits(checkout: Path, cache: Path) -> int:
+    """How often a new process loads compiled code, which imports from there."""
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS], cwd=checkout, capture_output=True, text=True, check=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(checkout)},
+    )  # fmt: skip
+    return int(done.stdout)
+
+
+def test_a_new_process_loads_what_another_one_compiled(tmp_path: Path) -> None:
+    """Also one of another checkout, whose files are as old as they like; but not once a kernel is another one."""
+    checkouts = [tmp_path / "one", tmp_path / "two"]
+    for number, checkout in enumerate(checkouts):
+        shutil.copytree(Path(module.__file__).parents[1], checkout / "pipeline")
+        os.utime(checkout / "pipeline" / "kernels" / "hash.py", (number, number))
+    cache = tmp_path / "cache"
+    assert hits(checkouts[0], cache) == 0
+    compiled = sorted(cache.rglob("*.nbc"))
+    assert compiled
+    assert hits(checkouts[0], cache) == hits(checkouts[1], cache) == 1
+    assert sorted(cache.rglob("*.nbc")) == compiled, "nothing is compiled in the second run"
+    with open(checkouts[1] / "pipeline" / "kernels" / "hash.py", "a") as file:
+        file.write("# changed\n")
+    assert hits(checkouts[1], cache) == 0
