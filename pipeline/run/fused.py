@@ -22,7 +22,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from pipeline.blocks.block import LOOPS, Block, FloatArray, IntArray
-from pipeline.blocks.tiles import pushed_edges
+from pipeline.blocks.tile_edges import pushed_edges
 from pipeline.blocks.wire import rounded
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
