@@ -23,13 +23,12 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from pipeline.blocks.ranges import Range, Ranges
+from pipeline.blocks.ranges import Ranges
 from pipeline.errors import ModelError, StorageError, shortened, unwritable
 from pipeline.formula.about import About
-from pipeline.formula.bounds import misfit
-from pipeline.formula.categories import Category, Computed, categories, computed
+from pipeline.formula.checked import checked_columns, checked_weights, lanes_of
 from pipeline.formula.joined import joined
-from pipeline.formula.program import Input, Program, input_name
+from pipeline.formula.program import Program, input_name
 from pipeline.formula.saved import FORMAT, PROGRAM_FILE, WEIGHTS_FILE, read_saved
 from pipeline.formula.spaces import Edges, Nodes, Space
 from pipeline.formula.trace import Formula, trace
@@ -40,13 +39,12 @@ from pipeline.places.marker import MODEL
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.staging import followed, refuse_taken, staged
 from pipeline.schema import GraphSchema
+from pipeline.tables.categories import check_categories
 from pipeline.tables.training import Trained, check_names, far_outside, moved, places_of, remembered, with_names
 
 log = logging.getLogger("graphsweep")
 
 FILES = (PROGRAM_FILE, WEIGHTS_FILE)
-
-WeightArray = npt.NDArray[np.float32]
 
 
 class Model:
@@ -67,8 +65,8 @@ class Model:
     ):
         """ModelError if weights are missing, unexpected, of another shape or not finite, or if columns do not fit."""
         self.program = program
-        self.weights = _checked_weights(program, weights)
-        self.columns = _checked_columns(program, columns or {})
+        self.weights = checked_weights(program, weights)
+        self.columns = checked_columns(program, columns or {})
         self.origin = origin
         """Where the model came from, for people: "formula", or the class of the module that was imported."""
         self.about = about or About()
@@ -179,7 +177,7 @@ class Model:
     @property
     def inputs(self) -> dict[str, int]:
         """Table column → float32 lanes of a row: {"nodes.x": 64, "edges.weight": 1}."""
-        return {self.columns[input_name(column)]: _lanes(column.shape) for column in self.program.inputs}
+        return {self.columns[input_name(column)]: lanes_of(column.shape) for column in self.program.inputs}
 
     @property
     def reads_reversed(self) -> bool:
@@ -245,7 +243,7 @@ class Model:
             space = column.space
             present = schema.nodes[space.type] if isinstance(space, Nodes) else schema.edges[space.type]
             table, _, wanted = name.rpartition(".")
-            lanes = _lanes(column.shape)
+            lanes = lanes_of(column.shape)
             known = ", ".join(f"{table}.{key} ({width})" for key, width in sorted(present.items()))
             if wanted not in present:
                 raise ModelError(
@@ -254,12 +252,7 @@ class Model:
                 )
             if present[wanted] not in (lanes, 0):
                 raise ModelError(f"the model expects {name} of width {lanes}; the graph has width {present[wanted]}")
-        for category in categories(self.program):
-            name = self.columns[input_name(category.column)]
-            for lane, held in _some_lanes(category, (ranges or {}).get(name, ())):
-                _check_category(category, _lane_of(name, category.column, lane), held)
-        for lookup in computed(self.program):
-            self._check_computed(lookup, ranges or {})
+        check_categories(self.program, self.columns, ranges or {})
 
     def _remedy(self, column: str, lanes: int, present: Mapping[str, int]) -> str:
         """How the graph would have a column that it lacks."""
@@ -291,24 +284,6 @@ class Model:
         """A line for each column of a graph whose numbers lie far outside of those in training, where that is known."""
         return far_outside(self.training, ranges)
 
-    def _check_computed(self, lookup: Computed, ranges: Ranges) -> None:
-        """ModelError if some row's index is certainly no row of the table that it is looked up in."""
-        held = {}
-        for column in lookup.columns:
-            lanes = ranges.get(self.columns[input_name(column)], ())
-            if len(lanes) == _lanes(column.shape):
-                low, high = (np.reshape(ends, (1, *column.shape)) for ends in list(zip(*lanes, strict=True))[:2])
-                held[column.name] = low, high
-        found = misfit(lookup.index, lookup.rows, held)
-        if found is not None:
-            column = next(column for column in lookup.columns if column.name == found.column)
-            name = _lane_of(self.columns[input_name(column)], column, found.lane)
-            least = f"at most {found.high:.10g}" if found.high < 0 else f"at least {found.low:.10g}"
-            raise ModelError(
-                f"{name} holds {found.number:.10g}, with which the number of a row that the model computes is {least}; "
-                f"{_rows_of(lookup)}: number the categories as in training"
-            )
-
     # ---- on disk
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -339,7 +314,7 @@ class Model:
         program, columns = saved.program, saved.columns
         try:
             about = About() if saved.about is None else About.from_json(saved.about)
-            lanes = {columns[input_name(column)]: _lanes(column.shape) for column in program.inputs}
+            lanes = {columns[input_name(column)]: lanes_of(column.shape) for column in program.inputs}
             training = {key: Trained.from_json(told, lanes[key]) for key, told in saved.training.items()}
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(error, 500)}") from None
@@ -365,74 +340,6 @@ def _has(schema: GraphSchema, space: Space) -> bool:
     if isinstance(space, Nodes):
         return space.type in schema.nodes
     return not isinstance(space, Edges) or space.type in schema.edges
-
-
-def _some_lanes(category: Category, lanes: Sequence[Range]) -> list[tuple[int, Range]]:
-    return [(lane, lanes[lane]) for lane in category.lanes if lane < len(lanes)]
-
-
-def _check_category(category: Category, name: str, held: Range) -> None:
-    """ModelError unless the numbers of a lane are rows of the table that they are looked up in."""
-    wrong = held.low if held.low < 0 else held.high if held.high >= category.rows else None
-    if wrong is None and held.whole:
-        return
-    found = "numbers that are not whole" if wrong is None else f"{wrong:.10g}"
-    raise ModelError(f"{name} holds {found}; {_rows_of(category)}: number the categories as in training")
-
-
-def _rows_of(category: Category | Computed) -> str:
-    which = f" {category.table}" if category.table else ""
-    return f"the model's table{which} has {category.rows:,} rows (0 to {category.rows - 1:,})"
-
-
-def _lane_of(name: str, column: Input, lane: int) -> str:
-    return name if _lanes(column.shape) == 1 else f"{name}[{lane}]"
-
-
-def _checked_weights(program: Program, weights: Mapping[str, npt.ArrayLike]) -> dict[str, WeightArray]:
-    wanted = program.weights
-    missing, unexpected = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
-    if missing or unexpected:
-        raise ModelError(
-            "the weights are not those of the program: "
-            + "; ".join(
-                f"{what} {', '.join(names)}"
-                for what, names in (("missing", missing), ("unexpected", unexpected))
-                if names
-            )
-        )
-    checked = {}
-    for name, shape in wanted.items():
-        array = np.array(weights[name], np.float32, order="C")  # a copy: nobody else can change it
-        if array.shape != shape:
-            raise ModelError(f"weight {name} has shape {array.shape}; the program expects {shape}")
-        if not np.isfinite(array).all():
-            bad = array.size - int(np.isfinite(array).sum())
-            raise ModelError(f"weight {name} holds {bad} of {array.size} numbers that are NaN or infinite in float32")
-        array.flags.writeable = False
-        checked[name] = array
-    return checked
-
-
-def _checked_columns(program: Program, columns: Mapping[str, str]) -> dict[str, str]:
-    read = {input_name(column): column for column in program.inputs}
-    unknown = sorted(columns.keys() - read.keys())
-    if unknown:
-        raise ModelError(f"columns are given for {', '.join(unknown)}; the program reads {', '.join(read) or 'none'}")
-    chosen = {name: columns.get(name, name) for name in read}
-    lanes: dict[str, int] = {}
-    for name, column in chosen.items():
-        table, _, key = column.rpartition(".")
-        if table != str(read[name].space) or not key:
-            raise ModelError(f"{name} is read from {shortened(column)}; write {read[name].space}.COLUMN")
-        width = _lanes(read[name].shape)
-        if lanes.setdefault(column, width) != width:
-            raise ModelError(f"column {column} is read with width {lanes[column]} and with width {width}")
-    return chosen
-
-
-def _lanes(shape: Sequence[int]) -> int:
-    return int(np.prod(shape, dtype=int))
 
 
 def _canonical(item: Any) -> bytes:

@@ -20,9 +20,10 @@ from pipeline.model import Model
 from pipeline.places.filesystem import opened
 from pipeline.places.place import Place
 from pipeline.places.scratch import Scratch
-from pipeline.plan.memory import Counts, choose_tier
+from pipeline.plan.memory import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
+from pipeline.plan.tier import choose_tier
 from pipeline.prepare import prepare
 from pipeline.run.arguments import given_session
 from pipeline.run.planned import Planned

@@ -15,9 +15,10 @@ from pipeline import explain, prepare
 from pipeline.errors import ModelError
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.plan.explain import explain_plan
-from pipeline.plan.memory import Counts, choose_tier, size
+from pipeline.plan.memory import Counts, size
 from pipeline.plan.plan import Plan
 from pipeline.plan.seconds import about, duration, expect
+from pipeline.plan.tier import choose_tier
 from pipeline.schema import EDGE
 from pipeline.settings import Settings
 from tests.formulas import build

@@ -1,1 +1,1 @@
-"""What only the command line needs: its options, its messages, raw tables by their paths, a session of its own."""
+"""What only the command line needs: its options and their texts, its messages, a session of its own."""

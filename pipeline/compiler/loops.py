@@ -1,4 +1,4 @@
-"""The generated function of one reduction: rows → edges → lanes.
+"""The generated function of one reduction: rows → edges → lanes. Here an edge weight is multiplied by a sender's row.
 
     def tile(rows, indptr, indices, payload, unit, <dst>, <edges>, <weights>, <states>)
 

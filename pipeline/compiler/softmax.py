@@ -1,4 +1,5 @@
-"""Sums of exponentials in running form: tiles come one after another, in any number, and no edge is kept.
+"""Softmax and logsumexp over edges: sums of exponentials in running form. Tiles come one after another, in any number,
+and no edge is kept.
 
 Per row and lane of the logits: `top`, the largest logit so far, and `total`, Σ exp(logit - top); and if there are
 messages (softmax_sum), per lane of the result `out`, Σ exp(logit - top) * message. A larger logit rescales what was

@@ -15,7 +15,6 @@ from pipeline.formula.values import Value
 from pipeline.model import Model
 from pipeline.plan.advice import advice
 from pipeline.plan.memory import (
-    Choice,
     Counts,
     block_bytes,
     kept_bytes,
@@ -33,6 +32,7 @@ from pipeline.plan.push_pull import pull_bytes, push_bytes
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
 from pipeline.plan.seconds import MACHINE, STARTING, Seconds, about, duration, expect
 from pipeline.plan.skew import skew_lines
+from pipeline.plan.tier import Choice
 from pipeline.schema import NODE
 
 LINE = 119  # characters

@@ -1,7 +1,7 @@
-"""Bytes: what a run ships and holds, and the tier that follows from it.
+"""Bytes: what a run ships and holds.
 
-Comes in: a plan, and the counts of a prepared graph (its manifest). Goes out: bytes per exchange, bytes per task, and a
-tier with the reason in words. Reads no block and starts no work.
+Comes in: a plan, and the counts of a prepared graph (its manifest). Goes out: bytes per exchange, bytes per task.
+Reads no block and starts no work.
 """
 
 from __future__ import annotations
@@ -304,54 +304,6 @@ def _state_lanes(reduction: Value) -> int:
     """float32 lanes per node of what a reduction keeps while edges come; its result takes the place of some."""
     record = REDUCTIONS[reduction.op]
     return max(sum(record.lanes(state, reduction) for state in record.state), reduction.width)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A tier, and why."""
-
-    tier: str
-    reason: str
-    spills: bool = False
-    """fused: whether node values wait on disk from one superstep to the next."""
-    all_in_memory: int = 0
-    """Bytes that a fused run wants of its task."""
-    with_spill: int = 0
-    """The same if node values wait on disk."""
-    memory: int = 0
-    """Bytes that a task has."""
-
-
-def choose_tier(
-    plan: Plan,
-    counts: Counts,
-    task_memory: int,
-    wanted: str = "auto",
-    one_machine: bool = False,
-    threads: int = 1,
-    reads_files: bool = True,
-) -> Choice:
-    """fused if the whole run fits one task, else distributed; or what the user wants.
-
-    Parameters
-    ----------
-    one_machine
-        There are no other machines, so that one task with `threads` has all there is. Then it is fused too if only what
-        the threads are working at fits, since a shuffle would write the same values to the same disk several times.
-    reads_files
-        Whether the task opens blocks itself, one for each thread at a time; else it is sent all of them.
-    """
-    sent = 0 if reads_files else int(SLACK * sum(counts.static_of(plan)))
-    all_in_memory = WORKER_BYTES + int(SLACK * fused_bytes(plan, counts, threads)) + sent
-    with_spill = WORKER_BYTES + int(SLACK * spilled_bytes(plan, counts, threads)) + sent
-    spills = all_in_memory > task_memory
-    fused = wanted == "fused" or (wanted == "auto" and (not spills or (one_machine and with_spill <= task_memory)))
-    reason = f"the whole run needs about {size(all_in_memory)} in one task, which has {size(task_memory)}"
-    if fused and spills:
-        reason += f"; node values wait on disk, and {size(with_spill)} stay in memory"
-    if wanted != "auto":
-        reason = f"asked for; {reason}"
-    return Choice("fused" if fused else "distributed", reason, fused and spills, all_in_memory, with_spill, task_memory)
 
 
 def size(count: float) -> str:

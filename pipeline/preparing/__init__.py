@@ -1,1 +1,1 @@
-"""Where a prepared graph is made: its directory, the tables that it was made of, places for a while."""
+"""From the user's rows to blocks, step by step: pack, check, number, sort; and how a graph is put in place."""

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.blocks import tiles
 from pipeline.blocks.block import FloatArray, LongArray
 from pipeline.errors import DataError
+from pipeline.preparing import tiles
 from pipeline.preparing.checks import EXAMPLES, Finding
 from pipeline.preparing.pack import Packed
 from pipeline.tables.layout import Layout

@@ -28,7 +28,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.blocks import tiles
 from pipeline.blocks.block import LOOPS, Block, IntArray, LongArray, Tile
 from pipeline.blocks.rows import (
     KINDS,
@@ -42,6 +41,7 @@ from pipeline.blocks.rows import (
     tiles_from_rows,
 )
 from pipeline.kernels.hash import positions
+from pipeline.preparing import tiles
 from pipeline.preparing.checks import EXAMPLES, Finding, merge, name_texts, refuse
 from pipeline.preparing.facts import FACTS, facts_row, sends_with_facts, static_with_facts
 from pipeline.preparing.pack import (

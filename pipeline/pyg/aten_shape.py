@@ -1,4 +1,4 @@
-"""aten operations that only arrange: views, moves of axes, slices, joins.
+"""aten operations that only arrange: views, moves of axes, slices.
 
 Lanes may be arranged freely; rows may not: a node or an edge keeps its number.
 """
@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.formula.spaces import BASE_PART, SELF_PART, Edges, Nodes
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.aten_factories import DENSE
 from pipeline.pyg.call import Call, Handler, describe, need_rows
-from pipeline.pyg.layout import align, broadcast_to, expand, lane_axis, permute, reshape, transpose, view, with_value
+from pipeline.pyg.layout import broadcast_to, expand, lane_axis, permute, reshape, transpose, view, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
 from pipeline.pyg.totals import constant, over, whole
 
@@ -199,72 +198,6 @@ def _unbind(call: Call) -> tuple[Symbol, ...]:
     return tuple(_selected(call, call["dim"], index) for index in range(len(call.outputs)))
 
 
-def _cat(call: Call) -> Symbol:
-    return _joined(call["tensors"], [tensor.dim() for tensor in call.tensors["tensors"]], call["dim"])
-
-
-def _joined(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> Symbol:
-    first = symbols[0]
-    if isinstance(first, EdgeIndex) and len(symbols) == 2 and dim % 2 != first.axis:
-        return _with_self_loops(first, symbols[1])
-    if set(ranks) == {2} and all(isinstance(end, End) and end.axis == 1 - dim % 2 for end in symbols):
-        return _of_rows(symbols, dim % 2)
-    rows = [need_rows(symbol) for symbol in symbols]
-    pattern = next((r for r in rows if not r.is_whole), rows[0])
-    if dim % pattern.rank == pattern.axis:
-        return _extended(rows)
-    pattern, values = align(rows)
-    if len({r.rank for r in rows}) != 1 or len(set(ranks)) != 1:
-        raise Refusal("joins tensors of different ranks")
-    return with_value(pattern, apply("concat", *values, axis=lane_axis(pattern, dim)))
-
-
-def _with_self_loops(index: EdgeIndex, loops: Any) -> Symbol:
-    """edge_index followed by one self-loop per node."""
-    if loops == index.turned():
-        raise Refusal(
-            "adds every edge against its direction to edge_index",
-            "leave this out, and prepare the graph with undirected=True",
-        )
-    if loops != NodeNumbers(twice=True) or index.axis or index.edges.part not in SELF_PART:
-        raise Refusal("adds other edges to edge_index than one self-loop per node", "store these edges in the table")
-    if index.mask is not None:
-        raise Refusal("adds self-loops to some of the edges", "add them before the mask is applied")
-    return EdgeIndex(Edges(index.edges.type, SELF_PART[index.edges.part]), index.reversed)
-
-
-def _of_rows(ends: Sequence[End], axis: int) -> Symbol:
-    """An edge index made of rows of one."""
-    first, second = ends if len(ends) == 2 else (ends[0], ends[0])
-    if (first.edges, first.mask) != (second.edges, second.mask) or first.which == second.which:
-        raise Refusal("makes an edge index of other rows than the src and the dst of the same edges")
-    return EdgeIndex(first.edges, first.which == "dst", axis, first.mask)
-
-
-def _extended(rows: Sequence[Rows]) -> Symbol:
-    """Edge values followed by node values: the values of edges with added self-loops."""
-    if len(rows) != 2 or not isinstance(rows[0].space, Edges) or not isinstance(rows[1].space, Nodes):
-        raise Refusal("joins " + " and ".join(str(r.space) for r in rows) + " one after the other")
-    if rows[0].space.part in BASE_PART:
-        raise Refusal("adds self-loops twice")
-    if any(r.axis or r.before or r.after for r in rows):
-        raise Refusal("joins rows that are not the first axis")
-    return Rows(apply("extend", rows[0].value, rows[1].value))
-
-
-def _stack(call: Call) -> Symbol:
-    symbols, dim = call["tensors"], call["dim"]
-    if all(isinstance(symbol, End) for symbol in symbols) and len(call.shape) == 2:
-        return _of_rows(symbols, dim % 2)
-    if all(symbol == NodeNumbers() for symbol in symbols) and call.shape[:-1] == (2,):
-        return NodeNumbers(twice=True)
-    dim = dim % len(call.shape)
-    wide = [
-        view(rows, call.count(rows), (*call.shape[:dim], 1, *call.shape[dim + 1 :])) for rows in map(need_rows, symbols)
-    ]
-    return _joined(wide, [rows.rank for rows in wide], dim)
-
-
 def _flip(call: Call) -> Symbol:
     if isinstance(call["self"], EdgeIndex):
         if any(dim % 2 != call["self"].axis for dim in call["dims"]):
@@ -320,8 +253,6 @@ HANDLERS: dict[str, Handler] = {
     "select": _select,
     "slice": _slice,
     "unbind": _unbind,
-    "cat": _cat,
-    "stack": _stack,
     "flip": _flip,
     "constant_pad_nd": _pad,
     "copy": _copy,

@@ -2,7 +2,7 @@
 
 Softmax over neighbours: its parts (maximum, exponential, sum, quotient) would be recorded well enough, but as one
 operation it is computed in one pass over the edges. One-hot rows: torch looks at the numbers themselves. Self-loop
-helpers need nothing here: the tables know what their masks and joins mean (aten_take.py, aten_shape.py), whoever wrote
+helpers need nothing here: the tables know what their masks and joins mean (aten_take.py, aten_join.py), whoever wrote
 them.
 """
 

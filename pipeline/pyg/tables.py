@@ -9,6 +9,7 @@ from __future__ import annotations
 from pipeline.pyg import (
     aten_elementwise,
     aten_factories,
+    aten_join,
     aten_lanes,
     aten_matmul,
     aten_scatter,
@@ -21,7 +22,17 @@ from pipeline.pyg.aten_shape import SHAPE_ONLY
 from pipeline.pyg.aten_sparse import OF_MATRICES
 from pipeline.pyg.call import Handler
 
-TABLES = (aten_elementwise, aten_shape, aten_factories, aten_lanes, aten_matmul, aten_take, aten_scatter, aten_sparse)
+TABLES = (
+    aten_elementwise,
+    aten_shape,
+    aten_join,
+    aten_factories,
+    aten_lanes,
+    aten_matmul,
+    aten_take,
+    aten_scatter,
+    aten_sparse,
+)
 HANDLERS: dict[str, Handler] = {name: handler for table in TABLES for name, handler in table.HANDLERS.items()}
 assert len(HANDLERS) == sum(len(table.HANDLERS) for table in TABLES), "an operation stands in two tables"
 

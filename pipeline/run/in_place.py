@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.blocks.block import LOOPS, Block, FloatArray, IntArray
-from pipeline.blocks.tiles import pushed_edges
+from pipeline.blocks.tile_edges import pushed_edges
 from pipeline.blocks.wire import rounded
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan

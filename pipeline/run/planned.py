@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.graph import PreparedGraph
-from pipeline.plan.memory import Choice
 from pipeline.plan.plan import Plan
+from pipeline.plan.tier import Choice
 
 
 @dataclass(frozen=True)

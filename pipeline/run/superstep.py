@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.blocks.block import LOOPS, Block, FloatArray, IntArray, Tile
-from pipeline.blocks.tiles import pulled_edges, pushed_rows
+from pipeline.blocks.tile_edges import pulled_edges, pushed_rows
 from pipeline.compiler import EdgePass
 from pipeline.compiler.dense import rows_between
 from pipeline.errors import StorageError

@@ -14,8 +14,9 @@ from pipeline.formula import Relation, node_input
 from pipeline.formula.values import apply
 from pipeline.model import Model
 from pipeline.plan.explain import explain_plan
-from pipeline.plan.memory import Choice, Counts, block_bytes, fused_bytes
+from pipeline.plan.memory import Counts, block_bytes, fused_bytes
 from pipeline.plan.plan import Plan
+from pipeline.plan.tier import Choice
 from pipeline.run.fused import run_fused
 from tests.compiler.test_reductions import columns_graph
 from tests.compiler.tiles import compiled

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.plan.advice import advice
-from pipeline.plan.memory import SLACK, WORKER_BYTES, Counts, block_bytes, choose_tier, shipped_bytes, size
+from pipeline.plan.memory import SLACK, WORKER_BYTES, Counts, block_bytes, shipped_bytes, size
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
+from pipeline.plan.tier import choose_tier
 from tests.formulas import build
 
 COUNTS = Counts(

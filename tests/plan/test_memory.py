@@ -9,7 +9,6 @@ from pipeline.plan.memory import (
     Counts,
     _crossing_lanes,
     block_bytes,
-    choose_tier,
     fused_bytes,
     kept_bytes,
     shipped_bytes,
@@ -19,6 +18,7 @@ from pipeline.plan.memory import (
     total_lanes,
 )
 from pipeline.plan.plan import Plan
+from pipeline.plan.tier import choose_tier
 from pipeline.schema import EDGE
 from tests.formulas import build
 

@@ -1,22 +1,22 @@
-"""Keys of one block's nodes and edges become local indices, tiles and requests.
+"""Edges are sorted into tiles: keys of one block's nodes and edges become local indices, tiles and requests.
 
-Comes in: 64-bit keys and float32 values, in no order. Goes out: the arrays of blocks.py, in an order that depends on
-nothing but them. Knows nothing of rows, files, Spark, or of the other blocks.
+Comes in: 64-bit keys and float32 values, in no order. Goes out: the arrays of blocks/block.py, in an order that
+depends on nothing but them. Knows nothing of rows, files, Spark, or of the other blocks.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.blocks.block import LOOPS, FloatArray, IntArray, LongArray, Tile
+from pipeline.blocks.tile_edges import edges_between, some_edges
 from pipeline.kernels.hash import blocks_of, positions
 from pipeline.kernels.jit import read_only
-from pipeline.kernels.pulled import list_ranges, pulled_first
+from pipeline.kernels.pulled import pulled_first
 from pipeline.kernels.sort import group, merge, order_ties
 
 
@@ -157,7 +157,7 @@ def without_columns(tile: Tile, missing: LongArray) -> Tile | None:
         return None
     degree = np.add.reduceat(edges, tile.indptr[:-1], dtype=np.int32)  # no row of a tile is empty
     place = (np.cumsum(kept) - 1).astype(np.int32)
-    return _some_edges(tile, np.flatnonzero(edges).astype(np.int32), degree, place, int(kept.sum()))
+    return some_edges(tile, np.flatnonzero(edges).astype(np.int32), degree, place, int(kept.sum()))
 
 
 class Cut(NamedTuple):
@@ -189,47 +189,4 @@ def cut(tile: Tile, wanted: LongArray) -> Cut:
     place[~first] = np.arange(count, tile.senders, dtype=np.int32)
     values = {name: matrix.take(order, axis=0) for name, matrix in tile.values.items()}
     whole = Tile(tile.rows, tile.indptr, place[tile.indices[order]], values, tile.senders, middles)
-    return Cut(whole, _between(whole, middles, tile.indptr[1:]), wanted[first], wanted[~first])
-
-
-def pulled_edges(tile: Tile, names: Iterable[str] = ()) -> Tile | None:
-    """The pulled edges of a tile, with some of their values; None if there are none."""
-    if tile.middles is None:
-        return tile
-    some = dataclasses.replace(tile, values={name: tile.values[name] for name in names})
-    return _between(some, tile.indptr[:-1], tile.middles)
-
-
-def pushed_edges(tile: Tile, names: Iterable[str] = ()) -> Tile:
-    """The edges of a tile that are not, with some of their values; row j is that of pushed_rows(tile)[j]."""
-    assert tile.middles is not None, "some edges may be pushed"
-    some = dataclasses.replace(tile, values={name: tile.values[name] for name in names})
-    rest = _between(some, tile.middles, tile.indptr[1:])
-    assert rest is not None
-    return dataclasses.replace(rest, rows=np.arange(len(rest.rows), dtype=np.int32))
-
-
-def pushed_rows(tile: Tile) -> IntArray:
-    """The rows that have edges that are not: row j of the partial results is of pushed_rows(tile)[j]."""
-    return tile.rows[:0] if tile.middles is None else tile.rows[tile.middles < tile.indptr[1:]]
-
-
-def _between(tile: Tile, starts: IntArray, ends: IntArray) -> Tile | None:
-    """The edges starts[j] .. ends[j] of each row."""
-    degree = ends - starts
-    edges = np.empty(int(degree.sum()), np.int32)
-    list_ranges(read_only(starts), read_only(ends), edges)
-    return _some_edges(tile, edges, degree, None, tile.senders) if len(edges) else None
-
-
-def _some_edges(tile: Tile, edges: IntArray, degree: IntArray, place: IntArray | None, senders: int) -> Tile:
-    """Some edges of a tile, of which its rows have `degree`; column c becomes place[c]."""
-    rows = degree > 0
-    columns = tile.indices[edges]
-    return Tile(
-        tile.rows[rows],
-        np.concatenate([[0], np.cumsum(degree[rows])]).astype(np.int32),
-        columns if place is None else place[columns],
-        {name: values.take(edges, axis=0) for name, values in tile.values.items()},
-        senders,
-    )
+    return Cut(whole, edges_between(whole, middles, tile.indptr[1:]), wanted[first], wanted[~first])
