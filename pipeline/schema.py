@@ -6,43 +6,77 @@ Knows nothing of Spark, of arrays, or of where anything is stored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 ID = "id"  # columns of the user's tables
 SRC = "src"
 DST = "dst"
 
 NODE = "node"  # the node type of a graph that has one
-REVERSED = "rev_"
+BETWEEN = "__"
+REVERSED = "~"  # no name is spelled with it; an edge type of a user may be called rev_writes
+REVERSED_EDGE = "rev_to"  # EDGE against its direction, in files of versions that knew no other types
+
+
+def spelled(name: str) -> str:
+    """The name of a type in letters, digits, "-" and single "_" alone, the rest as %XX of its UTF-8: for files, rows
+    and texts, where it stands between other characters. `name_of` reads it back."""
+    escaped = r"[^A-Za-z0-9_-]|__+|^_|_\Z"
+    return re.sub(escaped, lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), name)
+
+
+def name_of(spelling: str) -> str:
+    """The inverse of `spelled`; ValueError for what it never gives."""
+    name = unquote(spelling, errors="strict")
+    if spelled(name) != spelling:
+        raise ValueError(f"{spelling!r} is not the spelling of a name")
+    return name
 
 
 @dataclass(frozen=True, order=True)
 class EdgeType:
-    """Edges that carry messages from nodes of type `source` to nodes of type `target`."""
+    """Edges that carry messages from nodes of type `source` to nodes of type `target`. Names are any text.
+
+    `is_reversed`: the edges of a type against their direction, from its target to its source.
+    """
 
     source: str = NODE
     relation: str = "to"
     target: str = NODE
+    is_reversed: bool = False
 
     def __str__(self) -> str:
-        return f"{self.source}__{self.relation}__{self.target}"
+        """As in files: account__pays__account, see `spelled`. `parse` reads it back."""
+        relation = spelled(self.relation)
+        if (self.source, self.target) == (NODE, NODE):
+            if self.relation == "to" and self.is_reversed:
+                return BETWEEN.join((NODE, REVERSED_EDGE, NODE))
+            if self.relation == REVERSED_EDGE:
+                relation = f"%{ord(relation[0]):X}{relation[1:]}"
+        return BETWEEN.join((spelled(self.source), REVERSED * self.is_reversed + relation, spelled(self.target)))
 
     @property
     def reversed(self) -> EdgeType:
-        """The same edges against their direction, named as PyG's ToUndirected does. Twice is the type itself."""
-        name = self.relation.removeprefix(REVERSED) if self.is_reversed else REVERSED + self.relation
-        return EdgeType(self.target, name, self.source)
-
-    @property
-    def is_reversed(self) -> bool:
-        return self.relation.startswith(REVERSED)
+        """The same edges against their direction. Twice is the type itself."""
+        return EdgeType(self.target, self.relation, self.source, not self.is_reversed)
 
     @staticmethod
     def parse(text: str) -> EdgeType:
-        source, relation, target = text.split("__")
-        return EdgeType(source, relation, target)
+        """The inverse of `str`; ValueError for what it never gives."""
+        parts = text.split(BETWEEN)
+        if len(parts) != 3:
+            raise ValueError(f"{text!r} is not an edge type: source__relation__target is expected")
+        if parts == [NODE, REVERSED_EDGE, NODE]:
+            return EDGE.reversed
+        source, relation, target = (unquote(part.removeprefix(REVERSED), errors="strict") for part in parts)
+        found = EdgeType(source, relation, target, parts[1].startswith(REVERSED))
+        if str(found) != text:
+            raise ValueError(f"{text!r} is not the spelling of an edge type")
+        return found
 
 
 EDGE = EdgeType()  # the edge type of a graph that has one

@@ -17,7 +17,7 @@ from pipeline.formula.attributes import MOST_COMPUTED, check_name
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.spaces import Edges, Nodes, parse_space
 from pipeline.formula.values import Value, apply, leaf, topological
-from pipeline.schema import ID, EdgeType
+from pipeline.schema import ID, NODE, EdgeType, spelled
 
 RESERVED = frozenset([ID, "__superstep", "__milliseconds"])  # columns of a result; the last two are taken out of it
 
@@ -43,10 +43,19 @@ def input_name(column: Input) -> str:
     return f"{column.space}.{column.name}"
 
 
+def output_key(node_type: str, name: str) -> str:
+    """How a program calls an output of a node type: "embedding", and "paper.embedding" where there are several types.
+
+    `Program.outputs` and the files of a model have these keys; a result has the names, in a table per type.
+    """
+    return name if node_type == NODE else f"{spelled(node_type)}.{name}"
+
+
 class Program:
-    """A model's outputs by name, and all values that they need."""
+    """A model's outputs, and all values that they need."""
 
     def __init__(self, outputs: Mapping[str, Value]):
+        """`outputs`: `output_key` → value. The same name may be an output of several types."""
         if not outputs:
             raise FormulaError("a program needs at least one output")
         self.outputs = dict(outputs)
@@ -61,25 +70,26 @@ class Program:
                     "reduce edge values first: g.sum(...), g.mean(...), g.max(...)"
                 )
         self.values = topological(self.outputs.values())
+        self._names = {key: _output_name(key, value) for key, value in self.outputs.items()}
         self._check_names()
         self._check_weights()
 
     def _check_names(self) -> None:
         """FormulaError for a name that a table or a file cannot have."""
         try:
-            for name in self.outputs:
+            for _, name in self._names.values():
                 check_name("an output", name)
             for value in self.values:
                 if value.op in ("input", "weight"):
                     check_name("a column" if value.op == "input" else "a weight", value.attributes["name"])
         except ValueError as error:
             raise FormulaError(str(error)) from None
-        seen: dict[str, str] = {}
-        for name in self.outputs:
+        seen: dict[tuple[str, str], str] = {}
+        for node_type, name in self._names.values():
             # Spark takes no account of case in names of columns
             if name.lower() in RESERVED:
                 raise FormulaError(f"output {name!r}: the result has a column of this name already; give another one")
-            other = seen.setdefault(name.lower(), name)
+            other = seen.setdefault((node_type, name.lower()), name)
             if other != name:
                 raise FormulaError(f"outputs {other!r} and {name!r} differ by case only; give one another name")
 
@@ -115,6 +125,20 @@ class Program:
                 column = Input(value.space, value.attributes["name"], value.shape)
                 found.setdefault(str(column) + str(column.space), column)
         return list(found.values())
+
+    @property
+    def output_types(self) -> tuple[str, ...]:
+        """The node types that have outputs, in their order."""
+        return tuple(dict.fromkeys(node_type for node_type, _ in self._names.values()))
+
+    def outputs_of(self, node_type: str) -> Mapping[str, Value]:
+        """The outputs of a node type by their names, which are the columns of its result."""
+        return {name: self.outputs[key] for key, (own, name) in self._names.items() if own == node_type}
+
+    @property
+    def node_types(self) -> tuple[str, ...]:
+        """All node types that it computes on, in order of first use."""
+        return tuple(dict.fromkeys(value.space.type for value in self.values if isinstance(value.space, Nodes)))
 
     @property
     def edge_types(self) -> list[EdgeType]:
@@ -178,6 +202,16 @@ class Program:
             except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
                 raise ModelError(f"value {number} of the program ({op}) is not well formed: {error}") from None
         return Program({name: values[_position(number, values)] for name, number in data["outputs"].items()})
+
+
+def _output_name(key: str, value: Value) -> tuple[str, str]:
+    """(node type, name) of an output."""
+    assert isinstance(value.space, Nodes)
+    node_type = value.space.type
+    start = output_key(node_type, "")
+    if not key.startswith(start):
+        raise FormulaError(f"output {key!r} is a value on {value.space}: call it {output_key(node_type, key)!r}")
+    return node_type, key.removeprefix(start)
 
 
 def _value(op: str, entry: Mapping[str, Any], before: Sequence[Value]) -> Value:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.schema import EDGE, NODE, EdgeType
+from pipeline.schema import EDGE, NODE, EdgeType, name_of, spelled
 
 # Which edges of a type an edge value has rows for. Layers that treat self-loops apart (GCN completes them, GAT
 # replaces them) work on another part of the same edge type: no edge is copied or masked.
@@ -28,7 +28,7 @@ class Nodes:
     type: str = NODE
 
     def __str__(self) -> str:
-        return "nodes" if self.type == NODE else f"nodes[{self.type}]"
+        return "nodes" if self.type == NODE else f"nodes[{spelled(self.type)}]"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def parse_space(text: str) -> Space:
             raise ValueError(f"unknown part of the edges: {part!r}")
     name = text[text.index("[") + 1 : -1] if text.endswith("]") else None
     if text.startswith("nodes"):
-        return Nodes(name) if name else Nodes()
+        return Nodes() if name is None else Nodes(name_of(name))
     if text.startswith("edges"):
-        return Edges(EdgeType.parse(name) if name else EDGE, part)
+        return Edges(EDGE if name is None else EdgeType.parse(name), part)
     raise ValueError(f"unknown space: {text!r}")

@@ -17,7 +17,9 @@ import torch
 
 from pipeline.errors import ModelError, nearest, shortened
 from pipeline.formula.operations import MOST_ROWS
+from pipeline.formula.spaces import Edges, Nodes, parse_space
 from pipeline.pyg.asked import Unanswered, is_matrix
+from pipeline.pyg.types import UNTYPED, Types
 
 EDGE_INDEX = "edge_index"
 GCN_NORM, COLUMN = "gcn_norm", "column"  # what the values of a matrix are
@@ -45,10 +47,20 @@ class Argument:
     """Integers from 0 to below this; None: floats."""
     mask: bool = False
     """Truth values."""
+    parameter: str = ""
+    """Of several types: the parameter that takes this one's tensor in a dict, or the attribute of a HeteroData."""
 
     @property
-    def table(self) -> str:
-        return self.column.partition(".")[0]
+    def space(self) -> Nodes | Edges:
+        """What it has one row per."""
+        space = parse_space(self.column.partition(".")[0])
+        assert isinstance(space, Nodes | Edges)
+        return space
+
+    @property
+    def input(self) -> str:
+        """The program's name for it."""
+        return self.parameter.removesuffix("_dict") or self.name
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,7 @@ class Signature:
     """Arguments, or attributes of data, that the user says are None."""
     left_out: tuple[str, ...] = ()
     """Optional arguments that nobody gave."""
+    types: Types = UNTYPED
 
 
 Forward = Callable[[Signature], object]
@@ -90,7 +103,7 @@ class Form(NamedTuple):
     mask: bool = False
 
 
-_STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
 def _is_of_matrix(told: Any) -> bool:
@@ -113,7 +126,7 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
                 f"'edges.{name}' here"
             )
     parameters = inspect.signature(net.forward).parameters
-    named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in _STARS}
+    named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in STARS}
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]
     as_data = required[0] if required == ["data"] else None
     if as_data:
@@ -148,7 +161,7 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
         tuple(matrices.values()),
         tuple(name for name, told in given.items() if told is None),
         tuple(
-            _STARS.get(parameter.kind, "") + name
+            STARS.get(parameter.kind, "") + name
             for name, parameter in parameters.items()
             if name not in (*required, *given, index, as_data)
         ),
@@ -227,7 +240,7 @@ def with_widths(net: torch.nn.Module, found: Signature, features: Features, run:
 def _choices(net: torch.nn.Module, argument: Argument, given: Any, matrices: Collection[str]) -> list[Form]:
     """Forms that the rows of an argument may have."""
     if given is not None:
-        return _told(argument.name, given)
+        return told_forms(argument.name, given)
     if argument.name == "edge_weight" or argument.name in matrices:
         return [Form(0, ())]
     known = {"x": "in_channels", "edge_attr": "edge_dim"}.get(argument.name)
@@ -250,7 +263,7 @@ def _choices(net: torch.nn.Module, argument: Argument, given: Any, matrices: Col
     return forms
 
 
-def _told(name: str, given: Any) -> list[Form]:
+def told_forms(name: str, given: Any) -> list[Form]:
     """What `features` says: a width, a shape; range(10) for integers, at the end of several; bool for a mask."""
     if given is bool:
         return [Form(0, (), mask=True)]
@@ -299,7 +312,7 @@ def _failure(candidate: Signature, run: Forward) -> str | None:
 def _with_ranges(found: Signature, given: Mapping[str, Any], run: Forward) -> Signature:
     """With as many different integers as forward takes: the rows of an embedding, the classes of a one-hot row."""
     for place, argument in enumerate(found.arguments):
-        told = _told(argument.name, given[argument.name]) if argument.name in given else []
+        told = told_forms(argument.name, given[argument.name]) if argument.name in given else []
         if argument.below is not None and not (told and told[0].below):
             found = _with(found, place, _most(found, place, run))
     return found

@@ -14,10 +14,10 @@ from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.formula.program import Program
-from pipeline.formula.spaces import PARTS, Edges, Nodes
+from pipeline.formula.spaces import Edges, Nodes
 from pipeline.pyg.chosen import Chosen
 from pipeline.pyg.counts import Comparison, Counts
-from pipeline.pyg.example import counts_of
+from pipeline.pyg.types import Types, counts_of
 from pipeline.pyg.where import CANNOT
 
 Sizes = tuple[int, int, int]
@@ -30,16 +30,23 @@ USUAL = 300  # nodes or edges: what a check graph has where it can choose
 
 def numbers_on(program: Program, counts: Counts) -> int:
     """How many numbers the values of a program are, all together, on a graph."""
-    nodes, edges = counts[Nodes()], {part: counts[Edges(part=part)] for part in PARTS}
     total = 0
     for value in program.values:
-        if value.is_node or isinstance(value.space, Edges):
-            total += value.width * (edges[value.space.part] if isinstance(value.space, Edges) else nodes)
+        space = value.space
+        if isinstance(space, Edges):
+            # against the edges there are as many; between two types there are no self-loops
+            kind = space.type.reversed if space.type.is_reversed else space.type
+            rows = counts.get(Edges(kind, space.part), counts[Edges(kind)])
+        elif isinstance(space, Nodes):
+            rows = counts[space]
+        else:
+            continue
+        total += value.width * rows
     return total
 
 
 def other_sides(
-    comparisons: Iterable[Comparison], known: Sequence[Counts], program: Program, distinct: bool
+    comparisons: Iterable[Comparison], known: Sequence[Counts], program: Program, distinct: bool, types: Types
 ) -> list[tuple[Comparison, Sizes]]:
     """For each comparison that comes out the same on all known graphs, a graph on which it does not.
 
@@ -55,10 +62,10 @@ def other_sides(
             )
         if any(outcome(comparison, counts) != comparison.outcome for counts in seen):
             continue
-        flips = [sizes for sizes in _candidates(comparison, distinct) if _flips(comparison, sizes)]
+        flips = [sizes for sizes in _candidates(comparison, distinct, types) if _flips(comparison, sizes, types)]
         if not flips:
             continue
-        reached = [sizes for sizes in flips if numbers_on(program, counts_of(*sizes)) <= MOST_NUMBERS]
+        reached = [sizes for sizes in flips if numbers_on(program, counts_of(types, *sizes)) <= MOST_NUMBERS]
         if not reached:
             nodes, proper, loops = min(flips, key=sum)
             raise ModelError(
@@ -67,7 +74,7 @@ def other_sides(
             )
         sizes = min(reached, key=_unusual)
         found.append((comparison, sizes))
-        seen.append(counts_of(*sizes))
+        seen.append(counts_of(types, *sizes))
     return found
 
 
@@ -99,8 +106,8 @@ def outcome(comparison: Comparison, counts: Counts) -> bool:
         return comparison.outcome
 
 
-def _flips(comparison: Comparison, sizes: Sizes) -> bool:
-    return outcome(comparison, counts_of(*sizes)) != comparison.outcome
+def _flips(comparison: Comparison, sizes: Sizes, types: Types) -> bool:
+    return outcome(comparison, counts_of(types, *sizes)) != comparison.outcome
 
 
 def _unusual(sizes: Sizes) -> float:
@@ -108,11 +115,13 @@ def _unusual(sizes: Sizes) -> float:
     return sum(abs(math.log((size + 1) / USUAL)) for size in sizes[:2])
 
 
-def _candidates(comparison: Comparison, distinct: bool) -> Iterator[Sizes]:
+def _candidates(comparison: Comparison, distinct: bool, types: Types) -> Iterator[Sizes]:
     """Graphs of many sizes, among them those between which the comparison changes."""
     for family in (_few_edges, _few_nodes, _sparse, _dense):
         yield from (
-            sizes for k in _with_changes(comparison, family, _ladder()) if _possible(sizes := family(k), distinct)
+            sizes
+            for k in _with_changes(comparison, family, _ladder(), types)
+            if _possible(sizes := family(k), distinct)
         )
 
 
@@ -147,24 +156,26 @@ def _ladder() -> list[int]:
     return sorted(steps | set(range(64)) | {10**power for power in range(15)})
 
 
-def _with_changes(comparison: Comparison, family: Callable[[int], Sizes], ladder: Sequence[int]) -> Iterator[int]:
+def _with_changes(
+    comparison: Comparison, family: Callable[[int], Sizes], ladder: Sequence[int], types: Types
+) -> Iterator[int]:
     """The ladder, and the steps at which left - right changes its sign."""
     yield from ladder
     for low, high in pairwise(ladder):
-        a, b = (_difference(comparison, family(k)) for k in (low, high))
+        a, b = (_difference(comparison, family(k), types) for k in (low, high))
         if a is None or b is None or (a > 0) == (b > 0):
             continue
         while high - low > 1:
             middle = (low + high) // 2
-            between = _difference(comparison, family(middle))
+            between = _difference(comparison, family(middle), types)
             if between is None:
                 break
             low, high = (low, middle) if (between > 0) != (a > 0) else (middle, high)
         yield from (k for k in (low - 1, low, low + 1, high, high + 1) if k >= 0)
 
 
-def _difference(comparison: Comparison, sizes: Sizes) -> float | None:
-    counts = counts_of(*sizes)
+def _difference(comparison: Comparison, sizes: Sizes, types: Types) -> float | None:
+    counts = counts_of(types, *sizes)
     try:
         return float(comparison.left.on(counts) - comparison.right.on(counts))
     except (KeyError, ArithmeticError, ValueError):

@@ -18,37 +18,47 @@ import torch
 from torch import Tensor
 
 from pipeline.formula.interpret import GraphArrays
-from pipeline.formula.spaces import ALL_SELF, PROPER, PROPER_SELF, SELF_LOOPS, Edges, Nodes
+from pipeline.formula.spaces import PROPER, SELF_LOOPS, Edges, Nodes
 from pipeline.pyg.arguments import Argument
 from pipeline.pyg.call import Sizes
-from pipeline.schema import EDGE, NODE
+from pipeline.pyg.types import UNTYPED, Types, counts_of, linked
+from pipeline.schema import EdgeType
 
 
 @dataclass(frozen=True)
 class Example:
     """One graph, for the module as tensors and for the interpreter as arrays."""
 
-    edge_index: Tensor
-    """(2, edges) int64"""
+    edge_indices: Mapping[EdgeType, Tensor]
+    """(2, edges) int64 of each edge type."""
     columns: Mapping[str, Tensor]
-    """Argument → (rows, *shape), float64, int64 or bool"""
-    tables: Mapping[str, str]
-    """Argument → its table, "nodes" or "edges"."""
+    """Argument.name → (rows, *shape), float64, int64 or bool"""
+    arguments: Sequence[Argument]
     sizes: Sizes
 
     @property
+    def edge_index(self) -> Tensor:
+        """That of a graph of one edge type."""
+        (edge_index,) = self.edge_indices.values()
+        return edge_index
+
+    @property
     def arrays(self) -> GraphArrays:
-        src, dst = self.edge_index.numpy()
-        nodes, edges = (
-            {name: self.columns[name].numpy() for name in self.columns if self.tables[name] == table}
-            for table in ("nodes", "edges")
-        )
-        return GraphArrays({NODE: self.sizes.counts[Nodes()]}, {EDGE: (src, dst)}, {NODE: nodes}, {EDGE: edges})
+        ends = {kind: (index[0].numpy(), index[1].numpy()) for kind, index in self.edge_indices.items()}
+        counts = {space.type: count for space, count in self.sizes.counts.items() if isinstance(space, Nodes)}
+        nodes: dict[str, dict[str, Any]] = {name: {} for name in counts}
+        edges: dict[EdgeType, dict[str, Any]] = {kind: {} for kind in ends}
+        for argument in self.arguments:
+            space, array = argument.space, self.columns[argument.name].numpy()
+            (nodes[space.type] if isinstance(space, Nodes) else edges[space.type])[argument.input] = array
+        return GraphArrays(counts, ends, nodes, edges)
 
     def fresh(self) -> Example:
         """The same in tensors of its own: forward may change what it is given in place."""
         columns = {name: tensor.clone() for name, tensor in self.columns.items()}
-        return replace(self, edge_index=self.edge_index.clone(), columns=columns)
+        return replace(
+            self, edge_indices={kind: each.clone() for kind, each in self.edge_indices.items()}, columns=columns
+        )
 
     def positive(self) -> Example:
         """The same without negative numbers, for models that take logarithms or roots of their inputs."""
@@ -56,83 +66,90 @@ class Example:
         return replace(self, columns={**self.columns, **{name: tensor.abs() for name, tensor in signs.items()}})
 
 
+GRAPHS = ((1009, 1301, 211), (317, 1103, 103), (614, 401, 59), (211, 797, 37))
+
+
 def examples(
-    arguments: Sequence[Argument], widths: Iterable[int], seed: int = 0, distinct: bool = False
+    arguments: Sequence[Argument],
+    widths: Iterable[int],
+    seed: int = 0,
+    distinct: bool = False,
+    types: Types = UNTYPED,
 ) -> Iterator[Example]:
-    """Graphs of ever other sizes. `widths`: sizes that occur in the model, which no number of rows may equal.
+    """Graphs of ever other sizes; of several types, also one for each in which that type is empty. `widths`: sizes that
+    occur in the model, which no number of rows may equal.
 
     `distinct`: no parallel edges, and ordered by dst and src, as the entries of a sparse matrix are.
     """
-    taken = set(widths)
+    taken = frozenset(widths)
     rng = np.random.default_rng(seed)
-    for nodes, proper, loops in ((1009, 1301, 211), (317, 1103, 103), (614, 401, 59), (211, 797, 37)):
+    for nodes, proper, loops in GRAPHS:
         while True:
-            sizes = _sizes(nodes, proper, loops, frozenset(taken))
+            sizes = Sizes(counts_of(types, nodes, proper, loops, taken), taken)
             if len(set(sizes.counts.values())) == len(sizes.counts) and taken.isdisjoint(sizes.counts.values()):
                 break
             nodes, proper, loops = nodes + 2, proper + 6, loops + 4
-        yield _example(arguments, rng, sizes, nodes, proper, loops, distinct)
+        yield _example(arguments, rng, sizes, distinct, types)
+    for name in types.nodes if types.is_typed else ():
+        yield _example(arguments, rng, Sizes(counts_of(types, *GRAPHS[-1], taken, name), taken), distinct, types)
 
 
-def tiny_example(arguments: Sequence[Argument], widths: Iterable[int], distinct: bool = False) -> Example:
+def tiny_example(
+    arguments: Sequence[Argument], widths: Iterable[int], distinct: bool = False, types: Types = UNTYPED
+) -> Example:
     """A graph of a few edges, to try widths on. No width is its number of nodes, else a row could pass for a column."""
     taken = set(widths)
     nodes = next(nodes for nodes in itertools.count(7) if nodes not in taken)
-    return _example(arguments, np.random.default_rng(1), _sizes(nodes, 11, 3), nodes, 11, 3, distinct)
+    sizes = Sizes(counts_of(types, nodes, 11, 3, taken))
+    return _example(arguments, np.random.default_rng(1), sizes, distinct, types)
 
 
 def example_of(
-    arguments: Sequence[Argument], nodes: int, proper: int, loops: int, widths: Iterable[int], distinct: bool = False
-) -> Example:
-    """A graph of this size, whatever else has it."""
-    rng = np.random.default_rng(nodes + proper)
-    return _example(arguments, rng, _sizes(nodes, proper, loops, frozenset(widths)), nodes, proper, loops, distinct)
-
-
-def counts_of(nodes: int, proper: int, loops: int) -> dict[Nodes | Edges, int]:
-    """How many rows each space has."""
-    return _sizes(nodes, proper, loops).counts
-
-
-def _sizes(nodes: int, proper: int, loops: int, widths: frozenset[int] = frozenset()) -> Sizes:
-    return Sizes(
-        {
-            Nodes(): nodes,
-            Edges(): proper + loops,
-            Edges(part=PROPER): proper,
-            Edges(part=SELF_LOOPS): loops,
-            Edges(part=ALL_SELF): proper + loops + nodes,
-            Edges(part=PROPER_SELF): proper + nodes,
-        },
-        widths,
-    )
-
-
-def _example(
     arguments: Sequence[Argument],
-    rng: np.random.Generator,
-    sizes: Sizes,
     nodes: int,
     proper: int,
     loops: int,
-    distinct: bool,
+    widths: Iterable[int],
+    distinct: bool = False,
+    types: Types = UNTYPED,
 ) -> Example:
-    src, dst = _edges(rng, nodes, proper, loops, distinct)
-    rows = {"nodes": nodes, "edges": len(src)}
-    columns = {a.name: torch.from_numpy(_column(rng, a, rows[a.table])) for a in arguments}
-    tables = {a.name: a.table for a in arguments}
-    return Example(torch.from_numpy(np.stack([src, dst])), columns, tables, sizes)
+    """A graph of this size, whatever else has it."""
+    rng = np.random.default_rng(nodes + proper)
+    sizes = Sizes(counts_of(types, nodes, proper, loops), frozenset(widths))
+    return _example(arguments, rng, sizes, distinct, types)
+
+
+def _example(
+    arguments: Sequence[Argument], rng: np.random.Generator, sizes: Sizes, distinct: bool, types: Types
+) -> Example:
+    indices = {kind: torch.from_numpy(np.stack(_edges(rng, sizes.counts, kind, distinct))) for kind in types.edges}
+    columns = {a.name: torch.from_numpy(_column(rng, a, sizes.counts[a.space])) for a in arguments}
+    return Example(indices, columns, arguments, sizes)
 
 
 def _edges(
-    rng: np.random.Generator, nodes: int, proper: int, loops: int, distinct: bool
+    rng: np.random.Generator, counts: Mapping[Nodes | Edges, int], kind: EdgeType, distinct: bool
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Random src and dst; the last tenth of the nodes has no edge at all."""
-    linked = nodes - nodes // 10
-    src, dst = (_distinct if distinct else _parallel)(rng, linked, proper)
-    own = rng.permutation(linked)[:loops]
+    here = linked(counts[Nodes(kind.target)])
+    if kind.source != kind.target:
+        src, dst = _between(rng, linked(counts[Nodes(kind.source)]), here, counts[Edges(kind)])
+        return src, dst
+    proper, loops = counts[Edges(kind, PROPER)], counts[Edges(kind, SELF_LOOPS)]
+    src, dst = (_distinct if distinct else _parallel)(rng, max(here, 1), proper)
+    own = rng.permutation(here)[:loops]
     src, dst = np.concatenate([src, own]), np.concatenate([dst, own])
     order = np.lexsort((src, dst)) if distinct else rng.permutation(proper + loops)
+    return src[order], dst[order]
+
+
+def _between(rng: np.random.Generator, sources: int, targets: int, edges: int) -> tuple[npt.NDArray[Any], ...]:
+    """Edges between two types, of which a tenth is there twice, and an eighth leads to node 0."""
+    src, dst = rng.integers(0, max(sources, 1), edges), rng.integers(0, max(targets, 1), edges)
+    dst[: edges // 8] = 0
+    again = edges // 10
+    src[edges - again :], dst[edges - again :] = src[:again], dst[:again]
+    order = rng.permutation(edges)
     return src[order], dst[order]
 
 
@@ -170,7 +187,7 @@ def _column(rng: np.random.Generator, argument: Argument, rows: int) -> npt.NDAr
     shape = (rows, *argument.shape)
     if argument.mask:
         chosen = rng.random(shape) < 0.4
-        chosen[:2] = True, False
+        chosen[:2] = (True, False)[: len(chosen)]
         return chosen
     if argument.below is not None:
         numbers = rng.integers(0, argument.below, shape)
@@ -179,6 +196,6 @@ def _column(rng: np.random.Generator, argument: Argument, rows: int) -> npt.NDAr
     if len(shape) > 1:
         return rng.normal(size=shape)
     values = rng.uniform(0.1, 1.5, shape)
-    if argument.name != "edge_weight":
+    if argument.input != "edge_weight":
         values[::3] = rng.integers(0, 4, len(values[::3]))
     return values

@@ -21,6 +21,7 @@ from pipeline.pyg.arguments import Signature
 from pipeline.pyg.asked import Attributes, GivenData
 from pipeline.pyg.example import Example
 from pipeline.pyg.matrix import matrix_of
+from pipeline.pyg.typed_forward import arguments_of, lost_types, named_by_type
 
 
 class ForwardFailed(ModelError):
@@ -74,6 +75,8 @@ def copied(net: torch.nn.Module) -> torch.nn.Module:
 
 def run_forward(net: torch.nn.Module, signature: Signature, example: Example) -> dict[str, Tensor]:
     """The outputs of one forward, by name. Unanswered if it takes `data` and asks it for what nobody told."""
+    if signature.types.is_typed:
+        return run_typed(net, signature, example)
     nodes = example.sizes.counts[Nodes()]
     arguments: dict[str, Any] = dict(example.columns)
     for matrix in signature.matrices:
@@ -82,7 +85,7 @@ def run_forward(net: torch.nn.Module, signature: Signature, example: Example) ->
     arguments |= dict.fromkeys(signature.indices, example.edge_index)
     attributes: Attributes | None = None
     if signature.as_data:
-        rows = next((arguments[name] for name, table in example.tables.items() if table == "nodes"), nodes)
+        rows = next((arguments[a.name] for a in example.arguments if isinstance(a.space, Nodes)), nodes)
         attributes = Attributes(arguments, signature.none, rows, signature.as_data)
         arguments = {signature.as_data: GivenData.of(attributes)}
     else:
@@ -103,6 +106,28 @@ def run_forward(net: torch.nn.Module, signature: Signature, example: Example) ->
     if attributes is not None:
         attributes.check()
     return named_outputs(result)
+
+
+def run_typed(net: torch.nn.Module, signature: Signature, example: Example) -> dict[str, Tensor]:
+    """The same of a module with several types."""
+    arguments = arguments_of(signature, example)
+    lost: dict[str, str] = {}
+    try:
+        with lost_types(net, signature.types.nodes, lost):
+            result = net(**arguments)
+    except ModelError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        why = "".join(
+            f"; {part} gives nothing of node type {name!r}, which later parts lack" for name, part in lost.items()
+        )
+        shapes = {argument.name: argument.shape for argument in signature.arguments}
+        raise ForwardFailed(
+            f"forward of {type(net).__name__} failed on an example graph with rows of {shapes}: {said}{why}"
+            + (f"; it was not given {', '.join(signature.left_out)}" if signature.left_out else "")
+        ) from error
+    return named_by_type(result, signature.types.nodes)
 
 
 def named_outputs(result: Any) -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +17,19 @@ import torch
 from torch_geometric.nn import GINConv, MFConv, SAGEConv
 
 from pipeline.errors import ModelError
-from pipeline.formula.program import Program
+from pipeline.formula.program import Program, input_name
 from pipeline.formula.spaces import Nodes
-from pipeline.pyg.arguments import COLUMN, EDGE_INDEX, GCN_NORM, Features, Inputs, Signature, signature, with_widths
+from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Signature, signature, with_widths
 from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.example import examples, tiny_example
 from pipeline.pyg.forward import check_ready, check_weights, copy_of, run_forward, uncompiled
 from pipeline.pyg.own_precision import precision_notes
 from pipeline.pyg.precision import in_float64
-from pipeline.pyg.recording import record
+from pipeline.pyg.recording import record, recorded_weights
 from pipeline.pyg.sizes import check_on
+from pipeline.pyg.typed_arguments import EDGE_INDICES, has_types, hint, is_told, told_widths, typed_signature, types_for
 from pipeline.pyg.unread import check_unread, unread_weights
+from pipeline.pyg.widths import with_found_widths
 
 WITHOUT_VALUES = (GINConv, MFConv, SAGEConv)  # layers of PyG that call set_value(None) on a SparseTensor
 
@@ -52,6 +56,8 @@ def import_module(
     features: Features = None,
     seed: int = 0,
     unused: Sequence[str] = (),
+    metadata: Any = None,
+    like: Any = None,
 ) -> tuple[Program, dict[str, npt.NDArray[np.float64]], dict[str, str]]:
     """The program that a module computes, its weights in float64, and program input → table column.
 
@@ -74,6 +80,10 @@ def import_module(
         Of the random graphs.
     unused
         Weights that may go unread, by name or pattern: `["decoder.*"]`.
+    metadata, like
+        Of a module with several types: (node types, edge types), or a HeteroData such as it was trained on, which also
+        tells widths and which types have which columns. Needed only where the module has no metadata of its own. Then
+        `inputs` and `features` may say something for each type: `{"x_dict": {"paper": 64, "author": 16}}`.
 
     Raises
     ------
@@ -81,7 +91,7 @@ def import_module(
         Naming the module, the line and the operation, where the model cannot be said in a formula. Naming weights that
         the program never reads, unless `unused` does, and the arguments that were left out.
     """
-    found = imported(net, inputs, features, seed, unused)
+    found = imported(net, inputs, features, seed, unused, metadata, like)
     return found.program, found.weights, found.columns
 
 
@@ -91,10 +101,15 @@ def imported(
     features: Features = None,
     seed: int = 0,
     unused: Sequence[str] = (),
+    metadata: Any = None,
+    like: Any = None,
 ) -> Imported:
     """As `import_module`, with what has to be said of the import."""
     net = uncompiled(net)
     check_ready(net)
+    if has_types(net, metadata, like):
+        types = types_for(net, metadata, like)
+        return _imported(net, typed_signature(net, inputs, types, like), features, seed, unused, like)
     found = signature(net, inputs)
     ones = tuple(matrix.name for matrix in found.matrices if matrix.values is None)
     if not ones:
@@ -112,26 +127,40 @@ def imported(
             raise error from None
 
 
-def _imported(net: torch.nn.Module, found: Signature, features: Features, seed: int, unused: Sequence[str]) -> Imported:
-    found = _with_widths(net, found, features)
+def _imported(
+    net: torch.nn.Module, found: Signature, features: Any, seed: int, unused: Sequence[str], like: Any = None
+) -> Imported:
+    any_width: tuple[str, ...] = ()
+    if found.types.is_typed:
+        found, any_width = _typed_widths(net, found, features, like)
+    else:
+        found = _with_widths(net, found, features)
     widths = _widths(net, found)
-    recorded, *others = examples(found.arguments, widths, seed, bool(found.matrices))
+    recorded, *others = examples(found.arguments, widths, seed, bool(found.matrices), found.types)
     recording = record(net, found, recorded)
     check_weights(recording.weights)
     unread = unread_weights(net, found, recording.read, recorded)
-    check_unread(net, found, recorded, unread, unused)
+    # of the last layer many models read one type only: what is made for the others is no sign of an argument forgotten
+    elsewhere = recorded_weights(recording) if found.types.is_typed else frozenset()
+    check_unread(net, found, recorded, [name for name in unread if name not in elsewhere], unused)
     check_on(net, found, recording, [recorded, *others], widths)
-    columns = {f"{argument.table}.{argument.name}": argument.column for argument in found.arguments}
-    read = {str(column) for column in recording.program.inputs}
+    columns = {f"{argument.space}.{argument.input}": argument.column for argument in found.arguments}
+    read = {input_name(column) for column in recording.program.inputs}
+    unknown = [each for each in found.arguments if each.name in any_width and f"{each.space}.{each.input}" in read]
+    if unknown:
+        raise ModelError(f"several widths fit {', '.join(each.name for each in unknown)}; give {hint(unknown)}")
     left_out = (*found.left_out, *(f"{name} (None)" for name in found.none))
     columns = {name: columns[name] for name in columns if name in read}
     notes = (*_notes(net, found), *precision_notes(net, found, others))
-    return Imported(recording.program, recording.weights, columns, unread, left_out, notes)
+    weights = {name: recording.weights[name] for name in recording.program.weights}
+    return Imported(recording.program, weights, columns, unread, left_out, notes)
 
 
 def _notes(net: torch.nn.Module, found: Signature) -> list[str]:
     """What was taken for the graph, where that is not edge_index itself."""
-    notes = [f"{name} is given the ends of the edges, without values" for name in found.indices if name != EDGE_INDEX]
+    notes = [
+        f"{name} is given the ends of the edges, without values" for name in found.indices if name not in EDGE_INDICES
+    ]
     said = {None: "are all 1", GCN_NORM: "are those of PyG's gcn_norm, with self-loops", COLUMN: "are a column"}
     notes += [f"{matrix.name} is a matrix whose values {said[matrix.values]}" for matrix in found.matrices]
     kinds = sorted({type(module).__name__ for module in net.modules() if isinstance(module, WITHOUT_VALUES)})
@@ -150,13 +179,23 @@ def _widths(net: torch.nn.Module, found: Signature) -> set[int]:
 
 
 def _with_widths(net: torch.nn.Module, found: Signature, features: Features) -> Signature:
-    def run(candidate: Signature) -> None:
-        tiny = tiny_example(candidate.arguments, _widths(net, candidate), bool(candidate.matrices))
-        copied = copy_of(net)
-        with in_float64():
-            outputs = run_forward(copied, candidate, tiny)
-        for name, tensor in outputs.items():
-            if tensor.shape[:1] != (tiny.sizes.counts[Nodes()],):
-                raise ModelError(f"output {name!r} of the module has shape {tuple(tensor.shape)}, not a row per node")
+    return with_widths(net, found, features, partial(_try, net))
 
-    return with_widths(net, found, features, run)
+
+def _typed_widths(
+    net: torch.nn.Module, found: Signature, features: Any, like: Any
+) -> tuple[Signature, tuple[str, ...]]:
+    told = [argument.name for argument in found.arguments if is_told(argument, features, like)]
+    return with_found_widths(told_widths(found, features, like), told, partial(_try, net))
+
+
+def _try(net: torch.nn.Module, candidate: Signature) -> None:
+    """Runs forward on a small graph; an error if the widths do not fit."""
+    tiny = tiny_example(candidate.arguments, _widths(net, candidate), bool(candidate.matrices), candidate.types)
+    copied = copy_of(net)
+    with in_float64():
+        outputs = run_forward(copied, candidate, tiny)
+    rows = [count for space, count in tiny.sizes.counts.items() if isinstance(space, Nodes)]
+    for name, tensor in outputs.items():
+        if not tensor.dim() or tensor.shape[0] not in rows:
+            raise ModelError(f"output {name!r} of the module has shape {tuple(tensor.shape)}, not a row per node")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,9 @@ import numpy.typing as npt
 import torch
 
 from pipeline.errors import ModelError
-from pipeline.formula.program import Program
+from pipeline.formula.program import Program, output_key
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.formula.values import Value, apply, edge_input, node_input
+from pipeline.formula.values import Value, apply, edge_input, node_input, topological
 from pipeline.pyg.arguments import Argument, Signature
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import ONE_MASK, Chosen
@@ -34,6 +35,9 @@ class Recording:
     """Weights of the module that the program is made of."""
     noticed: Noticed
     """What forward did with the sizes of the graph."""
+    keys: Mapping[str, str]
+    """Output of forward → output of the program."""
+    captured: Captured
 
 
 def record(net: torch.nn.Module, signature: Signature, example: Example, keep: bool = False) -> Recording:
@@ -42,7 +46,8 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
     stack = ModuleStack(net)
     captured = Captured(net)
     recorder = Recorder(example.sizes, captured, stack, keep)
-    recorder.bind(example.edge_index, EdgeIndex(Edges()))
+    for edge_type, edge_index in example.edge_indices.items():
+        recorder.bind(edge_index, EdgeIndex(Edges(edge_type)))
     for argument in signature.arguments:
         recorder.bind(example.columns[argument.name], Rows(_input(argument)))
     sizes = ReadsSizes(recorder.sizes, Noticed())
@@ -52,14 +57,38 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
     ):  # fmt: skip
         outputs = run_forward(net, signature, example)
     values = {name: _output(name, recorder.symbol(tensor)) for name, tensor in outputs.items()}
-    program = Program(values)
-    return Recording(program, captured.arrays, recorder.steps, frozenset(captured.read(program.values)), sizes.noticed)
+    keys = {name: _key(name, value) for name, value in values.items()}
+    program = Program({keys[name]: value for name, value in values.items()})
+    return Recording(
+        program,
+        captured.arrays,
+        recorder.steps,
+        frozenset(captured.read(program.values)),
+        sizes.noticed,
+        keys,
+        captured,
+    )
+
+
+def recorded_weights(recording: Recording) -> frozenset[str]:
+    """Weights of the module that some recorded value is made of, whether an output needs it or not."""
+    return frozenset(recording.captured.read(topological(step.symbol.value for step in recording.steps)))
 
 
 def _input(argument: Argument) -> Value:
-    make = node_input if argument.table == "nodes" else edge_input
-    column = make(argument.name, argument.shape)
+    space = argument.space
+    if isinstance(space, Nodes):
+        column = node_input(argument.input, argument.shape, space)
+    else:
+        column = edge_input(argument.input, argument.shape, space)
     return apply("not_equal", column, 0.0) if argument.mask else column
+
+
+def _key(name: str, value: Value) -> str:
+    """What the program calls an output of forward, which may have told the type by a key of a dict."""
+    assert isinstance(value.space, Nodes)
+    key = output_key(value.space.type, name)
+    return name if name.startswith(output_key(value.space.type, "")) else key
 
 
 def _output(name: str, symbol: Symbol) -> Value:

@@ -12,14 +12,15 @@ import torch
 
 from pipeline.errors import ModelError
 from pipeline.formula.program import Program
-from pipeline.formula.spaces import Edges, Nodes
+from pipeline.formula.spaces import ALL, Edges, Nodes
 from pipeline.pyg.arguments import Signature
 from pipeline.pyg.branches import REMEDY, Sizes, numbers_on, other_sides, outcome
 from pipeline.pyg.check import check
 from pipeline.pyg.counts import Comparison, Counts, Noticed
-from pipeline.pyg.example import Example, counts_of, example_of
+from pipeline.pyg.example import Example, example_of
 from pipeline.pyg.forward import ForwardFailed
 from pipeline.pyg.recording import Recording
+from pipeline.pyg.types import UNTYPED, Types, counts_of
 from pipeline.pyg.where import CANNOT
 
 NUMBERS = 1 << 20  # of all values on the larger graph: a third of an import's time
@@ -42,15 +43,15 @@ def check_on(
                 raise
             raise _differs(asked, example, error) from error
     counts: list[Counts] = [each.sizes.counts for each in known]
-    larger = larger_sizes(recording.program)
+    larger = larger_sizes(recording.program, found.types)
     _check(net, found, recording, larger, widths, noticed, None)
-    counts.append(counts_of(*larger))
+    counts.append(counts_of(found.types, *larger))
     while noticed.comparisons:
-        sides = other_sides(noticed.comparisons, counts, recording.program, bool(found.matrices))
+        sides = other_sides(noticed.comparisons, counts, recording.program, bool(found.matrices), found.types)
         noticed = Noticed()
         for comparison, sizes in sides:
             _check(net, found, recording, sizes, widths, noticed, comparison)
-            counts.append(counts_of(*sizes))
+            counts.append(counts_of(found.types, *sizes))
 
 
 def _check(
@@ -63,7 +64,7 @@ def _check(
     why: Comparison | None,
 ) -> None:
     """On a graph of these sizes. `noticed` learns what forward asks of them, `why` is a question that led here."""
-    example = example_of(found.arguments, *sizes, widths, bool(found.matrices))
+    example = example_of(found.arguments, *sizes, widths, bool(found.matrices), found.types)
     seen = noticed if _is_clean(example.sizes.counts, widths) else None
     try:
         check(net, found, recording, example, seen, any_numbers=False)
@@ -79,9 +80,9 @@ def _asked(comparisons: Sequence[Comparison], example: Example) -> Comparison | 
     return next((each for each in comparisons if outcome(each, example.sizes.counts) != each.outcome), None)
 
 
-def larger_sizes(program: Program) -> Sizes:
+def larger_sizes(program: Program, types: Types = UNTYPED) -> Sizes:
     """A graph as large as costs little."""
-    per_node = max(1, numbers_on(program, counts_of(1000, 1500, 50)) // 1000)
+    per_node = max(1, numbers_on(program, counts_of(types, 1000, 1500, 50)) // 1000)
     nodes = max(SMALLEST, min(LARGEST, NUMBERS // per_node)) | 1
     return nodes, nodes + nodes // 2, nodes // 20
 
@@ -94,7 +95,9 @@ def _is_clean(counts: Counts, widths: Collection[int]) -> bool:
 
 def _differs(asked: Comparison | None, example: Example, error: ModelError) -> ModelError:
     """The error of a check, with the question that forward asked, if one is known."""
-    nodes, edges = example.sizes.counts[Nodes()], example.sizes.counts[Edges()]
+    counts = example.sizes.counts
+    nodes = sum(count for space, count in counts.items() if isinstance(space, Nodes) and type(space) is Nodes)
+    edges = sum(count for space, count in counts.items() if isinstance(space, Edges) and space.part == ALL)
     question = f"asks whether {asked}, and " if asked else ""
     return ModelError(
         f"{CANNOT}forward {question}computes something else on a graph of {nodes:,} nodes and {edges:,} edges than on "

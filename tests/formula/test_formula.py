@@ -103,7 +103,7 @@ def test_self_loops_against_the_edges_by_hand() -> None:
 
 def test_a_type_of_edges_and_its_reverse() -> None:
     cites = EdgeType("author", "writes", "paper")
-    assert cites.reversed == EdgeType("paper", "rev_writes", "author")
+    assert cites.reversed == EdgeType("paper", "writes", "author", is_reversed=True)
     assert cites.reversed.reversed == cites
     assert EdgeType.parse(str(EDGE.reversed)) == EDGE.reversed
     assert parse_space(str(Edges(EDGE.reversed, PROPER))) == Edges(EDGE.reversed, PROPER)

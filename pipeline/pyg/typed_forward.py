@@ -1,0 +1,110 @@
+"""Running the forward of a module with several node and edge types: dicts by type, or a HeteroData.
+
+Comes in: a copy of a module, an example graph. Goes out: its outputs by name, those of a dict by type "TYPE.embedding".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from pipeline.errors import ModelError
+from pipeline.formula.program import output_key
+from pipeline.formula.spaces import Nodes
+from pipeline.pyg.arguments import Argument, Signature
+from pipeline.pyg.example import Example
+from pipeline.pyg.types import triple
+
+EMBEDDING = "embedding"
+
+
+def arguments_of(signature: Signature, example: Example) -> dict[str, Any]:
+    """What forward is given, by parameter."""
+    given: dict[str, Any] = {}
+    for argument in signature.arguments:
+        given.setdefault(argument.parameter, {})[type_key(argument)] = example.columns[argument.name]
+    edges = {triple(kind): index for kind, index in example.edge_indices.items()}
+    given |= {name: dict(edges) for name in signature.indices}
+    given |= dict.fromkeys(signature.none)
+    return {signature.as_data: _data(signature, example, given)} if signature.as_data else given
+
+
+def type_key(argument: Argument) -> Any:
+    """How PyG calls the type of an argument."""
+    kind = argument.space.type
+    return kind if isinstance(kind, str) else triple(kind)
+
+
+def _data(signature: Signature, example: Example, given: Mapping[str, Any]) -> HeteroData:
+    data = HeteroData()
+    for node_type in signature.types.nodes:
+        data[node_type].num_nodes = example.sizes.counts[Nodes(node_type)]
+    for attribute, by_type in given.items():
+        for kind, tensor in (by_type or {}).items():
+            data[kind][attribute] = tensor
+    return data
+
+
+def named_by_type(result: Any, types: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of what forward returned. One by one they go by their keys, fields or positions; a dict by type gives
+    an output of each of the types, None of a type that has none."""
+    if isinstance(result, Tensor):
+        return {EMBEDDING: result}
+    named: dict[str, Tensor] = {}
+    for name, item in _parts(result, types):
+        if isinstance(item, Mapping):
+            found = {output_key(str(key), name or EMBEDDING): each for key, each in item.items() if each is not None}
+            unknown = [str(key) for key in item if key not in types]
+            if unknown:
+                raise ModelError(f"forward returned a dict with {', '.join(map(repr, unknown))}, which is no node type")
+        else:
+            found = {name: item}
+        for key, tensor in found.items():
+            if not isinstance(tensor, Tensor):
+                raise ModelError(f"output {key!r} of forward is {type(tensor).__name__}, not a tensor")
+            named[key] = tensor
+    if not named:
+        raise ModelError("forward returned nothing")
+    return named
+
+
+def _parts(result: Any, types: Sequence[str]) -> list[tuple[str, Any]]:
+    if isinstance(result, Mapping):
+        by_type = bool(result) and all(key in types for key in result)
+        return [("", result)] if by_type else [(str(key), item) for key, item in result.items()]
+    if isinstance(result, tuple) and hasattr(result, "_fields"):
+        return list(zip(result._fields, result, strict=True))
+    if isinstance(result, tuple | list):
+        return [(f"output_{position}", item) for position, item in enumerate(result)]
+    raise ModelError(f"forward returned {type(result).__name__}; a tensor, or several by name, is expected")
+
+
+@contextmanager
+def lost_types(net: torch.nn.Module, types: Sequence[str], lost: dict[str, str]) -> Iterator[None]:
+    """While the block runs, `lost` learns of each node type that a part of the module was given and gave no more of:
+    type → that part."""
+
+    def watching(path: str) -> Any:
+        def leave(module: torch.nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+            given = {key for each in (*args, *kwargs.values()) if isinstance(each, Mapping) for key in each}
+            if not isinstance(result, Mapping):
+                return
+            for name in types:
+                if name in given and result.get(name) is None:
+                    lost.setdefault(name, f"{path} ({type(module).__name__})")
+
+        return leave
+
+    handles = [
+        module.register_forward_hook(watching(path), with_kwargs=True) for path, module in net.named_modules() if path
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,117 @@
+"""How wide the arguments of a module with several types are: found where forward first meets a weight with them.
+
+Comes in: a way to run forward. Goes out: the arguments with widths. Trying all widths, as for one type, would take
+their product over the types. Here each argument is given a width that nothing else has; the operation that fails on it
+(a linear map, a norm) names the width that it wants, and forward is run again with that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from pipeline.errors import ModelError
+from pipeline.pyg.arguments import Argument, Signature
+from pipeline.pyg.typed_arguments import hint
+
+STEP = 1 << 12  # between the widths that are tried; what is joined to an argument is narrower
+WEIGHT = "edge_weight"  # one number per edge
+
+
+def with_found_widths(
+    found: Signature, told: Collection[str], run: Callable[[Signature], object]
+) -> tuple[Signature, tuple[str, ...]]:
+    """The arguments with the widths at which forward runs, and the names of those that it runs with at any width.
+
+    `told`: names of the arguments whose widths are known.
+    """
+    tried = {
+        argument.name: STEP * (number + 1) + 1
+        for number, argument in enumerate(found.arguments)
+        if argument.name not in told and argument.input != WEIGHT
+    }
+    arguments = tuple(
+        replace(each, shape=(tried[each.name],)) if each.name in tried else each for each in found.arguments
+    )
+    while True:
+        candidate = replace(found, arguments=arguments)
+        seen = _Meeting({width: name for name, width in tried.items()})
+        try:
+            with seen:
+                run(candidate)
+            break
+        except Exception as error:  # whatever a module raises at a width that does not fit
+            if not seen.wanted:
+                if not tried:
+                    raise
+                raise _unknown([each for each in arguments if each.name in tried], error) from error
+        arguments = tuple(_as_wanted(each, seen.wanted) for each in arguments)
+        tried = {name: width for name, width in tried.items() if name not in seen.wanted}
+    return candidate, tuple(tried)
+
+
+def _as_wanted(argument: Argument, wanted: Mapping[str, tuple[int | None, int | None]]) -> Argument:
+    if argument.name not in wanted:
+        return argument
+    width, below = wanted[argument.name]
+    return replace(argument, shape=() if width is None else (width,), below=below)
+
+
+def _unknown(left: Sequence[Argument], error: Exception) -> ModelError:
+    return ModelError(
+        f"no width was found that fits {', '.join(argument.name for argument in left)}; give {hint(left)} "
+        f"(the last failure: {str(error)[:300]})"
+    )
+
+
+class _Meeting(TorchFunctionMode):
+    """Notices which operation fails on a width that was tried, and what width it wants."""
+
+    def __init__(self, tried: Mapping[int, str]):
+        super().__init__()
+        self._tried = tried
+        self.wanted: dict[str, tuple[int | None, int | None]] = {}
+        """Argument → (width, None), or (None, how many integers)"""
+
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        try:
+            return func(*args, **kwargs)
+        except Exception:
+            if not self.wanted:
+                self._learn(getattr(func, "__name__", ""), [*args, *kwargs.values()])
+            raise
+
+    def _learn(self, operation: str, arguments: Sequence[Any]) -> None:
+        tensors = [each for each in tree_leaves(arguments) if isinstance(each, Tensor)]
+        for tensor in tensors:
+            if not tensor.dim():
+                continue
+            base, more = divmod(tensor.shape[-1] - 1, STEP)
+            name = self._tried.get(base * STEP + 1)
+            if name is None:
+                continue
+            others = [each for each in tensors if each is not tensor and each.dim()]
+            if operation == "embedding" and others:
+                self.wanted[name] = None, others[0].shape[0]
+                return
+            sizes = [size for each in others for size in _meets(operation, each)]
+            sizes += [
+                size for each in arguments if isinstance(each, list | tuple) for size in each if type(size) is int
+            ]
+            fitting = next((size - more for size in sizes if size > more and (size - 1) // STEP != base), None)
+            if fitting is not None:
+                self.wanted[name] = fitting, None
+                return
+
+
+def _meets(operation: str, other: Tensor) -> list[int]:
+    """The sizes of another operand that the last axis of a tensor may meet."""
+    if operation in ("matmul", "__matmul__", "mm", "bmm", "addmm"):
+        return [other.shape[-2] if other.dim() > 1 else other.shape[-1]]
+    return [other.shape[-1]]

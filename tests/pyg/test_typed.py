@@ -1,0 +1,202 @@
+"""Models with several node and edge types: imported, interpreted and run on blocks, against PyG in float64."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch_geometric.nn import MLP, GATConv, GATv2Conv, GraphConv, HeteroConv, LayerNorm, SAGEConv, to_hetero
+
+from pipeline.formula import interpret
+from pipeline.model import Model
+from pipeline.plan.plan import Plan
+from pipeline.run.fused import run_fused
+from pipeline.schema import EdgeType
+from tests.typed import TypedGraph, random_graph
+
+BLOCKS = (1, 3, 8)
+TOLERANCE = 1e-10  # in float64, of the largest number
+
+WIDTHS = {"paper": 5, "author": 3, "venue": 4}
+TRIPLES = [
+    ("author", "writes", "paper"), ("paper", "cites", "paper"), ("paper", "rev_writes", "author"),
+    ("venue", "hosts", "paper"),
+]  # fmt: skip
+METADATA = (list(WIDTHS), TRIPLES)
+TYPES = [EdgeType(*each) for each in TRIPLES]
+
+
+def graph(counts: tuple[int, int, int] = (40, 25, 11), edges: int = 90, **options: Any) -> TypedGraph:
+    return random_graph(dict(zip(WIDTHS, counts, strict=True)), dict.fromkeys(TYPES, edges), WIDTHS, **options)
+
+
+GRAPHS = {
+    "random": graph(),
+    "other sizes": graph((7, 60, 30), 150, seed=1),
+    "no papers": graph((0, 25, 11)),
+    "no authors": graph((40, 0, 11)),
+    "no venues": graph((40, 25, 0)),
+    "no edges": graph(edges=0),
+}
+
+
+def triple(kind: EdgeType) -> tuple[str, str, str]:
+    return kind.source, kind.relation, kind.target
+
+
+def tensors(given: TypedGraph, kind: torch.dtype = torch.float64) -> dict[str, Any]:
+    """As PyG's own HeteroData gives them: x_dict, edge_index_dict, and a dict for each edge column."""
+    found: dict[str, Any] = {
+        "x_dict": {name: torch.from_numpy(columns["x"]).to(kind) for name, columns in given.x.items()},
+        "edge_index_dict": {triple(each): torch.from_numpy(np.stack(ends)) for each, ends in given.ends.items()},
+    }
+    for each, columns in given.values.items():
+        for name, column in columns.items():
+            found.setdefault(f"{name}_dict", {})[triple(each)] = torch.from_numpy(column).to(kind)
+    return found
+
+
+def by_key(outputs: Any, of: str = "") -> dict[str, Any]:
+    if isinstance(outputs, torch.Tensor):
+        return {f"{of}.embedding": outputs}
+    return {f"{name}.embedding": tensor for name, tensor in outputs.items() if tensor is not None}
+
+
+def error(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, as a part of the largest number."""
+    assert found.shape == expected.shape
+    if not expected.size:
+        return 0.0
+    return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+
+
+def assert_same(
+    net: nn.Module,
+    graphs: Mapping[str, TypedGraph] = GRAPHS,
+    of: str = "",
+    run: Callable[..., Any] | None = None,
+    **options: Any,
+) -> Model:
+    """Imports a module; compares it on each graph with PyG in float64: interpreted, and run on blocks."""
+    model = Model.from_pyg(net.eval(), **options)
+    run = run or (lambda module, inputs: module(**inputs))
+    exact = copy.deepcopy(net).double()
+    for name, given in graphs.items():
+        with torch.no_grad():
+            expected = {key: each.numpy() for key, each in by_key(run(exact, tensors(given)), of).items()}
+            single = by_key(run(net, tensors(given, torch.float32)), of)
+        found = interpret(model.program, model.weights, given.arrays)
+        assert found.keys() == expected.keys(), name
+        own = max(error(each.double().numpy(), expected[key]) for key, each in single.items())
+        limit = max(4 * own, 1e-6)
+        assert max(error(found[key], expected[key]) for key in expected) < TOLERANCE, name
+        for count in BLOCKS:
+            blocks = given.blocks(count)
+            outputs = run_fused(Plan.of(model), blocks)
+            for key in expected:
+                whole = given.whole(key.partition(".")[0], blocks, [each[key] for each in outputs])
+                assert error(whole, expected[key]) <= limit, (name, count, key)
+    return model
+
+
+def sage(widths: Any, out: int) -> nn.Module:
+    return SAGEConv(widths, out)
+
+
+def gat(widths: Any, out: int) -> nn.Module:
+    return GATConv(widths, out // 2, heads=2, add_self_loops=False)
+
+
+def gatv2(widths: Any, out: int) -> nn.Module:
+    return GATv2Conv(widths, out // 2, heads=2, add_self_loops=False)
+
+
+def graph_conv(widths: Any, out: int) -> nn.Module:
+    return GraphConv(widths, out)
+
+
+class Layers(nn.Module):
+    """Two layers of HeteroConv; venues only send, so the second layer knows none."""
+
+    def __init__(self, make: Callable[[Any, int], nn.Module], aggr: str = "sum"):
+        super().__init__()
+        torch.manual_seed(1)
+        widths = {(s, r, d): (WIDTHS[s], WIDTHS[d]) if s != d else WIDTHS[s] for s, r, d in TRIPLES}
+        self.first = HeteroConv({kind: make(each, 8) for kind, each in widths.items()}, aggr)
+        self.second = HeteroConv(
+            {kind: make((8, 8) if kind[0] != kind[2] else 8, 6) for kind in TRIPLES if kind[0] != "venue"}, aggr
+        )
+
+    def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
+        x_dict = {name: x.relu() for name, x in self.first(x_dict, edge_index_dict).items()}
+        return self.second(x_dict, edge_index_dict)
+
+
+@pytest.mark.filterwarnings("ignore:There exist node types")
+@pytest.mark.parametrize("make", [sage, gat, gatv2, graph_conv])
+def test_layers_by_relation(make: Callable[[Any, int], nn.Module]) -> None:
+    assert_same(Layers(make))
+
+
+@pytest.mark.filterwarnings("ignore:There exist node types")
+@pytest.mark.parametrize("aggr", ["mean", "max", "min", "cat"])
+def test_relations_are_joined_in_each_way(aggr: str) -> None:
+    net = Layers(sage, aggr)
+    if aggr == "cat":
+        net.second = HeteroConv({("author", "writes", "paper"): SAGEConv((8, 24), 6)}, aggr)
+    assert_same(net)
+
+
+BACK = [*TRIPLES, ("paper", "rev_hosts", "venue")]
+BACK_GRAPHS = {
+    name: random_graph(dict(zip(WIDTHS, counts, strict=True)), dict.fromkeys([EdgeType(*e) for e in BACK], 80), WIDTHS)
+    for name, counts in {"random": (40, 25, 11), "no authors": (30, 0, 9)}.items()
+}
+
+
+class OneType(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = SAGEConv((-1, -1), 8), SAGEConv((-1, -1), 6)
+
+    def forward(self, x: Any, edge_index: Any) -> Any:
+        return self.second(self.first(x, edge_index).relu(), edge_index)
+
+
+def test_to_hetero() -> None:
+    torch.manual_seed(2)
+    net = to_hetero(OneType(), (list(WIDTHS), BACK), aggr="mean")
+    given = tensors(BACK_GRAPHS["random"], torch.float32)
+    with torch.no_grad():
+        net(*given.values())  # the lazy layers learn their widths
+    metadata = (list(WIDTHS), BACK)
+    assert_same(net, BACK_GRAPHS, run=lambda module, inputs: module(*inputs.values()), metadata=metadata)
+
+
+class Relational(nn.Module):
+    """As RelBench's: a linear map by type, layers of relations, a norm by type, a head on one type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.encode = nn.ModuleDict({name: nn.Linear(width, 8) for name, width in WIDTHS.items()})
+        self.layers = nn.ModuleList(HeteroConv({kind: SAGEConv((8, 8), 8) for kind in BACK}) for _ in range(2))
+        self.norms = nn.ModuleList(nn.ModuleDict({name: LayerNorm(8, mode="node") for name in WIDTHS}) for _ in "12")
+        self.head = MLP([8, 8, 1], norm="batch_norm")
+
+    def forward(self, x_dict: Any, edge_index_dict: Any, num_sampled_nodes_dict: Any = None) -> Any:
+        x_dict = {name: self.encode[name](x) for name, x in x_dict.items()}
+        for layer, norms in zip(self.layers, self.norms, strict=True):
+            x_dict = {name: norms[name](x).relu() for name, x in layer(x_dict, edge_index_dict).items()}
+        return self.head(x_dict["paper"])
+
+
+def test_relational_model() -> None:
+    model = assert_same(Relational(), BACK_GRAPHS, of="paper")
+    assert model.program.output_types == ("paper",)
+    assert any("author" in name for name in model.about.unread)  # of the last layer, nobody reads the authors
