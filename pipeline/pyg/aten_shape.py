@@ -14,6 +14,7 @@ from pipeline.formula.spaces import BASE_PART, SELF_PART, Edges, Nodes
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.aten_factories import DENSE
 from pipeline.pyg.call import Call, Handler, describe, need_rows
+from pipeline.pyg.joined import joined, parts_of, row_axis
 from pipeline.pyg.layout import align, broadcast_to, expand, lane_axis, permute, reshape, transpose, view, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
 from pipeline.pyg.totals import constant, over, whole
@@ -200,7 +201,24 @@ def _unbind(call: Call) -> tuple[Symbol, ...]:
 
 
 def _cat(call: Call) -> Symbol:
-    return _joined(call["tensors"], [tensor.dim() for tensor in call.tensors["tensors"]], call["dim"])
+    symbols, ranks = call["tensors"], [tensor.dim() for tensor in call.tensors["tensors"]]
+    if len(symbols) == 1:
+        return symbols[0]
+    if _are_types(symbols, ranks, call["dim"]):
+        return joined(symbols, call.sizes)
+    return _joined(symbols, ranks, call["dim"])
+
+
+def _are_types(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> bool:
+    """Whether rows, or edges, of several types are put one after the other."""
+    parts = [part for symbol in symbols for part in parts_of(symbol)]
+    if len(set(ranks)) != 1 or not all(isinstance(part, Rows | EdgeIndex | End) for part in parts):
+        return False
+    if any(row_axis(part) != dim % ranks[0] or (isinstance(part, Rows) and part.is_whole) for part in parts):
+        return False
+    if all(isinstance(part, Rows) for part in parts):
+        return len({type(part.space) for part in parts}) == 1
+    return len({part.edges for part in parts if not isinstance(part, Rows)}) == len(parts)
 
 
 def _joined(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> Symbol:
@@ -228,6 +246,8 @@ def _with_self_loops(index: EdgeIndex, loops: Any) -> Symbol:
         )
     if loops != NodeNumbers(twice=True) or index.axis or index.edges.part not in SELF_PART:
         raise Refusal("adds other edges to edge_index than one self-loop per node", "store these edges in the table")
+    if index.starts != (0, 0):
+        raise Refusal("adds self-loops to the edges of one of several types", "add them before the types are joined")
     if index.mask is not None:
         raise Refusal("adds self-loops to some of the edges", "add them before the mask is applied")
     return EdgeIndex(Edges(index.edges.type, SELF_PART[index.edges.part]), index.reversed)
@@ -238,7 +258,7 @@ def _of_rows(ends: Sequence[End], axis: int) -> Symbol:
     first, second = ends if len(ends) == 2 else (ends[0], ends[0])
     if (first.edges, first.mask) != (second.edges, second.mask) or first.which == second.which:
         raise Refusal("makes an edge index of other rows than the src and the dst of the same edges")
-    return EdgeIndex(first.edges, first.which == "dst", axis, first.mask)
+    return EdgeIndex(first.edges, first.which == "dst", axis, first.mask, (first.start, second.start))
 
 
 def _extended(rows: Sequence[Rows]) -> Symbol:
@@ -299,6 +319,9 @@ def _pad(call: Call) -> Symbol:
 
 def _copy(call: Call) -> Symbol:
     """copy_: what it held before is gone."""
+    source, target = call["src"], call["self"]
+    if isinstance(source, End) and isinstance(target, End) and replace(source, start=target.start) == target:
+        return source  # edge_index[0] += offset
     if isinstance(call["src"], PartMask | EdgeIndex | End | NodeNumbers):
         raise Refusal(f"copies {describe(call['src'])}")
     return _expanded(call["src"], call, call.shape)
