@@ -10,8 +10,9 @@ import torch
 from pipeline.formula.values import Value, apply
 from pipeline.pyg.call import Call, Handler, need_operand
 from pipeline.pyg.edge_parts import loops_written
+from pipeline.pyg.joined import shifted
 from pipeline.pyg.layout import elementwise, with_value
-from pipeline.pyg.symbols import End, Learned, PartMask, Refusal, Rows, Symbol
+from pipeline.pyg.symbols import EdgeIndex, End, Learned, PartMask, Refusal, Rows, Symbol
 
 SAME_NAME = (
     "neg", "abs", "sign", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "sin", "cos", "tanh", "erf",
@@ -54,10 +55,16 @@ def _scaled(call: Call, name: str) -> Any:
 
 
 def _add(call: Call) -> Symbol:
+    if isinstance(call["self"], End | EdgeIndex):
+        return shifted(call["self"], call.tensors["other"], call["other"], call["alpha"])
+    if isinstance(call["other"], End | EdgeIndex) and call["alpha"] == 1:
+        return shifted(call["other"], call.tensors["self"], call["self"], 1)
     return elementwise("add", [call.operand("self"), _scaled(call, "other")])
 
 
 def _sub(call: Call) -> Symbol:
+    if isinstance(call["self"], End | EdgeIndex):
+        return shifted(call["self"], call.tensors["other"], call["other"], -call["alpha"])
     return elementwise("sub", [call.operand("self"), _scaled(call, "other")])
 
 
@@ -93,7 +100,7 @@ def _loops(a: End, b: End, op: str) -> Symbol:
     """src == dst, src != dst: which edges are self-loops."""
     if a.mask is not None or b.mask is not None:
         raise Refusal("looks for self-loops among some of the edges", "do that before the mask is applied")
-    if a.edges != b.edges or {a.which, b.which} != {"src", "dst"}:
+    if a.edges != b.edges or {a.which, b.which} != {"src", "dst"} or a.start != b.start:
         raise Refusal("compares rows of different edge indices")
     return PartMask(a.edges, "loops" if op == "equal" else "proper")
 

@@ -7,25 +7,37 @@ from typing import Any
 
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.values import fill
-from pipeline.pyg.call import Call, Handler, need_operand, need_rows
+from pipeline.pyg.call import Call, Handler, need_operand
 from pipeline.pyg.layout import with_value
-from pipeline.pyg.symbols import Learned, NodeNumbers, Refusal, Rows, Symbol
+from pipeline.pyg.symbols import Joined, Learned, NodeNumbers, Refusal, Rows, Symbol
 
 DENSE = "use edge_index: messages along edges, reduced at each node"
 
 
-def _filled(call: Call, number: Any) -> Symbol:
+def _filled(call: Call, number: Any) -> Rows | Learned | Joined:
     """A tensor of the output's shape, the same number everywhere."""
     like = call.get("self")
     if isinstance(like, Rows) and tuple(call.tensors["self"].shape) == call.shape:
         return with_value(like, fill(_plain(call, number), like.space, like.value.shape))
     rows = [(axis, space) for axis, size in enumerate(call.shape) if (space := call.sizes.space(size)) is not None]
     if not rows:
-        return call.learned(call.outputs[0], None)
+        return _together(call, number) or call.learned(call.outputs[0], None)
     (axis, space), *more = rows
     if more:
         raise Refusal(f"makes a dense array of {space} by {more[0][1]}", DENSE)
     return Rows(fill(_plain(call, number), space, (*call.shape[:axis], *call.shape[axis + 1 :])), axis)
+
+
+def _together(call: Call, number: Any) -> Joined | None:
+    """The same for the rows of several types, as many as were joined before."""
+    known = [(axis, call.sizes.joins[size]) for axis, size in enumerate(call.shape) if size in call.sizes.joins]
+    if not known:
+        return None
+    (axis, spaces), *more = known
+    if more:
+        raise Refusal("makes a dense array of the rows of several types", DENSE)
+    lanes = (*call.shape[:axis], *call.shape[axis + 1 :])
+    return Joined(tuple(Rows(fill(_plain(call, number), space, lanes), axis) for space in spaces))
 
 
 def _plain(call: Call, number: Any) -> float:
@@ -53,7 +65,7 @@ def _empty(call: Call) -> Symbol:
     filled = _filled(call, math.nan)
     if isinstance(filled, Learned):
         return filled
-    raise Refusal("leaves memory as it was, and that is read later", unwritten=need_rows(filled))
+    raise Refusal("leaves memory as it was, and that is read later", unwritten=filled)
 
 
 def _arange(call: Call) -> Symbol:

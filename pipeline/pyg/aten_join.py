@@ -1,7 +1,8 @@
 """aten operations that put tensors one after the other: cat, stack.
 
 Comes in: symbols. Goes out: rows with more lanes; an edge_index with added self-loops, and the values of its edges; an
-edge_index of two of its rows. Rows of a table are never joined to others: a node or an edge keeps its number.
+edge_index of two of its rows; rows of several types, one type after the other (joined.py). Rows of one table are never
+joined to others of it: a node or an edge keeps its number.
 """
 
 from __future__ import annotations
@@ -12,12 +13,30 @@ from typing import Any
 from pipeline.formula.spaces import BASE_PART, SELF_PART, Edges, Nodes
 from pipeline.formula.values import apply
 from pipeline.pyg.call import Call, Handler, need_rows
+from pipeline.pyg.joined import joined, parts_of, row_axis
 from pipeline.pyg.layout import align, lane_axis, view, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, NodeNumbers, Refusal, Rows, Symbol
 
 
 def _cat(call: Call) -> Symbol:
-    return _joined(call["tensors"], [tensor.dim() for tensor in call.tensors["tensors"]], call["dim"])
+    symbols, ranks = call["tensors"], [tensor.dim() for tensor in call.tensors["tensors"]]
+    if len(symbols) == 1:
+        return symbols[0]
+    if _are_types(symbols, ranks, call["dim"]):
+        return joined(symbols, call.sizes)
+    return _joined(symbols, ranks, call["dim"])
+
+
+def _are_types(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> bool:
+    """Whether rows, or edges, of several types are put one after the other."""
+    parts = [part for symbol in symbols for part in parts_of(symbol)]
+    if len(set(ranks)) != 1 or not all(isinstance(part, Rows | EdgeIndex | End) for part in parts):
+        return False
+    if any(row_axis(part) != dim % ranks[0] or (isinstance(part, Rows) and part.is_whole) for part in parts):
+        return False
+    if all(isinstance(part, Rows) for part in parts):
+        return len({type(part.space) for part in parts}) == 1
+    return len({part.edges for part in parts if not isinstance(part, Rows)}) == len(parts)
 
 
 def _joined(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> Symbol:
@@ -45,6 +64,8 @@ def _with_self_loops(index: EdgeIndex, loops: Any) -> Symbol:
         )
     if loops != NodeNumbers(twice=True) or index.axis or index.edges.part not in SELF_PART:
         raise Refusal("adds other edges to edge_index than one self-loop per node", "store these edges in the table")
+    if index.starts != (0, 0):
+        raise Refusal("adds self-loops to the edges of one of several types", "add them before the types are joined")
     if index.mask is not None:
         raise Refusal("adds self-loops to some of the edges", "add them before the mask is applied")
     return EdgeIndex(Edges(index.edges.type, SELF_PART[index.edges.part]), index.reversed)
@@ -55,7 +76,7 @@ def _of_rows(ends: Sequence[End], axis: int) -> Symbol:
     first, second = ends if len(ends) == 2 else (ends[0], ends[0])
     if (first.edges, first.mask) != (second.edges, second.mask) or first.which == second.which:
         raise Refusal("makes an edge index of other rows than the src and the dst of the same edges")
-    return EdgeIndex(first.edges, first.which == "dst", axis, first.mask)
+    return EdgeIndex(first.edges, first.which == "dst", axis, first.mask, (first.start, second.start))
 
 
 def _extended(rows: Sequence[Rows]) -> Symbol:

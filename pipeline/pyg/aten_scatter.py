@@ -5,19 +5,22 @@ A formula reduces at dst; a reduction at src is one at the dst of the reversed e
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from pipeline.formula.spaces import SELF_LOOPS, Edges, Nodes
+from pipeline.formula.spaces import SELF_LOOPS, Nodes
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.aten_take import named_lane
 from pipeline.pyg.call import Call, Handler, describe, need_operand, need_rows
 from pipeline.pyg.chosen import ONE_MASK, Chosen, of_all
 from pipeline.pyg.edge_parts import loops_written
+from pipeline.pyg.joined import joined, part_at, parts_of
 from pipeline.pyg.layout import elementwise, expand, reshape, with_value
-from pipeline.pyg.symbols import End, Learned, NodeNumbers, Opaque, PartMask, Refusal, Rows, Symbol
+from pipeline.pyg.symbols import End, Joined, Learned, NodeNumbers, Opaque, PartMask, Refusal, Rows, Symbol
 from pipeline.pyg.totals import all_rows, constant, number_of, whole
 
 LAST_WINS = ("writes one edge's value over another's: which one stays depends on the order of the edges",)
@@ -31,19 +34,37 @@ def reduced(call: Call, source: str, reduce: str, include_base: bool) -> Symbol:
         return _written(call, dim, index, call.operand(source), accumulate=True)
     if constant(index) is not None:
         return _total(call, index, call.rows(source), reduce, include_base)
-    if not isinstance(index, End):
+    if not all(isinstance(end, End) for end in parts_of(index)):
         raise Refusal(f"reduces by {describe(index)}, not by a row of edge_index", ONE_GRAPH)
-    base, messages = call.rows("self"), call.rows(source)
-    return _reduced(base, dim, index, messages, reduce, include_base)
+    return _reduced(call, call["self"], dim, index, call[source], reduce, include_base)
 
 
-def _reduced(base: Rows, dim: int, index: End, messages: Rows, reduce: str, include_base: bool) -> Symbol:
-    assert messages.space == index.edges  # torch has compared their sizes, and no two spaces have the same
-    places = {(r.axis, r.before, r.after) for r in (base, messages)}
-    if places != {(dim % messages.rank, 0, 0)} or base.space != index.nodes:
+def _reduced(call: Call, base: Any, dim: int, index: Any, messages: Any, reduce: str, include_base: bool) -> Symbol:
+    """Messages of one edge type, or of several that are joined, into the rows of one type, or of several."""
+    for each in (base, messages):
+        if not isinstance(each, Joined):
+            need_rows(each)
+    ends, rows = parts_of(index), parts_of(messages)
+    if len(ends) != len(rows) or any(one.space != end.edges for one, end in zip(rows, ends, strict=True)):
+        raise Refusal("reduces messages by an index of other edges")  # joined in another order
+    into = [part_at(base, end, call.sizes) for end in ends]
+    found = [
+        _into(part, dim, [(end, own) for end, own, to in zip(ends, rows, into, strict=True) if to == number], reduce,
+              include_base)
+        for number, part in enumerate(parts_of(base))
+    ]  # fmt: skip
+    return joined(found, call.sizes) if isinstance(base, Joined) else found[0]
+
+
+def _into(base: Rows, dim: int, given: Sequence[tuple[End, Rows]], reduce: str, include_base: bool) -> Rows:
+    """The messages of one or several edge types into the nodes of one type."""
+    places = {(r.axis, r.before, r.after) for r in (base, *(messages for _, messages in given))}
+    if places != {(dim % base.rank, 0, 0)}:
         raise Refusal("reduces over another axis than the rows")
-    mask = None if index.mask is None else index.facing(index.mask)
-    return with_value(base, _combine(base.value, index.facing(messages.value), mask, reduce, include_base))
+    if not given:
+        return base
+    messages = [(end.facing(own.value), end.mask and end.facing(end.mask)) for end, own in given]
+    return with_value(base, _combine(base.value, messages, reduce, include_base))
 
 
 def _total(call: Call, index: Rows, rows: Rows, reduce: str, include_base: bool) -> Symbol:
@@ -65,42 +86,49 @@ def _total(call: Call, index: Rows, rows: Rows, reduce: str, include_base: bool)
     return elementwise({"sum": "add", "amax": "maximum", "amin": "minimum"}[reduce], [base, total])
 
 
-def _combine(base: Value, messages: Value, mask: Value | None, reduce: str, include_base: bool) -> Value:
+def _combine(base: Value, given: Sequence[tuple[Value, Value | None]], reduce: str, include_base: bool) -> Value:
+    """`given`: of each edge type its messages, and which of them count."""
     start = base.attributes["value"] if base.op == "fill" else None
-    space = messages.space
-    assert isinstance(space, Edges)
-    ones = fill(1.0, space) if mask is None else mask
-    if mask is not None:
-        neutral = {"prod": 1.0, "amax": -math.inf, "amin": math.inf}.get(reduce, 0.0)
-        messages = apply("where", reshape(mask, tuple(1 for _ in messages.shape)), messages, neutral)
+    neutral = {"prod": 1.0, "amax": -math.inf, "amin": math.inf}.get(reduce, 0.0)
+    several = [each if mask is None else _where(mask, each, neutral) for each, mask in given]
+    ones = [fill(1.0, each.space) if mask is None else mask for each, mask in given]
     if reduce in ("sum", "mean"):
         if start != 0.0 and not include_base:
             raise Refusal(f"({reduce}) replaces rows of a tensor that is not zero")
-        total = apply("sum", messages)
+        total = _over_types("sum", "add", several)
         total = total if start == 0.0 else base + total
         if reduce == "sum":
             return total
-        count = apply("sum", ones) + float(include_base)
+        count = _over_types("sum", "add", ones) + float(include_base)
         count = reshape(apply("clamp", count, low=1.0, high=math.inf), tuple(1 for _ in total.shape))
         return total / count
     if reduce == "prod":
-        return _product(base, messages, ones, start, include_base)
+        product = _over_types("prod", "mul", several)
+        return _product(base, product, _over_types("sum", "add", ones), start, include_base)
     if reduce not in ("amax", "amin"):
         raise Refusal(f"reduces by {reduce!r}; formulas know sum, mean, prod, max, min")
-    op, worst = ("max", -math.inf) if reduce == "amax" else ("min", math.inf)
-    if not include_base and start is not None and mask is None:
-        return apply(op, messages, empty=float(start))
-    best = apply(op, messages, empty=worst)
+    op, larger, worst = ("max", "maximum", -math.inf) if reduce == "amax" else ("min", "minimum", math.inf)
+    if not include_base and start is not None and len(given) == 1 and given[0][1] is None:
+        return apply(op, several[0], empty=float(start))
+    best = _over_types(op, larger, several, empty=worst)
     if include_base:
-        return apply("maximum" if op == "max" else "minimum", base, best)
+        return apply(larger, base, best)
     return apply("where", apply("equal", best, worst), base, best)
 
 
-def _product(base: Value, messages: Value, ones: Value, start: Any, include_base: bool) -> Value:
-    product = apply("prod", messages)
+def _where(mask: Value, value: Value, otherwise: float) -> Value:
+    return apply("where", reshape(mask, tuple(1 for _ in value.shape)), value, otherwise)
+
+
+def _over_types(op: str, both: str, several: Sequence[Value], **attributes: float) -> Value:
+    """One reduction over the edges of several types into the same nodes."""
+    return functools.reduce(functools.partial(apply, both), (apply(op, each, **attributes) for each in several))
+
+
+def _product(base: Value, product: Value, count: Value, start: Any, include_base: bool) -> Value:
     if include_base:
         return product if start == 1.0 else base * product
-    occupied = reshape(apply("greater", apply("sum", ones), 0.0), tuple(1 for _ in product.shape))
+    occupied = reshape(apply("greater", count, 0.0), tuple(1 for _ in product.shape))
     return apply("where", occupied, product, base)
 
 
@@ -147,7 +175,7 @@ def _bincount(call: Call) -> Symbol:
     if not isinstance(index, End) or call.sizes.space(call["minlength"]) != index.nodes:
         raise Refusal("counts by something else than a row of edge_index", "give minlength=x.size(0)")
     messages = Rows(fill(1.0, index.edges)) if weights is None else need_rows(weights)
-    return _reduced(Rows(fill(0.0, index.nodes)), 0, index, messages, "sum", True)
+    return _reduced(call, Rows(fill(0.0, index.nodes)), 0, index, messages, "sum", True)
 
 
 def _index_copy(call: Call) -> Symbol:
@@ -166,7 +194,7 @@ def _written(call: Call, dim: int, index: NodeNumbers, new: Rows | Learned | flo
     """x[mask] = rows: those of the same mask, or the same for each of them."""
     symbol, nodes = call["self"], index.nodes
     unwritten = symbol.unwritten if isinstance(symbol, Opaque) and not accumulate else None
-    rows = unwritten or call.rows("self")
+    rows = unwritten if isinstance(unwritten, Rows) else call.rows("self")
     if not isinstance(nodes, Chosen):
         raise Refusal(f"writes to the {rows.space} by the numbers of the {nodes}")
     if rows.space != Nodes() or (rows.axis, rows.before, rows.after) != (dim % rows.rank, 0, 0):
@@ -191,7 +219,7 @@ def _index_put(call: Call) -> Symbol:
     rows = call.rows("self")
     if isinstance(index, End) and call["accumulate"]:
         messages = expand(need_rows(call["values"]), call.sizes.counts[index.edges], call.tensors["values"].shape)
-        return _reduced(rows, 0, index, messages, "sum", True)
+        return _reduced(call, rows, 0, index, messages, "sum", True)
     if isinstance(index, Rows) and call.tensors["indices"][0].dtype is torch.bool:
         return _masked(call, rows, index)
     if isinstance(index, End) and index.edges.part == SELF_LOOPS and index.mask is None:

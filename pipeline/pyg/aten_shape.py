@@ -232,6 +232,9 @@ def _pad(call: Call) -> Symbol:
 
 def _copy(call: Call) -> Symbol:
     """copy_: what it held before is gone."""
+    source, target = call["src"], call["self"]
+    if isinstance(source, End) and isinstance(target, End) and replace(source, start=target.start) == target:
+        return source  # edge_index[0] += offset
     if isinstance(call["src"], PartMask | EdgeIndex | End | NodeNumbers):
         raise Refusal(f"copies {describe(call['src'])}")
     return _expanded(call["src"], call, call.shape)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,10 +27,18 @@ class Sizes:
 
     counts: dict[Nodes | Edges, int]
     widths: frozenset[int] = frozenset()
+    joins: dict[int, tuple[Nodes | Edges, ...]] = field(default_factory=dict)
+    """How many rows types that were joined have together, and which they are."""
 
     def copy(self) -> Sizes:
-        """For one recording, which adds the nodes that it chooses."""
-        return replace(self, counts=dict(self.counts))
+        """For one recording, which adds the nodes that it chooses and the types that it joins."""
+        return replace(self, counts=dict(self.counts), joins=dict(self.joins))
+
+    def joined(self, spaces: Sequence[Nodes | Edges]) -> int:
+        """How many rows these have together, which is known from now on."""
+        total = sum(self.counts[space] for space in spaces)
+        self.joins.setdefault(total, tuple(spaces))
+        return total
 
     def choose(self, mask: Value, line: str) -> Chosen:
         """The nodes of a mask; they are given a number of rows of their own, which says nothing about the mask."""
@@ -124,6 +132,7 @@ def describe(symbol: Operand) -> str:
         "Learned": "a weight",
         "EdgeIndex": "edge_index",
         "End": "a row of edge_index",
+        "Joined": "a tensor of several types",
         "NodeNumbers": f"the numbers of the {getattr(symbol, 'nodes', '')}",
         "PartMask": "a mask over the edges",
         "SparseMatrix": "a sparse matrix",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,15 +20,18 @@ import torch_geometric.typing
 import torch_geometric.utils
 from torch import Tensor
 
-from pipeline.formula.values import apply
+from pipeline.formula.values import Value, apply
 from pipeline.pyg.aggregations import aggregations, need_end
 from pipeline.pyg.aten_take import one_hot as one_hot_rows
+from pipeline.pyg.call import Sizes
 from pipeline.pyg.counts import of_math
+from pipeline.pyg.hetero_linear import hetero_linear
+from pipeline.pyg.joined import joined, parts_of
 from pipeline.pyg.layout import reshape, with_value
 from pipeline.pyg.matrices import matrices
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.replaced import replaced
-from pipeline.pyg.symbols import Refusal, Rows, Symbol
+from pipeline.pyg.symbols import Joined, Refusal, Rows, Symbol
 from pipeline.pyg.totals import constant
 
 # Extensions that replace aten operations where they are installed.
@@ -40,32 +43,61 @@ def recorded_whole(recorder: Recorder) -> Iterator[None]:
     """While the block runs, these functions record themselves, wherever they were imported. Not for several threads."""
     softmax, one_hot = torch_geometric.utils.softmax, torch.nn.functional.one_hot
     whole = {softmax: _softmax(softmax, recorder), one_hot: _one_hot(one_hot, recorder)}
-    with replaced({**whole, **matrices(recorder), **of_math()}), aggregations(recorder), _without_extensions():
+    with (
+        replaced({**whole, **matrices(recorder), **of_math()}),
+        aggregations(recorder),
+        hetero_linear(recorder),
+        _without_extensions(),
+    ):
         yield
 
 
 def _softmax(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..., Tensor]:
     @functools.wraps(original)
     def softmax(src: Tensor, index: Any = None, ptr: Any = None, num_nodes: Any = None, dim: int = 0) -> Tensor:
-        if not isinstance(recorder.symbol(src), Rows) or not isinstance(index, Tensor):
+        if not isinstance(recorder.symbol(src), Rows | Joined) or not isinstance(index, Tensor):
             return original(src, index, ptr, num_nodes, dim)
         if constant(recorder.symbol(index)) is not None:  # over all nodes: its parts are totals
             return original(src, index, ptr, num_nodes, dim)
         with recorder.paused():
             result = original(src, index, None, num_nodes, dim)
-        recorder.say(result, "softmax", lambda: _of(recorder.symbol(src), recorder.symbol(index), dim))
+        recorder.say(result, "softmax", lambda: _of(recorder.symbol(src), recorder.symbol(index), dim, recorder.sizes))
         return result
 
     return softmax
 
 
-def _of(rows: Symbol, index: Symbol, dim: int) -> Rows:
-    end = need_end(rows, index, dim)
-    assert isinstance(rows, Rows)
-    logits = rows.value
-    if end.mask is not None:
-        logits = apply("where", reshape(end.mask, tuple(1 for _ in logits.shape)), logits, -math.inf)
-    return with_value(rows, end.facing(apply("softmax", end.facing(logits))))  # there and back
+def _of(rows: Symbol, index: Symbol, dim: int, sizes: Sizes) -> Symbol:
+    """The share of each edge among those into a node. Edge types that are joined share one softmax."""
+    parts, ends = parts_of(rows), parts_of(index)
+    if len(parts) != len(ends):
+        raise Refusal("groups rows by an index of other edges")
+    logits = []
+    for part, index_of_part in zip(parts, ends, strict=True):
+        end = need_end(part, index_of_part, dim)
+        value = part.value
+        if end.mask is not None:
+            value = apply("where", reshape(end.mask, tuple(1 for _ in value.shape)), value, -math.inf)
+        logits.append(end.facing(value))
+    groups = dict.fromkeys((end.start, end.nodes) for end in ends)
+    shares: dict[int, Value] = {}
+    for group in groups:
+        members = [number for number, end in enumerate(ends) if (end.start, end.nodes) == group]
+        shares |= zip(members, _shares([logits[number] for number in members]), strict=True)
+    found = [with_value(part, end.facing(shares[n])) for n, (part, end) in enumerate(zip(parts, ends, strict=True))]
+    return joined(found, sizes) if isinstance(rows, Joined) else found[0]
+
+
+def _shares(logits: Sequence[Value]) -> list[Value]:
+    """Softmax over the edges of several types into the same nodes, as PyG computes it."""
+    if len(logits) == 1:
+        return [apply("softmax", logits[0])]
+    highest = [apply("max", each, empty=-math.inf) for each in logits]
+    top = functools.reduce(functools.partial(apply, "maximum"), highest)
+    powers = [apply("exp", each - apply("dst", top, edges=each.space)) for each in logits]
+    sums = [apply("sum", each) for each in powers]
+    total = functools.reduce(functools.partial(apply, "add"), sums) + 1e-16
+    return [each / apply("dst", total, edges=each.space) for each in powers]
 
 
 def _one_hot(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..., Tensor]:

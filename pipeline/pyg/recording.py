@@ -22,7 +22,7 @@ from pipeline.pyg.forward import copy_of, run_forward
 from pipeline.pyg.library import recorded_whole
 from pipeline.pyg.precision import float64_factories
 from pipeline.pyg.recorder import ReadsByPython, Recorder, Step
-from pipeline.pyg.symbols import EdgeIndex, Opaque, Rows, Symbol
+from pipeline.pyg.symbols import EdgeIndex, Joined, Opaque, Rows, Symbol
 from pipeline.pyg.where import ModuleStack
 
 
@@ -94,6 +94,11 @@ def _key(name: str, value: Value) -> str:
 def _output(name: str, symbol: Symbol) -> Value:
     if isinstance(symbol, Opaque):
         raise symbol.error
+    if isinstance(symbol, Joined):
+        raise ModelError(
+            f"output {name!r} of the module has the rows of {', '.join(map(str, symbol.spaces))}, one after the other; "
+            "return a dict, type → tensor: out.split(sizes)"
+        )
     if not isinstance(symbol, Rows):
         raise ModelError(
             f"output {name!r} of the module does not depend on the nodes' columns; one row per node is expected"

@@ -1,6 +1,6 @@
 """What a recorded tensor stands for.
 
-Comes in: nothing (these are records). Goes out: one of nine kinds of symbol, which the recorder keeps for each tensor
+Comes in: nothing (these are records). Goes out: one of ten kinds of symbol, which the recorder keeps for each tensor
 and the aten tables combine. A tensor that cannot be said in a formula is Opaque: an error only if something needs it.
 """
 
@@ -25,7 +25,7 @@ class Refusal(Exception):
         self,
         problem: str,
         remedy: str = "write this layer as a formula (Model.from_formula)",
-        unwritten: Rows | None = None,
+        unwritten: Rows | Learned | Joined | None = None,
     ):
         super().__init__(problem)
         self.problem = problem
@@ -99,15 +99,17 @@ class EdgeIndex:
     reversed: bool = False
     axis: int = 0
     mask: Value | None = None
+    starts: tuple[int, int] = (0, 0)
+    """What was added to row 0 and to row 1: where the rows of the types begin in a tensor that joins several."""
 
     def row(self, position: int, kept: bool = False) -> End:
         """Row 0 or 1; with `kept`, as a slice of one row."""
         which = ("src", "dst")[(position + self.reversed) % 2]
-        return End(self.edges, which, 1 - self.axis if kept else 0, self.mask)
+        return End(self.edges, which, 1 - self.axis if kept else 0, self.mask, self.starts[position % 2])
 
     def turned(self) -> EdgeIndex:
         """With its rows in each other's place."""
-        return replace(self, reversed=not self.reversed)
+        return replace(self, reversed=not self.reversed, starts=self.starts[::-1])
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ class End:
     axis: int = 0
     mask: Value | None = None
     """As in EdgeIndex."""
+    start: int = 0
+    """What was added to the numbers: as in EdgeIndex."""
 
     @property
     def nodes(self) -> Nodes:
@@ -128,6 +132,29 @@ class End:
     def facing(self, value: Value) -> Value:
         """An edge value as a reduction at this end takes it; twice is the value itself."""
         return value if self.which == "dst" else apply("flip", value)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Tensors of several types one after the other, as torch.cat gives them: rows, or edge indices and their rows.
+
+    All parts have their rows in the same axis, with the same lanes, and other axes folded into it alike.
+    """
+
+    parts: tuple[Rows | EdgeIndex | End, ...]
+
+    @property
+    def spaces(self) -> tuple[Nodes | Edges, ...]:
+        """What each part has one row per."""
+        return tuple(space_of(part) for part in self.parts)
+
+
+def space_of(symbol: Rows | EdgeIndex | End) -> Nodes | Edges:
+    """What a symbol has one row per."""
+    if isinstance(symbol, Rows):
+        assert not isinstance(symbol.space, WholeGraph)
+        return symbol.space
+    return symbol.edges
 
 
 @dataclass(frozen=True)
@@ -168,9 +195,9 @@ class Opaque:
     """Cannot be said in a formula; `error` is raised when an output, or Python, needs it."""
 
     error: ModelError
-    unwritten: Rows | None = None
+    unwritten: Rows | Learned | Joined | None = None
     """New memory, for an operation that writes rows of it: NaN in those that are never written."""
 
 
-Symbol = Rows | Learned | EdgeIndex | End | NodeNumbers | SparseMatrix | Pointers | PartMask | Opaque
+Symbol = Rows | Learned | EdgeIndex | End | Joined | NodeNumbers | SparseMatrix | Pointers | PartMask | Opaque
 Operand = Symbol | float | int | bool | None

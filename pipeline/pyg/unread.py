@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.nn import GMMConv, NNConv, ResGatedGraphConv, RGATConv, SAGEConv, TransformerConv
+from torch_geometric.nn import GMMConv, HGTConv, NNConv, ResGatedGraphConv, RGATConv, SAGEConv, TransformerConv
 from torch_geometric.nn.aggr import DegreeScalerAggregation
+from torch_geometric.nn.parameter_dict import ParameterDict
 
 from pipeline.errors import ModelError, nearest
 from pipeline.pyg.arguments import Signature
@@ -139,7 +140,20 @@ def _left_by_pyg(net: torch.nn.Module, names: Sequence[str]) -> set[str]:
             turned_off = getattr(owner, "root_weight", True) is False and own == ROOT_MAPS.get(type(owner))
             if own in LEFT_BY_PYG.get(type(owner), ()) or turned_off:
                 left.add(name)
+            if isinstance(owner, HGTConv) and _left_by_hgt(owner, name.removeprefix(f"{path.rpartition('.')[0]}.")):
+                left.add(name)
     return left
+
+
+def _left_by_hgt(conv: HGTConv, name: str) -> bool:
+    """Whether it belongs to a type that gets no messages, or whose input and output differ in width."""
+    part, _, rest = name.partition(".")
+    key = rest.removeprefix("lins.").partition(".")[0]
+    node_type = next((each for each in conv.node_types if ParameterDict.to_internal_key(each) == key), None)
+    if node_type is None or part not in ("skip", "out_lin"):
+        return False
+    same_width = conv.kqv_lin.lins[node_type].weight.shape[1] == conv.out_channels
+    return node_type not in conv.dst_node_types or (part == "skip" and not same_width)
 
 
 # ---- why they are not

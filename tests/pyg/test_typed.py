@@ -21,6 +21,7 @@ from tests.typed import TypedGraph, random_graph
 
 BLOCKS = (1, 3, 8)
 TOLERANCE = 1e-10  # in float64, of the largest number
+ROUNDED = 1e-7  # where torch has computed weights from weights: a model holds them in float32
 
 WIDTHS = {"paper": 5, "author": 3, "venue": 4}
 TRIPLES = [
@@ -86,6 +87,7 @@ def assert_same(
     model = Model.from_pyg(net.eval(), **options)
     run = run or (lambda module, inputs: module(**inputs))
     exact = copy.deepcopy(net).double()
+    tolerance = ROUNDED if any(name.startswith("derived") for name in model.weights) else TOLERANCE
     for name, given in graphs.items():
         with torch.no_grad():
             expected = {key: each.numpy() for key, each in by_key(run(exact, tensors(given)), of).items()}
@@ -94,7 +96,7 @@ def assert_same(
         assert found.keys() == expected.keys(), name
         own = max(error(each.double().numpy(), expected[key]) for key, each in single.items())
         limit = max(4 * own, 1e-6)
-        assert max(error(found[key], expected[key]) for key in expected) < TOLERANCE, name
+        assert max(error(found[key], expected[key]) for key in expected) < tolerance, name
         for count in BLOCKS:
             blocks = given.blocks(count)
             outputs = run_fused(Plan.of(model), blocks)
