@@ -16,8 +16,7 @@ from pipeline.places.marker import WORK, read_marker
 from pipeline.places.place import Place
 from pipeline.plan.memory import size
 from pipeline.plan.seconds import duration
-from pipeline.run.through_files import Files
-from pipeline.run.work import on_disk
+from pipeline.run.work import files_of, lock_of, on_disk
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,13 @@ def status(path: str | os.PathLike[str]) -> Status:
         newest = rows.get(str(len(rows) - 1), [])
         return Status(
             str(place),
-            "done" if done else "running" if is_locked(place, here) else "stopped",
+            "done" if done else "running" if is_locked(place, lock_of(here)) else "stopped",
             marker["begun"],
             marker["changed"],
             plan["supersteps"],
             plan["supersteps"] if done else len(rows),
             plan["blocks"],
-            0 if done else _blocks(Files(here.path, checksums=True).superstep(len(rows))),
+            0 if done else _blocks(files_of(here, marker["of"]).superstep(len(rows))),
             sum(row[1] for row in newest),
             sum(row[3] for row in stored) / 1000,
         )

@@ -27,7 +27,13 @@ SEEN = "set it to a directory that all machines share"
 
 def transport_probes(settings: Settings) -> list[Probe]:
     """What tasks are asked about, because a run may write its files there."""
-    return [] if settings.work_dir is None else [Probe(settings.work_dir, made=True)]
+    if settings.work_dir is not None:
+        return [Probe(settings.work_dir, made=True)]
+    return [Probe(_in_scratch(settings), made=True)] if settings.transport == "files" else []
+
+
+def _in_scratch(settings: Settings) -> str:
+    return Scratch(settings.scratch).inside("exchange")
 
 
 def refuse_work_dir(settings: Settings, output: Place, inputs: Mapping[str, Place]) -> None:
@@ -79,11 +85,14 @@ def exchange_files(
 
 
 def _through_files(planned: Planned, settings: Settings, shake: Handshake, tasks_write: bool) -> bool:
-    wanted = settings.transport == "files" or settings.work_dir is not None
     if settings.work_dir is not None:
         shake.require_written(settings.work_dir, f"work_dir: {SEEN}")
-    if planned.choice.tier == "fused":
-        return settings.work_dir is not None
+    elif planned.choice.tier == "fused":
+        return False  # all values are in one process
+    elif settings.transport == "files":
+        on_disk(Place.of(_in_scratch(settings)), "scratch")
+        shake.require_written(_in_scratch(settings), f"scratch: {SEEN}")
+    wanted = settings.transport == "files" or settings.work_dir is not None
     if not planned.reads_files or not tasks_write:
         if wanted:
             what = "the prepared graph" if not planned.reads_files else "the output"

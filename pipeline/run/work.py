@@ -4,11 +4,17 @@ Comes in: a path, and facts that say which run it is: its graph, model, settings
 the run's files, and the journal that says which supersteps are done. The journal is the directory's marker: only a
 directory that carries one is ever written into, and only what a run has made there is removed. When the run has ended
 well its files go, and the marker says so.
+
+    W/_graphsweep.json           the journal
+    W/0a1b2c3d4e5f6071/…         the files of the run (through_files.py), under the hash of its facts: what a task of a
+                                 killed run still writes there is never taken for another run's
+    W/.work.graphsweep-lock      who is working
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +22,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.errors import SettingError, StorageError, unwritable
+from pipeline.places.beside import LOCK, beside
 from pipeline.places.directories import list_directory, make_directories, remove_empty
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.lock import Lock, new_run
@@ -30,10 +37,10 @@ Facts = Mapping[str, Any]
 class Work:
     """The journal of a work directory that this process has locked."""
 
-    def __init__(self, place: Place, here: Opened, facts: Facts, marker: Mapping[str, Any]) -> None:
-        self._place, self._opened, self._facts = place, here, facts
+    def __init__(self, place: Place, here: Opened, marker: Mapping[str, Any]) -> None:
+        self._place, self._opened = place, here
         self._marker = dict(marker)
-        self.files = Files(here.path, checksums=True)
+        self.files = files_of(here, marker["of"])
 
     def done(self) -> dict[int, list[Stored]]:
         """Superstep → the receipts of all its blocks."""
@@ -46,18 +53,17 @@ class Work:
     def note(self, superstep: int, stored: Sequence[Stored]) -> None:
         """All blocks of a superstep are done: what the superstep before left is removed."""
         self._marker["supersteps"][str(superstep)] = stored
-        self._write()
+        self.write()
         if superstep:
             shutil.rmtree(self.files.superstep(superstep - 1), ignore_errors=True)
 
     def end(self) -> None:
         """The run has ended well: its files go."""
         self._marker.update(state="done", supersteps={})
-        self._write()
-        for path in _made(self._opened.path):
-            shutil.rmtree(path, ignore_errors=True)
+        self.write()
+        shutil.rmtree(self.files.path, ignore_errors=True)
 
-    def _write(self) -> None:
+    def write(self) -> None:
         try:
             write_marker(self._opened, WORK, {**self._marker, "changed": _now()})
         except OSError as error:
@@ -78,26 +84,28 @@ def work_directory(place: Place, facts: Facts, plan: Facts) -> Iterator[Work]:
     """
     here = on_disk(place)
     refuse_other(place, here, facts)
-    made = make_directories(here.parent)
     try:
-        with Lock(place, here, new_run()):
+        made = make_directories(here)
+    except OSError as error:
+        raise unwritable(str(place), error) from error
+    try:
+        with Lock(place, lock_of(here), new_run()):
             refuse_other(place, here, facts)
-            _make(place, here)
             marker = read_marker(here)
             if marker is None or marker.get("state") != "begun":
                 marker = {"of": facts, "plan": plan, "state": "begun", "begun": _now(), "supersteps": {}}
-            work = Work(place, here, facts, {k: v for k, v in marker.items() if k not in ("product", "kind")})
-            work._write()
+            work = Work(place, here, {name: marker[name] for name in ("of", "plan", "state", "begun", "supersteps")})
+            work.write()
             yield work
     finally:
         remove_empty(made)  # if nothing has come there
 
 
-def on_disk(place: Place) -> Opened:
+def on_disk(place: Place, setting: str = "work_dir") -> Opened:
     """SettingError for a place whose files cannot be mapped."""
     here = opened(place) if place.is_local else None
     if here is None:
-        raise SettingError(f"{place}: work_dir has to be a path on a disk, or of a file system that is mounted")
+        raise SettingError(f"{place}: {setting} has to be a path on a disk, or of a file system that is mounted")
     return here
 
 
@@ -121,22 +129,22 @@ def refuse_other(place: Place, here: Opened, facts: Facts) -> None:
         )
 
 
-def _make(place: Place, here: Opened) -> None:
-    try:
-        os.makedirs(here.path, exist_ok=True)
-    except OSError as error:
-        raise unwritable(str(place), error) from error
+def files_of(here: Opened, facts: Facts) -> Files:
+    """Where the files of a run are, in its work directory."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return Files(here.child(digest[:16]).path, checksums=True)
 
 
-def _made(path: str) -> list[str]:
-    """What runs have made in a work directory, but its marker."""
-    with os.scandir(path) as entries:
-        return [entry.path for entry in entries if entry.name == "rows" or entry.name.startswith("superstep-")]
+def lock_of(here: Opened) -> Opened:
+    """The place that a lock stands for: inside, because what is above may belong to somebody else."""
+    return here.child("work")
 
 
 def _only_begun(here: Opened) -> bool:
-    """Whether a directory holds nothing but what a run left that was killed while it wrote its first marker."""
-    return bool(names := list_directory(here)) and all(map(is_half_marker, names))
+    """Whether a directory without a marker holds nothing but what runs of ours leave that are killed before they have
+    written it, or are about to."""
+    lock = beside(lock_of(here).name, LOCK)
+    return all(is_half_marker(name) or name.startswith(lock) for name in list_directory(here))
 
 
 def _and(names: Sequence[str]) -> str:

@@ -177,7 +177,7 @@ def interrupted(graph: PreparedGraph, at: Path, monkeypatch: pytest.MonkeyPatch,
 def test_what_is_damaged_is_computed_again(
     prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str
 ) -> None:
-    file = interrupted(prepared, tmp_path, monkeypatch) / name
+    (file,) = interrupted(prepared, tmp_path, monkeypatch).glob(f"*/{name}")
     content = file.read_bytes()
     if how == "gone":
         file.unlink()
@@ -210,6 +210,18 @@ def test_what_another_run_has_left_is_refused(
 
 def test_a_work_directory_that_is_done_serves_another_run(prepared: PreparedGraph, tmp_path: Path) -> None:
     run(prepared, "sage", tmp_path)
+    assert by_id(run(prepared, "gat", tmp_path, "p")) == in_process("gat", whole("mixed"), BLOCKS)
+
+
+def test_what_a_task_of_another_run_still_writes_is_not_taken(
+    prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver of a run was killed, its tasks were not; the run was ended by the same command, and another one has
+    begun in the same directory when they write their files, whole and with the right names."""
+    work = interrupted(prepared, tmp_path, monkeypatch)
+    shutil.copytree(work, tmp_path / "late")
+    run(prepared, "sage", tmp_path)
+    shutil.copytree(tmp_path / "late", work, dirs_exist_ok=True, ignore=shutil.ignore_patterns("_graphsweep.json"))
     assert by_id(run(prepared, "gat", tmp_path, "p")) == in_process("gat", whole("mixed"), BLOCKS)
 
 

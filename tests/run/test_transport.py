@@ -11,13 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import prepare, score
-from pipeline.errors import SettingError
+from pipeline.errors import SettingError, StorageError
 from pipeline.graph import PreparedGraph
 from pipeline.plan.memory import Counts, shipped_bytes
 from pipeline.plan.plan import Plan
 from pipeline.result.report import Report
 from pipeline.run import by_superstep
 from pipeline.settings import Settings
+from pipeline.spark.handshake import Handshake, Probe
+from pipeline.spark.probe import rooted
 from tests.bits import by_id, in_process
 from tests.formulas import build
 from tests.whole import whole
@@ -73,7 +75,7 @@ def test_what_a_session_has_begun_threads_end(
         patch.setattr(by_superstep.InTasks, "__call__", fails_last)
         with pytest.raises(ConnectionError):
             score(prepared, build("sage"), tmp_path / "o", settings=settings, spark=spark)
-    assert sorted(os.listdir(tmp_path / "work")) == ["_graphsweep.json", "rows", "superstep-1"]
+    assert sorted(path.name for path in (tmp_path / "work").glob("*/*")) == ["rows", "superstep-1"]
     computed: list[int] = []
     work = by_superstep.run_block
     monkeypatch.setattr(by_superstep, "run_block", lambda *given: computed.append(given[2]) or work(*given))
@@ -98,3 +100,27 @@ def test_what_spark_moves_goes_through_the_shuffle(
     with pytest.raises(SettingError, match="transport files and work_dir cannot be; leave them out"):
         score(prepared, build("sage"), tmp_path / "p", settings=wanted, spark=spark)
     assert not (tmp_path / "p").exists()
+
+
+def test_what_tasks_of_other_machines_do_not_see_is_refused(
+    spark: SparkSession, prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cluster whose machines have disks of their own, but for the graph and the output."""
+    asked: list[str] = []
+
+    def shaken(session: object, probes: list[Probe]) -> Handshake:
+        asked[:] = [rooted(probe.path) for probe in probes]
+        barred = {at: () if at.endswith(("/o", "manifest.json")) else ("worker-1",) for at in asked}
+        return Handshake(False, 2, 1 << 30, 1, dict.fromkeys(asked, ()), barred)
+
+    monkeypatch.setattr(sys.modules["pipeline.score"], "handshake", shaken)
+    work, scratch = str(tmp_path / "work"), str(tmp_path / "scratch")
+    for settings, what in [
+        (Settings(tier="distributed", work_dir=work), "work: .*worker-1.*work_dir: set it to a directory that all"),
+        (Settings(tier="distributed", transport="files", scratch=scratch), r"worker-1.*scratch: set it to a directory"),
+    ]:
+        with pytest.raises(StorageError, match=what):
+            score(prepared, build("sage"), tmp_path / "o", settings=settings, spark=spark)
+    assert os.listdir(tmp_path) == []
+    score(prepared, build("sage"), tmp_path / "o", settings=Settings(tier="distributed"), spark=spark)
+    assert not any("exchange" in at for at in asked), "auto: the shuffle"
