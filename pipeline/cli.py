@@ -219,7 +219,8 @@ def infer_command(
         if prepared is not None:
             asked.refuse_overlap_with(prepared)
         asked.refuse_taken()
-        loaded = giving(Model.load(model), wish.types)
+        whole = Model.load(model)
+        loaded = giving(whole, wish.types)
         if prepared is not None:
             loaded.check_against(prepared.schema, prepared.ranges, prepared.manifest.get("columns"))
             log.info("%s", _describe(prepared))
@@ -255,7 +256,7 @@ def infer_command(
                 warm_up.wait()
                 compiling = time.perf_counter() - waited
                 bar = None if quiet else progress
-                report = scored(source, loaded, wish, settings, spark, bar, scratch, asked.tables)
+                report = scored(source, whole, wish, settings, spark, bar, scratch, asked.tables)
         if report.skipped:
             typer.echo(_already_there(report, format))
         else:

@@ -7,6 +7,7 @@ parallel edges, a hub, a relation whose name begins with rev_, names that files 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline.blocks.block import LOOPS, Block
 from pipeline.formula.program import Program, output_key
 from pipeline.formula.relation import Relation
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.formula.values import node_input
+from pipeline.formula.values import Value, node_input
 from pipeline.model import Model
 from pipeline.schema import EdgeType
 
@@ -84,11 +85,17 @@ def model() -> Model:
     pair = owned.mean(owned.src(used)) + sells.sum(sells.src(shop) * sells.edge("price").reshape(1))
     card = owns.sum(owns.src(paid))
     account = owned.max(owned.src(card)) + haunts.degree().reshape(1) + paid
-    outputs = {
-        ACCOUNT: {"embedding": account, "pair": pair},
-        CARD: {"card": card},
-        SHOP: {"shop": shop + rents.degree()},
-    }
+    return model_of(
+        {
+            ACCOUNT: {"embedding": account, "pair": pair},
+            CARD: {"card": card},
+            SHOP: {"shop": shop + rents.degree()},
+        }
+    )
+
+
+def model_of(outputs: Mapping[str, Mapping[str, Value]]) -> Model:
+    """Node type → output → its value."""
     named = {output_key(type, name): value for type, of_type in outputs.items() for name, value in of_type.items()}
     return Model(Program(named), {})
 
