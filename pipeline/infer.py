@@ -22,8 +22,7 @@ from pipeline.places.place import Place
 from pipeline.places.through_spark import literal
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
-from pipeline.planning import warn_far_outside
-from pipeline.result.by_type import giving, types_of
+from pipeline.result.by_type import giving, say_left_out, types_of
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder
 from pipeline.run.arguments import model_of, some_graph
@@ -37,7 +36,7 @@ from pipeline.spark.handshake import handshake
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
 
-from pipeline.planning import NO_SESSION, plan_run, planned_for, probes_of, session_of
+from pipeline.planning import NO_SESSION, plan_run, planned_for, probes_of, session_of, warn_far_outside, warn_unread
 
 log = logging.getLogger("graphsweep")
 
@@ -75,14 +74,16 @@ def infer(
     ClusterError
         If tasks do not have what this process has.
     """
-    settings, model, graph = Settings.taken(settings), giving(model_of(model), types_of(types)), some_graph(graph)
+    settings, whole, graph = Settings.taken(settings), model_of(model), some_graph(graph)
+    model = giving(whole, types_of(types))
     spark = session_of(graph, spark)
     if spark is None:
         raise ModelError(NO_SESSION)
     shake = handshake(spark, probes_of(graph, settings))
-    model = model if isinstance(model, Model) else Model.load(model)
+    say_left_out(whole, model)
     planned = planned_for(graph, model, settings, shake)
     warn_far_outside(planned.graph, model)
+    warn_unread(planned.graph, whole)
     if not planned.graph.is_typed:
         return run_frames(planned, spark, settings, classify).result
     of_types = {

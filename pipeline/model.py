@@ -27,10 +27,11 @@ from pipeline.blocks.ranges import Ranges
 from pipeline.errors import ModelError, StorageError, shortened, unwritable
 from pipeline.formula.about import About
 from pipeline.formula.checked import checked_columns, checked_weights, lanes_of
+from pipeline.formula.graph_types import check_types
 from pipeline.formula.joined import joined
 from pipeline.formula.program import Program, input_name
 from pipeline.formula.saved import FORMAT, PROGRAM_FILE, WEIGHTS_FILE, read_saved
-from pipeline.formula.spaces import Edges, Nodes, Space
+from pipeline.formula.spaces import Nodes
 from pipeline.formula.trace import Formula, trace
 from pipeline.places.contents import is_model, owned_files
 from pipeline.places.filesystem import Opened, opened
@@ -237,7 +238,7 @@ class Model:
                 "the model reduces at the source of edges, and this graph was prepared without its edges against their "
                 "direction; prepare it with reverse=True"
             )
-        self._check_types(schema)
+        check_types(self.program, schema)
         for column in self.program.inputs:
             name = self.columns[input_name(column)]
             space = column.space
@@ -267,18 +268,6 @@ class Model:
         made = names[0] if len(names) == 1 else list(names)
         guessed = f"if {names[0]} is meant, " if column not in self.training else ""
         return f"; {guessed}prepare it with {option}={{{name!r}: {made!r}}}"
-
-    def _check_types(self, schema: GraphSchema) -> None:
-        """ModelError if the program is about nodes or edges of a type that the graph does not have: without a column of
-        theirs, it would find none of them, and go on."""
-        known = f"it has {', '.join(map(str, (*schema.nodes, *schema.edges)))}"
-        for column in self.program.inputs:
-            if not _has(schema, column.space):
-                name = self.columns[input_name(column)]
-                raise ModelError(f"the model reads {name}, but the graph has no {column.space}; {known}")
-        for value in self.program.values:
-            if not _has(schema, value.space):
-                raise ModelError(f"the model computes on {value.space}, which the graph does not have; {known}")
 
     def far_outside(self, ranges: Ranges) -> list[str]:
         """A line for each column of a graph whose numbers lie far outside of those in training, where that is known."""
@@ -334,12 +323,6 @@ class Model:
             "training": {column: trained.to_json() for column, trained in self.training.items()},
             "program": self.program.to_json(),
         }
-
-
-def _has(schema: GraphSchema, space: Space) -> bool:
-    if isinstance(space, Nodes):
-        return space.type in schema.nodes
-    return not isinstance(space, Edges) or space.type in schema.edges
 
 
 def _canonical(item: Any) -> bytes:

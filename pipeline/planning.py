@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.blocks import storage
 from pipeline.errors import ModelError, StorageError
+from pipeline.formula.graph_types import named, unread_types
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
 from pipeline.places.filesystem import opened
@@ -153,6 +154,13 @@ def warn_far_outside(graph: PreparedGraph, model: Model) -> None:
     lines = model.bound_to(graph.manifest.get("columns", {})).far_outside(graph.ranges)
     if lines:
         log.warning("columns far outside of what the model was trained on:\n  %s", "\n  ".join(lines))
+
+
+def warn_unread(graph: PreparedGraph, model: Model) -> None:
+    """Says which types of a typed graph the model knows nothing of, or makes no use of."""
+    idle = unread_types(model.program, graph.schema) if graph.is_typed else []
+    if idle:
+        log.warning("no output of the model depends on %s: they play no part in the scores", named(idle))
 
 
 def runs_in_process(graph: PreparedGraph, model: Model, output: Place, settings: Settings) -> bool:

@@ -27,9 +27,17 @@ from pipeline.places.scratch import Scratch
 from pipeline.places.staging import Staging
 from pipeline.places.through_spark import place_in
 from pipeline.plan.memory import size
-from pipeline.planning import NO_SESSION, planned_for, probes_of, refuse_without_spark, session_of, warn_far_outside
+from pipeline.planning import (
+    NO_SESSION,
+    planned_for,
+    probes_of,
+    refuse_without_spark,
+    session_of,
+    warn_far_outside,
+    warn_unread,
+)
 from pipeline.result.by_spark import count_by_spark, writable, write_by_spark
-from pipeline.result.by_type import giving, types_of
+from pipeline.result.by_type import giving, say_left_out, types_of
 from pipeline.result.counted import count_files, mark_done, refuse_missing, refuse_other_blocks
 from pipeline.result.destination import Direct, Manifest, destination, find_manifest, tidy
 from pipeline.result.folders import count_types, make_folders
@@ -126,7 +134,9 @@ def scored(
     """The same for who has a scratch directory, and for a graph that was prepared in it: of `tables`."""
     started = time.perf_counter()
     read = {"the model": None if isinstance(model, Model) else model}
-    model, graph = giving(model_of(model), wish.types), some_graph(graph)
+    whole, graph = model_of(model), some_graph(graph)
+    model = giving(whole, wish.types)
+    say_left_out(whole, model)
     session = session_of(graph, spark)
     place = place_in(session, wish.output)
     inputs = inputs_of(graph, settings, files=read)
@@ -151,6 +161,7 @@ def scored(
             folder = _folder(place, staging, wish.format, settings, shake)
             planned = planned_for(graph, model, settings, shake, scratch)
             warn_far_outside(planned.graph, model)
+            warn_unread(planned.graph, whole)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
             with exchange_files(planned, model, settings, shake, scratch, folder is not None) as exchange:
                 facts, seen = _run(planned, session, settings, wish, progress, staging, folder, place, exchange)

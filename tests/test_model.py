@@ -112,7 +112,7 @@ def test_a_type_of_edges_that_the_graph_does_not_have():
     """Nothing but their ends is read: there would be no such edges, and every sum 0."""
     other = Relation(Edges(EdgeType("node", "likes", "node")))
     made = Model(Program({"embedding": other.sum(other.src(node_input("x", (3,))))}), {})
-    words = r"the model computes on edges\[node__likes__node\], which the graph does not have; it has node, node__to__"
+    words = r"for a typed graph, with nodes 'node'; edges \(node, likes, node\), and this graph has no types"
     with pytest.raises(ModelError, match=words):
         made.check_against(schema())
 
@@ -134,7 +134,10 @@ def test_views_of_a_category_may_be_many():
         (schema({"x": 5}), "expects nodes.x of width 3; the graph has width 5"),
         (schema(edges={"amount": 1, "age": 2}), r"edges.weight \(width 1\), .* edges.age \(2\), edges.amount \(1\)"),
         (GraphSchema({NODE: {"x": 3}}), "edges of this graph: no columns"),
-        (GraphSchema({"paper": {"x": 3}}, {EDGE: {"weight": 1}}), "the graph has no nodes; it has paper"),
+        (
+            GraphSchema({"paper": {"x": 3}}, {EDGE: {"weight": 1}}),
+            "for graphs without types, and this graph has several",
+        ),
     ],
 )
 def test_a_graph_that_does_not_fit(graph, message):

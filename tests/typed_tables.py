@@ -85,16 +85,17 @@ def model() -> Model:
     pair = owned.mean(owned.src(used)) + sells.sum(sells.src(shop) * sells.edge("price").reshape(1))
     card = owns.sum(owns.src(paid))
     account = owned.max(owned.src(card)) + haunts.degree().reshape(1) + paid
-    outputs = {
-        ACCOUNT: {"embedding": account, "pair": pair},
-        CARD: {"card": card},
-        SHOP: {"shop": shop + rents.degree()},
-    }
-    return model_of(outputs)
+    return model_of(
+        {
+            ACCOUNT: {"embedding": account, "pair": pair},
+            CARD: {"card": card},
+            SHOP: {"shop": shop + rents.degree()},
+        }
+    )
 
 
 def model_of(outputs: Mapping[str, Mapping[str, Value]]) -> Model:
-    """A model without weights: type of nodes → name → value."""
+    """Node type → output → its value."""
     named = {output_key(type, name): value for type, of_type in outputs.items() for name, value in of_type.items()}
     return Model(Program(named), {})
 

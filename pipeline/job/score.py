@@ -80,7 +80,8 @@ def score_paths(
     if prepared is not None:
         asked.refuse_overlap_with(prepared)
     asked.refuse_taken()
-    loaded = giving(Model.load(model), wish.types)
+    whole = Model.load(model)
+    loaded = giving(whole, wish.types)
     if prepared is not None:
         loaded.check_against(prepared.schema, prepared.ranges, prepared.manifest.get("columns"))
         log.info("%s", describe(prepared))
@@ -110,5 +111,5 @@ def score_paths(
             warm_up.wait()
             compiling = time.perf_counter() - waited
             bar = progress if show_progress else None
-            report = scored(graph, loaded, wish, settings, spark, bar, scratch, asked.tables)
+            report = scored(graph, whole, wish, settings, spark, bar, scratch, asked.tables)
     return Scored(report if report.skipped else report.with_preparing(preparing), wish.format, compiling)

@@ -29,8 +29,8 @@ def types_of(types: Any) -> tuple[str, ...] | None:
 
 
 def giving(model: Model, types: Collection[str] | None) -> Model:
-    """The model that computes the outputs of these types of nodes and what they need, and nothing else; it says in the
-    log what it leaves out. None: all types.
+    """The model that computes the outputs of these types of nodes and what they need, and nothing else. None: all
+    types.
 
     Raises
     ------
@@ -53,16 +53,21 @@ def giving(model: Model, types: Collection[str] | None) -> Model:
     )
     columns = {name: model.columns[name] for name in map(input_name, program.inputs)}
     weights = {name: model.weights[name] for name in program.weights}
-    chosen = Model(program, weights, columns, model.origin, model.about, model.training)
-    left = [type for type in given if type not in types]
+    return Model(program, weights, columns, model.origin, model.about, model.training)
+
+
+def say_left_out(model: Model, chosen: Model) -> None:
+    """Logs what of a model is not computed, where some of its types were asked for."""
+    given = chosen.program.output_types
+    left = [type for type in model.program.output_types if type not in given]
+    if not left:
+        return
     unread = [name for name in model.inputs if name not in chosen.inputs]
-    idle = [str(type) for type in model.program.edge_types if type not in program.edge_types]
-    if left:
-        log.info(
-            "nodes of type %s only; left out: %s%s%s",
-            ", ".join(types),
-            f"the outputs of {', '.join(left)}",
-            f"; not read: {', '.join(unread)}" if unread else "",
-            f"; edges {', '.join(idle)}" if idle else "",
-        )
-    return chosen
+    idle = [str(type) for type in model.program.edge_types if type not in chosen.program.edge_types]
+    log.info(
+        "nodes of type %s only; left out: the outputs of %s%s%s",
+        ", ".join(given),
+        ", ".join(left),
+        f"; not read: {', '.join(unread)}" if unread else "",
+        f"; edges {', '.join(idle)}" if idle else "",
+    )
