@@ -38,7 +38,7 @@ from pipeline.places.given import path_of
 from pipeline.places.marker import MODEL
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.staging import followed, refuse_taken, staged
-from pipeline.schema import GraphSchema
+from pipeline.schema import EDGE, GraphSchema
 from pipeline.tables.training import Trained, check_names, far_outside, remembered
 
 log = logging.getLogger("graphsweep")
@@ -246,7 +246,8 @@ class Model:
                 raise ModelError(f"the model reads {name}, but the graph has no {column.space}; {known}")
         for value in self.program.values:
             if not _has(schema, value.space):
-                raise ModelError(f"the model computes on {value.space}, which the graph does not have; {known}")
+                empty = "; if there are none, give an empty table" if value.is_edge and EDGE not in schema.edges else ""
+                raise ModelError(f"the model computes on {value.space}, which the graph does not have; {known}{empty}")
 
     def far_outside(self, ranges: Ranges) -> list[str]:
         """A line for each column of a graph whose numbers lie far outside of those in training, where that is known."""

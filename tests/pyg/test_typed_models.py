@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from torch_geometric.nn import (
     HeteroDictLinear,
     HeteroJumpingKnowledge,
     HeteroLayerNorm,
+    HGTConv,
     JumpingKnowledge,
     SAGEConv,
     to_hetero,
@@ -24,8 +26,9 @@ from torch_geometric.nn import (
 )
 
 from pipeline.errors import ModelError
+from pipeline.formula import interpret
 from pipeline.model import Model
-from pipeline.schema import EdgeType
+from pipeline.schema import EdgeType, GraphSchema
 from tests.pyg.test_typed import BACK, BACK_GRAPHS, METADATA, WIDTHS, OneType, assert_same, graph, tensors
 from tests.typed import random_graph
 
@@ -261,3 +264,52 @@ def test_lazy_layers_are_run_once_before() -> None:
     net = HeteroConv({("author", "writes", "paper"): SAGEConv((-1, -1), 4)})
     with pytest.raises(ModelError, match=r"weights without a shape yet .*: run the module once, or load its weights"):
         Model.from_pyg(net.eval())
+
+
+def schema(**widths: int) -> GraphSchema:
+    """That of a graph with all that METADATA names; `widths`: of x, by node type."""
+    nodes = {name: {"x": width} for name, width in (WIDTHS | widths).items()}
+    return GraphSchema(nodes, {EdgeType(*each): {} for each in METADATA[1]})
+
+
+def test_a_model_of_several_types_is_checked_against_a_graph() -> None:
+    torch.manual_seed(9)
+    model = Model.from_pyg(HGTConv(dict(WIDTHS), 8, METADATA).eval())
+    model.check_against(schema())
+    with pytest.raises(ModelError, match=r"expects nodes\[author\].x of width 3; the graph has width 4"):
+        model.check_against(schema(author=4))
+    whole = schema()
+    hosts = EdgeType("venue", "hosts", "paper")
+    without = GraphSchema(whole.nodes, {kind: each for kind, each in whole.edges.items() if kind != hosts})
+    message = r"computes on edges\[venue__hosts__paper\], which the graph does not have; .*give an empty table"
+    with pytest.raises(ModelError, match=message):
+        model.check_against(without)
+    no_venues = GraphSchema({name: each for name, each in whole.nodes.items() if name != "venue"}, without.edges)
+    with pytest.raises(ModelError, match=r"reads nodes\[venue\].x, but the graph has no nodes\[venue\]"):
+        model.check_against(no_venues)
+
+
+def test_a_model_of_several_types_is_saved_and_loaded(tmp_path: Path) -> None:
+    torch.manual_seed(10)
+    model = Model.from_pyg(HGTConv(dict(WIDTHS), 8, METADATA, heads=2).eval())
+    model.save(tmp_path / "model")
+    loaded, arrays = Model.load(tmp_path / "model"), graph().arrays
+    expected = interpret(model.program, model.weights, arrays)
+    found = interpret(loaded.program, loaded.weights, arrays)
+    assert found.keys() == expected.keys()
+    assert all((found[name] == expected[name]).all() for name in found)
+
+
+class OnlyPapers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = HeteroConv({("author", "writes", "paper"): SAGEConv((3, 5), 4)})
+
+    def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
+        return self.layer(x_dict, edge_index_dict)
+
+
+@pytest.mark.filterwarnings("ignore:There exist node types")
+def test_an_input_that_no_output_needs_is_told() -> None:
+    model = Model.from_pyg(OnlyPapers().eval(), metadata=METADATA, features={"x_dict": WIDTHS})
+    assert "no output depends on x_dict['venue']: the graph needs no such columns" in str(model)
