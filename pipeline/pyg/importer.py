@@ -154,10 +154,13 @@ def _imported(
     if unknown:
         raise ModelError(f"several widths fit {', '.join(each.name for each in unknown)}; give {hint(unknown)}")
     left_out = (*found.left_out, *(f"{name} (None)" for name in found.none))
+    dropped = [each.name for each in found.arguments if f"{each.space}.{each.input}" not in read]
     columns = {name: columns[name] for name in columns if name in read}
     several = {argument.column: argument.made_of for argument in found.arguments if argument.made_of}
     several = {column: names for column, names in several.items() if column in columns.values()}
     notes = (*_notes(net, found), *precision_notes(net, found, others))
+    if found.types.is_typed and dropped:
+        notes = (*notes, f"no output depends on {', '.join(dropped)}: the graph needs no such columns")
     weights = {name: recording.weights[name] for name in recording.program.weights}
     return Imported(recording.program, weights, columns, unread, left_out, notes, several)
 

@@ -324,10 +324,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _log(self, name: str, tensor: Tensor, symbol: Symbol) -> None:
         if isinstance(symbol, Joined):
             for number, part in enumerate(symbol.parts):
-                self._log(name, cut(symbol, tensor, number, self.sizes) if self._keep else tensor, part)
+                with self.paused():
+                    own = cut(symbol, tensor, number, self.sizes) if self._keep else tensor
+                self._log(name, own, part)
         if isinstance(symbol, Rows) and not isinstance(symbol.space, Chosen):  # those are no rows of the graph
             known = self._keep and not self.sizes.any_chosen
-            self.steps.append(Step(self._place(name), symbol, tensor.clone() if known else None))
+            with self.paused():
+                kept = tensor.clone() if known else None
+            self.steps.append(Step(self._place(name), symbol, kept))
 
     # ---- what cannot be said
 

@@ -24,7 +24,8 @@ from tests.pyg.graphs import imported_same
 TABLE = Path(pipeline.__file__).parent / "pyg" / "COVERAGE.md"
 
 NEIGHBOURS = "chooses its neighbours while it runs"
-TYPED = "several node types, or several tables of edges: follows later"
+TYPED = "takes several node and edge types; it is imported, and checked in tests/pyg/test_typed*.py"
+COLUMNS = "takes the types as columns of integers; it is imported, and checked in tests/pyg/test_integers.py"
 GPU = "a GPU's version of the class of the same name"
 ABSENT = {
     "MessagePassing": "the base class: users' own subclasses are imported like any other module",
@@ -37,7 +38,7 @@ ABSENT = {
     "XConv": NEIGHBOURS,
     "HGTConv": TYPED,
     "HANConv": TYPED,
-    "HEATConv": TYPED,
+    "HEATConv": COLUMNS,
     "HeteroConv": TYPED,
     "HypergraphConv": "its edges join more than two nodes",
     "MeshCNNConv": "works on the faces of a mesh, with four neighbours in a fixed order",
@@ -87,7 +88,7 @@ What PyG's aggregations are when they are planned. A module of your own that is 
 |---|---|
 """
 FOOTER = """
-## Which are not
+## Which are not in the table
 
 | class | because |
 |---|---|"""

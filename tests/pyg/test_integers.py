@@ -15,6 +15,7 @@ from torch_geometric.nn import (
     GATConv,
     GCNConv,
     GINEConv,
+    HEATConv,
     MessagePassing,
     RGATConv,
     RGCNConv,
@@ -138,6 +139,39 @@ class Arithmetic(nn.Module):
         return self.conv(torch.where((kind != 1).unsqueeze(-1), h, x), edge_index)
 
 
+class EdgeEnhanced(nn.Module):
+    """HEATConv: HeteroLinear by a column of the nodes, an embedding by one of the edges, and edge features."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = HEATConv(16, 8, 3, 4, 5, 1, 6, heads=2)
+
+    def forward(self, x, edge_index, node_type, edge_type, amount):
+        return self.conv(x, edge_index, node_type, edge_type, amount.to(x.dtype).view(-1, 1) / 10)
+
+
+class SimpleHGN(MessagePassing):
+    """As its users write it: the kind of an edge has an embedding that attention reads; the node itself is added."""
+
+    def __init__(self):
+        super().__init__(aggr="add", node_dim=0)
+        self.lin, self.root = nn.Linear(16, 8, bias=False), nn.Linear(16, 8, bias=False)
+        self.kinds, self.lin_kind = nn.Embedding(4, 5), nn.Linear(5, 10, bias=False)
+        self.att = nn.Parameter(torch.randn(3, 1, 2, 4))
+        self.att_kind = nn.Parameter(torch.randn(1, 2, 5))
+
+    def forward(self, x, edge_index, edge_type):
+        h = self.lin(x).view(-1, 2, 4)
+        kind = self.lin_kind(self.kinds(edge_type)).view(-1, 2, 5)
+        out = self.propagate(edge_index, h=h, kind=(kind * self.att_kind).sum(-1))
+        return F.elu(F.normalize(out.view(-1, 8) + self.root(x), dim=-1))
+
+    def message(self, h_i, h_j, kind, index, ptr, size_i):
+        logits = (h_i * self.att[0]).sum(-1) + (h_j * self.att[1]).sum(-1) + kind
+        share = utils.softmax(F.leaky_relu(logits, 0.05), index, ptr, size_i)
+        return h_j * share.unsqueeze(-1)
+
+
 LAYERS = {  # module, node columns and edge columns: name → (shape of a row, integers below)
     "categories": (Categories, {"kind": ((), 10)}, {"relation": ((), 5)}),
     "one-hot": (lambda: OneHot(lambda k: F.one_hot(k, 10).float()), {"kind": ((), 10)}, {}),
@@ -155,6 +189,12 @@ LAYERS = {  # module, node columns and edge columns: name → (shape of a row, i
     "relations, blocks": (lambda: RGCNConv(16, 8, 3, aggr="sum", num_blocks=4), {}, {"edge_type": ((), 3)}),
     "relations, attended": (lambda: RGATConv(16, 8, 3), {}, {"edge_type": ((), 3)}),
     "relations, modulated": (lambda: FiLMConv(16, 8, num_relations=3), {}, {"edge_type": ((), 3)}),
+    "edge-enhanced": (
+        EdgeEnhanced,
+        {"node_type": ((), 3)},
+        {"edge_type": ((), 4), "amount": ((), 20)},
+    ),
+    "simple heterogeneous": (SimpleHGN, {}, {"edge_type": ((), 4)}),
     "some edges": (Taken, {}, {"relation": ((), 3), "amount": ((), 20)}),
     "arithmetic": (Arithmetic, {"kind": ((), 3), "age": ((), 50)}, {}),
 }
