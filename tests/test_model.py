@@ -68,8 +68,8 @@ def test_weights_are_a_copy_that_nobody_changes():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"lin.weight": np.ones((2, 3))}, "missing lin.bias"),
-        (weights(extra=np.ones(1)), "unexpected extra"),
+        ({"lin.weight": np.ones((2, 3))}, "weights that are missing: lin.bias"),
+        (weights(extra=np.ones(1)), "weights that no formula reads: extra"),
         (weights(**{"lin.bias": np.ones(3)}), r"lin.bias has shape \(3,\); the program expects \(2,\)"),
         (weights(**{"lin.bias": [np.nan, 1]}), "lin.bias holds 1 of 2 numbers that are NaN or infinite"),
         (weights(**{"lin.bias": [1e300, 1]}), "lin.bias holds 1 of 2 numbers that are NaN or infinite in float32"),
@@ -302,8 +302,8 @@ def test_weights_file_is_broken(saved):
     [
         (weights(**{"lin.bias": np.zeros(2)}), "lin.bias in .* is float64; float32 is expected"),
         (weights(**{"lin.bias": np.zeros(5, np.float32)}), r"lin.bias has shape \(5,\)"),
-        (weights(other=np.zeros(5, np.float32)), "unexpected other"),
-        ({"lin.weight": np.zeros((2, 3), np.float32)}, "missing lin.bias"),
+        (weights(other=np.zeros(5, np.float32)), "weights that no formula reads: other"),
+        ({"lin.weight": np.zeros((2, 3), np.float32)}, "weights that are missing: lin.bias"),
     ],
 )
 def test_other_weights(saved, arrays, message):

@@ -22,14 +22,8 @@ def checked_weights(program: Program, weights: Mapping[str, npt.ArrayLike]) -> d
     wanted = program.weights
     missing, unexpected = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unexpected:
-        raise ModelError(
-            "the weights are not those of the program: "
-            + "; ".join(
-                f"{what} {', '.join(names)}"
-                for what, names in (("missing", missing), ("unexpected", unexpected))
-                if names
-            )
-        )
+        said = (("weights that are missing", missing), ("weights that no formula reads", unexpected))
+        raise ModelError("; ".join(f"{what}: {', '.join(names)}" for what, names in said if names))
     checked = {}
     for name, shape in wanted.items():
         array = np.array(weights[name], np.float32, order="C")  # a copy: nobody else can change it

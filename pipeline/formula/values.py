@@ -10,8 +10,11 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from pipeline.errors import FormulaError, nearest, shortened
 from pipeline.formula.attributes import check_attribute, check_shape
+from pipeline.formula.numpy_names import advice, operation_of
 from pipeline.formula.operations import OPERATIONS, Shape
 from pipeline.formula.spaces import WEIGHT, Edges, Nodes, Space, Weight, WholeGraph
 
@@ -96,6 +99,39 @@ class Value:
     def __matmul__(self, other: Value) -> Value:
         return apply("matmul", self, other)
 
+    def __abs__(self) -> Value:
+        return apply("abs", self)
+
+    def __lt__(self, other: Operand) -> Value:
+        return apply("less", self, other)
+
+    def __le__(self, other: Operand) -> Value:
+        return apply("less_equal", self, other)
+
+    def __gt__(self, other: Operand) -> Value:
+        return apply("greater", self, other)
+
+    def __ge__(self, other: Operand) -> Value:
+        return apply("greater_equal", self, other)
+
+    def __bool__(self) -> bool:
+        raise FormulaError(f"a formula cannot branch on {_text(self)}: it has no numbers yet; where(condition, x, y)")
+
+    # NumPy's functions, and what an array has and a value has not
+    def __array_ufunc__(self, function: Any, method: str, *operands: Any, **options: Any) -> Value:
+        name = operation_of(function.__name__)
+        if name is None or method != "__call__" or options:
+            raise FormulaError(f"np.{function.__name__} cannot be used in a formula{_instead(function.__name__)}")
+        return apply(name, *map(_operand, operands))
+
+    def __array_function__(self, function: Any, types: Any, operands: Any, options: Any) -> Value:
+        raise FormulaError(f"np.{function.__name__} cannot be used in a formula{_instead(function.__name__)}")
+
+    def __getattr__(self, name: str) -> Any:
+        if advice(name) is None:
+            raise AttributeError(f"a value of a formula has no {name!r}")
+        raise FormulaError(f"a value of a formula has no .{name}{_instead(name)}")
+
     # the shape of a row
     def reshape(self, *shape: int) -> Value:
         """The same lanes under another row shape; one size may be -1."""
@@ -117,12 +153,21 @@ class Value:
         """Any row shape → (width,)."""
         return self.reshape(self.width)
 
-    def __getitem__(self, lanes: slice | int) -> Value:
-        """A slice of the last axis of a row; an index drops the axis."""
+    def __getitem__(self, lanes: slice | int | tuple[Any, ...]) -> Value:
+        """A slice of the last axis of a row; an index drops the axis. x[:, 0] and x[..., 0] are x[0], because a formula
+        is of one row."""
         axis = len(self.shape) - 1
         if axis < 0:
             raise FormulaError(f"cannot take columns of {_text(self)}: it is one number per row")
+        if isinstance(lanes, tuple) and (lanes[:-1] in ((...,), (slice(None),) * len(self.shape))) and lanes:
+            lanes = lanes[-1]
+        if not isinstance(lanes, int | slice):
+            raise FormulaError(
+                f"cannot take {lanes!r} of {_text(self)}: x[2] is a column, x[:4] some of them; rows have no numbers"
+            )
         if isinstance(lanes, int):
+            if not -self.shape[axis] <= lanes < self.shape[axis]:
+                raise FormulaError(f"there is no column {lanes} in {_text(self)}")
             start = lanes % self.shape[axis]
             return apply("slice", self, axis=axis, start=start, stop=start + 1, step=1).reshape(*self.shape[:-1])
         start, stop, step = lanes.indices(self.shape[axis])
@@ -210,6 +255,21 @@ def topological(outputs: Iterable[Value], stop: Collection[str] = ()) -> list[Va
             stack.append((value, True))
             stack.extend((user, False) for user in reversed(value.inputs) if user.id not in done)
     return order
+
+
+def _operand(given: Any) -> Operand:
+    """A value, or a number, perhaps NumPy's."""
+    if isinstance(given, Value):
+        return given
+    if np.ndim(given) == 0 and isinstance(given, int | float | np.number | np.ndarray):
+        return float(given)
+    raise FormulaError(f"a formula cannot hold {shortened(given, 60)}; give arrays as weights, w.a")
+
+
+def _instead(name: str) -> str:
+    """What to write in place of it, as the end of a message."""
+    known = advice(name)
+    return f"; {known}" if known else ""
 
 
 def _text(value: Value) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +25,7 @@ from pipeline.formula import (
     linear,
     node_input,
     trace,
+    weight,
 )
 from pipeline.formula.spaces import PROPER, Edges, parse_space
 from pipeline.schema import EDGE, EdgeType
@@ -191,3 +196,53 @@ def test_a_program_prints_itself() -> None:
         "%4:nodes[2] = mul %2 0.5",
         "y ← %4",
     ]
+
+
+# ---- what people write who know NumPy
+
+
+def test_numpys_functions_are_operations() -> None:
+    x, y = node_input("x", (4,)), node_input("y", (4,))
+    assert [np.exp(x).op, np.abs(x).op, np.multiply(x, y).op, np.arctan2(x, y).op] == ["exp", "abs", "mul", "atan2"]
+    scaled = np.float32(2) * x
+    assert (scaled.op, scaled.inputs[0].attributes) == ("mul", {"value": 2.0})
+    assert (np.int64(3) - x).op == "sub"
+    assert [(x > 0).op, (x <= y).op, abs(x).op] == ["greater", "less_equal", "abs"]
+
+
+def test_columns_by_numpys_indices() -> None:
+    x = node_input("x", (4,))
+    for taken in (x[1], x[:, 1], x[..., 1], x[-3]):
+        assert taken.shape == ()
+        assert taken.inputs[0].attributes["start"] == 1
+    assert x[:, 1:3].shape == (2,)
+    heads = node_input("h", (2, 4))
+    assert heads[:, :, 0].shape == heads[..., 0].shape == heads[0].shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda x, w: x.mean(), "no .mean; total_mean(x) is over all nodes, lane_mean(x) over the columns of each row"),
+        (lambda x, w: np.mean(x), "np.mean cannot be used in a formula; total_mean(x) is over all nodes"),
+        (lambda x, w: x @ w.T, "no .T; linear(x, w) multiplies by a weight transposed"),
+        (lambda x, w: np.concatenate([x, x]), "np.concatenate cannot be used in a formula; concat(x, y)"),
+        (lambda x, w: np.cbrt(x), "np.cbrt cannot be used in a formula"),
+        (lambda x, w: np.add.reduce(x), "np.add cannot be used in a formula"),
+        (lambda x, w: np.ones(4) * x, "a formula cannot hold array([1., 1., 1., 1.]); give arrays as weights, w.a"),
+        (lambda x, w: x[[0, 1]], "cannot take [0, 1] of node value of shape (4,): x[2] is a column, x[:4] some"),
+        (lambda x, w: x[0, :], "cannot take (0, slice(None, None, None)) of node value of shape (4,)"),
+        (lambda x, w: x[4], "there is no column 4 in node value of shape (4,)"),
+        (lambda x, w: x if x > 0 else w, "a formula cannot branch on node value of shape (4,)"),
+    ],
+)
+def test_what_a_formula_has_not_is_said_with_what_to_write(write: Any, message: str) -> None:
+    with pytest.raises(FormulaError, match=re.escape(message)):
+        write(node_input("x", (4,)), weight("a", (4, 4)))
+
+
+def test_a_value_can_be_copied_and_has_no_other_names() -> None:
+    x = node_input("x", (4,))
+    assert copy.copy(x).shape == x.shape
+    assert pickle.loads(pickle.dumps(x)).op == "input"
+    assert not hasattr(x, "anything")
