@@ -407,6 +407,12 @@ def left_behind(graph: Path, marker: str | None) -> None:
     (graph / ".manifest.graphsweep-lock").write_text(json.dumps(owner).replace('""', json.dumps(os.uname().nodename)))
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock of another machine counts as dead after a second without a sign of life, not after thirty."""
+    monkeypatch.setattr("pipeline.places.lock.STALE", 1.0)
+
+
 MARKERS = [None, "", json.dumps({"product": "graphsweep", "kind": KIND, "folder": f"blocks-{RUN}"})]
 
 
