@@ -305,11 +305,17 @@ def verify_command(
         from pipeline.graph import open_graph
         from pipeline.model import Model
         from pipeline.verify import verify
-        from pipeline.verifying.sources import local_graph, local_scores, refuse_typed
+        from pipeline.verifying.sources import local_graph, local_scores
+        from pipeline.verifying.typed_sources import local_typed_graph, local_typed_scores
 
         prepared, loaded = open_graph(graph), Model.load(model)
-        refuse_typed(prepared)
-        alone = spark_is_optional() and local_scores(output) and local_graph(prepared, nodes, edges)
+        if prepared.is_typed and (nodes or edges):
+            raise SettingError("--nodes and --edges are tables without types, and this graph has several types")
+        alone: object = spark_is_optional()
+        if alone and prepared.is_typed:
+            alone = local_typed_scores(output) and local_typed_graph(prepared)
+        elif alone:
+            alone = local_scores(output) and local_graph(prepared, nodes, edges)
         with nullcontext() if alone else _session(verbose) as spark:
             given = _given(tolerance=tolerance)
             found = verify(prepared, loaded, output, nodes, edges, sample, seed, limit, spark, **given)
