@@ -18,11 +18,12 @@ import pyarrow.compute as pc
 
 from pipeline.errors import ModelError
 from pipeline.formula.interpret import GraphArrays, Operands, interpret
-from pipeline.formula.program import Program, input_name
+from pipeline.formula.program import Program, input_name, output_key
+from pipeline.formula.spaces import Edges, Nodes
 from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.result.output import PROBABILITY, is_softmax
-from pipeline.schema import DST, EDGE, ID, NODE, SRC
+from pipeline.schema import DST, EDGE, ID, NODE, SRC, EdgeType
 from pipeline.tables.layout import Layout
 
 FloatArray = npt.NDArray[np.float64]
@@ -31,11 +32,12 @@ LongArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Subgraph:
-    """Arrays of some nodes and edges, and which of the nodes are compared."""
+    """Arrays of some nodes and edges, and which of the nodes are compared, all of one type."""
 
     arrays: GraphArrays
     centres: LongArray
     """Rows of the nodes that are compared."""
+    node_type: str = NODE
     classes: str | None = None
     """The output whose most probable class the scores tell; None if they do not."""
     softmax: bool = False
@@ -44,9 +46,10 @@ class Subgraph:
     def run(
         self, program: Program, weights: Mapping[str, Any], dtype: npt.DTypeLike, operands: Operands | None = None
     ) -> dict[str, FloatArray]:
-        """Column of the scores → (centres, lanes)."""
+        """Column of the scores → (centres, lanes). The program gives nothing for other types."""
         outputs = interpret(program, weights, self.arrays, dtype, operands)
-        found = {name: np.asarray(v[self.centres], np.float64) for name, v in outputs.items()}
+        columns = {name: outputs[output_key(self.node_type, name)] for name in program.outputs_of(self.node_type)}
+        found = {name: np.asarray(v[self.centres], np.float64) for name, v in columns.items()}
         found = {name: values.reshape(len(values), math.prod(values.shape[1:])) for name, values in found.items()}
         if self.classes is not None:
             found[PROBABILITY] = self._probability(found[self.classes])
@@ -63,46 +66,77 @@ class Subgraph:
     def shuffled(self, rng: np.random.Generator) -> Subgraph:
         """The same edges in another order; self-loops come last, in their own order, since the last of a node counts
         for some layers."""
-        src, dst = self.arrays.ends[EDGE]
-        order = rng.permutation(len(src))
-        loops = src == dst
-        order = np.concatenate([order[~loops[order]], np.flatnonzero(loops)])
-        columns = {name: values[order] for name, values in self.arrays.edge_columns[EDGE].items()}
-        return replace(
-            self, arrays=replace(self.arrays, ends={EDGE: (src[order], dst[order])}, edge_columns={EDGE: columns})
-        )
+        ends, columns = {}, {}
+        for edge_type, (src, dst) in self.arrays.ends.items():
+            order = rng.permutation(len(src))
+            if edge_type.source == edge_type.target:
+                loops = src == dst
+                order = np.concatenate([order[~loops[order]], np.flatnonzero(loops)])
+            ends[edge_type] = src[order], dst[order]
+            of_edges = self.arrays.edge_columns[edge_type]
+            columns[edge_type] = {name: values[order] for name, values in of_edges.items()}
+        return replace(self, arrays=replace(self.arrays, ends=ends, edge_columns=columns))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the tables, by type. Edge types that the model does not read may be left out."""
+
+    nodes: Mapping[str, pa.Array]
+    """Ids."""
+    edges: Mapping[EdgeType, pa.Table]
+    """src, dst and values v0, v1, …"""
+    features: Mapping[str, pa.Table]
+    """id and values of the nodes that have been read."""
+
+    @staticmethod
+    def untyped(nodes: pa.Array, edges: pa.Table, features: pa.Table) -> Rows:
+        return Rows({NODE: nodes}, {EDGE: edges}, {NODE: features})
 
 
 def subgraph_of(
-    model: Model, graph: Graph, nodes: pa.Array, edges: pa.Table, features: pa.Table, centres: pa.Array, classify: bool
+    model: Model, graph: Graph, rows: Rows, centres: pa.Array, classify: bool, node_type: str = NODE
 ) -> Subgraph:
-    """`edges`: src, dst and values; `features`: id and values of the nodes that have been read. ModelError if the
-    graph has not what the model reads."""
-    src, dst = (pc.index_in(edges[end], value_set=nodes).to_numpy() for end in (SRC, DST))
-    at = pc.index_in(features[ID], value_set=nodes).to_numpy()
-    node_columns: dict[str, FloatArray] = {}
-    edge_columns: dict[str, FloatArray] = {}
+    """`centres`: ids of nodes of that type. ModelError if the graph has not what the model reads."""
+    of_nodes = {layout.type: layout for layout in graph.node_layouts}
+    of_edges = {layout.edge_type: layout for layout in graph.edge_layouts}
+    ends, node_columns, edge_columns = {}, {}, {}
+    for each, ids in rows.nodes.items():
+        node_columns[each] = _node_columns(model, of_nodes[each], ids, rows.features[each])
+    for edge_type, edges in rows.edges.items():
+        values = _edge_columns(model, of_edges[edge_type], edges)
+        known = [rows.nodes[edge_type.source], rows.nodes[edge_type.target]]
+        src, dst = (
+            pc.index_in(edges[end], value_set=ids).to_numpy() for end, ids in zip((SRC, DST), known, strict=True)
+        )
+        # tables have no order, but the last of several self-loops needs one: the values' own
+        order = np.lexsort([*(lane for matrix in values.values() for lane in matrix.T[::-1]), src, dst])
+        ends[edge_type] = src[order].astype(np.int64), dst[order].astype(np.int64)
+        edge_columns[edge_type] = {name: matrix[order] for name, matrix in values.items()}
+    arrays = GraphArrays({each: len(ids) for each, ids in rows.nodes.items()}, ends, node_columns, edge_columns)
+    first, value = next(iter(model.program.outputs_of(node_type).items()))
+    compared = pc.index_in(centres, value_set=rows.nodes[node_type]).to_numpy().astype(np.int64)
+    return Subgraph(arrays, compared, node_type, first if classify else None, is_softmax(value))
+
+
+def _node_columns(model: Model, layout: Layout, ids: pa.Array, features: pa.Table) -> dict[str, FloatArray]:
+    at, found = pc.index_in(features[ID], value_set=ids).to_numpy(), {}
     for column in model.program.inputs:
-        name = model.columns[input_name(column)]
-        lanes = int(np.prod(column.shape, dtype=int))
-        if column.table == "nodes":
+        if isinstance(column.space, Nodes) and column.space.type == layout.type:
+            lanes = int(np.prod(column.shape, dtype=int))
             # beyond the hops that read features there are none: 0
-            values = np.zeros((len(nodes), lanes))
-            values[at] = _matrix(features, graph.node_layout, name, lanes)
-            node_columns[column.name] = values
-        else:
-            edge_columns[column.name] = _matrix(edges, graph.edge_layout, name, lanes)
-    # tables have no order, but the last of several self-loops needs one: the values' own
-    order = np.lexsort([*(lane for values in edge_columns.values() for lane in values.T[::-1]), src, dst])
-    arrays = GraphArrays(
-        {NODE: len(nodes)},
-        {EDGE: (src[order].astype(np.int64), dst[order].astype(np.int64))},
-        {NODE: node_columns},
-        {EDGE: {name: values[order] for name, values in edge_columns.items()}},
-    )
-    first, value = next(iter(model.program.outputs.items()))
-    compared = pc.index_in(centres, value_set=nodes).to_numpy().astype(np.int64)
-    return Subgraph(arrays, compared, first if classify else None, is_softmax(value))
+            values = np.zeros((len(ids), lanes))
+            values[at] = _matrix(features, layout, model.columns[input_name(column)], lanes)
+            found[column.name] = values
+    return found
+
+
+def _edge_columns(model: Model, layout: Layout, edges: pa.Table) -> dict[str, FloatArray]:
+    return {
+        column.name: _matrix(edges, layout, model.columns[input_name(column)], int(np.prod(column.shape, dtype=int)))
+        for column in model.program.inputs
+        if isinstance(column.space, Edges) and layout.edge_type in (column.space.type, column.space.type.reversed)
+    }
 
 
 def _matrix(table: pa.Table, layout: Layout, name: str, lanes: int) -> FloatArray:

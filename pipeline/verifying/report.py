@@ -6,6 +6,7 @@ compared, what came of it, and what a sample of this size can see.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.verifying.judging import OutputError
@@ -97,3 +98,23 @@ class Verification:
                 "--sample all compares every node"
             )
         return "\n".join([*lines, "PASS" if self.passed else "FAIL"])
+
+
+@dataclass(frozen=True)
+class TypedVerification:
+    """The same of the scores of a typed graph."""
+
+    types: Mapping[str, Verification]
+    """Node type → what was recomputed of its scores."""
+    left_out: tuple[str, ...] = ()
+    """Types for which the model gives something, and there are no scores."""
+
+    @property
+    def passed(self) -> bool:
+        return all(found.passed for found in self.types.values())
+
+    def __str__(self) -> str:
+        parts = [f"nodes of type {name}\n{found}" for name, found in self.types.items()]
+        if self.left_out:
+            parts.append(f"not verified, because there are no scores of them: {', '.join(self.left_out)}")
+        return "\n".join([*parts, f"all types: {'PASS' if self.passed else 'FAIL'}"])

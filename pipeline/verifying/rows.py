@@ -18,6 +18,7 @@ from pipeline.graph import Graph
 from pipeline.schema import ID, quoted
 from pipeline.spark.resources import is_local
 from pipeline.spark.session import active_session
+from pipeline.tables.layout import Layout
 from pipeline.tables.survey import frame_of
 from pipeline.tables.table import Table, read_pieces
 from pipeline.verifying.sampled import order_of
@@ -78,15 +79,16 @@ class RowCheck:
         return "\n".join(lines)
 
 
-def check_rows(graph: Graph, scores: DataFrame | Table) -> RowCheck:
-    """Reads the ids of both tables in full. DataError if a score has no id."""
-    column = graph.node_layout.keys[0]
-    if isinstance(scores, Table) and isinstance(graph.nodes, Table) and is_local(graph.session):
-        nodes, rows = graph.nodes.pieces([column]), scores.pieces([ID])
+def check_rows(graph: Graph, scores: DataFrame | Table, layout: Layout) -> RowCheck:
+    """Reads the ids of both tables in full. DataError if a score has no id. `layout`: of the nodes' table."""
+    table, where = graph.tables[layout.table], layout.where
+    columns = [layout.keys[0], *([where.column] if where else [])]
+    if isinstance(scores, Table) and isinstance(table, Table) and is_local(graph.session):
+        nodes, rows = table.pieces(columns), scores.pieces([ID])
         if nodes is not None and rows is not None:
-            text = graph.node_layout.text
-            return _compared(_ids(read_pieces(nodes, [column]), text), _ids(read_pieces(rows, [ID]), text))
-    return _by_spark(graph, scores)
+            text, chosen = layout.text, map(layout.chosen, read_pieces(nodes, columns))
+            return _compared(_ids(chosen, text), _ids(read_pieces(rows, [ID]), text))
+    return _by_spark(graph, scores, layout)
 
 
 def _ids(batches: Iterable[pa.RecordBatch], text: bool) -> pa.ChunkedArray:
@@ -130,15 +132,17 @@ def _among(
     return ordered[at] == numbers
 
 
-def _by_spark(graph: Graph, scores: DataFrame | Table) -> RowCheck:
+def _by_spark(graph: Graph, scores: DataFrame | Table, layout: Layout) -> RowCheck:
     from pyspark.sql import functions as F
 
-    layout = graph.node_layout
     spark = graph.session or active_session()
     found = scores.frame(spark, [ID]) if isinstance(scores, Table) and spark is not None else scores
     assert not isinstance(found, Table), "a table that takes Spark comes with a session"
     key = "string" if layout.text else "bigint"
-    known = frame_of(graph.nodes, spark, layout).select(F.col(quoted(layout.keys[0])).cast(key).alias(ID))
+    nodes = frame_of(graph.tables[layout.table], spark, layout)
+    if layout.where is not None:
+        nodes = nodes.where(F.col(quoted(layout.where.column)).cast("string") == layout.where.value)
+    known = nodes.select(F.col(quoted(layout.keys[0])).cast(key).alias(ID))
     ids = found.select(F.col(ID).cast(key).alias(ID))
     counted = ids.agg(F.count(F.lit(1)).alias("rows"), F.count_if(F.col(ID).isNull()).alias("empty")).toArrow()
     rows, empty = counted["rows"][0].as_py(), counted["empty"][0].as_py()

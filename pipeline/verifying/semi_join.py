@@ -51,21 +51,22 @@ class Rows(Protocol):
         """How many these are: a row of key and COUNT for each id that has some."""
 
 
-def node_rows(graph: Graph) -> Rows:
-    pieces = _pieces(graph, graph.node_layout)
+def node_rows(graph: Graph, layout: Layout | None = None) -> Rows:
+    """`layout`: of the nodes of a type, where there are several."""
+    layout = layout or graph.node_layout
+    pieces = _pieces(graph, layout)
     if pieces is not None:
-        return FileRows(pieces, graph.node_layout, (ID,))
-    return FrameRows(
-        _standard(frame_of(graph.nodes, graph.session, graph.node_layout), graph.node_layout, (ID,)), (ID,)
-    )
+        return FileRows(pieces, layout, (ID,))
+    return FrameRows(_standard(frame_of(graph.tables[layout.table], graph.session, layout), layout, (ID,)), (ID,))
 
 
-def edge_rows(graph: Graph, by_both_ends: bool) -> Rows:
-    layout = graph.edge_layout
+def edge_rows(graph: Graph, by_both_ends: bool, layout: Layout | None = None) -> Rows:
+    """`layout`: of the edges of a type, where there are several."""
+    layout = layout or graph.edge_layout
     pieces = _pieces(graph, layout)
     if pieces is not None:
         return FileRows(pieces, layout, (SRC, DST), _ways(layout.undirected, by_both_ends))
-    edges = _standard(frame_of(graph.edges, graph.session, layout), layout, (SRC, DST))
+    edges = _standard(frame_of(graph.tables[layout.table], graph.session, layout), layout, (SRC, DST))
     if layout.undirected:
         edges = edges.union(_turned(edges))
     if by_both_ends:
@@ -77,7 +78,7 @@ def edge_rows(graph: Graph, by_both_ends: bool) -> Rows:
 
 def _pieces(graph: Graph, layout: Layout) -> list[Piece] | None:
     """Of a table that this process reads: where workers are on other machines, they do."""
-    table = getattr(graph, layout.table)
+    table = graph.tables[layout.table]
     return table.pieces(layout.columns) if isinstance(table, Table) and is_local(graph.session) else None
 
 
@@ -129,8 +130,10 @@ def _standard(table: DataFrame, layout: Layout, keys: tuple[str, ...]) -> DataFr
     def column(name: str) -> Column:
         return F.col(quoted(name))
 
-    key = "string" if layout.text else "bigint"
-    chosen = [column(name).cast(key).alias(ours) for name, ours in zip(layout.keys, keys, strict=True)]
+    if layout.where is not None:
+        table = table.where(column(layout.where.column).cast("string") == layout.where.value)
+    words = ["string" if text else "bigint" for text in layout.texts]
+    chosen = [column(name).cast(word).alias(ours) for name, word, ours in zip(layout.keys, words, keys, strict=True)]
     for number, value in enumerate(layout.values):
         parts = [column(name) for name in value.columns]
         array = parts[0] if value.array else F.array(*(part.cast("float") for part in parts))
@@ -180,7 +183,7 @@ class FileRows:
         return pa.concat_tables(self._parts(None, values=True)).combine_chunks()
 
     def none(self) -> pa.Table:
-        return next(self._parts(pa.array([], self._key_type), values=True))
+        return next(self._parts(pa.array([], self._key_types[-1]), values=True))
 
     def counts(self, ids: pa.Array) -> pa.Table:
         key = self.keys[-1]
@@ -191,7 +194,8 @@ class FileRows:
     def _parts(self, ids: pa.Array | None, values: bool) -> Iterator[pa.Table]:
         """An empty one comes first, so that there is one. Without ids all rows."""
         yield from self._each_way(self._empty(values), ids)
-        columns = self.layout.columns if values else self.layout.keys
+        where = self.layout.where
+        columns = self.layout.columns if values else (*self.layout.keys, *([where.column] if where else []))
         waiting = iter(self.pieces)
         threads = task_cores(None)
         with ThreadPoolExecutor(threads) as pool:
@@ -203,8 +207,8 @@ class FileRows:
     def _of_piece(self, piece: Piece, columns: Sequence[str], ids: pa.Array | None, values: bool) -> list[pa.Table]:
         asked = {self.keys.index(self._asked(way)) for way in self.ways}
         found: list[pa.Table] = []
-        for batch in read_pieces([piece], columns):
-            keys = [batch.column(at).cast(self._key_type) for at in sorted(asked)]
+        for batch in map(self.layout.chosen, read_pieces([piece], columns)):
+            keys = [batch.column(at).cast(self._key_types[at]) for at in sorted(asked)]
             some = batch
             if ids is not None:
                 some = batch.filter(functools.reduce(pc.or_, (pc.is_in(key, value_set=ids) for key in keys)))
@@ -213,7 +217,7 @@ class FileRows:
         return found
 
     def _empty(self, values: bool) -> pa.Table:
-        columns = dict.fromkeys(self.keys, self._key_type)
+        columns = dict(zip(self.keys, self._key_types, strict=True))
         columns |= {
             f"v{number}": pa.list_(pa.float32()) for number, _ in enumerate(self.layout.values if values else ())
         }
@@ -243,11 +247,11 @@ class FileRows:
         return any(way.back for way in self.ways)
 
     @property
-    def _key_type(self) -> pa.DataType:
-        return pa.string() if self.layout.text else pa.int64()
+    def _key_types(self) -> list[pa.DataType]:
+        return [pa.string() if text else pa.int64() for text in self.layout.texts]
 
     def _standard(self, batch: pa.RecordBatch, values: bool) -> pa.Table:
-        columns = {ours: batch.column(at).cast(self._key_type) for at, ours in enumerate(self.keys)}
+        columns = {ours: batch.column(at).cast(self._key_types[at]) for at, ours in enumerate(self.keys)}
         at = len(self.keys)
         for number, value in enumerate(self.layout.values if values else ()):
             parts = batch.columns[at : at + len(value.columns)]

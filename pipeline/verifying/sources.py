@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
-def refuse_typed(graph: Graph | PreparedGraph) -> None:
-    """SettingError for what cannot be recomputed yet."""
-    if graph.is_typed:
-        raise SettingError(
-            "this graph has several types, and verify recomputes graphs of one node type and one edge type so far; "
-            "nothing was compared"
-        )
-
-
 def raw_graph(
     graph: PreparedGraph, nodes: DataFrame | str | None, edges: DataFrame | str | None, spark: SparkSession | None
 ) -> Graph:
@@ -41,17 +32,16 @@ def raw_graph(
         here = local_graph(graph, nodes, edges)
         if here is not None:
             return here
-    given = {name: _source(graph, name, table) for name, table in (("nodes", nodes), ("edges", edges))}
-    spark = spark or _session()
+    given = {name: source_of(graph, name, table) for name, table in (("nodes", nodes), ("edges", edges))}
+    spark = spark or needed_session()
     return Graph(given["nodes"].table, given["edges"].table, spark=spark, **_reading(given), **_columns(graph))
 
 
 def local_graph(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> Graph | None:
     """The same, read by this process; None if it takes Spark. StorageError if a table is not there at all."""
-    refuse_typed(graph)
     if any(map(is_frame, (nodes, edges))):
         return None
-    given = {name: _source(graph, name, table) for name, table in (("nodes", nodes), ("edges", edges))}
+    given = {name: source_of(graph, name, table) for name, table in (("nodes", nodes), ("edges", edges))}
     if not all(isinstance(source.table, str) for source in given.values()):  # one in memory
         try:
             return Graph(given["nodes"].table, given["edges"].table, **_reading(given), **_columns(graph))
@@ -78,20 +68,20 @@ def scores_table(graph: Graph, path: str) -> DataFrame | Table:
     try:
         found = open_table(path, Reading(spark)).table
     except NeedsSpark:
-        found = open_table(path, Reading(_session())).table
+        found = open_table(path, Reading(needed_session())).table
     if isinstance(found, Table) and spark is not None and not is_local(spark):
         return found.frame(spark, found.columns)
     return found
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     table: Any
     """A path, or what was given in its place."""
     format: str | None = None
     csv: Csv | None = None
 
 
-def _source(graph: PreparedGraph, name: str, given: Any) -> _Source:
+def source_of(graph: PreparedGraph, name: str, given: Any) -> Source:
     """A table: the one given, or that of the manifest. SettingError if it knows none."""
     source = graph.manifest["sources"].get(name) or {}
     path = source.get("path") if given is None else given
@@ -101,10 +91,10 @@ def _source(graph: PreparedGraph, name: str, given: Any) -> _Source:
     if given is None and Place.of(path).is_local:  # whatever the session's default file system is
         path = Place.of(path).for_spark
     options = Csv(**source["csv"]) if "csv" in source else None
-    return _Source(path, source.get("format") if known else None, options)
+    return Source(path, source.get("format") if known else None, options)
 
 
-def _reading(given: Mapping[str, _Source]) -> dict[str, Any]:
+def _reading(given: Mapping[str, Source]) -> dict[str, Any]:
     """How the paths are to be read, as options of a `Graph`."""
     csv = next((source.csv for source in given.values() if source.csv is not None), None)
     return {
@@ -119,7 +109,7 @@ def _columns(graph: PreparedGraph) -> dict[str, Any]:
     manifest = graph.manifest
     columns = manifest["columns"]
     (id,), (src, dst) = columns["nodes"]["ids"], columns["edges"]["ids"]
-    values = {table: {name: _one_or_all(c) for name, c in columns[table]["values"].items()} for table in columns}
+    values = {table: {name: one_or_all(c) for name, c in columns[table]["values"].items()} for table in columns}
     return {
         "features": values["nodes"],
         "edge_features": values["edges"],
@@ -131,11 +121,11 @@ def _columns(graph: PreparedGraph) -> dict[str, Any]:
     }
 
 
-def _one_or_all(columns: list[str]) -> str | list[str]:
+def one_or_all(columns: list[str]) -> str | list[str]:
     return columns[0] if len(columns) == 1 else columns
 
 
-def _session() -> SparkSession:
+def needed_session() -> SparkSession:
     active = active_session()
     if active is None:
         raise SettingError("no Spark session is active; make one, or give `spark`")

@@ -6,7 +6,7 @@ neighbourhoods: nothing is cut.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,16 +18,11 @@ from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value, topological
 from pipeline.graph import Graph
-from pipeline.schema import DST, ID, SRC
+from pipeline.schema import DST, ID, SRC, EdgeType
 from pipeline.spark.resources import local_memory
+from pipeline.tables.survey import rows_of
+from pipeline.verifying.recompute import Rows
 from pipeline.verifying.semi_join import edge_rows, node_rows
-
-
-class Everything(NamedTuple):
-    nodes: pa.Array
-    """Ids."""
-    edges: pa.Table
-    features: pa.Table
 
 
 def totals_of(program: Program) -> str:
@@ -36,13 +31,17 @@ def totals_of(program: Program) -> str:
     return ", ".join(dict.fromkeys(f"{value.op} of width {value.width}" for value in found.values()))
 
 
-def bytes_needed(program: Program, nodes: int, edges: int) -> int:
+def bytes_needed(program: Program, nodes: Mapping[str, int], edges: Mapping[EdgeType, int]) -> int:
     """What the interpreter holds at most: values in float64 until they have been read for the last time, and copies of
-    the largest."""
+    the largest. `nodes`, `edges`: how many of each type."""
 
     def size(value: Value) -> int:
-        edge = isinstance(value.space, Edges)
-        rows = nodes + edges if edge else nodes if isinstance(value.space, Nodes) else 1
+        rows = 1
+        if isinstance(value.space, Edges):
+            edge_type = value.space.type if value.space.type in edges else value.space.type.reversed
+            rows = edges[edge_type] + nodes[value.space.type.target]
+        elif isinstance(value.space, Nodes):
+            rows = nodes[value.space.type]
         return 0 if value.is_weight else 8 * rows * value.width
 
     wanted = list(program.outputs.values())
@@ -57,13 +56,13 @@ def bytes_needed(program: Program, nodes: int, edges: int) -> int:
     return most + 2 * max(sizes.values())
 
 
-def count_edges(graph: Graph) -> int:
-    """Of the raw table; an undirected one counts for both directions."""
-    return int(graph.edges.count()) * (2 if graph.edge_layout.undirected else 1)
+def count_edges(graph: Graph) -> dict[EdgeType, int]:
+    """Of each raw table; an undirected edge counts for both directions."""
+    return {layout.edge_type: rows_of(graph, layout) * (2 if layout.undirected else 1) for layout in graph.edge_layouts}
 
 
-def check_memory(graph: Graph, program: Program, nodes: int) -> None:
-    """SettingError if the graph is too large to be computed at once on this machine."""
+def check_memory(graph: Graph, program: Program, nodes: Mapping[str, int]) -> None:
+    """SettingError if the graph is too large to be computed at once on this machine. `nodes`: how many of each type."""
     edges = count_edges(graph)
     needed, free = bytes_needed(program, nodes, edges), local_memory()
     if needed <= free:
@@ -80,26 +79,35 @@ def check_memory(graph: Graph, program: Program, nodes: int) -> None:
         else "verify on a machine with more memory, or take a sample (--sample 10000)"
     )
     raise SettingError(
-        f"{why}, in float64: {nodes:,} nodes and {edges:,} edges take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are "
-        f"free here; {instead}"
+        f"{why}, in float64: {sum(nodes.values()):,} nodes and {sum(edges.values()):,} edges take "
+        f"{needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free here; {instead}"
     )
 
 
-def everything(graph: Graph) -> Everything:
-    """All rows of both tables; dangling edges are dropped where the graph says so, else DataError."""
-    features = node_rows(graph).everything()
-    edges = edge_rows(graph, False).everything()
-    nodes = features[ID].combine_chunks()
-    known = [pc.is_in(edges[end], value_set=nodes) for end in (SRC, DST)]
-    kept = pc.and_(*known)
-    if not graph.drop_dangling and not pc.all(kept, min_count=0).as_py():
-        lost = pc.unique(pa.concat_arrays([
-            edges[end].filter(pc.invert(there)).combine_chunks()
-            for end, there in zip((SRC, DST), known, strict=True)
-        ]))  # fmt: skip
-        first = ", ".join(map(str, lost[:3].to_pylist()))
-        raise DataError(
-            f"the edges have ends that are not among the nodes (first: {first}); "
-            "give the tables that were scored: --nodes, --edges"
-        )
-    return Everything(nodes, edges.filter(kept), features)
+def everything(graph: Graph) -> Rows:
+    """All rows of all tables; dangling edges are dropped where the graph says so, else DataError."""
+    features = {layout.type: node_rows(graph, layout).everything() for layout in graph.node_layouts}
+    nodes = {node_type: table[ID].combine_chunks() for node_type, table in features.items()}
+    edges = {}
+    for layout in graph.edge_layouts:
+        found, edge_type = edge_rows(graph, False, layout).everything(), layout.edge_type
+        ends = (nodes[edge_type.source], nodes[edge_type.target])
+        known = [pc.is_in(found[end], value_set=ids) for end, ids in zip((SRC, DST), ends, strict=True)]
+        kept = pc.and_(*known)
+        if not graph.drop_dangling and not pc.all(kept, min_count=0).as_py():
+            raise _dangling(found, known)
+        edges[edge_type] = found.filter(kept)
+    return Rows(nodes, edges, features)
+
+
+def _dangling(edges: pa.Table, known: Sequence[pa.ChunkedArray]) -> DataError:
+    lost = [
+        id
+        for end, there in zip((SRC, DST), known, strict=True)
+        for id in edges[end].filter(pc.invert(there)).unique()[:3].to_pylist()
+    ]
+    first = ", ".join(map(str, list(dict.fromkeys(lost))[:3]))
+    return DataError(
+        f"the edges have ends that are not among the nodes (first: {first}); "
+        "give the tables that were scored: --nodes, --edges"
+    )

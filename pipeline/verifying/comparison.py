@@ -1,0 +1,104 @@
+"""Scores against exact values, group by group, until all of a sample are judged.
+
+Comes in: rows of the scores, parts of the graph to compute. Goes out: an `OutputError` for each column, ids whose class
+is wrong. Knows nothing of where the parts come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import DataError
+from pipeline.formula.values import Value
+from pipeline.model import Model
+from pipeline.result.output import PREDICTED, PROBABILITY
+from pipeline.schema import ID
+from pipeline.verifying.judging import MORE_TRIALS, TRIALS, Judged, OutputError, joined
+from pipeline.verifying.recompute import FloatArray, Subgraph
+from pipeline.verifying.rounding import Trials
+
+
+@dataclass
+class Comparison:
+    """Group by group, the scores against exact values."""
+
+    model: Model
+    node_type: str
+    sampled: pa.Table
+    classify: bool
+    wire: str
+    tolerance: float | None
+    ids: list[int | str] = field(default_factory=list)
+    wrong_classes: list[int | str] = field(default_factory=list)
+    _judged: dict[str, list[Judged]] = field(default_factory=dict)
+
+    def add(self, centres: pa.Array, subgraph: Subgraph) -> None:
+        # where an id has several rows, the first counts
+        rows = self.sampled.take(pc.index_in(centres, value_set=self.sampled[ID].combine_chunks()))
+        exact = subgraph.run(self.model.program, self.model.weights, np.float64)
+        scores = {name: _scores(rows, name, values) for name, values in exact.items()}
+        self.ids += centres.to_pylist()
+        judged = self._judge(subgraph, scores, exact)
+        for name, values in judged.items():
+            self._judged.setdefault(name, []).append(values)
+        if self.classify:
+            first = next(iter(self._outputs))
+            predicted = rows[PREDICTED].to_numpy()
+            self.wrong_classes += [centres[int(at)].as_py() for at in _wrong(predicted, judged[first], self.tolerance)]
+
+    def _judge(
+        self, subgraph: Subgraph, scores: Mapping[str, FloatArray], exact: Mapping[str, FloatArray]
+    ) -> dict[str, Judged]:
+        if self.tolerance is not None:
+            return {name: Judged.of(scores[name], values, None) for name, values in exact.items()}
+        trials = Trials(self.model, self.wire)
+        found = trials.of(subgraph, TRIALS)
+        judged = {name: Judged.of(scores[name], values, found[name]) for name, values in exact.items()}
+        if all((values.units <= 1).all() for values in judged.values()):
+            return judged
+        found = trials.of(subgraph, MORE_TRIALS, TRIALS)  # others than the first ones
+        more = {name: Judged.of(scores[name], values, found[name]) for name, values in exact.items()}
+        return {name: values.wider(more[name]) for name, values in judged.items()}
+
+    @property
+    def _outputs(self) -> Mapping[str, Value]:
+        return self.model.program.outputs_of(self.node_type)
+
+    def outputs(self) -> tuple[OutputError, ...]:
+        names = [*self._outputs, *([PROBABILITY] if self.classify else [])]
+        return tuple(
+            OutputError.of(name, joined(self._judged[name]), self.ids, self.tolerance)
+            if name in self._judged
+            else OutputError(name, 0.0, 0.0, None)
+            for name in names
+        )
+
+
+def _scores(rows: pa.Table, name: str, expected: FloatArray) -> FloatArray:
+    column = rows[name]
+    found = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+    if len(found) != expected.size:
+        lanes = len(found) / max(1, len(rows))
+        raise DataError(f"the scores' {name} has {lanes:g} columns; the model gives {expected.shape[1]}")
+    return np.asarray(found.to_numpy(), np.float64).reshape(expected.shape)
+
+
+def _wrong(predicted: FloatArray, judged: Judged, tolerance: float | None) -> np.ndarray[Any, Any]:
+    """Rows whose class is not the most probable one: its value is below the largest by more than the bounds of both.
+    Where a value is NaN, NumPy's argmax is what counts, as in the run."""
+    exact, bound = judged.exact, (judged if tolerance is None else judged.scaled(tolerance)).bound
+    lanes = exact.shape[1]
+    at = np.arange(len(exact))
+    classes = np.asarray(predicted, np.float64)
+    possible = (classes >= 0) & (classes < lanes) & (classes == np.floor(classes))
+    chosen = np.where(possible, classes, 0).astype(np.int64)
+    best = exact.argmax(axis=1)
+    with np.errstate(invalid="ignore"):
+        near = exact[at, chosen] + bound[at, chosen] >= exact[at, best] - bound[at, best]
+    return np.flatnonzero(~(possible & (near | (chosen == best))))
