@@ -362,7 +362,7 @@ def test_tables_that_cannot_be_read(spark, tmp_path):
         "cut.parquet": "cut.parquet is a Parquet file whose end is missing",
         "binary.csv": "binary.csv is a Parquet file, not CSV",
         "nothing.csv": "nothing.csv is empty, without a header line",
-        "other": "the name does not say the format; give it, one of parquet, csv, delta",
+        "other": "part-0.orc is a .orc file; parquet, csv, delta are read",
         "text.csv": "nodes.x is string (for example 'high'); values must be numbers",
     }
     for name, message in expected.items():

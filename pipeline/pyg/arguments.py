@@ -112,7 +112,9 @@ STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Paramete
 
 def _is_of_matrix(told: Any) -> bool:
     """Whether it says what the values of a matrix are; `_matrix` checks the rest."""
-    return isinstance(told, tuple | list) and bool(told) and told[0] == EDGE_INDEX
+    if not isinstance(told, tuple | list) or not told:
+        return False
+    return told[0] == EDGE_INDEX or (isinstance(told, tuple) and told[0] in ("nodes", "edges"))  # a table, no column
 
 
 def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:

@@ -35,7 +35,7 @@ def _are_types(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> bool:
     if any(row_axis(part) != dim % ranks[0] or (isinstance(part, Rows) and part.is_whole) for part in parts):
         return False
     if all(isinstance(part, Rows) for part in parts):
-        return len({type(part.space) for part in parts}) == 1
+        return {type(part.space) for part in parts} in ({Nodes}, {Edges})  # not those that a mask chooses
     return len({part.edges for part in parts if not isinstance(part, Rows)}) == len(parts)
 
 

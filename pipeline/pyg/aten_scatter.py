@@ -63,7 +63,7 @@ def _into(base: Rows, dim: int, given: Sequence[tuple[End, Rows]], reduce: str, 
         raise Refusal("reduces over another axis than the rows")
     if not given:
         return base
-    messages = [(end.facing(own.value), end.mask and end.facing(end.mask)) for end, own in given]
+    messages = [(end.facing(own.value), None if end.mask is None else end.facing(end.mask)) for end, own in given]
     return with_value(base, _combine(base.value, messages, reduce, include_base))
 
 

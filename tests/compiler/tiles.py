@@ -11,6 +11,7 @@ from pipeline.blocks.block import LOOPS, Tile
 from pipeline.compiler import CompiledReduction, compile_reduction
 from pipeline.compiler.load import load
 from pipeline.formula import GraphArrays, Program, Value, interpret
+from pipeline.formula.program import output_key
 from pipeline.formula.spaces import ALL, PROPER
 from pipeline.formula.spaces import SELF_LOOPS as LOOPS_PART
 
@@ -94,7 +95,7 @@ def column(graph: GraphArrays, value: Value) -> np.ndarray:
 
 def node_values(value: Value) -> list[Value]:
     """The node values that a reduction reads."""
-    program = Program({"y": value})
+    program = Program({output_key(value.space.type, "y"): value})
     return [inner for inner in program.values if inner.is_node and inner.op in ("input", "fill")]
 
 
@@ -115,7 +116,9 @@ def lanes(value: Value) -> tuple[dict[int, int], int]:
 
 def expected(value: Value, graph: GraphArrays, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """The same by the interpreter, in float64."""
-    return interpret(Program({"y": value}), weights, graph)["y"]
+    return interpret(Program({output_key(value.space.type, "y"): value}), weights, graph)[
+        output_key(value.space.type, "y")
+    ]
 
 
 def load_plain(text: str):

@@ -29,6 +29,8 @@ GOOD: dict[str, list[Any]] = {
     "read": ["auto", "worker"],
     "write": ["auto", "worker"],
     "scratch": ["auto"],
+    "transport": ["auto", "files"],
+    "work_dir": ["auto"],
     "exchange": ["auto", "pull"],
     "wire": ["float32", "float16", "bfloat16"],
 }
@@ -147,7 +149,7 @@ def command(random: Random, directory: Path) -> str:
 FLAGS = ("--undirected", "--reverse", "--drop-dangling", "--overwrite", "--classify", "--quiet", "--help", "--version")
 OPTIONS = [
     *FLAGS, "--id", "--src", "--dst", "--features", "--edge-features", "--nodes-format", "--edges-format", "--blocks",
-    "--tier", "--exchange", "--conf", "--format", "--sample", "--seed", "--limit", "--tolerance", "--nonsense", "-x",
+    "--tier", "--exchange", "--types", "--conf", "--format", "--sample", "--seed", "--limit", "--tolerance", "--nonsense", "-x",
     "--nodes", "--edges",
 ]  # fmt: skip
 

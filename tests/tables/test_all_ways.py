@@ -731,7 +731,9 @@ IDS_THAT_ARE_NONE = {
 @pytest.mark.parametrize("what", IDS_THAT_ARE_NONE)
 def test_types_that_are_no_ids(spark: SparkSession, tmp_path: Path, what: str) -> None:
     kind, word = IDS_THAT_ARE_NONE[what]
-    nodes = node_table().set_column(0, "id", pa.array([1, 2, 3], pa.int32()).cast(kind))
+    nodes = node_table().set_column(
+        0, "id", pa.array([1, 2, 3], pa.int64() if what == "timestamp" else pa.int32()).cast(kind)
+    )
     words = rf"nodes\.id is {word}; ids may be integers up to 64 bits, or strings"
     agree(with_nodes(tmp_path, parquet(tmp_path / "n.parquet", nodes)), spark, tmp_path, words)
 
