@@ -149,7 +149,8 @@ def command(random: Random, directory: Path) -> str:
 FLAGS = ("--undirected", "--reverse", "--drop-dangling", "--overwrite", "--classify", "--quiet", "--help", "--version")
 OPTIONS = [
     *FLAGS, "--id", "--src", "--dst", "--features", "--edge-features", "--nodes-format", "--edges-format", "--blocks",
-    "--tier", "--exchange", "--types", "--conf", "--format", "--sample", "--seed", "--limit", "--tolerance", "--nonsense", "-x",
+    "--tier", "--exchange", "--types", "--conf", "--format", "--sample", "--seed", "--limit", "--tolerance",
+    "--nonsense", "-x",
     "--nodes", "--edges",
 ]  # fmt: skip
 

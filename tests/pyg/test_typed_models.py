@@ -285,7 +285,7 @@ def test_a_model_of_several_types_is_checked_against_a_graph() -> None:
     with pytest.raises(ModelError, match=message):
         model.check_against(without)
     no_venues = GraphSchema({name: each for name, each in whole.nodes.items() if name != "venue"}, without.edges)
-    with pytest.raises(ModelError, match="reads nodes 'venue'; edges .*, of which this graph has no table"):
+    with pytest.raises(ModelError, match=r"reads nodes 'venue'; edges .*, of which this graph has no table"):
         model.check_against(no_venues)
 
 

@@ -76,7 +76,7 @@ def test_each_type_is_recomputed_and_said(scored: Path) -> None:
     assert "embedding: largest error" in said
     assert "pair: largest error" in said
     assert said.endswith("all types: PASS")
-    hops = [text.partition(" hops")[0].rpartition(" ")[2] for text in said.split("nodes of type ")[1:]]
+    hops = [text.partition(" hop")[0].rpartition(" ")[2] for text in said.split("nodes of type ")[1:]]
     assert hops == ["3", "2", "1"], "as far as the outputs of each type read"
     assert verified(scored, "--sample", "all")[1].count("the whole graph, 123 nodes and ") == 3
 
@@ -100,7 +100,7 @@ def test_rows_that_are_missing_or_unknown_are_said_by_type(scored: Path) -> None
     code, said = verified(scored)
     assert code == 3
     of_cards = said.partition(f"nodes of type {CARD} ")[2].partition("nodes of type")[0]
-    assert "1 nodes have no row (first: card é" in of_cards
+    assert "1 node has no row (first: card é" in of_cards
     assert "1 ids of the scores are not among the nodes (first: no card)" in of_cards
     assert said.count("PASS") == 2
 
@@ -162,7 +162,7 @@ def test_a_model_with_totals_over_a_type(folder: Path) -> None:
     assert code == 0, said
     of = {part.split(" recomputed")[0]: part for part in said.split("nodes of type ")[1:]}
     assert ": the whole graph, 123 nodes" in of[CARD]
-    assert ": 1 hops, " in of[ACCOUNT]
+    assert ": 1 hop, " in of[ACCOUNT]
 
 
 def test_what_does_not_fit_in_memory_is_refused(scored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
