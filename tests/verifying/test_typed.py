@@ -101,7 +101,7 @@ def test_rows_that_are_missing_or_unknown_are_said_by_type(scored: Path) -> None
     assert code == 3
     of_cards = said.partition(f"nodes of type {CARD} ")[2].partition("nodes of type")[0]
     assert "1 node has no row (first: card é" in of_cards
-    assert "1 ids of the scores are not among the nodes (first: no card)" in of_cards
+    assert "1 id of the scores is not among the nodes (first: no card)" in of_cards
     assert said.count("PASS") == 2
 
 
