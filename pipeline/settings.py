@@ -7,7 +7,6 @@ Knows nothing of who uses them.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from os import PathLike
@@ -15,12 +14,7 @@ from typing import Any
 
 from pipeline.blocks.columns import WIRES
 from pipeline.errors import SettingError, StorageError, nearest, shortened
-from pipeline.places.regular import read_regular
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pipeline.places.regular import read_toml
 
 MOST_BYTES = 1 << 20  # of a file of settings
 MOST_COUNT = 1 << 62  # of bytes, and of anything else that is counted
@@ -75,13 +69,9 @@ class Settings:
     def load(path: str | PathLike[str]) -> Settings:
         """Reads a TOML file of settings; what it leaves out has its default."""
         try:
-            given = tomllib.loads(read_regular(path, MOST_BYTES).decode("utf-8").replace("\r\n", "\n"))
+            given = read_toml(path, MOST_BYTES)
         except StorageError as error:
             raise SettingError(f"settings: {error}") from None
-        except OSError as error:
-            raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except (ValueError, RecursionError) as error:  # also of text that is not UTF-8, and of a path with a null
-            raise SettingError(f"{path}: is not TOML: {shortened(str(error), 200)}") from error
         try:
             return Settings.of(given)
         except SettingError as error:

@@ -1,4 +1,4 @@
-"""Small files of this machine, read whole: settings, the description of a model.
+"""Small files of this machine, read whole: settings, the description of a model, the tables of a typed graph.
 
 Comes in: a path, and how large the file may be. Goes out: its bytes. A pipe that nobody writes to, or a device, would
 never end; a file of many gigabytes is no description of anything. Knows nothing of what the bytes mean.
@@ -9,9 +9,15 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from typing import Any
 
-from pipeline.errors import StorageError
+from pipeline.errors import SettingError, StorageError, shortened
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def check_regular(path: str | os.PathLike[str], most: int) -> int:
@@ -30,6 +36,18 @@ def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
     check_regular(path, most)
     with open(path, "rb") as file:
         return file.read(most)
+
+
+def read_toml(path: str | os.PathLike[str], most: int) -> dict[str, Any]:
+    """A TOML file. SettingError if it cannot be read, or is none; StorageError as of `check_regular`."""
+    try:
+        return tomllib.loads(read_regular(path, most).decode("utf-8").replace("\r\n", "\n"))
+    except StorageError:
+        raise
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:  # also of text that is not UTF-8, and of a path with a null
+        raise SettingError(f"{path}: is not TOML: {shortened(str(error), 200)}") from error
 
 
 def parse_json(content: bytes) -> Any:

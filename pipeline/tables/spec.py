@@ -27,7 +27,6 @@ Paths are from the folder of the file on. `id`, `src` and `dst` may be left out 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,15 +35,10 @@ from pipeline.errors import DataError, SettingError, StorageError, nearest, shor
 from pipeline.places.directories import list_directory
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.place import Place
-from pipeline.places.regular import read_regular
+from pipeline.places.regular import read_toml
 from pipeline.schema import EdgeType, name_of
 from pipeline.tables.layout import table_of
 from pipeline.tables.types import Type, edge_type_of, node_type_of, spelt
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 NODES, EDGES = "nodes", "edges"
 PARTS = (NODES, EDGES)
@@ -185,16 +179,13 @@ def _of_one_table(path: str, nodes: Mapping[str, Any], edges: Mapping[str, Any])
 
 def _parsed(path: str) -> dict[str, Any]:
     try:
-        text = read_regular(path, MOST_BYTES).decode("utf-8")
-        return tomllib.loads(text.replace("\r\n", "\n"))
+        return read_toml(path, MOST_BYTES)
     except StorageError as error:
         raise SettingError(str(error)) from None
-    except OSError as error:
-        raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:  # also of text that is not UTF-8
-        twice = "Cannot declare" in str(error) or "Cannot overwrite" in str(error)
-        hint = "; is a node type there twice?" if twice else ""
-        raise SettingError(f"{path}: is not TOML: {shortened(str(error), 200)}{hint}") from error
+    except SettingError as error:
+        if "Cannot declare" in str(error) or "Cannot overwrite" in str(error):
+            raise SettingError(f"{error}; is a node type there twice?") from error
+        raise
 
 
 def _check_keys(path: str, where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
