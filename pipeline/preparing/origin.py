@@ -18,12 +18,7 @@ from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.places.place import Place
 from pipeline.places.through_spark import read_from
 from pipeline.tables.identity import known_files
-
-
-def words_of(table: str) -> str:
-    """A table in messages: the node table; of a typed graph the node table nodes[account]."""
-    kind = "the node table" if table.startswith("nodes") else "the edge table"
-    return kind if table in ("nodes", "edges") else f"{kind} {table}"
+from pipeline.tables.layout import words_of
 
 
 def places_of(graph: Graph) -> dict[str, list[Place]]:

@@ -13,6 +13,7 @@ from pipeline.graph import Graph, PreparedGraph
 from pipeline.places.place import LOCAL, Place
 from pipeline.places.through_spark import read_from
 from pipeline.settings import Settings
+from pipeline.tables.layout import words_of
 from pipeline.tables.opening import is_frame
 
 Path = str | os.PathLike[str]
@@ -36,7 +37,7 @@ def inputs_of(
     default
         The file system of such tables' paths without a scheme, as `Place.of` takes it.
     """
-    found = {_table(name): Place.of(path, default) for name, path in (tables or {}).items() if path is not None}
+    found = {words_of(name): Place.of(path, default) for name, path in (tables or {}).items() if path is not None}
     found |= {what: Place.of(path) for what, path in (files or {}).items() if path is not None}
     if settings is not None and settings.scratch is not None:
         found["the scratch directory"] = Place.of(settings.scratch)
@@ -53,7 +54,7 @@ def _sources(sources: Mapping[str, Any], more: str) -> Iterator[tuple[str, Place
     """Tables that were opened: a path without a scheme is of disks, whatever a session's default is."""
     for name, source in sources.items():
         if source and source.get("path"):
-            yield f"{_table(name)}{more}", Place.of(source["path"])
+            yield f"{words_of(name)}{more}", Place.of(source["path"])
 
 
 def _of_frames(graph: Graph) -> dict[str, Place]:
@@ -63,11 +64,5 @@ def _of_frames(graph: Graph) -> dict[str, Place]:
         if name in graph.sources or not is_frame(frame):
             continue
         for number, place in enumerate(read_from(frame)):
-            found[_table(name) if number == 0 else f"a file of {_table(name)} (number {number + 1})"] = place
+            found[words_of(name) if number == 0 else f"a file of {words_of(name)} (number {number + 1})"] = place
     return found
-
-
-def _table(name: str) -> str:
-    """The node table; of a typed graph the node table nodes[account]."""
-    kind = "the node table" if name.startswith("nodes") else "the edge table"
-    return kind if name in ("nodes", "edges") else f"{kind} {name}"

@@ -129,6 +129,12 @@ def table_of(type: str | EdgeType) -> str:
     return "nodes" if type == NODE else f"nodes[{spelled(type)}]"
 
 
+def words_of(table: str) -> str:
+    """A table in messages: the node table; of a typed graph the node table nodes[account]."""
+    kind = "the node table" if table.startswith("nodes") else "the edge table"
+    return kind if table in ("nodes", "edges") else f"{kind} {table}"
+
+
 def node_layout(
     types: Mapping[str, str], id: str, features: Columned, look: Look | None = None, type: str = NODE
 ) -> Layout:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import DataError, nearest, shortened
 from pipeline.schema import EdgeType, quoted
-from pipeline.tables.layout import INTEGERS
+from pipeline.tables.layout import INTEGERS, Where
 from pipeline.tables.table import Table, read_pieces
 from pipeline.tables.types import Chosen, edge_type_of
 
@@ -54,7 +54,7 @@ class OneTable:
         """
         named = self._relations()
         held = _values("nodes", nodes, self.node_type, spark)
-        of_nodes = {type: Chosen(nodes, self.node_type, type, rows) for type, rows in sorted(held.items())}
+        of_nodes = {type: Chosen(nodes, Where(self.node_type, type, rows)) for type, rows in sorted(held.items())}
         found = _values("edges", edges, self.relation, spark)
         unknown = sorted(set(found) - set(named))
         if unknown:
@@ -65,7 +65,7 @@ class OneTable:
                 f"({nearest(unknown[0], named)}); name them with the types of their ends, or leave these rows out"
             )
         return of_nodes, {
-            type: Chosen(edges, self.relation, value, found.get(value, 0)) for value, type in named.items()
+            type: Chosen(edges, Where(self.relation, value, found.get(value, 0))) for value, type in named.items()
         }
 
     def _relations(self) -> dict[str, EdgeType]:

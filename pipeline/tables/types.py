@@ -24,9 +24,7 @@ class Chosen:
 
     table: Any
     """Opened."""
-    column: str
-    value: str
-    rows: int
+    where: Where
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def given_tables(
 def _given(type: Type, given: Any, ids: tuple[str, ...], values: Columned, optional: bool = False) -> GivenTable:
     if not isinstance(given, Chosen):
         return GivenTable(type, given, ids, values, None, optional)
-    return GivenTable(type, given.table, ids, values, Where(given.column, given.value, given.rows), optional)
+    return GivenTable(type, given.table, ids, values, given.where, optional)
 
 
 def node_type_of(key: Any) -> str:
