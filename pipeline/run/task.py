@@ -84,17 +84,18 @@ def _spill_directory(settings: Settings) -> str:
     return place.path if place.is_local else tempfile.gettempdir()
 
 
-def static_kinds(steps: Iterable[Superstep]) -> tuple[str, ...]:
-    """The kinds of static rows that some supersteps need of a block."""
+def static_kinds(steps: Iterable[Superstep], sends: bool = True) -> tuple[str, ...]:
+    """The kinds of static rows that some supersteps need of a block. `sends`: whether the block puts together what it
+    sends; else the others read its values where they lie (in_place.py)."""
     kinds = [IDS, ID_OFFSETS]  # always: they tell how many nodes there are
     needs = list(steps)
     if any(step.features for step in needs):
         kinds.append(FEATURES)
     if any(step.reductions for step in needs):
         kinds += TILES
-    if any(step.ships for step in needs):
+    if sends and any(step.ships for step in needs):
         kinds += [SENDS, PULLED]
-    if any(shipment.push for step in needs for shipment in step.ships):
+    if sends and any(shipment.push for step in needs for shipment in step.ships):
         kinds += PUSHES
     return tuple(kinds)
 
@@ -135,7 +136,7 @@ def stored_blocks(run: Run, folder: str) -> BlockSource:
         assert run.known is not None, "what is stored is known"
         return open_block(run.known, folder, index, [SENDS], edges).sends
 
-    return BlockSource(run.blocks, partial(opened_block, run.known, folder), sends)
+    return BlockSource(run.blocks, partial(opened_block, run.known, folder, sends=False), sends)
 
 
 def result_batches(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
@@ -160,7 +161,7 @@ def clock_batch(run: Run, superstep: int, seconds: float) -> pa.RecordBatch:
     return Receipt(None, None, superstep, round(1000 * seconds)).batch()
 
 
-def opened_block(known: Known | None, folder: str, index: int, step: Superstep) -> Block:
-    """What a superstep needs of a block."""
+def opened_block(known: Known | None, folder: str, index: int, step: Superstep, sends: bool = True) -> Block:
+    """What a superstep needs of a block; `sends` as for `static_kinds`."""
     assert known is not None, "what is stored is known"
-    return open_block(known, folder, index, static_kinds([step]), static_edges([step]))
+    return open_block(known, folder, index, static_kinds([step], sends), static_edges([step]))

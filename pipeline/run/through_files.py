@@ -92,7 +92,7 @@ def run_block(run: Run, files: Files, number: int, index: int) -> Iterator[pa.Re
     step = run.plan.steps[number]
     if number == 0 and len(run.plan.steps) > 1:
         _write_rows(run, files, index)
-    block = opened_block(run.known, run.folder, index, step)
+    block = opened_block(run.known, run.folder, index, step, sends=False)
     with threadpool_limits(1):
         before = _Before(run, files, number)
         made = compute_in_place(run.plan, step, block, before.sends, before.held, run.blocks)
