@@ -17,7 +17,7 @@ from pipeline.job.status import status
 from pipeline.places.marker import MARKER
 from tests.bits import by_id, in_process
 from tests.formulas import build
-from tests.run.test_by_superstep import BLOCKS, prepared_graph
+from tests.run.test_tiers import BLOCKS, prepared_graph
 from tests.whole import whole
 
 pytestmark = pytest.mark.usefixtures("no_session")
@@ -50,7 +50,7 @@ def command(at: Path, how: str, superstep: int, block: int) -> list[str]:
 
 @pytest.fixture
 def at(tmp_path: Path) -> Path:
-    prepared_graph("mixed", tmp_path)
+    prepared_graph("mixed", tmp_path, reverse=True)
     build("sage").save(tmp_path / "model")
     return tmp_path
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Graph, prepare, score
+from pipeline import score
 from pipeline.errors import SettingError, StorageError
 from pipeline.graph import PreparedGraph
 from pipeline.plan.plan import Plan
@@ -25,31 +25,21 @@ from pipeline.run import by_superstep
 from pipeline.settings import Settings
 from tests.bits import by_id, in_process
 from tests.formulas import FORMULAS, build
+from tests.run.test_tiers import BLOCKS, prepared_graph
 from tests.whole import whole
 
 pytestmark = pytest.mark.usefixtures("no_session")
 
-BLOCKS = 3
-
-
-def prepared_graph(kind: str, at: Path, blocks: int = BLOCKS) -> PreparedGraph:
-    pq.write_table(whole(kind).nodes(), at / "nodes.parquet")
-    pq.write_table(whole(kind).edges(), at / "edges.parquet")
-    tables = f"{at}/nodes.parquet", f"{at}/edges.parquet"
-    graph = Graph.of_files(*tables, edge_features=["weight", "attr"], reverse=True)
-    assert graph is not None
-    return prepare(graph, at / "graph", blocks=blocks)
-
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
-    return prepared_graph("mixed", tmp_path_factory.mktemp("mixed"))
+    return prepared_graph("mixed", tmp_path_factory.mktemp("mixed"), reverse=True)
 
 
 @pytest.fixture(scope="module")
 def skewed(tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
     """In which edges are pushed."""
-    return prepared_graph("skewed", tmp_path_factory.mktemp("skewed"))
+    return prepared_graph("skewed", tmp_path_factory.mktemp("skewed"), reverse=True)
 
 
 def run(graph: PreparedGraph, name: str, at: Path, output: str = "o", **settings: Any) -> pa.Table:
@@ -71,7 +61,7 @@ def test_the_bits_of_the_block_program(prepared: PreparedGraph, tmp_path: Path, 
 
 @pytest.mark.parametrize("kind", ["no edges", "one node", "loops only", "hub", "skewed"])
 def test_the_same_on_awkward_graphs(tmp_path: Path, kind: str) -> None:
-    graph = prepared_graph(kind, tmp_path)
+    graph = prepared_graph(kind, tmp_path, reverse=True)
     assert by_id(run(graph, "gat", tmp_path)) == in_process("gat", whole(kind), BLOCKS)
 
 
@@ -272,7 +262,7 @@ def test_settings_that_cannot_be(prepared: PreparedGraph, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("place", ["graph/inside", "o", "o/inside", "."])
 def test_a_work_directory_touches_neither_input_nor_output(tmp_path: Path, place: str) -> None:
-    graph = prepared_graph("mixed", tmp_path)
+    graph = prepared_graph("mixed", tmp_path, reverse=True)
     before = sorted(os.listdir(tmp_path))
     with pytest.raises(SettingError, match="Nothing was touched"):
         score(graph, build("sage"), tmp_path / "o", settings=Settings(work_dir=str(tmp_path / place)))
