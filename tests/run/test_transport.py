@@ -122,5 +122,6 @@ def test_what_tasks_of_other_machines_do_not_see_is_refused(
         with pytest.raises(StorageError, match=what):
             score(prepared, build("sage"), tmp_path / "o", settings=settings, spark=spark)
     assert os.listdir(tmp_path) == []
-    score(prepared, build("sage"), tmp_path / "o", settings=Settings(tier="distributed"), spark=spark)
-    assert not any("exchange" in at for at in asked), "auto: the shuffle"
+    report = score(prepared, build("sage"), tmp_path / "o", settings=Settings(tier="distributed"), spark=spark)
+    assert is_shuffled(report, prepared), "auto"
+    assert not any("exchange" in at for at in asked)
