@@ -206,6 +206,16 @@ class Graph:
         return tuple(layout for layout in self.layouts if len(layout.keys) > 1)
 
     @property
+    def widths(self) -> dict[str | EdgeType, dict[str, int | None]]:
+        """Type → column → numbers in a row; None where only the rows tell it."""
+        return {
+            layout.type if len(layout.keys) == 1 else layout.edge_type: {
+                value.name: len(value.columns) if len(value.columns) > 1 else None for value in layout.values
+            }
+            for layout in self.layouts
+        }
+
+    @property
     def is_typed(self) -> bool:
         """Whether it has types of its own; else it is a node table and an edge table."""
         return set(self.tables) != {"nodes", "edges"}
@@ -348,6 +358,14 @@ class PreparedGraph:
     def schema(self) -> GraphSchema:
         schema = GraphSchema.from_json(self.manifest["schema"])
         return schema.both_ways() if self.undirected else schema
+
+    @property
+    def widths(self) -> dict[str | EdgeType, dict[str, int | None]]:
+        """Type → column → numbers in a row; None where there is no row to tell it."""
+        schema = GraphSchema.from_json(self.manifest["schema"])
+        of_all: list[tuple[str | EdgeType, Mapping[str, int]]] = [*schema.nodes.items()]
+        of_all += [(kind, columns) for kind, columns in schema.edges.items() if not kind.is_reversed]
+        return {kind: {name: width or None for name, width in columns.items()} for kind, columns in of_all}
 
     @property
     def ranges(self) -> Ranges:

@@ -32,7 +32,7 @@ from pipeline.formula.joined import joined
 from pipeline.formula.program import Program, input_name
 from pipeline.formula.saved import FORMAT, PROGRAM_FILE, WEIGHTS_FILE, read_saved
 from pipeline.formula.spaces import Nodes
-from pipeline.formula.trace import Formula, trace
+from pipeline.formula.trace import Formula, Inputs, trace
 from pipeline.places.contents import is_model, owned_files
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.given import path_of
@@ -80,7 +80,7 @@ class Model:
     def from_formula(
         formula: Formula,
         weights: Mapping[str, npt.ArrayLike],
-        inputs: Mapping[str, int | Sequence[int]],
+        inputs: Inputs,
         columns: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Model:
@@ -93,9 +93,11 @@ class Model:
         weights
             Name → array.
         inputs
-            Columns and the shape of their rows: `{"nodes.x": 64, "edges.weight": ()}`.
+            Columns and the shape of their rows: `{"nodes.x": 64, "edges.weight": ()}`; for a graph with types, by type:
+            `{"account": {"x": 64}, "shop": {}, ("account", "pays", "shop"): {"amount": ()}}`.
         columns
-            Where a column has another name in the tables: `{"edges.weight": "edges.amount"}`.
+            Where a column has another name in the tables: `{"edges.weight": "edges.amount"}`, and
+            `{"nodes[account].x": "nodes[account].features"}`.
         options
             Go through to the formula.
         """

@@ -15,9 +15,7 @@ import pyarrow as pa
 
 from pipeline.blocks.block import LOOPS, Block
 from pipeline.formula.program import Program, output_key
-from pipeline.formula.relation import Relation
-from pipeline.formula.spaces import Edges, Nodes
-from pipeline.formula.values import Value, node_input
+from pipeline.formula.values import Value
 from pipeline.model import Model
 from pipeline.schema import EdgeType
 
@@ -78,20 +76,23 @@ def tables(accounts: int = 60, cards: int = 23, shops: int = 40, seed: int = 5) 
 
 def model() -> Model:
     """Three exchanges: sums, a mean and a maximum over several types of edges; outputs of three types of nodes."""
-    x, used, shop = (node_input("x", (width,), Nodes(type)) for type, width in ((ACCOUNT, 3), (CARD, 2), (SHOP, 2)))
-    pays, sells = Relation(Edges(PAYS), {"amount": ()}), Relation(Edges(SELLS), {"price": ()})
-    owns, owned, haunts, rents = (Relation(Edges(type)) for type in (OWNS, OWNED, HAUNTS, RENTS))
-    paid = pays.sum(pays.src(x) * pays.edge("amount").reshape(1))
-    pair = owned.mean(owned.src(used)) + sells.sum(sells.src(shop) * sells.edge("price").reshape(1))
-    card = owns.sum(owns.src(paid))
-    account = owned.max(owned.src(card)) + haunts.degree().reshape(1) + paid
-    return model_of(
-        {
-            ACCOUNT: {"embedding": account, "pair": pair},
+
+    def formula(g: Any, x: Any) -> Any:
+        pays, sells, owns, owned, haunts, rents = g.values()
+        paid = pays.sum(pays.src(x[ACCOUNT]) * pays.edge("amount").reshape(1))
+        sold = sells.sum(sells.src(x[SHOP]) * sells.edge("price").reshape(1))
+        card = owns.sum(owns.src(paid))
+        account = owned.max(owned.src(card)) + haunts.degree().reshape(1) + paid
+        return {
+            ACCOUNT: {"embedding": account, "pair": owned.mean(owned.src(x[CARD])) + sold},
             CARD: {"card": card},
-            SHOP: {"shop": shop + rents.degree()},
+            SHOP: {"shop": x[SHOP] + rents.degree()},
         }
-    )
+
+    nodes = {ACCOUNT: {"x": 3}, CARD: {"x": 2}, SHOP: {"x": 2}, GHOST: {}}
+    edges = {PAYS: {"amount": ()}, SELLS: {"price": ()}, OWNS: {}, OWNED: {}, HAUNTS: {}, RENTS: {}}
+    kinds = {(kind.source, kind.relation, kind.target): columns for kind, columns in edges.items()}
+    return Model.from_formula(formula, {}, {**nodes, **kinds})
 
 
 def model_of(outputs: Mapping[str, Mapping[str, Value]]) -> Model:

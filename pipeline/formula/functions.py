@@ -89,9 +89,9 @@ def total_product(x: Value, y: Value) -> Value:
     return apply("total_product", x, y)
 
 
-def spread(x: Value, nodes: Nodes | None = None) -> Value:
-    """The one row of a total, or of what was computed from totals, for every node of a type."""
-    return apply("spread", x, nodes=nodes or Nodes())
+def spread(x: Value, nodes: Nodes | str | None = None) -> Value:
+    """The one row of a total, or of what was computed from totals, for every node, or every node of a type."""
+    return apply("spread", x, nodes=Nodes(nodes) if isinstance(nodes, str) else nodes or Nodes())
 
 
 def lane_softmax(x: Value, axis: int = -1) -> Value:
@@ -128,6 +128,17 @@ def batch_norm(
 def concat(values: Sequence[Value], axis: int = -1) -> Value:
     """Joins rows along one of their axes."""
     return apply("concat", *values, axis=axis % len(values[0].shape))
+
+
+def take(x: Value, indices: int | Sequence[int], axis: int = 0) -> Value:
+    """Entries of an axis of a row, or of a weight, by their numbers, as NumPy's take; one number drops the axis."""
+    rank = len(x.shape)
+    if not -rank <= axis < rank:
+        raise FormulaError(f"take: there is no axis {axis} in the shape {x.shape}")
+    axis %= rank
+    several = (indices,) if isinstance(indices, int) else tuple(indices)
+    found = apply("take", x, axis=axis, indices=tuple(index + x.shape[axis] * (index < 0) for index in several))
+    return found.reshape(*x.shape[:axis], *x.shape[axis + 1 :]) if isinstance(indices, int) else found
 
 
 def lookup(table: Value, index: Value) -> Value:

@@ -11,21 +11,22 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipeline.errors import FormulaError
-from pipeline.formula.program import Program
+from pipeline.errors import FormulaError, nearest, shortened
+from pipeline.formula.program import Program, output_key
 from pipeline.formula.relation import Relation
+from pipeline.formula.relations import Relations
+from pipeline.formula.spaces import Nodes
 from pipeline.formula.values import Value, node_input
 from pipeline.formula.weights import Weights
+from pipeline.schema import EdgeType
 
-Formula = Callable[..., Value | Mapping[str, Value]]
+Formula = Callable[..., Any]
+Form = int | Sequence[int]
+Inputs = Mapping[str, Form] | Mapping[Any, Mapping[str, Form]]
+BY_TYPE = "write TYPE: {COLUMN: WIDTH}, and (SOURCE, RELATION, TARGET): {COLUMN: WIDTH} for edges"
 
 
-def trace(
-    formula: Formula,
-    inputs: Mapping[str, int | Sequence[int]],
-    weights: Mapping[str, Sequence[int]],
-    **options: Any,
-) -> Program:
+def trace(formula: Formula, inputs: Inputs, weights: Mapping[str, Sequence[int]], **options: Any) -> Program:
     """Runs a formula on symbolic values.
 
     Parameters
@@ -34,6 +35,9 @@ def trace(
         Called with `g`, `w` and the node columns by the names of its own parameters; `options` go through.
     inputs
         Columns and the shape of their rows: `{"nodes.x": 64, "edges.weight": ()}`; an integer d means (d,).
+        Of a graph with types, all its types and their columns: `{"account": {"x": 16}, "shop": {},
+        ("account", "pays", "shop"): {"amount": ()}}`. Then `g["account", "pays", "shop"]` are the edges of a type, and
+        a node column is a mapping, `x["account"]`.
     weights
         Name → shape.
 
@@ -42,18 +46,9 @@ def trace(
     FormulaError
         Where spaces or shapes do not fit: it begins with the line of the formula, "model.py:12: ".
     """
-    shapes = {name: (size,) if isinstance(size, int) else tuple(size) for name, size in inputs.items()}
-    nodes: dict[str, Value] = {}
-    edges: dict[str, tuple[int, ...]] = {}
-    for name, shape in shapes.items():
-        table, _, column = name.partition(".")
-        if table == "nodes" and column:
-            nodes[column] = node_input(column, shape)
-        elif table == "edges" and column:
-            edges[column] = shape
-        else:
-            raise FormulaError(f"input {name!r}: write nodes.COLUMN or edges.COLUMN")
-    offered = {"g": Relation(columns=edges), "w": Weights(weights), **nodes, **options}
+    typed = any(isinstance(form, Mapping) for form in inputs.values())
+    edges, columns = _of_types(inputs) if typed else _of_one(inputs)
+    offered = {"g": edges, "w": Weights(weights), **columns, **options}
     parameters = inspect.signature(formula).parameters
     missing = [
         name
@@ -66,13 +61,97 @@ def trace(
         result = formula(**{name: offered[name] for name in parameters if name in offered})
     except FormulaError as error:
         raise FormulaError(f"{_line(error)}{error}") from error
+    return Program(_by_type(result, edges.types) if isinstance(edges, Relations) else _named(result))
+
+
+class ByType(dict[str, Value]):
+    """A node column of a typed graph: node type → its value, for the types that have it."""
+
+    def __init__(self, column: str, values: Mapping[str, Value]):
+        super().__init__(values)
+        self._column = column
+
+    def __missing__(self, node_type: str) -> Value:
+        raise FormulaError(f"no column {self._column!r} of nodes of the type {node_type!r}; {nearest(node_type, self)}")
+
+
+def _of_one(inputs: Mapping[Any, Any]) -> tuple[Relation, dict[str, Value]]:
+    """What a formula for a graph without types is offered: `g`, and node columns by name."""
+    nodes: dict[str, Value] = {}
+    edges: dict[str, tuple[int, ...]] = {}
+    for name, form in inputs.items():
+        table, _, column = str(name).partition(".")
+        if table == "nodes" and column:
+            nodes[column] = node_input(column, _shape(form))
+        elif table == "edges" and column:
+            edges[column] = _shape(form)
+        else:
+            raise FormulaError(f"input {name!r}: write nodes.COLUMN or edges.COLUMN; of a graph with types, {BY_TYPE}")
+    return Relation(columns=edges), nodes
+
+
+def _of_types(inputs: Mapping[Any, Any]) -> tuple[Relations, dict[str, ByType]]:
+    """What a formula for a graph with types is offered: `g`, and node columns by name."""
+    nodes: dict[str, Mapping[str, Any]] = {}
+    edges: dict[EdgeType, dict[str, tuple[int, ...]]] = {}
+    for kind, columns in inputs.items():
+        if not isinstance(columns, Mapping):
+            raise FormulaError(f"input {shortened(kind)} is {shortened(columns)}, and others are by type; {BY_TYPE}")
+        if isinstance(kind, str):
+            nodes[kind] = columns
+        elif isinstance(kind, tuple) and len(kind) == 3 and all(isinstance(name, str) for name in kind):
+            edges[EdgeType(*kind)] = {column: _shape(form) for column, form in columns.items()}
+        else:
+            raise FormulaError(f"input {shortened(kind)} is neither a type of nodes nor one of edges; {BY_TYPE}")
+    for kind in edges:
+        for end in (kind.source, kind.target):
+            if end not in nodes:
+                near = f"{nearest(end, nodes)}, or add" if nodes else "add"
+                raise FormulaError(f"edges of {end!r}, no type of nodes among the inputs; {near} {end!r}: {{}}")
+    by_column: dict[str, dict[str, Value]] = {}
+    for name, columns in nodes.items():
+        for column, form in columns.items():
+            by_column.setdefault(column, {})[name] = node_input(column, _shape(form), Nodes(name))
+    return Relations(edges, tuple(nodes)), {name: ByType(name, values) for name, values in by_column.items()}
+
+
+def _shape(form: Any) -> tuple[int, ...]:
+    return (form,) if isinstance(form, int) else tuple(form)
+
+
+def _named(result: Any) -> Mapping[str, Value]:
+    """The outputs of a formula for a graph without types."""
     if isinstance(result, Value):
-        return Program({"embedding": result})
+        return {"embedding": result}
     if isinstance(result, Mapping) and all(isinstance(value, Value) for value in result.values()):
-        return Program(result)
+        return result
     raise FormulaError(
         f"the formula returned {type(result).__name__}; a value, or a mapping of names to values, is expected"
     )
+
+
+def _by_type(result: Any, types: Sequence[str]) -> Mapping[str, Value]:
+    """The outputs of a formula for a graph with types, by `output_key`."""
+    if isinstance(result, Value):
+        if not isinstance(result.space, Nodes):
+            return {"embedding": result}  # Program says what it is instead
+        result = {result.space.type: result}
+    if not isinstance(result, Mapping) or not result:
+        raise FormulaError(
+            f"the formula returned {type(result).__name__}; a mapping of node types to values, or to values by name, "
+            "is expected"
+        )
+    outputs: dict[str, Value] = {}
+    for name, found in result.items():
+        for key, value in (found if isinstance(found, Mapping) else {"embedding": found}).items():
+            if name not in types:
+                raise FormulaError(f"the formula returned nodes of the type {name!r}; {nearest(name, types)}")
+            if not isinstance(value, Value):
+                raise FormulaError(f"the formula returned {type(value).__name__} for nodes of the type {name!r}")
+            if isinstance(value.space, Nodes) and value.space.type != name:
+                raise FormulaError(f"the formula returned a value of {value.space} for nodes of the type {name!r}")
+            outputs[output_key(name, key)] = value
+    return outputs
 
 
 def _line(error: FormulaError) -> str:

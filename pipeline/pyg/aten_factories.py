@@ -72,9 +72,9 @@ def _arange(call: Call) -> Symbol:
     space = call.sizes.space(call.shape[0])
     if space is None:
         return call.learned(call.outputs[0], None)
-    if call.get("start", 0) not in (0, None) or call.get("step", 1) not in (1, None) or space != Nodes():
+    if call.get("start", 0) not in (0, None) or call.get("step", 1) not in (1, None) or type(space) is not Nodes:
         raise Refusal(f"numbers the {space}", "a program may not depend on the order of nodes or edges")
-    return NodeNumbers()
+    return NodeNumbers(space)
 
 
 def _scalar(call: Call) -> Symbol:

@@ -8,6 +8,7 @@ joined to others of it: a node or an edge keeps its number.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.formula.spaces import BASE_PART, SELF_PART, Edges, Nodes
@@ -62,7 +63,9 @@ def _with_self_loops(index: EdgeIndex, loops: Any) -> Symbol:
             "adds every edge against its direction to edge_index",
             "leave this out, and prepare the graph with undirected=True",
         )
-    if loops != NodeNumbers(twice=True) or index.axis or index.edges.part not in SELF_PART:
+    if index.edges.source != index.edges.target and isinstance(loops, NodeNumbers):
+        raise Refusal("adds self-loops to edges between two types", "make this layer with add_self_loops=False")
+    if loops != NodeNumbers(index.edges.target, twice=True) or index.axis or index.edges.part not in SELF_PART:
         raise Refusal("adds other edges to edge_index than one self-loop per node", "store these edges in the table")
     if index.starts != (0, 0):
         raise Refusal("adds self-loops to the edges of one of several types", "add them before the types are joined")
@@ -94,8 +97,9 @@ def _stack(call: Call) -> Symbol:
     symbols, dim = call["tensors"], call["dim"]
     if all(isinstance(symbol, End) for symbol in symbols) and len(call.shape) == 2:
         return _of_rows(symbols, dim % 2)
-    if all(symbol == NodeNumbers() for symbol in symbols) and call.shape[:-1] == (2,):
-        return NodeNumbers(twice=True)
+    first = symbols[0]
+    if isinstance(first, NodeNumbers) and call.shape[:-1] == (2,) and all(symbol == first for symbol in symbols):
+        return replace(first, twice=True)
     dim = dim % len(call.shape)
     wide = [
         view(rows, call.count(rows), (*call.shape[:dim], 1, *call.shape[dim + 1 :])) for rows in map(need_rows, symbols)

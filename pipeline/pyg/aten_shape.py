@@ -80,7 +80,7 @@ def _expanded(symbol: Any, call: Call, shape: Sequence[int]) -> Symbol:
     if isinstance(symbol, End):
         return replace(symbol, axis=symbol.axis + new)
     if isinstance(symbol, NodeNumbers) and tuple(shape[:-1]) == (2,):
-        return NodeNumbers(twice=True)
+        return replace(symbol, twice=True)
     raise Refusal(f"repeats {describe(symbol)}")
 
 
@@ -108,7 +108,7 @@ def _repeat(call: Call) -> Symbol:
     symbol, repeats = call["self"], [int(times) for times in call["repeats"]]
     if isinstance(symbol, NodeNumbers):
         if not symbol.twice and repeats in ([2, 1], [2]) and call.shape[:-1] == (2,):
-            return NodeNumbers(twice=True)
+            return replace(symbol, twice=True)
         raise Refusal("repeats the numbers of the nodes")
     if isinstance(symbol, Learned) or (isinstance(symbol, Rows) and symbol.is_whole):
         old = call.tensors["self"].shape
@@ -151,7 +151,7 @@ def _selected(call: Call, dim: int, index: int) -> Symbol:
     if isinstance(symbol, EdgeIndex):
         raise Refusal("takes one edge of edge_index", BY_POSITION)
     if isinstance(symbol, NodeNumbers) and symbol.twice and dim % 2 == 0:
-        return NodeNumbers()
+        return replace(symbol, twice=False)
     if isinstance(symbol, NodeNumbers) and call.tensors["self"].shape[dim] == 1:  # nonzero()[:, 0]
         return symbol
     rows = need_rows(symbol)

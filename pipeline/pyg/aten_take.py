@@ -55,7 +55,7 @@ def taken(symbol: Any, dim: int, index: Any) -> Symbol:
     if dim % rows.rank != rows.axis or rows.before or rows.after:
         raise Refusal(f"takes columns by {describe(index)}")
     if isinstance(index, NodeNumbers) and not index.twice:
-        return rows if index.nodes == rows.space == Nodes() else _chosen(rows, index.nodes)
+        return rows if index.nodes == rows.space and type(rows.space) is Nodes else _chosen(rows, index.nodes)
     if isinstance(index, PartMask):
         if is_added_loops(rows, index):
             return with_value(rows, on_added_loops(rows.value))

@@ -23,6 +23,7 @@ from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Signature
 from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.example import examples, tiny_example
 from pipeline.pyg.forward import check_ready, check_weights, copy_of, run_forward, uncompiled
+from pipeline.pyg.like import data_like
 from pipeline.pyg.own_precision import precision_notes
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import record, recorded_weights
@@ -85,9 +86,10 @@ def import_module(
     unused
         Weights that may go unread, by name or pattern: `["decoder.*"]`.
     metadata, like
-        Of a module with several types: (node types, edge types), or a HeteroData such as it was trained on, which also
-        tells widths and which types have which columns. Needed only where the module has no metadata of its own. Then
-        `inputs` and `features` may say something for each type: `{"x_dict": {"paper": 64, "author": 16}}`.
+        Of a module with several types: (node types, edge types); or a HeteroData such as it was trained on, or the
+        graph that it is for, which also tell widths and which types have which columns. Needed only where the module
+        has no metadata of its own. Then `inputs` and `features` may say something for each type:
+        `{"x_dict": {"paper": 64, "author": 16}}`.
 
     Raises
     ------
@@ -112,6 +114,7 @@ def imported(
     net = uncompiled(net)
     check_ready(net)
     if has_types(net, metadata, like):
+        like = None if like is None else data_like(like)
         types = types_for(net, metadata, like)
         return _imported(net, typed_signature(net, inputs, types, like), features, seed, unused, like)
     found = signature(net, inputs)

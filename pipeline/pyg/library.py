@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch_geometric.typing
 import torch_geometric.utils
 from torch import Tensor
 
+from pipeline.formula.relations import shared_softmax
 from pipeline.formula.values import Value, apply
 from pipeline.pyg.aggregations import aggregations, need_end
 from pipeline.pyg.aten_take import one_hot as one_hot_rows
@@ -83,21 +84,9 @@ def _of(rows: Symbol, index: Symbol, dim: int, sizes: Sizes) -> Symbol:
     shares: dict[int, Value] = {}
     for group in groups:
         members = [number for number, end in enumerate(ends) if (end.start, end.nodes) == group]
-        shares |= zip(members, _shares([logits[number] for number in members]), strict=True)
+        shares |= zip(members, shared_softmax([logits[number] for number in members]), strict=True)
     found = [with_value(part, end.facing(shares[n])) for n, (part, end) in enumerate(zip(parts, ends, strict=True))]
     return joined(found, sizes) if isinstance(rows, Joined) else found[0]
-
-
-def _shares(logits: Sequence[Value]) -> list[Value]:
-    """Softmax over the edges of several types into the same nodes, as PyG computes it."""
-    if len(logits) == 1:
-        return [apply("softmax", logits[0])]
-    highest = [apply("max", each, empty=-math.inf) for each in logits]
-    top = functools.reduce(functools.partial(apply, "maximum"), highest)
-    powers = [apply("exp", each - apply("dst", top, edges=each.space)) for each in logits]
-    sums = [apply("sum", each) for each in powers]
-    total = functools.reduce(functools.partial(apply, "add"), sums) + 1e-16
-    return [each / apply("dst", total, edges=each.space) for each in powers]
 
 
 def _one_hot(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..., Tensor]:

@@ -205,7 +205,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if nodes is None:
             return None
         found = numbers(nodes, self.sizes)
-        self.bind(found, NodeNumbers(nodes=nodes))
+        self.bind(found, NodeNumbers(nodes))
         return found
 
     def _own_error(self, operation: str, symbols: Sequence[Symbol], error: Exception) -> ModelError | None:

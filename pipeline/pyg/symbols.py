@@ -15,8 +15,6 @@ from pipeline.errors import ModelError
 from pipeline.formula.spaces import Edges, Nodes, WholeGraph
 from pipeline.formula.values import Value, apply
 
-NODES = Nodes()
-
 
 class Refusal(Exception):
     """An operation that no formula expresses. The recorder adds where it happened and makes the result Opaque."""
@@ -161,8 +159,8 @@ def space_of(symbol: Rows | EdgeIndex | End) -> Nodes | Edges:
 class NodeNumbers:
     """0, 1, … n - 1, or those of chosen nodes; with `twice`, (2, n): the index of one self-loop per node."""
 
+    nodes: Nodes
     twice: bool = False
-    nodes: Nodes = NODES
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,6 @@ def has_types(net: torch.nn.Module, metadata: Any, like: Any) -> bool:
 
 def types_for(net: torch.nn.Module, metadata: Any, like: Any) -> Types:
     """The types that a module is imported with: those that the user says, else its own."""
-    if like is not None and not isinstance(like, HeteroData):
-        raise ModelError(f"like is {type(like).__name__}; a HeteroData is expected")
     found = types_of(metadata) if metadata is not None else None
     found = found or (types_of(like.metadata()) if like is not None else own_types(net))
     if found is None:

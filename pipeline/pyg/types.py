@@ -17,7 +17,7 @@ from pipeline.errors import ModelError, shortened
 from pipeline.formula.spaces import ALL_SELF, PROPER, PROPER_SELF, SELF_LOOPS, Edges, Nodes
 from pipeline.schema import EDGE, NODE, EdgeType
 
-METADATA = "metadata=(node_types, edge_types), as HeteroData.metadata() gives it, or like=a HeteroData"
+METADATA = "metadata=(node_types, edge_types), as HeteroData.metadata() gives it, or like=a HeteroData or a Graph"
 TRIALS = 1000
 Triple = tuple[str, str, str]
 

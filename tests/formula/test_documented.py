@@ -11,10 +11,10 @@ import pytest
 import pipeline.formula
 from pipeline.errors import FormulaError
 from pipeline.formula import GraphArrays, interpret, trace
-from pipeline.schema import EDGE, NODE
+from pipeline.schema import EDGE, NODE, EdgeType
 
 PAGE = (Path(pipeline.formula.__file__).parent / "README.md").read_text(encoding="utf-8")
-SAGE, ATTENTION, TRANSFERS, RUN = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SAGE, ATTENTION, TRANSFERS, CUSTOMERS, RUN = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 RNG = np.random.default_rng(7)
 NODES, EDGES = 30, 200
@@ -103,6 +103,30 @@ def test_transfers() -> None:
     score = np.concatenate([h, share[:, None], worst[:, None]], 1) @ w["score.weight"][0]
     np.testing.assert_allclose(found["embedding"], np.maximum(h + X @ w["own.weight"].T, 0), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found["score"], 1 / (1 + np.exp(-score)), rtol=1e-5, atol=1e-5)
+
+
+def test_customers() -> None:
+    w = random(friend__weight=(6, 16), payer__weight=(6, 16), account__weight=(6, 16), shop__weight=(6, 8))
+    model = run(CUSTOMERS, w)["model"]
+    pays, knows = EdgeType("account", "pays", "shop"), EdgeType("account", "knows", "account")
+    payers, shops = RNG.integers(0, NODES, 80), RNG.integers(0, 9, 80)
+    paid, shop = RNG.uniform(1, 500, 80), RNG.normal(size=(10, 8))
+    graph = GraphArrays(
+        {"account": NODES, "shop": 10},
+        {pays: (payers, shops), knows: (SRC, DST)},
+        {"account": {"x": X}, "shop": {"x": shop}},
+        {pays: {"amount": paid}, knows: {}},
+    )
+    found = interpret(model.program, model.weights, graph)
+    degree = np.maximum(np.bincount(DST, minlength=NODES), 1)[:, None]
+    known = summed((X @ w["friend.weight"].T)[SRC]) / degree
+    np.testing.assert_allclose(
+        found["account.embedding"], np.maximum(X @ w["account.weight"].T + known, 0), rtol=1e-5, atol=1e-5
+    )
+    total = np.zeros((10, 6))
+    np.add.at(total, shops, np.log(1 + paid)[:, None] * (X @ w["payer.weight"].T)[payers])
+    np.testing.assert_allclose(found["shop.embedding"], np.maximum(shop @ w["shop.weight"].T + total, 0), rtol=1e-5)
+    np.testing.assert_array_equal(found["shop.payments"], np.bincount(shops, minlength=10))
 
 
 def test_errors_name_the_line_of_the_formula() -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
-from torch_geometric.nn import MLP, GATConv, GATv2Conv, GraphConv, HeteroConv, LayerNorm, SAGEConv, to_hetero
+from torch_geometric.nn import MLP, GATConv, GATv2Conv, GCNConv, GraphConv, HeteroConv, LayerNorm, SAGEConv, to_hetero
 
+from pipeline import Graph, prepare
+from pipeline.errors import ModelError
 from pipeline.formula import interpret
+from pipeline.graph import open_graph
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
 from pipeline.run.fused import run_fused
@@ -202,3 +207,114 @@ def test_relational_model() -> None:
     model = assert_same(Relational(), BACK_GRAPHS, of="paper")
     assert model.program.output_types == ("paper",)
     assert any("author" in name for name in model.about.unread)  # of the last layer, nobody reads the authors
+
+
+class Edged(nn.Module):
+    """Says nothing of its types: they come from like=. Edge features of one relation only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(8)
+        self.cites = GATConv(5, 4, heads=2, edge_dim=3)
+        self.writes = SAGEConv((3, 5), 8)
+
+    def forward(self, x_dict: Any, edge_index_dict: Any, edge_attr_dict: Any) -> Any:
+        cites, writes = ("paper", "cites", "paper"), ("author", "writes", "paper")
+        paper = x_dict["paper"]
+        cited = self.cites(paper, edge_index_dict[cites], edge_attr_dict[cites])
+        return {"paper": cited + self.writes((x_dict["author"], paper), edge_index_dict[writes])}
+
+
+EDGED = {TYPES[0]: {"year": None}, TYPES[1]: {"edge_attr": 3}}
+EDGED_GRAPHS = {
+    "random": random_graph({"paper": 40, "author": 25}, dict.fromkeys(TYPES[:2], 90), {"paper": 5, "author": 3},
+                           values=EDGED),
+    "no authors": random_graph({"paper": 30, "author": 0}, dict.fromkeys(TYPES[:2], 60), {"paper": 5, "author": 3},
+                               values=EDGED),
+}  # fmt: skip
+
+
+def tables_of(given: TypedGraph) -> Graph:
+    """Features of papers in one column of arrays, those of authors in three columns."""
+    papers = pa.table({"id": np.arange(given.counts["paper"]), "x": list(given.x["paper"]["x"].astype(np.float32))})
+    author = given.x["author"]["x"]
+    authors = pa.table({"id": np.arange(len(author)), **{f"a{at}": author[:, at] for at in range(3)}})
+    edges = {}
+    for kind, (src, dst) in given.ends.items():
+        columns = {name: list(column.astype(np.float32)) for name, column in given.values[kind].items()}
+        edges[triple(kind)] = pa.table({"src": src, "dst": dst, **columns})
+    return Graph(
+        {"paper": papers, "author": authors},
+        edges,
+        features={"author": ["a0", "a1", "a2"]},
+        edge_features={triple(TYPES[0]): "year", triple(TYPES[1]): "edge_attr"},
+    )
+
+
+def run_edged(module: nn.Module, inputs: Any) -> Any:
+    return module(inputs["x_dict"], inputs["edge_index_dict"], inputs["edge_attr_dict"])
+
+
+@pytest.mark.parametrize("kind", ["tables", "prepared"])
+def test_like_the_graph_that_it_is_for(kind: str, tmp_path: Path) -> None:
+    like: Any = tables_of(EDGED_GRAPHS["random"])
+    if kind == "prepared":
+        prepare(like, tmp_path / "graph", blocks=2)
+        like = open_graph(tmp_path / "graph")
+    model = assert_same(Edged(), EDGED_GRAPHS, run=run_edged, like=like)
+    assert {name for name in model.inputs if name.startswith("edges")} == {"edges[paper__cites__paper].edge_attr"}
+
+
+def test_what_like_cannot_be() -> None:
+    nodes = pa.table({"id": [1], "x": [1.0]})
+    untyped = Graph(nodes, pa.table({"src": [1], "dst": [1]}))
+    with pytest.raises(ModelError, match="like is a graph without types; it tells nothing"):
+        Model.from_pyg(Edged().eval(), like=untyped)
+    with pytest.raises(ModelError, match="like is dict; a HeteroData, a Graph or a prepared graph is expected"):
+        Model.from_pyg(Edged().eval(), like={"x": 3})
+
+
+class WithLoops(nn.Module):
+    """Layers that complete self-loops, on the one relation within a type."""
+
+    def __init__(self, make: Callable[[], nn.Module], edges: bool) -> None:
+        super().__init__()
+        torch.manual_seed(9)
+        self.cites, self.writes, self.edges = make(), SAGEConv((3, 5), 8), edges
+
+    def forward(self, x_dict: Any, edge_index_dict: Any, edge_attr_dict: Any) -> Any:
+        cites, writes = ("paper", "cites", "paper"), ("author", "writes", "paper")
+        paper = x_dict["paper"]
+        more = (edge_attr_dict[cites],) if self.edges else ()
+        cited = self.cites(paper, edge_index_dict[cites], *more)
+        return {"paper": cited + self.writes((x_dict["author"], paper), edge_index_dict[writes])}
+
+
+@pytest.mark.parametrize(
+    ("make", "edges"),
+    [
+        (lambda: GCNConv(5, 8), False),
+        (lambda: GATConv(5, 4, heads=2), False),
+        (lambda: GATConv(5, 4, heads=2, edge_dim=3), True),
+        (lambda: GATv2Conv(5, 8, edge_dim=3, fill_value=0.5), True),
+    ],
+)
+def test_self_loops_within_a_type(make: Callable[[], nn.Module], edges: bool) -> None:
+    inputs = None if edges else {"edge_attr_dict": None}
+    like = tables_of(EDGED_GRAPHS["random"])
+    assert_same(WithLoops(make, edges), EDGED_GRAPHS, run=run_edged, like=like, inputs=inputs)
+
+
+def test_self_loops_between_two_types() -> None:
+    class Wrong(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.writes = GATConv((3, 5), 8)
+
+        def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
+            ends = (x_dict["author"], x_dict["paper"])
+            return {"paper": self.writes(ends, edge_index_dict["author", "writes", "paper"])}
+
+    message = r"GATConv.*adds self-loops to edges between two types; make this layer with add_self_loops=False"
+    with pytest.raises(ModelError, match=message):
+        Model.from_pyg(Wrong().eval(), metadata=(["author", "paper"], TRIPLES[:1]))
