@@ -27,6 +27,7 @@ LONG = {
     "test_jobs.py": 1.5,
     "test_bench_large.py": 1,
 }
+FILES = 30  # that the report names
 # Each of these files starts a master and its workers: one after the other, in one process.
 CLUSTERS = (
     "tests/spark/test_standalone.py",
@@ -48,6 +49,7 @@ class Order:
         self.ended: dict[str, float] = {}
         self.tests: Counter[str] = Counter()
         self.work: dict[str, float] = defaultdict(float)
+        self.files: defaultdict[str, float] = defaultdict(float)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         mixed = {item.path for item in items if is_slow(item)} & {item.path for item in items if not is_slow(item)}
@@ -73,9 +75,13 @@ class Order:
         self.ended[stage] = time.monotonic()
         self.work[stage] += report.duration
         self.tests[stage] += report.when == "setup"
+        self.files[report.nodeid.partition("::")[0]] += report.duration
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Both from the start of the run: with several processes the second begins before the first is done."""
         for stage, ended in sorted(self.ended.items()):
             line = f"{stage} stage: {self.tests[stage]:,} tests, done after {(ended - self.started) / 60:.1f} minutes"
             terminalreporter.write_line(f"{line}; their own seconds add up to {self.work[stage] / 60:.1f} minutes")
+        by_length = sorted(self.files.items(), key=lambda item: -item[1])[:FILES]
+        longest = [f"{seconds:.0f} s {file}" for file, seconds in by_length if seconds >= 1]
+        terminalreporter.write_line("\n  ".join(["the longest files:", *longest]))
