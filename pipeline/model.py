@@ -39,7 +39,7 @@ from pipeline.places.given import path_of
 from pipeline.places.marker import MODEL
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.staging import followed, refuse_taken, staged
-from pipeline.schema import GraphSchema
+from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 from pipeline.tables.categories import check_categories
 from pipeline.tables.training import Trained, check_names, far_outside, moved, places_of, remembered, with_names
 
@@ -251,13 +251,13 @@ class Model:
             if wanted not in present:
                 raise ModelError(
                     f"the model reads {name} (width {lanes}), which the graph does not have; "
-                    f"{table} of this graph: {known or 'no columns'}{self._remedy(name, lanes, present)}"
+                    f"{table} of this graph: {known or 'no columns'}{self._remedy(name, lanes, space.type, present)}"
                 )
             if present[wanted] not in (lanes, 0):
                 raise ModelError(f"the model expects {name} of width {lanes}; the graph has width {present[wanted]}")
         check_categories(self.program, self.columns, ranges or {})
 
-    def _remedy(self, column: str, lanes: int, present: Mapping[str, int]) -> str:
+    def _remedy(self, column: str, lanes: int, kind: str | EdgeType, present: Mapping[str, int]) -> str:
         """How the graph would have a column that it lacks."""
         table, _, name = column.rpartition(".")
         option = "features" if table.startswith("nodes") else "edge_features"
@@ -267,9 +267,11 @@ class Model:
             names = (fitting[0],)
         if names is None:
             return ""
-        made = names[0] if len(names) == 1 else list(names)
+        made: Any = {name: names[0] if len(names) == 1 else list(names)}
+        if kind not in (NODE, EDGE, EDGE.reversed):
+            made = {kind if isinstance(kind, str) else (kind.source, kind.relation, kind.target): made}
         guessed = f"if {names[0]} is meant, " if column not in self.training else ""
-        return f"; {guessed}prepare it with {option}={{{name!r}: {made!r}}}"
+        return f"; {guessed}prepare it with {option}={made!r}"
 
     def far_outside(self, ranges: Ranges) -> list[str]:
         """A line for each column of a graph whose numbers lie far outside of those in training, where that is known."""

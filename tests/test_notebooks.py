@@ -47,6 +47,16 @@ def test_flights_finds_the_tables_from_the_root_too() -> None:
     assert "Lehigh Valley International Airport" in text_of(notebook)
 
 
+def test_payments_runs_from_tables_to_a_ring() -> None:
+    notebook = read(ROOT / "notebooks" / "payments.ipynb")
+    execute(notebook, "notebooks")
+    printed = text_of(notebook)
+    assert "all types: PASS" in printed
+    assert "no output of the model depends on edges (card, buys at, merchant)" in printed
+    shown = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+    assert any("image/png" in data for data in shown)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebook_is_stored_clean(path: Path) -> None:
     """Outputs are a run's, not the source's; and a cell that defines a function is a module waiting to be written."""

@@ -162,7 +162,7 @@ def _imported(
     several = {argument.column: argument.made_of for argument in found.arguments if argument.made_of}
     several = {column: names for column, names in several.items() if column in columns.values()}
     notes = (*_notes(net, found), *precision_notes(net, found, others))
-    if found.types.is_typed and dropped:
+    if found.types.is_typed and dropped and not found.as_data:  # forward of data takes what it reads
         notes = (*notes, f"no output depends on {', '.join(dropped)}: the graph needs no such columns")
     weights = {name: recording.weights[name] for name in recording.program.weights}
     return Imported(recording.program, weights, columns, unread, left_out, notes, several)
