@@ -184,10 +184,17 @@ def test_reversed_edges_are_computed_at_once(folder: Path) -> None:
     assert "the whole graph" in said
 
 
-def test_one_table_of_several_types(tmp_path: Path, no_session: None) -> None:
+@pytest.mark.parametrize("numbered", [False, True])
+def test_one_table_of_several_types(tmp_path: Path, no_session: None, numbered: bool) -> None:
+    edges, options = EDGES, OPTIONS
+    if numbered:  # the column of relations holds something else than their names
+        names = [relation for _, relation, _ in OPTIONS["edge_types"]]
+        numbers = pc.index_in(EDGES["relation"], value_set=pa.array(names))
+        edges = EDGES.set_column(EDGES.column_names.index("relation"), "relation", numbers)
+        options = {**OPTIONS, "edge_types": dict(enumerate(OPTIONS["edge_types"]))}
     pq.write_table(NODES, tmp_path / "nodes.parquet")
-    pq.write_table(EDGES, tmp_path / "edges.parquet")
-    graph = Graph(tmp_path / "nodes.parquet", tmp_path / "edges.parquet", **OPTIONS)
+    pq.write_table(edges, tmp_path / "edges.parquet")
+    graph = Graph(tmp_path / "nodes.parquet", tmp_path / "edges.parquet", **options)
     made = prepare(graph, tmp_path / "g", 3)
     pays, back = (
         Relation(Edges(EdgeType(*each)), columns)
