@@ -82,21 +82,23 @@ def run(name: str, graph: Path, models: Path, output: Path, order: str) -> dict[
     return seconds
 
 
-def positions(ids: Any, edges: Any) -> Any:
-    """(2, edges) int64: where src and dst are among the nodes. pandas' hash table is the fastest of those tried
-    (8M ids under load: pandas 1.4 s on one core, pyarrow 2.0 s, a sort and torch.searchsorted 6.7 s)."""
+def positions(ids: Any, edges: Any, targets: Any = None) -> Any:
+    """(2, edges) int64: where src and dst are among the nodes; dst among `targets` if these are of another type.
+    pandas' hash table is the fastest of those tried (8M ids under load: pandas 1.4 s on one core, pyarrow 2.0 s, a sort
+    and torch.searchsorted 6.7 s)."""
     import numpy as np
     import pandas as pd
     import torch
 
-    index = pd.Index(ids.to_numpy())
-    index.get_indexer(index[:1])  # builds the hash table, which the threads then share
+    indexes = [pd.Index(each.to_numpy()) for each in ((ids,) if targets is None else (ids, targets))]
+    for index in indexes:
+        index.get_indexer(index[:1])  # builds the hash table, which the threads then share
     found = np.empty((2, len(edges)), np.int64)
 
     def look(job: tuple[int, str, int]) -> None:
         row, column, chunk = job
         start, given = chunk * CHUNK, edges[column].slice(chunk * CHUNK, CHUNK).to_numpy()
-        found[row, start : start + len(given)] = index.get_indexer(given)
+        found[row, start : start + len(given)] = indexes[row % len(indexes)].get_indexer(given)
 
     chunks = range(-(-len(edges) // CHUNK))
     with ThreadPoolExecutor() as pool:
