@@ -2,7 +2,8 @@
 
     from graphsweep import Graph, Model, Settings, prepare, open_graph, infer, explain, verify
 
-`graphsweep` and `pipeline` are the same package (graphsweep.py). Each of these names is imported when it is first used: workers import kernels only, and scoring needs no torch.
+`graphsweep` and `pipeline` are the same package (graphsweep.py). Each of these names is imported when it is first used:
+workers import kernels only, and scoring needs no torch.
 """
 
 from __future__ import annotations
