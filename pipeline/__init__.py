@@ -1,8 +1,9 @@
 """graphsweep: exact, whole-graph inference of graph neural networks on Apache Spark.
 
-    from pipeline import Graph, Model, Settings, prepare, open_graph, infer, explain, verify
+    from graphsweep import Graph, Model, Settings, prepare, open_graph, infer, explain, verify
 
-Each of these is imported when it is first used: workers import kernels only, and scoring needs no torch.
+`graphsweep` and `pipeline` are the same package (graphsweep.py). Each of these names is imported when it is first used:
+workers import kernels only, and scoring needs no torch.
 """
 
 from __future__ import annotations

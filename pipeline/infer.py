@@ -1,7 +1,8 @@
 """Inference over a whole graph: a prepared graph and a model → every node's exact output.
 
-Comes in: a graph (prepared, or raw tables), a model, settings. Goes out: a lazy DataFrame. The whole run on one page;
-what happens inside a task is in stage.py, how a result is written and reported in score.py.
+Comes in: a graph (prepared, or raw tables), a model, settings. Goes out: a lazy DataFrame, or an Arrow table where
+nobody has a session. The whole run on one page; what happens inside a task is in stage.py, how a result is written and
+reported in score.py.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.blocks import storage
 from pipeline.blocks.columns import DATA, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
 from pipeline.blocks.rows import EDGE_KINDS
-from pipeline.errors import ModelError
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.model import Model
 from pipeline.places.place import Place
+from pipeline.places.scratch import Scratch
 from pipeline.places.through_spark import literal
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
@@ -26,17 +27,28 @@ from pipeline.result.by_type import giving, say_left_out, types_of
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder
 from pipeline.run.arguments import model_of, some_graph
+from pipeline.run.in_process import table_in_process
 from pipeline.run.placement import place
 from pipeline.run.planned import Planned
 from pipeline.run.stage import CLOCK, PARTIAL, PAYLOAD, SEED, STATE, TOTAL, fused_worker, superstep_worker
 from pipeline.run.task import Run, static_edges, static_kinds
+from pipeline.schema import NODE
 from pipeline.settings import Settings
-from pipeline.spark.handshake import handshake
+from pipeline.spark.handshake import Handshake, handshake
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
 
-from pipeline.planning import NO_SESSION, plan_run, planned_for, probes_of, session_of, warn_far_outside, warn_unread
+from pipeline.planning import (
+    plan_run,
+    planned_for,
+    probes_of,
+    refuse_distributed,
+    refuse_without_spark,
+    session_of,
+    warn_far_outside,
+    warn_unread,
+)
 
 log = logging.getLogger("graphsweep")
 
@@ -56,21 +68,24 @@ def infer(
 ) -> Any:
     """Every node's exact output, keyed by the user's id.
 
-    A prepared graph is run lazily. A raw `Graph` is prepared first, which runs jobs, in `settings.scratch`; what is
-    there of it is removed when the process ends.
+    With a Spark session, that of the graph's DataFrames, `spark`, or the active one, Spark runs the model: a prepared
+    graph lazily. A raw `Graph` is prepared first, which runs jobs, in `settings.scratch`; what is there of it is
+    removed when the process ends. Where nobody has a session this process runs the model at once, without Spark and
+    Java, and gives Arrow tables: `.to_pandas()`, or `polars.from_arrow`.
 
     Returns
     -------
-    DataFrame
+    DataFrame, or pyarrow.Table without a session
         id (of the user's type), the model's outputs by name (array<float>; float where a row is one number), and with
-        `classify` predicted int and probability float of the first output. Of a typed graph: node type → DataFrame, of
-        all types for which the model gives something, or of `types`. Each is a run of its own, which computes what its
-        type needs and nothing else: `score` writes all types in one run.
+        `classify` predicted int and probability float of the first output. Of a typed graph: node type → one of these,
+        of all types for which the model gives something, or of `types`. Each is a run of its own, which computes what
+        its type needs and nothing else: `score` writes all types in one run.
 
     Raises
     ------
     ModelError
-        If the graph lacks a column that the model reads, or has it in another width. Before any work starts.
+        If the graph lacks a column that the model reads, or has it in another width. Before any work starts. Or if
+        there is no session, and this process has too little memory for the run, or a setting asks for Spark.
     ClusterError
         If tasks do not have what this process has.
     """
@@ -78,7 +93,7 @@ def infer(
     model = giving(whole, types_of(types))
     spark = session_of(graph, spark)
     if spark is None:
-        raise ModelError(NO_SESSION)
+        return _in_process(graph, whole, model, settings, classify)
     shake = handshake(spark, probes_of(graph, settings))
     say_left_out(whole, model)
     planned = planned_for(graph, model, settings, shake)
@@ -86,11 +101,32 @@ def infer(
     warn_unread(planned.graph, whole)
     if not planned.graph.is_typed:
         return run_frames(planned, spark, settings, classify).result
-    of_types = {
+    of_types = _by_type(planned, model, settings, shake)
+    return {type: run_frames(each, spark, settings, classify).result for type, each in of_types.items()}
+
+
+def _in_process(graph: Graph | PreparedGraph, whole: Model, model: Model, settings: Settings, classify: bool) -> Any:
+    """The same without a session: Arrow tables, computed now."""
+    refuse_without_spark(None, settings)
+    say_left_out(whole, model)
+    with Scratch(settings.scratch) as scratch:
+        shake = handshake(None)
+        planned = planned_for(graph, model, settings, shake, scratch)
+        warn_far_outside(planned.graph, model)
+        warn_unread(planned.graph, whole)
+        runs = _by_type(planned, model, settings, shake) if planned.graph.is_typed else {NODE: planned}
+        for each in runs.values():
+            refuse_distributed(each)
+        tables = {type: table_in_process(each, settings, classify) for type, each in runs.items()}
+    return tables if planned.graph.is_typed else tables[NODE]
+
+
+def _by_type(planned: Planned, model: Model, settings: Settings, shake: Handshake) -> dict[str, Planned]:
+    """A run for each type of nodes that the model gives something for."""
+    return {
         type: plan_run(planned.graph, giving(model, [type]), settings, shake, planned.reads_files)
         for type in model.program.output_types
     }
-    return {type: run_frames(each, spark, settings, classify).result for type, each in of_types.items()}
 
 
 @dataclass(frozen=True)

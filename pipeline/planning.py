@@ -171,19 +171,26 @@ def runs_in_process(graph: PreparedGraph, model: Model, output: Place, settings:
     return planned_for(graph, model, settings, handshake(None)).choice.tier == "fused"
 
 
-def refuse_without_spark(output: Place, settings: Settings) -> None:
-    """ModelError if a run needs a session, as far as that is known before the graph is."""
+def refuse_without_spark(output: Place | None, settings: Settings) -> None:
+    """ModelError if a run needs a session, as far as that is known before the graph is. Without an output its rows stay
+    in memory."""
     why = _why_spark(output, settings)
     if why is not None:
         raise ModelError(f"{why}, but {NO_SESSION}")
 
 
-def _why_spark(output: Place, settings: Settings) -> str | None:
+def refuse_distributed(planned: Planned) -> None:
+    """ModelError if a run that has no session does not fit this process."""
+    if planned.choice.tier != "fused":
+        raise ModelError(f"{planned.choice.reason}; {NO_SESSION}")
+
+
+def _why_spark(output: Place | None, settings: Settings) -> str | None:
     if settings.tier == "distributed":
         return "tier is distributed, which takes Spark"
     for name in ("read", "write"):
         if getattr(settings, name) == "spark":
             return f"{name} is spark"
-    if opened(output) is None:
+    if output is not None and opened(output) is None:
         return f"{output} can be reached by Spark only"
     return None

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ModelError, SettingError, StorageError
+from pipeline.errors import SettingError, StorageError
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.infer import RESULT, Observations, run_frames
 from pipeline.model import Model
@@ -28,9 +28,9 @@ from pipeline.places.staging import Staging
 from pipeline.places.through_spark import place_in
 from pipeline.plan.memory import size
 from pipeline.planning import (
-    NO_SESSION,
     planned_for,
     probes_of,
+    refuse_distributed,
     refuse_without_spark,
     session_of,
     warn_far_outside,
@@ -238,8 +238,8 @@ def _run(
     """Computes and writes; what came of it: "rows" and "files", and milliseconds of supersteps; what was seen of each
     superstep."""
     choice, marks = planned.choice, progress.directory if progress else None
-    if session is None and choice.tier != "fused":
-        raise ModelError(f"{choice.reason}; {NO_SESSION}")
+    if session is None:
+        refuse_distributed(planned)
     log.info("%s%s: %s", choice.tier, "" if session else ", without Spark", choice.reason)
     if progress:
         progress.expect(len(planned.plan.steps), planned.graph.blocks)

@@ -16,12 +16,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING
 
 import psutil
 
+import pipeline
 from pipeline.command.submitted import SparkSetup, spark_setup
 from pipeline.errors import GraphsweepError
+from pipeline.spark.handshake import trust_workers
 from pipeline.spark.session import active_session
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ EMBEDDED = {
     "spark.shuffle.compress": "false",
     # threads of glibc's allocator keep what they free: two arenas instead of eight per core
     "spark.executorEnv.MALLOC_ARENA_MAX": "2",
+    # workers would search the user's folder first, where anything may be called pipeline (before Python 3.11 they do)
+    "spark.executorEnv.PYTHONSAFEPATH": "1",
 }
 
 
@@ -137,22 +142,39 @@ def _embedded(
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName("graphsweep")
     memory = min(psutil.virtual_memory().total // 4, 8 << 30)
-    chosen = {**EMBEDDED, "spark.driver.memory": f"{memory >> 20}m"}
+    chosen = {**EMBEDDED, "spark.driver.memory": f"{memory >> 20}m", **_python_path()}
     if small:
         chosen["spark.driver.extraJavaOptions"] = SMALL_JVM
     for key, value in chosen.items():
         if key not in settings:
             builder = builder.config(key, value)
     if verbose:
-        return builder.getOrCreate()
+        return _trusted(builder.getOrCreate())
     with tempfile.TemporaryFile() as greeting:
         try:
             with _stderr_into(greeting.fileno()):
-                return builder.getOrCreate()
+                return _trusted(builder.getOrCreate())
         except Exception as error:
             greeting.seek(0)
             text = greeting.read().decode(errors="replace").strip()
             raise GraphsweepError(f"Spark cannot be started: {error}\n{text}") from error
+
+
+def _trusted(spark: SparkSession) -> SparkSession:
+    """A session that was started here, whose workers run this Python; they are asked only if somebody chose another, or
+    they would look for graphsweep in the user's folder."""
+    if os.environ["PYSPARK_PYTHON"] == sys.executable and sys.version_info >= (3, 11):
+        trust_workers(spark)
+    return spark
+
+
+def _python_path() -> dict[str, str]:
+    """Where workers find graphsweep, if PYTHONPATH would give them something else of its name."""
+    searched = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    spec = PathFinder.find_spec("pipeline", searched) if "PYTHONPATH" in os.environ else None
+    if spec is None or spec.origin == pipeline.__file__:
+        return {}
+    return {"spark.executorEnv.PYTHONPATH": os.path.dirname(os.path.dirname(pipeline.__file__))}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ say anything. Goes out: one ClusterError with all machines and the remedy, or li
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,32 @@ def agree(here: Facts, tasks: Sequence[Facts]) -> list[str]:
     return [*_other_versions(here, tasks), *_other_processors(tasks)]
 
 
+def agree_here(here: Facts, worker: Facts) -> None:
+    """ClusterError, in the words of one machine, if the workers of a local session are not as this process is."""
+    for differs in (_python, _package, _imports, _numba):
+        text = differs(here, worker)
+        if text is not None:
+            remedy = "" if _is_other_module(worker) else _remedy_here()
+            raise ClusterError(f"{WORKERS}, {worker['executable']}, {text}{remedy}")
+
+
+def refused_here(error: Exception) -> ClusterError | None:
+    """The same of a worker that failed before it could answer; None if that is no matter of what is installed."""
+    known = _said(str(error))
+    return None if known is None else ClusterError(f"{WORKERS} {known}{_remedy_here()}")
+
+
+WORKERS = "the Python workers of this Spark session"
+
+
+def _remedy_here() -> str:
+    return (
+        f'. Let them run the Python of this process: os.environ["PYSPARK_PYTHON"] = sys.executable before the session '
+        f"is made, or PYSPARK_PYTHON={sys.executable} in the environment; this session has to be stopped first. "
+        "Unless it is set, Spark takes the first python3 on the PATH"
+    )
+
+
 def _python(here: Facts, task: Facts) -> str | None:
     if task["byteorder"] != here["byteorder"]:
         return f"are on a {task['byteorder']}-endian machine, and this process is on a {here['byteorder']}-endian one"
@@ -57,9 +84,19 @@ def _package(here: Facts, task: Facts) -> str | None:
         return None
     if task["where"] is None:
         return "find no graphsweep (no module named 'pipeline')"
+    if _is_other_module(task):
+        return (
+            f"take {task['where']} for graphsweep, whose package has that name too; rename that file, or start in "
+            "another folder"
+        )
     if task["hash"] is None:
         return f"find graphsweep in an archive, {task['where']}, for which compiled code cannot be kept"
     return f"run another graphsweep than this process: its sources in {task['where']} are not those in {here['where']}"
+
+
+def _is_other_module(task: Facts) -> bool:
+    """Whether a module of the user's has the package's name."""
+    return task["hash"] is None and str(task["where"]).endswith(".py")
 
 
 def _imports(here: Facts, task: Facts) -> str | None:
@@ -98,12 +135,19 @@ def _other_processors(tasks: Sequence[Facts]) -> list[str]:
 def refused(error: Exception) -> ClusterError | None:
     """What is said of a task that failed before it could answer; None if that is no matter of what is installed."""
     text = str(error)
+    known = _said(text)
+    if known is None:
+        return None
+    host = failed_host(text)
+    return ClusterError(f"the tasks{f' on host {host}' if host else ''} {known}: {REMEDY}")
+
+
+def _said(text: str) -> str | None:
+    """What the error of a task says of what is installed where it ran."""
     for pattern, message in FAILURES:
         found = re.search(pattern, text)
         if found:
-            host = failed_host(text)
-            where = f" on host {host}" if host else ""
-            return ClusterError(f"the tasks{where} {message.format(*found.groups())}: {REMEDY}")
+            return message.format(*found.groups())
     return None
 
 

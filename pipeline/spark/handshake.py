@@ -14,8 +14,9 @@ change and is handed on, so that a run asks once:
     shake.require_seen(path, ...)      StorageError unless it is so, which names the machines
     shake.require_written(path, ...)   the same
 
-Machines that have another graphsweep, another Python, or lack a library, are an error here. Nothing is asked of a
-session that is certainly local: its tasks are this machine's. Executors that join later are not asked.
+Machines that have another graphsweep, another Python, or lack a library, are an error here. A session that is certainly
+local is asked once which Python its workers run, and nothing else: its tasks are this machine's. Executors that join
+later are not asked.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StorageError
 from pipeline.spark import witness
-from pipeline.spark.agreement import MOST_HOSTS, agree, refused
+from pipeline.spark.agreement import MOST_HOSTS, agree, agree_here, refused, refused_here
 from pipeline.spark.probe import Probe, is_left, look, prepared, rooted
 from pipeline.spark.resources import (
     LOCAL_SHARE,
@@ -53,6 +54,10 @@ log = logging.getLogger("graphsweep")
 
 MOST_ROUNDS = 3
 """Of questions, while executors are still joining."""
+
+_trusted: set[str] = set()
+"""Of local sessions whose workers are known to run this Python, what Spark calls the application: a session has several
+objects in Python."""
 
 Hosts = Mapping[str, Sequence[str]]
 """Path, as `rooted` spells it → machines."""
@@ -110,7 +115,7 @@ def _on(hosts: Sequence[str]) -> str:
 
 
 def handshake(spark: SparkSession | None, places: Iterable[Probe] = ()) -> Handshake:
-    """Runs a job, unless the session is certainly local or there is none.
+    """Runs a job, unless there is no session; of one that is certainly local only the first time.
 
     Raises
     ------
@@ -120,6 +125,8 @@ def handshake(spark: SparkSession | None, places: Iterable[Probe] = ()) -> Hands
         If this process cannot write to a place that is to be made.
     """
     if spark is None or is_local(spark):
+        if spark is not None:
+            _check_workers(spark)
         return Handshake(True, local_tasks(spark), local_memory(), task_cores(spark))
     places, token = list(places), uuid.uuid4().hex
     with prepared(places, token) as asked:
@@ -141,16 +148,43 @@ def package_hash() -> str | None:
     return found
 
 
+def trust_workers(spark: SparkSession) -> None:
+    """Says that the workers of a local session run this Python: they are not asked. For who has started the session."""
+    _trusted.add(spark.conf.get("spark.app.id", "") or "")
+
+
+def _check_workers(spark: SparkSession) -> None:
+    """ClusterError unless the workers of a local session find this graphsweep, with the Python of this process. Runs a
+    job of one task, once (1.5 s, of which most is a worker's start: the run's own tasks find it warm)."""
+    if (spark.conf.get("spark.app.id", "") or "") in _trusted:
+        return
+    question: dict[str, Any] = {"hash": package_hash(), "token": "", "places": []}
+    try:
+        (row,) = spark.range(0, 1, 1, 1).mapInArrow(_witness(question), "answer string").collect()
+    except Exception as error:
+        known = refused_here(error)
+        if known is None:
+            raise
+        raise known from error
+    agree_here(witness.facts(), json.loads(row.answer))
+    trust_workers(spark)
+
+
 # ---- the job
+
+
+def _witness(question: dict[str, Any]) -> functools.partial[Any]:
+    """The body of a task, which goes to it by value: there may be no graphsweep."""
+    from pyspark import cloudpickle
+
+    cloudpickle.register_pickle_by_value(witness)  # type: ignore[no-untyped-call]
+    return functools.partial(witness.answer, question=question)
 
 
 def _ask(spark: SparkSession, question: dict[str, Any]) -> list[dict[str, Any]]:
     """Runs a job: the answers of as many tasks as run at once. Once more if executors have joined meanwhile, as they do
     when a session has just started; a cluster that goes on growing is not waited for."""
-    from pyspark import cloudpickle
-
-    cloudpickle.register_pickle_by_value(witness)  # type: ignore[no-untyped-call]
-    work = functools.partial(witness.answer, question=question)
+    work = _witness(question)
     answers: list[dict[str, Any]] = []
     try:
         for _ in range(MOST_ROUNDS):

@@ -61,6 +61,7 @@ def facts() -> dict[str, Any]:
         "address": _address(),
         "pid": os.getpid(),
         "python": platform.python_version(),
+        "executable": sys.executable,
         "byteorder": sys.byteorder,
         "libraries": {name: _version(name) for name in LIBRARIES},
         **package(),

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Graph, open_graph, prepare, score
+from pipeline import Graph, infer, open_graph, prepare, score
 from pipeline.errors import DataError, ModelError, StorageError
 from pipeline.graph import PreparedGraph
 from pipeline.places.place import Place
@@ -20,7 +20,9 @@ from pipeline.plan.plan import Plan
 from pipeline.planning import runs_in_process
 from pipeline.run import task
 from pipeline.run.fused import run_fused
+from pipeline.schema import spelled
 from pipeline.settings import Settings
+from tests import typed_tables
 from tests.formulas import build
 from tests.whole import whole
 
@@ -113,6 +115,64 @@ def test_the_files_that_sparks_task_would_write(spark: object, prepared: Prepare
     assert len(parts) == BLOCKS
     for part in parts:
         assert (tmp_path / "here" / part).read_bytes() == (tmp_path / "spark" / part).read_bytes()
+
+
+@pytest.mark.parametrize("classify", [False, True])
+def test_infer_gives_the_same_rows_as_an_arrow_table(prepared: PreparedGraph, tmp_path: Path, classify: bool) -> None:
+    found = infer(prepared, build("gat"), classify=classify)
+    score(prepared, build("gat"), str(tmp_path / "o"), classify=classify)
+    assert isinstance(found, pa.Table)
+    assert found.sort_by("id").equals(pq.read_table(tmp_path / "o").sort_by("id"))
+
+
+def test_infer_takes_paths_of_a_graph_and_a_model(prepared: PreparedGraph, tmp_path: Path) -> None:
+    build("sage").save(tmp_path / "model")
+    want = infer(prepared, build("sage"))
+    assert infer(Path(prepared.path), tmp_path / "model").equals(want)
+    assert infer(prepared.path, str(tmp_path / "model"), settings={"threads": 1}).equals(want)
+
+
+def test_infer_prepares_raw_tables_and_leaves_nothing(tables: tuple[str, str], tmp_path: Path) -> None:
+    graph = Graph(*map(Path, tables), edge_features=["weight", "attr"])
+    settings = Settings(scratch=str(tmp_path), blocks=BLOCKS)
+    in_memory = Graph(pq.read_table(tables[0]), pq.read_table(tables[1]).to_pandas(), edge_features=["weight", "attr"])
+    found = [infer(each, build("both_ends"), settings=settings) for each in (graph, in_memory)]
+    assert found[0].num_rows == len(whole("mixed").ids)
+    assert found[0].equals(found[1])
+    assert os.listdir(tmp_path) == []
+
+
+def test_infer_of_a_graph_without_nodes_has_the_columns() -> None:
+    nodes, edges = whole("mixed").nodes().slice(0, 0), whole("mixed").edges().slice(0, 0)
+    found = infer(Graph(nodes, edges), build("sage"))
+    assert (found.num_rows, found.column_names) == (0, ["id", "embedding"])
+
+
+def test_infer_of_a_typed_graph_is_a_table_for_each_type(tmp_path: Path) -> None:
+    nodes, edges = typed_tables.tables()
+    graph = Graph(nodes, edges, features=typed_tables.FEATURES, edge_features=typed_tables.EDGE_FEATURES)
+    model = typed_tables.model()
+    found = infer(graph, model)
+    score(graph, model, tmp_path / "o")
+    folders = {type: tmp_path / "o" / spelled(type) for type in model.program.output_types}
+    assert {type: table.sort_by("id") for type, table in found.items()} == {
+        type: pq.read_table(folder).sort_by("id") for type, folder in folders.items()
+    }
+    one = next(iter(found))
+    assert infer(graph, model, types=[one]) == {one: found[one]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tier": "distributed"}, "tier is distributed, which takes Spark"),
+        ({"read": "spark"}, "read is spark"),
+        ({"task_memory": "1m"}, "in one task, which has 1.0 MB"),
+    ],
+)
+def test_infer_says_what_takes_a_session(prepared: PreparedGraph, settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ModelError, match=f"{message}.*there is no active Spark session; make one, or pass spark="):
+        infer(prepared, build("sage"), settings=settings)
 
 
 def test_memory_without_room_for_the_values(prepared: PreparedGraph, tmp_path: Path) -> None:

@@ -17,9 +17,23 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def test_nothing_is_asked_of_a_local_session(
+def test_a_local_session_is_asked_once_which_python_it_runs(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_trusted", set())
+    asked = []
+    witness = module._witness
+    monkeypatch.setattr(module, "_witness", lambda question: asked.append(question) or witness(question))
+    assert handshake(spark).local
+    assert handshake(spark.newSession()).local, "of the same application"
+    assert [question["places"] for question in asked] == [[]]
+
+
+def test_nothing_is_asked_of_a_local_session_that_is_known(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    module.trust_workers(spark)
+    monkeypatch.setattr(module, "_witness", lambda *_: pytest.fail("a job was run"))
     monkeypatch.setattr(module, "_ask", lambda *_: pytest.fail("a job was run"))
     for session, tasks in ((spark, 2), (None, None)):
         found = handshake(session, [Probe(f"{tmp_path}/x", made=True)])
