@@ -130,13 +130,20 @@ def run_whole(run: Run, source: BlockSource) -> Iterator[pa.RecordBatch]:
 
 def stored_blocks(run: Run, folder: str) -> BlockSource:
     """The blocks of a prepared graph, each opened when its turn comes."""
-    edges = static_edges(run.plan.steps)
+    known, edges = run.known, static_edges(run.plan.steps)
+    assert known is not None, "what is stored is known"
 
     def sends(index: int) -> Sends:
-        assert run.known is not None, "what is stored is known"
-        return open_block(run.known, folder, index, [SENDS], edges).sends
+        return open_block(known, folder, index, [SENDS], edges).sends
 
-    return BlockSource(run.blocks, partial(opened_block, run.known, folder, sends=False), sends)
+    def nodes(index: int, step: Superstep) -> Block:
+        kinds = [kind for kind in static_kinds([step], sends=False) if kind not in TILES]
+        return open_block(known, folder, index, kinds)
+
+    def tiles(index: int, step: Superstep) -> Block:
+        return open_block(known, folder, index, TILES, static_edges([step]))
+
+    return BlockSource(run.blocks, partial(opened_block, known, folder, sends=False), sends, nodes, tiles)
 
 
 def result_batches(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
