@@ -26,17 +26,28 @@ from pipeline.result.by_type import giving, say_left_out, types_of
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder
 from pipeline.run.arguments import model_of, some_graph
+from pipeline.run.located import ids_of
 from pipeline.run.placement import place
 from pipeline.run.planned import Planned
 from pipeline.run.stage import CLOCK, PARTIAL, PAYLOAD, SEED, STATE, TOTAL, fused_worker, superstep_worker
 from pipeline.run.task import Run, static_edges, static_kinds
 from pipeline.settings import Settings
 from pipeline.spark.handshake import handshake
+from pipeline.tables.targets import Targets
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
 
-from pipeline.planning import NO_SESSION, plan_run, planned_for, probes_of, session_of, warn_far_outside, warn_unread
+from pipeline.planning import (
+    NO_SESSION,
+    plan_run,
+    planned_for,
+    probes_of,
+    session_of,
+    warn_far_outside,
+    warn_unread,
+    with_targets,
+)
 
 log = logging.getLogger("graphsweep")
 
@@ -53,11 +64,13 @@ def infer(
     classify: bool = False,
     spark: SparkSession | None = None,
     types: Sequence[str] | None = None,
+    targets: Any = None,
+    ignore_unknown: bool = False,
 ) -> Any:
     """Every node's exact output, keyed by the user's id.
 
     A prepared graph is run lazily. A raw `Graph` is prepared first, which runs jobs, in `settings.scratch`; what is
-    there of it is removed when the process ends.
+    there of it is removed when the process ends. `targets` and `ignore_unknown` as for `score`.
 
     Returns
     -------
@@ -79,9 +92,12 @@ def infer(
     spark = session_of(graph, spark)
     if spark is None:
         raise ModelError(NO_SESSION)
+    wanted = Targets.of(targets, ignore_unknown)
+    if wanted is not None:
+        ids_of(wanted, graph, spark)  # what is wrong with them is said before any work
     shake = handshake(spark, probes_of(graph, settings))
     say_left_out(whole, model)
-    planned = planned_for(graph, model, settings, shake)
+    planned = with_targets(planned_for(graph, model, settings, shake), wanted, spark)
     warn_far_outside(planned.graph, model)
     warn_unread(planned.graph, whole)
     if not planned.graph.is_typed:

@@ -22,6 +22,9 @@ Facts = dict[str, Any]
 # what is asked for → what it is called when it differs
 WORDS = {"graph": "the graph", "tables": "the tables", "model": "the model", "graphsweep": "graphsweep"}
 
+# of which nodes a result is, if not of all
+PARTS = {"types": "the types", "targets": "the targets"}
+
 
 def origin(
     model: Model,
@@ -31,6 +34,7 @@ def origin(
     fingerprint: str | None = None,
     tables: Mapping[str, Any] | None = None,
     types: Collection[str] | None = None,
+    targets: str | None = None,
 ) -> Facts:
     """All that decides about the bits and the columns of a result.
 
@@ -41,6 +45,8 @@ def origin(
     tables
         What raw tables are known by (tables/identity.py), where the run begins with these; they are cut into as many
         blocks as the settings say.
+    targets
+        What the ids are known by that were asked for, see tables/targets.py.
     """
     asked: Facts = {
         "wire": settings.wire,
@@ -49,6 +55,7 @@ def origin(
         "format": format,
         **({"blocks": settings.blocks} if tables is not None else {}),
         **({"types": sorted(types)} if types is not None else {}),
+        **({"targets": targets} if targets is not None else {}),
     }
     return {
         "graph": fingerprint,
@@ -74,7 +81,9 @@ def differences(manifest: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[
     settings = manifest.get("settings", {})
     for name, value in wanted["settings"].items():
         if settings.get(name) != value:
-            found.append(f"{name} {settings.get(name)} instead of {value}")
+            found.append("the targets" if name == "targets" else f"{name} {settings.get(name)} instead of {value}")
+    # a result of some of the nodes is not one of all
+    found += [word for name, word in PARTS.items() if name in settings and name not in wanted["settings"]]
     return found
 
 

@@ -146,6 +146,16 @@ def _pieces(step: Superstep) -> dict[EdgeType, set[int]]:
     return found
 
 
+def computed(parts: Sequence[Part]) -> list[str]:
+    """What each superstep computes, for people."""
+    return [
+        f"superstep {number}: all nodes"
+        if part.blocks is None
+        else f"superstep {number}: {part.nodes:,} nodes, {part.edges:,} edges"
+        for number, part in enumerate(parts)
+    ]
+
+
 def _whole(step: Superstep, nodes: Mapping[str, Sequence[int]]) -> Part:
     return Part(sum(map(sum, nodes.values())), -1, None)
 
