@@ -14,10 +14,10 @@ from pipeline.model import Model
 from pipeline.plan.explain import explain_plan
 from pipeline.plan.memory import Counts
 from pipeline.plan.seconds import duration, expect, expect_part
-from pipeline.planning import plan_run, with_targets
+from pipeline.planning import plan_run, why_all, with_targets
 from pipeline.run.arguments import model_of, prepared_of
 from pipeline.run.fused import all_sends
-from pipeline.run.needed import computed, needed_for, why_whole
+from pipeline.run.needed import computed, needed_for
 from pipeline.run.planned import Planned
 from pipeline.run.remembering import remembering
 from pipeline.run.task import Run, stored_blocks
@@ -42,7 +42,7 @@ def explain(
     prepared, model, settings = prepared_of(graph, "explain"), model_of(model), Settings.taken(settings)
     planned = plan_run(prepared, model, settings, handshake(None))
     wanted = Targets.of(targets, ignore_unknown)
-    lines = [] if wanted is None else _targets(with_targets(planned, wanted, None), settings)
+    lines = [] if wanted is None else _targets(with_targets(planned, wanted, settings, None), settings)
     return explain_plan(model, planned.plan, prepared.manifest, planned.choice, planned.threads, lines)
 
 
@@ -50,7 +50,7 @@ def _targets(planned: Planned, settings: Settings) -> list[str]:
     """Lines about a run for some nodes."""
     graph, plan = planned.graph, planned.plan
     first = f"{planned.rows:,} of {graph.nodes:,} nodes are wanted"
-    why = why_whole(plan) or ("" if planned.choice.tier == "fused" else "the run is distributed")
+    why = why_all(planned, settings)
     if why:
         return [f"{first}: all are computed, because {why}, and the rows of these are kept"]
     run = Run.of(planned, settings)

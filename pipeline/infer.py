@@ -97,7 +97,7 @@ def infer(
         ids_of(wanted, graph, spark)  # what is wrong with them is said before any work
     shake = handshake(spark, probes_of(graph, settings))
     say_left_out(whole, model)
-    planned = with_targets(planned_for(graph, model, settings, shake), wanted, spark)
+    planned = with_targets(planned_for(graph, model, settings, shake), wanted, settings, spark)
     warn_far_outside(planned.graph, model)
     warn_unread(planned.graph, whole)
     if not planned.graph.is_typed:

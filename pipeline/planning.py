@@ -75,7 +75,16 @@ def planned_for(
     return plan_run(graph, model, settings, shake, _reads_files(shake, graph, settings))
 
 
-def with_targets(planned: Planned, targets: Targets | None, spark: SparkSession | None) -> Planned:
+def why_all(planned: Planned, settings: Settings) -> str | None:
+    """Why a run computes all nodes, whatever its targets are; None if it does not."""
+    if planned.choice.tier != "fused":
+        return "the run is distributed"
+    if settings.work_dir is not None:
+        return "work_dir keeps what is done of all blocks"
+    return why_whole(planned.plan)
+
+
+def with_targets(planned: Planned, targets: Targets | None, settings: Settings, spark: SparkSession | None) -> Planned:
     """The same run for some nodes only: reads the ids of all blocks.
 
     Raises
@@ -91,9 +100,7 @@ def with_targets(planned: Planned, targets: Targets | None, spark: SparkSession 
             f"targets: {len(ids):,} ids are more than can be sent to Spark's tasks, {MOST_SENT:,}; leave them out, and "
             "take the rows that you want from the result"
         )
-    why = why_whole(planned.plan)
-    if planned.choice.tier != "fused":
-        why = "the run is distributed"
+    why = why_all(planned, settings)
     if why:
         log.info("targets: %s, so all nodes are computed, and the rows of the targets are kept", why)
     return replace(planned, targets=locate(planned.graph, ids, targets.ignore_unknown, planned.threads))

@@ -175,18 +175,20 @@ def scored(
         with destination(place, wish.overwrite, session, look if wish.if_same else None) as staging:
             shake = handshake(session, [*probes_of(graph, settings), *_probes(place), *transport_probes(settings)])
             folder = _folder(place, staging, wish.format, settings, shake)
-            planned = with_targets(planned_for(graph, model, settings, shake, scratch), wish.targets, session)
+            planned = with_targets(planned_for(graph, model, settings, shake, scratch), wish.targets, settings, session)
             warn_far_outside(planned.graph, model)
             warn_unread(planned.graph, whole)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
-            with exchange_files(planned, model, settings, shake, scratch, folder is not None, targets) as exchange:
+            with exchange_files(planned, model, settings, shake, scratch, folder is not None) as exchange:
                 facts, seen = _run(planned, session, settings, wish, progress, staging, folder, place, exchange)
                 if staging.opened is not None and not staging.opened.renames:
                     log.info("%s: nothing can be renamed there; who lists it meanwhile sees old and new files", place)
                 steps = _supersteps(planned, seen, facts)
                 fingerprint, made = planned.graph.fingerprint, _tables(planned, wish)
                 by_type = planned.graph.is_typed
-                staging.publish(SCORES, facts_of(wanted, fingerprint, made, facts["files"], facts["rows"], by_type))
+                ids = None if planned.targets is None else planned.targets.ids
+                files, rows = facts["files"], facts["rows"]
+                staging.publish(SCORES, facts_of(wanted, fingerprint, made, files, rows, by_type, ids))
     except AlreadyThere as found:
         with suppress(StorageError):  # somebody is writing there, or nobody can: the result is there all the same
             tidy(place)
@@ -331,6 +333,7 @@ def _tables(planned: Planned, wish: Wish) -> tuple[OutputTable, ...]:
 
 def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[SuperstepReport, ...]:
     supersteps = []
+    nodes = f"{'' if planned.targets is None else 'for '}{facts['rows']}"
     for step in planned.plan.steps:
         found = seen.get(step.number, {})
         milliseconds = found.get("ms") or facts.get(f"ms_{step.number}") or 0
@@ -339,5 +342,5 @@ def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[Su
         moved = ""
         if found:
             moved = f", shipped {size(report.shipped or 0)}, kept {size(report.kept or 0)}"
-        log.info("superstep %d: %d nodes, computed in %.2f s%s", step.number, facts["rows"], report.seconds, moved)
+        log.info("superstep %d: %s nodes, computed in %.2f s%s", step.number, nodes, report.seconds, moved)
     return tuple(supersteps)

@@ -10,12 +10,15 @@ from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.errors import SettingError
 from pipeline.model import Model
 from pipeline.result.counted import File
 from pipeline.result.output import OutputTable
 from pipeline.schema import spelled
 from pipeline.settings import Settings
+from pipeline.tables.targets import digest_of
 
 Facts = dict[str, Any]
 
@@ -94,9 +97,10 @@ def facts_of(
     files: Sequence[File],
     rows: int,
     by_type: bool = False,
+    targets: pa.Array | None = None,
 ) -> Facts:
     """The marker of a result that is whole. `files` are of all tables; of a typed graph each is in its table's
-    folder."""
+    folder. `targets`: the ids of the nodes that were wanted, if not all were."""
     described: Facts = {"columns": tables[0].describe()}
     if by_type:
         described = {"node_types": {table.node_type: _of_table(table, files) for table in tables}}
@@ -106,6 +110,7 @@ def facts_of(
         "graph": fingerprint,
         **described,
         "rows": rows,
+        **({"targets": {"rows": len(targets), "ids": digest_of(targets)}} if targets is not None else {}),
         "files": [file._asdict() for file in files],
     }
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
@@ -98,7 +99,10 @@ def _last(
         done(step.number, index)
     if computed is None:
         none: dict[str, pa.Array] = {type: pa.array([], pa.int64()) for type in run.plan.program.output_types}
-        return finish(Block(index, none, {}, {}, {}), {})
+        return finish(
+            Block(index, none, {}, {}, {}),
+            {name: np.empty((0, *value.shape), np.float32) for name, value in outputs.items()},
+        )
     block, made = computed
     parts = run.parts[step.number].blocks
     at = {

@@ -54,13 +54,7 @@ class Exchange(NamedTuple):
 
 @contextmanager
 def exchange_files(
-    planned: Planned,
-    model: Model,
-    settings: Settings,
-    shake: Handshake,
-    scratch: Scratch,
-    tasks_write: bool,
-    targets: str | None = None,
+    planned: Planned, model: Model, settings: Settings, shake: Handshake, scratch: Scratch, tasks_write: bool
 ) -> Iterator[Exchange | None]:
     """A directory for the files of a run: the work directory, or one that is gone afterwards; None if the run sends
     nothing through files. What is in the work directory is removed if the run ends well. `tasks_write`: tasks write the
@@ -78,12 +72,11 @@ def exchange_files(
     elif settings.work_dir is None:
         yield Exchange(Files(os.path.join(Place.of(scratch.make()).path, "exchange"), checksums=False), None)
     else:
-        facts: dict[str, Any] = {
+        facts = {
             "another graph": planned.graph.fingerprint,
             "another model": model.fingerprint,
             "other settings": {"wire": settings.wire, "exchange": settings.exchange},
             "another version of graphsweep": package_hash(),
-            **({"other targets": targets} if targets is not None else {}),
         }
         plan: dict[str, Any] = {"supersteps": len(planned.plan.steps), "blocks": planned.graph.blocks}
         with work_directory(Place.of(settings.work_dir), facts, plan) as work:
