@@ -34,6 +34,7 @@ from pipeline.command.options import (
     GraphSpecPath,
     Id,
     IfSame,
+    IgnoreUnknown,
     ModelPath,
     NodesFormat,
     Overwrite,
@@ -43,6 +44,7 @@ from pipeline.command.options import (
     SomeGraph,
     SomeNodes,
     Src,
+    TargetTable,
     Tier,
     Types,
     Undirected,
@@ -123,6 +125,8 @@ def infer_command(
     edges: SomeEdges = None,
     graph_spec: GraphSpecPath = None,
     types: Types = None,
+    targets: TargetTable = None,
+    ignore_unknown: IgnoreUnknown = False,
     format: Annotated[str, option("--format", "FORMAT", "Of the scores: parquet (default) or csv.")] = "parquet",
     classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
     overwrite: Overwrite = False,
@@ -167,12 +171,14 @@ def infer_command(
         from pipeline.job.score import score_paths
         from pipeline.result.by_type import types_of
         from pipeline.result.wish import Wish
+        from pipeline.tables.targets import Targets
 
-        wish = Wish(output, format, overwrite, classify, if_same, types_of(column_names(types)) if types else None)
+        chosen = types_of(column_names(types)) if types else None
+        wish = Wish(output, format, overwrite, classify, if_same, chosen, Targets.of(targets, ignore_unknown))
         of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
         spec = spec_of(graph_spec, nodes, edges, of_columns)
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
-        files = {"the settings' file": conf, "the graph's file": graph_spec}
+        files = {"the settings' file": conf, "the graph's file": graph_spec, "the targets": targets}
         typer.echo(str(score_paths(source, columns, model, wish, settings, _sessions(verbose), files, not quiet)))
 
 
@@ -182,6 +188,8 @@ def explain_command(
     model: ModelPath,
     tier: Tier = None,
     exchange: Exchange = None,
+    targets: TargetTable = None,
+    ignore_unknown: IgnoreUnknown = False,
     conf: Conf = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -190,7 +198,8 @@ def explain_command(
     with messages(quiet, verbose):
         from pipeline.explain import explain
 
-        typer.echo(explain(graph, model, _settings(conf, tier=tier, exchange=exchange)))
+        settings = _settings(conf, tier=tier, exchange=exchange)
+        typer.echo(explain(graph, model, settings, targets=targets, ignore_unknown=ignore_unknown))
 
 
 @app.command(name="status")

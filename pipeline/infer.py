@@ -28,6 +28,7 @@ from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder
 from pipeline.run.arguments import model_of, some_graph
 from pipeline.run.in_process import table_in_process
+from pipeline.run.located import ids_of
 from pipeline.run.placement import place
 from pipeline.run.planned import Planned
 from pipeline.run.stage import CLOCK, PARTIAL, PAYLOAD, SEED, STATE, TOTAL, fused_worker, superstep_worker
@@ -35,6 +36,7 @@ from pipeline.run.task import Run, static_edges, static_kinds
 from pipeline.schema import NODE
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, handshake
+from pipeline.tables.targets import Targets
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation, SparkSession
@@ -48,6 +50,7 @@ from pipeline.planning import (
     session_of,
     warn_far_outside,
     warn_unread,
+    with_targets,
 )
 
 log = logging.getLogger("graphsweep")
@@ -65,13 +68,15 @@ def infer(
     classify: bool = False,
     spark: SparkSession | None = None,
     types: Sequence[str] | None = None,
+    targets: Any = None,
+    ignore_unknown: bool = False,
 ) -> Any:
     """Every node's exact output, keyed by the user's id.
 
     With a Spark session, that of the graph's DataFrames, `spark`, or the active one, Spark runs the model: a prepared
     graph lazily. A raw `Graph` is prepared first, which runs jobs, in `settings.scratch`; what is there of it is
     removed when the process ends. Where nobody has a session this process runs the model at once, without Spark and
-    Java, and gives Arrow tables: `.to_pandas()`, or `polars.from_arrow`.
+    Java, and gives Arrow tables: `.to_pandas()`, or `polars.from_arrow`. `targets` and `ignore_unknown` as for `score`.
 
     Returns
     -------
@@ -92,11 +97,14 @@ def infer(
     settings, whole, graph = Settings.taken(settings), model_of(model), some_graph(graph)
     model = giving(whole, types_of(types))
     spark = session_of(graph, spark)
+    wanted = Targets.of(targets, ignore_unknown)
+    if wanted is not None:
+        ids_of(wanted, graph, spark)  # what is wrong with them is said before any work
     if spark is None:
-        return _in_process(graph, whole, model, settings, classify)
+        return _in_process(graph, whole, model, settings, classify, wanted)
     shake = handshake(spark, probes_of(graph, settings))
     say_left_out(whole, model)
-    planned = planned_for(graph, model, settings, shake)
+    planned = with_targets(planned_for(graph, model, settings, shake), wanted, settings, spark)
     warn_far_outside(planned.graph, model)
     warn_unread(planned.graph, whole)
     if not planned.graph.is_typed:
@@ -105,13 +113,15 @@ def infer(
     return {type: run_frames(each, spark, settings, classify).result for type, each in of_types.items()}
 
 
-def _in_process(graph: Graph | PreparedGraph, whole: Model, model: Model, settings: Settings, classify: bool) -> Any:
+def _in_process(
+    graph: Graph | PreparedGraph, whole: Model, model: Model, settings: Settings, classify: bool, wanted: Targets | None
+) -> Any:
     """The same without a session: Arrow tables, computed now."""
     refuse_without_spark(None, settings)
     say_left_out(whole, model)
     with Scratch(settings.scratch) as scratch:
         shake = handshake(None)
-        planned = planned_for(graph, model, settings, shake, scratch)
+        planned = with_targets(planned_for(graph, model, settings, shake, scratch), wanted, settings, None)
         warn_far_outside(planned.graph, model)
         warn_unread(planned.graph, whole)
         runs = _by_type(planned, model, settings, shake) if planned.graph.is_typed else {NODE: planned}

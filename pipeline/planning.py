@@ -11,10 +11,11 @@ import atexit
 import logging
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.blocks import storage
-from pipeline.errors import ModelError, StorageError
+from pipeline.errors import DataError, ModelError, StorageError
 from pipeline.formula.graph_types import named, unread_types
 from pipeline.graph import Graph, PreparedGraph, open_graph
 from pipeline.model import Model
@@ -27,16 +28,22 @@ from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.tier import choose_tier
 from pipeline.prepare import prepare
 from pipeline.run.arguments import given_session
+from pipeline.run.located import ids_of, locate
+from pipeline.run.needed import why_whole
 from pipeline.run.planned import Planned
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import active_session, readable_errors
 from pipeline.tables.survey import first_widths, table_probes
+from pipeline.tables.targets import Targets
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 log = logging.getLogger("graphsweep")
+
+MOST_SENT = 1 << 24
+"""Targets of a run in a session: 64 MB."""
 
 NO_SESSION = "there is no active Spark session; make one, or pass spark="
 
@@ -66,6 +73,37 @@ def planned_for(
     elif not isinstance(graph, PreparedGraph):
         graph = open_graph(os.fspath(graph))
     return plan_run(graph, model, settings, shake, _reads_files(shake, graph, settings))
+
+
+def why_all(planned: Planned, settings: Settings) -> str | None:
+    """Why a run computes all nodes, whatever its targets are; None if it does not."""
+    if planned.choice.tier != "fused":
+        return "the run is distributed"
+    if settings.work_dir is not None:
+        return "work_dir keeps what is done of all blocks"
+    return why_whole(planned.plan)
+
+
+def with_targets(planned: Planned, targets: Targets | None, settings: Settings, spark: SparkSession | None) -> Planned:
+    """The same run for some nodes only: reads the ids of all blocks.
+
+    Raises
+    ------
+    DataError
+        If some are not among the nodes; if there are too many to send them to tasks.
+    """
+    if targets is None:
+        return planned
+    ids = ids_of(targets, planned.graph, spark)
+    if spark is not None and len(ids) > MOST_SENT:
+        raise DataError(
+            f"targets: {len(ids):,} ids are more than can be sent to Spark's tasks, {MOST_SENT:,}; leave them out, and "
+            "take the rows that you want from the result"
+        )
+    why = why_all(planned, settings)
+    if why:
+        log.info("targets: %s, so all nodes are computed, and the rows of the targets are kept", why)
+    return replace(planned, targets=locate(planned.graph, ids, targets.ignore_unknown, planned.threads))
 
 
 def prepare_for(

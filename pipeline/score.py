@@ -35,6 +35,7 @@ from pipeline.planning import (
     session_of,
     warn_far_outside,
     warn_unread,
+    with_targets,
 )
 from pipeline.result.by_spark import count_by_spark, writable, write_by_spark
 from pipeline.result.by_type import giving, say_left_out, types_of
@@ -50,6 +51,7 @@ from pipeline.result.written import PARQUET, Folder, Receipt
 from pipeline.run.arguments import model_of, some_graph
 from pipeline.run.by_superstep import InTasks, InThreads, run_by_superstep
 from pipeline.run.in_process import run_in_process
+from pipeline.run.located import ids_of
 from pipeline.run.planned import Planned
 from pipeline.run.progress import Progress
 from pipeline.run.task import Run
@@ -58,6 +60,7 @@ from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import readable_errors
 from pipeline.tables.identity import identity
+from pipeline.tables.targets import Targets, digest_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -89,6 +92,8 @@ def score(
     spark: SparkSession | None = None,
     progress: Progress | None = None,
     types: Sequence[str] | None = None,
+    targets: Any = None,
+    ignore_unknown: bool = False,
 ) -> Report:
     """Runs jobs: computes every node's output and writes it to `output`; of a typed graph a table for each type of
     nodes, in a folder of its name, all of them at once.
@@ -106,9 +111,17 @@ def score(
     types
         Of a typed graph, the types of nodes to score, and nothing is computed that these do not need; else all for
         which the model gives something.
+    targets
+        The nodes to score, where not all are wanted: a table with a column of their ids, its path, or a list of ids.
+        The rows have the same bits as in a run for all nodes. What these nodes do not need is not computed, where the
+        run is fused and that is less work.
+    ignore_unknown
+        Leave out targets that are not among the nodes; else they are an error.
 
     Raises
     ------
+    DataError
+        If targets are unknown, null or of another type than the graph's ids, or there are none.
     SettingError
         If the path is, holds or lies in something that the run reads.
     StorageError
@@ -116,7 +129,8 @@ def score(
         starts.
     """
     settings = Settings.taken(settings)
-    wish = Wish(path_of("the output", output), format, overwrite, classify, if_same, types_of(types))
+    wanted = Targets.of(targets, ignore_unknown)
+    wish = Wish(path_of("the output", output), format, overwrite, classify, if_same, types_of(types), wanted)
     with Scratch(settings.scratch) as scratch:
         return scored(graph, model, wish, settings, spark, progress, scratch)
 
@@ -134,6 +148,7 @@ def scored(
     """The same for who has a scratch directory, and for a graph that was prepared in it: of `tables`."""
     started = time.perf_counter()
     read = {"the model": None if isinstance(model, Model) else model}
+    read |= {"the targets": None if wish.targets is None else wish.targets.path}
     whole, graph = model_of(model), some_graph(graph)
     model = giving(whole, wish.types)
     say_left_out(whole, model)
@@ -147,7 +162,8 @@ def scored(
     if isinstance(graph, Graph):
         tables = identity(graph)
     known = None if isinstance(graph, Graph) else graph.fingerprint
-    wanted = origin(model, settings, wish.format, wish.classify, known, tables, wish.types)
+    targets = None if wish.targets is None else digest_of(ids_of(wish.targets, graph, session))
+    wanted = origin(model, settings, wish.format, wish.classify, known, tables, wish.types, targets)
 
     def look(manifest: Manifest) -> None:
         if wish.is_met_by(manifest, wanted):
@@ -159,7 +175,7 @@ def scored(
         with destination(place, wish.overwrite, session, look if wish.if_same else None) as staging:
             shake = handshake(session, [*probes_of(graph, settings), *_probes(place), *transport_probes(settings)])
             folder = _folder(place, staging, wish.format, settings, shake)
-            planned = planned_for(graph, model, settings, shake, scratch)
+            planned = with_targets(planned_for(graph, model, settings, shake, scratch), wish.targets, settings, session)
             warn_far_outside(planned.graph, model)
             warn_unread(planned.graph, whole)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
@@ -170,7 +186,9 @@ def scored(
                 steps = _supersteps(planned, seen, facts)
                 fingerprint, made = planned.graph.fingerprint, _tables(planned, wish)
                 by_type = planned.graph.is_typed
-                staging.publish(SCORES, facts_of(wanted, fingerprint, made, facts["files"], facts["rows"], by_type))
+                ids = None if planned.targets is None else planned.targets.ids
+                files, rows = facts["files"], facts["rows"]
+                staging.publish(SCORES, facts_of(wanted, fingerprint, made, files, rows, by_type, ids))
     except AlreadyThere as found:
         with suppress(StorageError):  # somebody is writing there, or nobody can: the result is there all the same
             tidy(place)
@@ -276,7 +294,7 @@ def _run(
             with writable(output, staging):
                 write_by_spark(frames.result, outputs, wish.format, staging, text)
     facts = _clock(receipts) if folder else dict(observations[RESULT].get)
-    nodes, blocks = planned.graph.nodes, planned.graph.blocks
+    nodes, blocks = planned.rows, planned.graph.blocks
     if staging.opened is None:
         assert session is not None
         facts["files"] = []
@@ -315,6 +333,7 @@ def _tables(planned: Planned, wish: Wish) -> tuple[OutputTable, ...]:
 
 def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[SuperstepReport, ...]:
     supersteps = []
+    nodes = f"{'' if planned.targets is None else 'for '}{facts['rows']}"
     for step in planned.plan.steps:
         found = seen.get(step.number, {})
         milliseconds = found.get("ms") or facts.get(f"ms_{step.number}") or 0
@@ -323,5 +342,5 @@ def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[Su
         moved = ""
         if found:
             moved = f", shipped {size(report.shipped or 0)}, kept {size(report.kept or 0)}"
-        log.info("superstep %d: %d nodes, computed in %.2f s%s", step.number, facts["rows"], report.seconds, moved)
+        log.info("superstep %d: %s nodes, computed in %.2f s%s", step.number, nodes, report.seconds, moved)
     return tuple(supersteps)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import SettingError
+from pipeline.errors import SettingError, StorageError, shortened
 from pipeline.formula.program import Program
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.model import Model
@@ -78,7 +78,8 @@ def verify(
     also where the neighbourhoods of the sample would take more edges than the whole graph has, and half of the memory
     is enough.
 
-    Of a typed graph the scores of each type are verified, as far as there are some; `sample` nodes of each.
+    Of a typed graph the scores of each type are verified, as far as there are some; `sample` nodes of each. Of a run
+    for targets, which its marker tells, the sample is taken of these, and other nodes have no rows.
 
     Parameters
     ----------
@@ -113,7 +114,8 @@ def verify(
         graph = read(graph, path_or_table(nodes), path_or_table(edges), spark)
     model = model.bound_to(graph.describe()["columns"])
     found = path_or_table(scores)
-    asked = _Asked(graph, size, seed, limit, tolerance, _wire(found) if isinstance(found, str) else "float32")
+    marker = _marker(found) if isinstance(found, str) else {}
+    asked = _Asked(graph, size, seed, limit, tolerance, _wire(marker), _targets(found, marker))
     if not graph.is_typed:
         return asked.verified(model, NODE, scores_table(graph, found) if isinstance(found, str) else found, started)
     tables = scores_by_type(graph, model.program.output_types, found)
@@ -135,6 +137,8 @@ class _Asked:
     limit: int | None
     tolerance: float | None
     wire: str
+    targets: Mapping[str, Any] | None
+    """What the marker says of them, if the scores are of some nodes only."""
 
     def verified(self, model: Model, node_type: str, frame: DataFrame | Table, started: float) -> Verification:
         """Of the scores of the nodes of one type; `model` gives nothing for others."""
@@ -143,7 +147,7 @@ class _Asked:
         (layout,) = (each for each in graph.node_layouts if each.type == node_type)
         classify = {PREDICTED, PROBABILITY} <= set(frame.columns) - set(outputs)
         columns = [*outputs, *([PREDICTED, PROBABILITY] if classify else [])]
-        check = check_rows(graph, frame, layout)
+        check = check_rows(graph, frame, layout, self.targets)
         size = check.rows if self.size is None else self.size
         sampled = sample_rows(frame, columns, layout.text, size, self.seed)
         ids = pc.unique(sampled[ID])
@@ -214,13 +218,27 @@ def _sample_size(sample: int | str) -> int | None:
     return sample
 
 
-def _wire(scores: str) -> str:
-    """In what format the run sent numbers, which its marker says; float32 where there is none."""
+def _marker(scores: str) -> Mapping[str, Any]:
+    """What the run says of its result; nothing where there is no marker."""
     at = opened(Place.of(scores))
-    facts: Mapping[str, Any] = (read_marker(at) if at is not None else None) or {}
-    settings = facts.get("settings")
+    return (read_marker(at) if at is not None else None) or {}
+
+
+def _wire(marker: Mapping[str, Any]) -> str:
+    """In what format the run sent numbers; float32 if it does not say."""
+    settings = marker.get("settings")
     wire = settings.get("wire") if isinstance(settings, dict) else None
     return wire if isinstance(wire, str) and wire in WIRES else "float32"
+
+
+def _targets(scores: Any, marker: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Which nodes were wanted; None if all were."""
+    targets = marker.get("targets")
+    if targets is None:
+        return None
+    if not isinstance(targets, dict) or not isinstance(targets.get("rows"), int) or "ids" not in targets:
+        raise StorageError(f"{scores}: its marker is damaged: targets is {shortened(targets)}")
+    return targets
 
 
 def _groups(

@@ -31,6 +31,9 @@ LONGEST = 5000  # letters of a message: a path or a name may be as long as it li
 # what a message of the library says in Python's words, in the words of the command line
 SPELLED = {
     "drop_dangling=True": "--drop-dangling",
+    "or pass ignore_unknown=True": "or give --ignore-unknown",
+    "ignore_unknown=True": "--ignore-unknown",
+    "types= computes": "--types computes",
     "reverse=True": "--reverse",
     "undirected=True": "--undirected",
     "or overwrite it": "or --overwrite",

@@ -43,6 +43,11 @@ Types = Annotated[
     str | None,
     option("--types", "TYPE[,TYPE…]", "Typed graph: node types to score; what these do not need is not computed."),
 ]
+TargetTable = Annotated[
+    str | None,
+    option("--targets", "TABLE", "Score these nodes only: a table with their ids. The same bits as in a run for all."),
+]
+IgnoreUnknown = Annotated[bool, option("--ignore-unknown", None, "Leave out targets that are not among the nodes.")]
 SomeNodes = Annotated[str | None, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta.")]
 SomeEdges = Annotated[str | None, option("--edges", "PATH", "Edge table.")]
 NodesFormat = Annotated[str | None, option("--nodes-format", "FORMAT", "parquet, csv or delta; else by file names.")]

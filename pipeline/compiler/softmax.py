@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from pipeline.compiler.edge_program import EdgeProgram
 from pipeline.compiler.expression import Expression
 from pipeline.compiler.index import Index, broadcast_index
 from pipeline.compiler.partial import sum_edges
@@ -26,11 +27,15 @@ PIECE = 512  # edges; fewer if the logits have many lanes, so that their shares 
 SHARES = 1 << 14
 
 
+def piece_of(program: EdgeProgram) -> int:
+    """How many edges of a tile are taken at a time: a row that goes on after so many is cut there."""
+    return min(PIECE, max(SHARES // max(program.roots[0].width, 1), 1))
+
+
 def write_exponentials(expression: Expression) -> None:
     """Writes the body of the function."""
     writer = expression.writer
-    width = expression.program.roots[0].width
-    piece = min(PIECE, max(SHARES // max(width, 1), 1))
+    width, piece = expression.program.roots[0].width, piece_of(expression.program)
     writer.prologue += [
         f"shares = np.empty(({piece}, {width}), np.float32)",
         "flat = shares.reshape(-1)",

@@ -18,11 +18,13 @@ from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import origin
 from pipeline.result.report import Report
 from pipeline.result.wish import Wish
+from pipeline.run.located import ids_of
 from pipeline.run.transport import refuse_work_dir
 from pipeline.score import find_same
 from pipeline.settings import Settings
 from pipeline.spark.session import active_session
 from pipeline.tables.identity import identity
+from pipeline.tables.targets import digest_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -60,14 +62,17 @@ class Asked:
             refuse_work_dir(self._settings, self.place, inputs_of(graph))
 
     def find_same(self, model: Model, graph: Graph | PreparedGraph | None) -> Report | None:
-        """The report of the same result, if it is there, and that is enough."""
+        """The report of the same result, if it is there, and that is enough. What is wrong with targets is said."""
         if graph is None or not self._known:
             return None
         fingerprint = graph.fingerprint if isinstance(graph, PreparedGraph) else None
         if isinstance(graph, Graph):
             self.tables = identity(graph)
         wish = self._wish
-        wanted = origin(model, self._settings, wish.format, wish.classify, fingerprint, self.tables, wish.types)
+        targets = None if wish.targets is None else digest_of(ids_of(wish.targets, graph, self._spark))
+        wanted = origin(
+            model, self._settings, wish.format, wish.classify, fingerprint, self.tables, wish.types, targets
+        )
         return find_same(self.place, wish, wanted, self._spark)
 
     def refuse_taken(self) -> None:

@@ -39,8 +39,11 @@ LINE = 119  # characters
 SHOWN_SECONDS = 1.0  # a run below is not said superstep by superstep
 
 
-def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: Choice, cores: int = 1) -> str:
-    """The plan of a model on a prepared graph, for people. `cores`: of one task (fused), or of all together."""
+def explain_plan(
+    model: Model, plan: Plan, manifest: Mapping[str, Any], choice: Choice, cores: int = 1, targets: Sequence[str] = ()
+) -> str:
+    """The plan of a model on a prepared graph, for people. `cores`: of one task (fused), or of all together. `targets`:
+    what is to be said of a run for some nodes."""
     counts, totals = Counts.of(manifest), manifest["totals"]
     numbers = plan.program.numbers
     reads = ", ".join(f"{name} ({width})" for name, width in model.inputs.items())
@@ -59,6 +62,7 @@ def explain_plan(model: Model, plan: Plan, manifest: Mapping[str, Any], choice: 
     ]
     expected = {tier: expect(plan, counts, tier, cores) for tier in ("fused", "distributed")}
     lines += _titled("seconds", [_seconds(expected, choice.tier, cores)])
+    lines += _titled("targets", targets)
     lines += _titled("skew", skew_lines(plan, counts))
     lines += [*_titled("would", advice(plan, counts, choice, cores)), ""]
     for step in plan.steps:

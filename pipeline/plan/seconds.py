@@ -95,6 +95,29 @@ def expect(plan: Plan, counts: Counts, tier: str, cores: int) -> Seconds:
     return Seconds(tier, cores, steps, {name: spent for name, spent in parts.items() if spent})
 
 
+FINDING = 15e-9
+"""Core-seconds to choose an edge, of those that are then computed with."""
+CHOSEN_ROWS = ("node_lanes", "node_costly", "node_products", "rows", "written")
+CHOSEN_READ = ("opened", "read")
+
+
+def expect_part(plan: Plan, counts: Counts, cores: int, shares: Sequence[tuple[float, float]]) -> float:
+    """Seconds of a fused run for some nodes. `shares`: of each superstep, of its nodes and of its edges."""
+    total = 0.0
+    for made, (nodes, edges) in zip(works(plan, counts), shares, strict=True):
+        blocks = []
+        for one in made:
+            # what is left of the work; the parts of a block are read whole
+            part = {
+                name: amount * (1.0 if name in CHOSEN_READ else nodes if name in CHOSEN_ROWS else edges)
+                for name, amount in one._asdict().items()
+            }
+            finding = 0.0 if (nodes, edges) == (1.0, 1.0) else FINDING * part["edges"]
+            blocks.append(finding + sum(_parts(Work(**part), False).values()))
+        total += _until(blocks, max(1, min(cores, counts.blocks)))
+    return total
+
+
 def core_seconds(plan: Plan, counts: Counts) -> dict[str, float]:
     """What all blocks of a fused run take on one core, part by part, but for Spark."""
     found: dict[str, float] = {}

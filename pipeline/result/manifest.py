@@ -10,17 +10,23 @@ from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.errors import SettingError
 from pipeline.model import Model
 from pipeline.result.counted import File
 from pipeline.result.output import OutputTable
 from pipeline.schema import spelled
 from pipeline.settings import Settings
+from pipeline.tables.targets import digest_of
 
 Facts = dict[str, Any]
 
 # what is asked for → what it is called when it differs
 WORDS = {"graph": "the graph", "tables": "the tables", "model": "the model", "graphsweep": "graphsweep"}
+
+# of which nodes a result is, if not of all
+PARTS = {"types": "the types", "targets": "the targets"}
 
 
 def origin(
@@ -31,6 +37,7 @@ def origin(
     fingerprint: str | None = None,
     tables: Mapping[str, Any] | None = None,
     types: Collection[str] | None = None,
+    targets: str | None = None,
 ) -> Facts:
     """All that decides about the bits and the columns of a result.
 
@@ -41,6 +48,8 @@ def origin(
     tables
         What raw tables are known by (tables/identity.py), where the run begins with these; they are cut into as many
         blocks as the settings say.
+    targets
+        What the ids are known by that were asked for, see tables/targets.py.
     """
     asked: Facts = {
         "wire": settings.wire,
@@ -49,6 +58,7 @@ def origin(
         "format": format,
         **({"blocks": settings.blocks} if tables is not None else {}),
         **({"types": sorted(types)} if types is not None else {}),
+        **({"targets": targets} if targets is not None else {}),
     }
     return {
         "graph": fingerprint,
@@ -74,7 +84,9 @@ def differences(manifest: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[
     settings = manifest.get("settings", {})
     for name, value in wanted["settings"].items():
         if settings.get(name) != value:
-            found.append(f"{name} {settings.get(name)} instead of {value}")
+            found.append("the targets" if name == "targets" else f"{name} {settings.get(name)} instead of {value}")
+    # a result of some of the nodes is not one of all
+    found += [word for name, word in PARTS.items() if name in settings and name not in wanted["settings"]]
     return found
 
 
@@ -85,9 +97,10 @@ def facts_of(
     files: Sequence[File],
     rows: int,
     by_type: bool = False,
+    targets: pa.Array | None = None,
 ) -> Facts:
     """The marker of a result that is whole. `files` are of all tables; of a typed graph each is in its table's
-    folder."""
+    folder. `targets`: the ids of the nodes that were wanted, if not all were."""
     described: Facts = {"columns": tables[0].describe()}
     if by_type:
         described = {"node_types": {table.node_type: _of_table(table, files) for table in tables}}
@@ -97,6 +110,7 @@ def facts_of(
         "graph": fingerprint,
         **described,
         "rows": rows,
+        **({"targets": {"rows": len(targets), "ids": digest_of(targets)}} if targets is not None else {}),
         "files": [file._asdict() for file in files],
     }
 

@@ -15,6 +15,7 @@ from pipeline.errors import SettingError, StorageError, nearest
 from pipeline.result.destination import Manifest
 from pipeline.result.manifest import differences
 from pipeline.result.written import CSV, PARQUET
+from pipeline.tables.targets import Targets
 
 log = logging.getLogger("graphsweep")
 
@@ -34,6 +35,8 @@ class Wish:
     """"skip": a result of the same graph, model and settings that is there already is as good."""
     types: tuple[str, ...] | None = None
     """Of a typed graph: the types of nodes to score; None: all."""
+    targets: Targets | None = None
+    """The nodes to score; None: all."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

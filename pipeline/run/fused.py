@@ -42,11 +42,19 @@ class BlockSource:
     """The parts of a block that a superstep needs."""
     sends: Callable[[int], Sends]
     """The send lists of a block."""
+    nodes: Callable[[int, Superstep], Block]
+    """As `open`, but no edges."""
+    tiles: Callable[[int, Superstep], Block]
+    """As `open`, but nothing else than edges."""
 
     @staticmethod
     def of(blocks: Sequence[Block]) -> BlockSource:
         """Blocks that are in memory anyway."""
-        return BlockSource(len(blocks), lambda index, _: blocks[index], lambda index: blocks[index].sends)
+
+        def open(index: int, step: Superstep) -> Block:
+            return blocks[index]
+
+        return BlockSource(len(blocks), open, lambda index: blocks[index].sends, open, open)
 
 
 def run_fused(plan: Plan, blocks: Sequence[Block], threads: int = 1) -> list[Outputs]:
@@ -70,7 +78,7 @@ def run_stored(
         plan.compile(step)  # before the threads start
     # One BLAS thread per block thread: two pools would fight for the cores, and the bits depend on their number.
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        sends = [_kept(source.sends(index), keep) for index in range(source.blocks)]
+        sends = all_sends(source, keep)
         held = [NOTHING] * source.blocks
         for step in plan.steps[:-1]:
             held = list(pool.map(partial(_step, plan, step, source, sends, held, done, keep), range(source.blocks)))
@@ -119,6 +127,11 @@ def _last(
 
 def _compute(plan: Plan, step: Superstep, block: Block, sends: list[Sends], held: list[Held]) -> Computed:
     return compute_in_place(plan, step, block, sends.__getitem__, held.__getitem__, len(held))
+
+
+def all_sends(source: BlockSource, keep: Keep | None = None) -> list[Sends]:
+    """The send lists of all blocks; `keep` as for `run_stored`."""
+    return [_kept(source.sends(index), keep) for index in range(source.blocks)]
 
 
 def _kept(sends: Sends, keep: Keep | None) -> Sends:

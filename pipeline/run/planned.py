@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pipeline.graph import PreparedGraph
 from pipeline.plan.plan import Plan
 from pipeline.plan.tier import Choice
+from pipeline.run.located import Located
 
 
 @dataclass(frozen=True)
@@ -23,3 +24,10 @@ class Planned:
     """Blocks that a task works on at a time."""
     reads_files: bool
     """Tasks open the graph's files themselves; else they are sent what is in them."""
+    targets: Located | None = None
+    """The nodes that are wanted; None: all."""
+
+    @property
+    def rows(self) -> int:
+        """Of the result, of a graph without types."""
+        return self.graph.nodes if self.targets is None else self.targets.count

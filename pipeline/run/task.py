@@ -6,15 +6,16 @@ receipt. Knows no Spark: the same task runs in a session's worker (run/stage.py)
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
 
-from pipeline.blocks.block import Block, FloatArray
+from pipeline.blocks.block import Block, FloatArray, IntArray
 from pipeline.blocks.opening import Known, open_block
 from pipeline.blocks.rows import FEATURES, ID_OFFSETS, IDS, PULLED, PUSHES, SENDS, TILES
 from pipeline.formula.program import output_key
@@ -23,12 +24,22 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep, edges_of
 from pipeline.result.output import OutputTable
 from pipeline.result.written import RECEIPT_DDL, Folder, Receipt, write_block
-from pipeline.run.fused import BlockSource, Outputs, run_stored
+from pipeline.run.for_targets import run_for_targets
+from pipeline.run.fused import BlockSource, Outputs, all_sends, run_stored
 from pipeline.run.in_place import Sends
+from pipeline.run.needed import computed, needed_for
 from pipeline.run.planned import Planned
 from pipeline.run.progress import mark
+from pipeline.run.remembering import remembering
 from pipeline.run.spill import spill_to
+from pipeline.schema import NODE
 from pipeline.settings import Settings
+
+log = logging.getLogger("graphsweep")
+
+
+MOST_CHOSEN = 1 << 28
+"""Edges of a graph of which those that lead to targets wait in memory, 4 bytes each; of a larger one on disk."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,8 @@ class Run:
     """Fused: directory where node values wait from one superstep to the next; None: in memory."""
     known: Known | None = None
     """What the blocks are known by; None if they were never stored."""
+    targets: tuple[IntArray, ...] | None = None
+    """The nodes that are wanted, by their local indices in each block, ascending; None: all."""
 
     @staticmethod
     def of(
@@ -63,8 +76,10 @@ class Run:
         graph, plan = planned.graph, planned.plan
         tables = OutputTable.of_program(plan.program, graph.id_types, classify)
         folder = graph.folder if planned.reads_files else None
-        spill = _spill_directory(settings) if planned.choice.spills else None
-        return Run(plan, graph.blocks, tables, folder, output, marks, planned.threads, spill, graph.known)
+        targets = None if planned.targets is None else planned.targets.rows
+        spills = planned.choice.spills or (targets is not None and graph.edges > MOST_CHOSEN)
+        spill = _spill_directory(settings) if spills else None
+        return Run(plan, graph.blocks, tables, folder, output, marks, planned.threads, spill, graph.known, targets)
 
     @property
     def table(self) -> OutputTable:
@@ -121,26 +136,61 @@ def run_whole(run: Run, source: BlockSource) -> Iterator[pa.RecordBatch]:
     def finish(block: Block, outputs: Outputs) -> list[pa.RecordBatch]:
         return list(result_batches(run, block, outputs))
 
+    def finish_targets(block: Block, outputs: Outputs) -> list[pa.RecordBatch]:
+        return list(_rows_of(run, block, outputs))
+
     keep = None if run.spill is None else spill_to(run.spill)
-    for made in run_stored(run.plan, source, finish, run.threads, done, keep):
+    parts = None
+    if run.targets is not None:
+        source = source if keep else remembering(source)
+        sends, targets = all_sends(source, keep), [{NODE: rows} for rows in run.targets]
+        parts = needed_for(run.plan, source, sends, _node_counts(run), targets, run.threads, keep)
+        log.info("targets: computed are %s", "; ".join(computed(parts)))
+    if parts is None or parts[-1].blocks is None:
+        results = run_stored(run.plan, source, finish, run.threads, done, keep)
+    else:
+        results = run_for_targets(run.plan, source, sends, parts, targets, finish_targets, run.threads, done, keep)
+    for made in results:
         yield from made
     for superstep, seconds in clock.items():
         yield clock_batch(run, superstep, seconds)
 
 
+def _node_counts(run: Run) -> Mapping[str, Sequence[int]]:
+    assert run.known is not None, "targets are of a graph that is stored"
+    return run.known.nodes
+
+
 def stored_blocks(run: Run, folder: str) -> BlockSource:
     """The blocks of a prepared graph, each opened when its turn comes."""
-    edges = static_edges(run.plan.steps)
+    known, edges = run.known, static_edges(run.plan.steps)
+    assert known is not None, "what is stored is known"
 
     def sends(index: int) -> Sends:
-        assert run.known is not None, "what is stored is known"
-        return open_block(run.known, folder, index, [SENDS], edges).sends
+        return open_block(known, folder, index, [SENDS], edges).sends
 
-    return BlockSource(run.blocks, partial(opened_block, run.known, folder, sends=False), sends)
+    def nodes(index: int, step: Superstep) -> Block:
+        kinds = [kind for kind in static_kinds([step], sends=False) if kind not in TILES]
+        return open_block(known, folder, index, kinds)
+
+    def tiles(index: int, step: Superstep) -> Block:
+        return open_block(known, folder, index, TILES, static_edges([step]))
+
+    return BlockSource(run.blocks, partial(opened_block, known, folder, sends=False), sends, nodes, tiles)
 
 
 def result_batches(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
-    """The rows of a block; or its files written, one for each type of nodes, and their receipts."""
+    """The rows of a block, those of targets if there are some; or its files written, one for each type of nodes, and
+    their receipts."""
+    if run.targets is not None:
+        rows = run.targets[block.index]
+        ids = {type: all_ids.take(pa.array(rows)) for type, all_ids in block.ids.items()}
+        block, outputs = replace(block, ids=ids), {name: array[rows] for name, array in outputs.items()}
+    yield from _rows_of(run, block, outputs)
+
+
+def _rows_of(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
+    """The rows that are given, or their files."""
     if run.output is None:
         yield from run.table.batches(block.ids[run.table.node_type], _of_table(run.table, outputs))
         return

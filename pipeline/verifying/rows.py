@@ -6,12 +6,13 @@ process reads are compared here, 20 bytes a row; else Spark does it, with two an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.errors import DataError
 from pipeline.graph import Graph
@@ -21,6 +22,7 @@ from pipeline.spark.session import active_session
 from pipeline.tables.layout import Layout
 from pipeline.tables.survey import frame_of
 from pipeline.tables.table import Table, read_pieces
+from pipeline.tables.targets import digest_of
 from pipeline.verifying.sampled import order_of
 
 if TYPE_CHECKING:
@@ -49,12 +51,23 @@ class RowCheck:
     """Ids of the scores that are not among the nodes."""
     examples: tuple[tuple[str, tuple[int | str, ...]], ...] = ()
     """repeated, missing, unknown → some ids."""
+    targets: int | None = None
+    """How many nodes were wanted, if not all; those without a row are not missing then."""
+    others: bool = False
+    """Whether the ids are not those that were wanted, as far as that was compared."""
 
     @property
     def passed(self) -> bool:
+        if self.targets is not None:
+            return self.rows == self.targets and not (self.repeated or self.unknown or self.others)
         return self.rows == self.nodes and not (self.repeated or self.missing or self.unknown)
 
     def __str__(self) -> str:
+        if self.passed and self.targets is not None:
+            return (
+                f"all {self.rows:,} ids: each is that of a node, and has one row; the other {self.missing:,} nodes "
+                "were no targets"
+            )
         if self.passed:
             return f"all {self.nodes:,} ids: each node has one row, and there is no other"
         known = dict(self.examples)
@@ -63,13 +76,17 @@ class RowCheck:
             return f" (first: {', '.join(map(str, known[what]))})" if known.get(what) else ""
 
         lines = []
-        if self.rows != self.nodes:
+        if self.targets is not None and self.rows != self.targets:
+            lines.append(f"the scores have {counted(self.rows, 'row')}, of {counted(self.targets, 'target')}")
+        elif self.targets is not None and self.others:
+            lines.append("the ids of the scores are not those of the targets")
+        if self.targets is None and self.rows != self.nodes:
             lines.append(f"the scores have {counted(self.rows, 'row')}, the graph has {counted(self.nodes, 'node')}")
         if self.repeated:
             lines.append(
                 f"{counted(self.repeated, 'row has', 'rows have')} an id that another row has too{some('repeated')}"
             )
-        if self.missing:
+        if self.missing and self.targets is None:
             lines.append(f"{counted(self.missing, 'node has', 'nodes have')} no row{some('missing')}")
         if self.unknown:
             lines.append(
@@ -79,16 +96,26 @@ class RowCheck:
         return "\n".join(lines)
 
 
-def check_rows(graph: Graph, scores: DataFrame | Table, layout: Layout) -> RowCheck:
-    """Reads the ids of both tables in full. DataError if a score has no id. `layout`: of the nodes' table."""
+def check_rows(
+    graph: Graph, scores: DataFrame | Table, layout: Layout, targets: Mapping[str, Any] | None = None
+) -> RowCheck:
+    """Reads the ids of both tables in full. DataError if a score has no id. `layout`: of the nodes' table. `targets`:
+    what the marker of the scores says of them, if not all nodes were wanted."""
     table, where = graph.tables[layout.table], layout.where
     columns = [layout.keys[0], *([where.column] if where else [])]
     if isinstance(scores, Table) and isinstance(table, Table) and is_local(graph.session):
         nodes, rows = table.pieces(columns), scores.pieces([ID])
         if nodes is not None and rows is not None:
             text, chosen = layout.text, map(layout.chosen, read_pieces(nodes, columns))
-            return _compared(_ids(chosen, text), _ids(read_pieces(rows, [ID]), text))
-    return _by_spark(graph, scores, layout)
+            found = _ids(read_pieces(rows, [ID]), text)
+            check = _compared(_ids(chosen, text), found)
+            if targets is None:
+                return check
+            ids = pc.unique(found)
+            others = digest_of(ids.take(pc.sort_indices(ids))) != targets["ids"]
+            return replace(check, targets=int(targets["rows"]), others=others)
+    check = _by_spark(graph, scores, layout)
+    return check if targets is None else replace(check, targets=int(targets["rows"]))
 
 
 def _ids(batches: Iterable[pa.RecordBatch], text: bool) -> pa.ChunkedArray:

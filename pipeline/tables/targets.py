@@ -1,0 +1,164 @@
+"""The ids of the nodes that are wanted, where that is not all of them.
+
+Comes in: a table or a list of ids, however it is given. Goes out: the ids, each once and in order, of the type that the
+graph has; or an error that says what is wrong with them. Knows nothing of which of them are among the nodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import DataError, SettingError, first_line, shortened
+from pipeline.schema import ID
+from pipeline.tables.csv import CsvTable
+from pipeline.tables.opening import Reading, is_frame, open_given
+from pipeline.tables.table import Table, read_pieces
+from pipeline.tables.words import plain, word
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger("graphsweep")
+
+
+class Targets:
+    """What was given; it is read once, when somebody wants to know."""
+
+    def __init__(self, given: Any, ignore_unknown: bool = False) -> None:
+        self._given = given
+        self.ignore_unknown = ignore_unknown
+        self._ids: dict[bool, pa.Array] = {}
+
+    @staticmethod
+    def of(given: Any, ignore_unknown: bool = False) -> Targets | None:
+        """None if there are none. SettingError for what makes no sense."""
+        if given is None:
+            if ignore_unknown:
+                raise SettingError("ignore_unknown=True is about targets, and there are none; leave it out")
+            return None
+        if not isinstance(ignore_unknown, bool):
+            raise SettingError(f"ignore_unknown is {shortened(ignore_unknown)}; accepted: True, False")
+        return given if isinstance(given, Targets) else Targets(given, ignore_unknown)
+
+    @property
+    def path(self) -> str | None:
+        """Of a table that is given by its path."""
+        return os.fspath(self._given) if isinstance(self._given, (str, os.PathLike)) else None
+
+    def ids_as(self, id_type: str, id_column: str, spark: SparkSession | None) -> pa.Array:
+        """The ids, each once, ascending: int64, or strings if the graph's are.
+
+        Parameters
+        ----------
+        id_type
+            Spark's word for the type of the graph's ids.
+        id_column
+            What the graph's node table calls its ids.
+
+        Raises
+        ------
+        DataError
+            If there are no ids; if some are null; if they are of another type than the graph's.
+        """
+        text = id_type not in ("tinyint", "smallint", "int", "bigint")
+        if text not in self._ids:
+            self._ids[text] = _each_once(_read(self._given, id_column, text, spark), text)
+        return self._ids[text]
+
+
+def digest_of(ids: pa.Array) -> str:
+    """What ids are known by that are in order, each once."""
+    content = hashlib.sha256()
+    if pa.types.is_integer(ids.type):
+        content.update(ids.to_numpy().tobytes())
+    else:
+        for text in ids.to_pylist():
+            content.update(f"{len(text)}:{text}".encode())
+    return content.hexdigest()[:32]
+
+
+def _each_once(ids: pa.ChunkedArray, text: bool) -> pa.Array:
+    if not len(ids):
+        raise DataError("targets: there are no rows, so there is nothing to score")
+    if ids.null_count:
+        raise DataError(f"targets: {ids.null_count:,} of {len(ids):,} ids are null; leave them out")
+    if not (pa.types.is_string(ids.type) if text else pa.types.is_integer(ids.type)):
+        kind = "text" if text else "integers"
+        raise DataError(
+            f"targets: the ids are of type {word(ids.type)}, for example {shortened(ids[0].as_py())}, but those of the "
+            f"graph are {kind}"
+        )
+    try:
+        ids = ids.cast(pa.string() if text else pa.int64())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"targets: ids are integers of 64 bits at most: {first_line(error)}") from None
+    once = pc.unique(ids)
+    if len(once) < len(ids):
+        log.info("targets: %s of %s ids are there before: each is scored once", len(ids) - len(once), len(ids))
+    return once.take(pc.sort_indices(once))
+
+
+def _read(given: Any, id_column: str, text: bool, spark: SparkSession | None) -> pa.ChunkedArray:
+    """The column of ids, as plain types."""
+    if not isinstance(given, (str, os.PathLike)) and not is_frame(given) and not _has_columns(given):
+        return _of_list(given)
+    table = open_given("targets", given, Reading(spark), [id_column, ID]).table
+    name = _column(table.columns, id_column)
+    if isinstance(table, CsvTable):
+        table = table.surveyed([name], ())
+        other = table.no_integer([name])
+        if not text and other is not None:
+            raise DataError(
+                f"targets: {shortened(other)} is not written as an integer is, but the ids of the graph are integers"
+            )
+        table = table.with_ids([name], "string" if text else "bigint")
+    pieces = table.pieces([name]) if isinstance(table, Table) else None
+    if pieces is not None:
+        batches = [batch.column(0) for batch in read_pieces(pieces, [name])]
+        return pa.chunked_array(batches, batches[0].type if batches else pa.string() if text else pa.int64())
+    assert spark is not None, "what Spark alone can read is opened with a session"
+    frame = table.frame(spark, [name]) if isinstance(table, Table) else table
+    column = frame.select(frame[f"`{name}`"]).toArrow().column(0)
+    return pa.chunked_array([plain(chunk) for chunk in column.chunks], plain(pa.array([], column.type)).type)
+
+
+def _has_columns(given: Any) -> bool:
+    return isinstance(given, (Table, pa.Table, pa.RecordBatch)) or (
+        hasattr(given, "columns") and not isinstance(given, Mapping)
+    )
+
+
+def _of_list(given: Any) -> pa.ChunkedArray:
+    """Of a list, an array, or a series."""
+    try:
+        if isinstance(given, (Mapping, bytes, int, float)):
+            raise TypeError
+        items = given if hasattr(given, "__array__") or hasattr(given, "type") else list(given)
+        found = pa.array(items) if not isinstance(items, (pa.Array, pa.ChunkedArray)) else items
+    except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
+        said = f": {first_line(error)}" if str(error) else ""
+        raise DataError(
+            f"targets is a {type(given).__name__}; a table with a column of ids, its path, or a list of ids, all of "
+            f"one type, is expected{said}"
+        ) from None
+    chunks = found.chunks if isinstance(found, pa.ChunkedArray) else [found]
+    return pa.chunked_array([plain(chunk) for chunk in chunks], plain(pa.array([], found.type)).type)
+
+
+def _column(columns: Sequence[str], id_column: str) -> str:
+    for name in (id_column, ID):
+        if name in columns:
+            return name
+    if len(columns) == 1:
+        return columns[0]
+    raise DataError(
+        f"targets: there is no column {id_column!r}; it has {shortened(', '.join(columns), 200)}. Call the ids "
+        f"{id_column}, or give a table of one column"
+    )
