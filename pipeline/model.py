@@ -132,10 +132,8 @@ class Model:
         about = About(weights, found.unread, found.left_out, found.notes)
         for note in found.notes:
             log.warning("%s", note)
-        kind = type(net)
-        origin = f"{kind.__module__}.{kind.__qualname__}"
         several = {column: Trained(names) for column, names in found.made_of.items()}
-        model = Model(found.program, found.weights, found.columns, origin, about, several)
+        model = Model(found.program, found.weights, found.columns, found.origin, about, several)
         return model if training is None else model.trained_on(training)
 
     def trained_on(self, training: Any) -> Model:

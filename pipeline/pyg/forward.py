@@ -5,7 +5,6 @@ Comes in: a module, an example graph. Goes out: its outputs by name. Knows nothi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,29 +50,6 @@ def check_weights(weights: Mapping[str, npt.NDArray[np.float64]]) -> None:
     bad = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if bad:
         raise ModelError(f"weights that hold NaN or infinity: {some(bad)}")
-
-
-def uncompiled(net: Any) -> Any:
-    """What torch.compile was given; other modules as they are."""
-    return getattr(net, "_orig_mod", net)
-
-
-def copy_of(net: torch.nn.Module) -> torch.nn.Module:
-    """A copy in float64 on the CPU, without what convolutions with cached=True remember of another graph."""
-    return copied(net).double()
-
-
-def copied(net: torch.nn.Module) -> torch.nn.Module:
-    """The same, in the module's own precision."""
-    memory: dict[int, Any] = {}
-    for module in net.modules():
-        for name, item in vars(module).items():
-            if name.startswith("_cached") and item is not None:
-                memory[id(item)] = None  # deepcopy takes this for its copy
-    try:
-        return copy.deepcopy(net, memory).to("cpu")
-    except (TypeError, RuntimeError) as error:
-        raise ModelError(f"the module cannot be copied: {error}") from error
 
 
 def run_forward(net: torch.nn.Module, signature: Signature, example: Example) -> dict[str, Tensor]:

@@ -21,8 +21,9 @@ from pipeline.formula.program import Program, input_name
 from pipeline.formula.spaces import Nodes
 from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Signature, signature, with_widths
 from pipeline.pyg.asked import Unanswered
+from pipeline.pyg.copies import copied, copy_of, unwrapped
 from pipeline.pyg.example import examples, tiny_example
-from pipeline.pyg.forward import check_ready, check_weights, copy_of, run_forward, uncompiled
+from pipeline.pyg.forward import check_ready, check_weights, run_forward
 from pipeline.pyg.own_precision import precision_notes
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import record, recorded_weights
@@ -50,6 +51,8 @@ class Imported:
     """What has to be said of the import, a sentence each."""
     made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Table column that stands for several → their names, in order."""
+    origin: str = ""
+    """The class of the module."""
 
 
 def import_module(
@@ -109,8 +112,23 @@ def imported(
     like: Any = None,
 ) -> Imported:
     """As `import_module`, with what has to be said of the import."""
-    net = uncompiled(net)
+    net = unwrapped(net)
     check_ready(net)
+    copied(net)  # what is in the way of every copy is said before widths are tried
+    with torch.random.fork_rng(devices=()):  # a forward may draw, and the user's next numbers are his own
+        found = _found(net, inputs, features, seed, unused, metadata, like)
+    return replace(found, origin=f"{type(net).__module__}.{type(net).__qualname__}")
+
+
+def _found(
+    net: torch.nn.Module,
+    inputs: Inputs,
+    features: Features,
+    seed: int,
+    unused: Sequence[str],
+    metadata: Any,
+    like: Any,
+) -> Imported:
     if has_types(net, metadata, like):
         types = types_for(net, metadata, like)
         return _imported(net, typed_signature(net, inputs, types, like), features, seed, unused, like)
@@ -201,9 +219,8 @@ def _typed_widths(
 def _try(net: torch.nn.Module, candidate: Signature) -> None:
     """Runs forward on a small graph; an error if the widths do not fit."""
     tiny = tiny_example(candidate.arguments, _widths(net, candidate), bool(candidate.matrices), candidate.types)
-    copied = copy_of(net)
     with in_float64():
-        outputs = run_forward(copied, candidate, tiny)
+        outputs = run_forward(copy_of(net), candidate, tiny)
     if candidate.types.is_typed:
         return  # its widths are found where forward fails; the recording says what is wrong with an output
     rows = [count for space, count in tiny.sizes.counts.items() if isinstance(space, Nodes)]

@@ -16,9 +16,10 @@ from pipeline.formula.values import Value, apply, edge_input, node_input, topolo
 from pipeline.pyg.arguments import Argument, Signature
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import ONE_MASK, Chosen
+from pipeline.pyg.copies import copy_of
 from pipeline.pyg.counts import Noticed, ReadsSizes
 from pipeline.pyg.example import Example
-from pipeline.pyg.forward import copy_of, run_forward
+from pipeline.pyg.forward import run_forward
 from pipeline.pyg.library import recorded_whole
 from pipeline.pyg.precision import float64_factories
 from pipeline.pyg.recorder import ReadsByPython, Recorder, Step

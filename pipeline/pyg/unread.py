@@ -22,8 +22,9 @@ from torch_geometric.nn.parameter_dict import ParameterDict
 from pipeline.errors import ModelError, nearest
 from pipeline.pyg.arguments import Signature
 from pipeline.pyg.asked import column_hint
+from pipeline.pyg.copies import copy_of
 from pipeline.pyg.example import Example
-from pipeline.pyg.forward import copy_of, run_forward, some
+from pipeline.pyg.forward import run_forward, some
 from pipeline.pyg.precision import in_float64
 
 # Weights that PyG's own classes leave unread whatever forward is given: their constructor decides which ones are.
