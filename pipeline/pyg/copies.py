@@ -64,7 +64,7 @@ def copied(net: torch.nn.Module) -> torch.nn.Module:
 def _copied(net: torch.nn.Module, shared: Iterable[Any]) -> torch.nn.Module:
     """`memory` is deepcopy's own: id → what it takes for the copy."""
     memory: dict[int, Any] = {id(item): _without_history(item) for item in shared}
-    closures = {}
+    closures: dict[int, FunctionType] = {}
     for module in net.modules():
         for name, item in vars(module).items():
             if name.startswith("_cached") and item is not None:
