@@ -106,10 +106,11 @@ class Model:
     @staticmethod
     def from_pyg(
         net: Any,
-        inputs: Mapping[str, str | Sequence[str | None] | None] | None = None,
+        inputs: Mapping[str, str | Sequence[str | None] | float | None] | None = None,
         features: Any = None,
         *,
         unused: Sequence[str] = (),
+        outputs: Sequence[str] = (),
         training: Any = None,
         weights: str = "as the module held them",
         **options: Any,
@@ -118,9 +119,9 @@ class Model:
 
         Parameters
         ----------
-        inputs, features, unused
+        inputs, features, unused, outputs
             See pipeline.pyg.import_module: which argument of forward is which column, widths, weights that may go
-            unread.
+            unread, the outputs that are wanted.
         training
             The columns of x in training, see `trained_on`.
         weights
@@ -128,7 +129,7 @@ class Model:
         """
         from pipeline.pyg import imported
 
-        found = imported(net, inputs=inputs, features=features, unused=unused, **options)
+        found = imported(net, inputs=inputs, features=features, unused=unused, outputs=outputs, **options)
         about = About(weights, found.unread, found.left_out, found.notes)
         for note in found.notes:
             log.warning("%s", note)
