@@ -108,10 +108,11 @@ class Model:
     @staticmethod
     def from_pyg(
         net: Any,
-        inputs: Mapping[str, str | Sequence[str | None] | None] | None = None,
+        inputs: Mapping[str, str | Sequence[str | None] | float | None] | None = None,
         features: Any = None,
         *,
         unused: Sequence[str] = (),
+        outputs: Sequence[str] = (),
         training: Any = None,
         weights: str = "as the module held them",
         **options: Any,
@@ -120,9 +121,9 @@ class Model:
 
         Parameters
         ----------
-        inputs, features, unused
+        inputs, features, unused, outputs
             See pipeline.pyg.import_module: which argument of forward is which column, widths, weights that may go
-            unread.
+            unread, the outputs that are wanted.
         training
             The columns of x in training, see `trained_on`.
         weights
@@ -130,14 +131,12 @@ class Model:
         """
         from pipeline.pyg import imported
 
-        found = imported(net, inputs=inputs, features=features, unused=unused, **options)
+        found = imported(net, inputs=inputs, features=features, unused=unused, outputs=outputs, **options)
         about = About(weights, found.unread, found.left_out, found.notes)
         for note in found.notes:
             log.warning("%s", note)
-        kind = type(net)
-        origin = f"{kind.__module__}.{kind.__qualname__}"
         several = {column: Trained(names) for column, names in found.made_of.items()}
-        model = Model(found.program, found.weights, found.columns, origin, about, several)
+        model = Model(found.program, found.weights, found.columns, found.origin, about, several)
         return model if training is None else model.trained_on(training)
 
     def trained_on(self, training: Any) -> Model:

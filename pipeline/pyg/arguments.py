@@ -1,39 +1,34 @@
-"""What forward takes: which argument is which column, how wide, and whether of integers; which are None, or a matrix.
+"""What forward takes: which argument is which column; which are None, numbers, the edges, or a matrix.
 
 Comes in: a module's signature and what the user says about it. Goes out: the arguments, or a ModelError that says what
-to add. What nobody gave is found by trying: rows of floats first, then of integers, such as the categories that an
-embedding takes.
+to add. Knows nothing of their widths.
 """
 
 from __future__ import annotations
 
 import inspect
-import itertools
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from pipeline.errors import ModelError, nearest
-from pipeline.formula.operations import MOST_ROWS
 from pipeline.formula.spaces import Edges, Nodes, parse_space
-from pipeline.pyg.asked import Unanswered, is_matrix
+from pipeline.pyg.called import AS_IT_IS, STARS, Called, called
 from pipeline.pyg.several_columns import several_columns
 from pipeline.pyg.types import UNTYPED, Types
+from pipeline.pyg.untold import matrix_forms, matrix_like, untold
 
-EDGE_INDEX = "edge_index"
+EDGE_INDEX, DATA, NUM_NODES = "edge_index", "data", "num_nodes"
 GCN_NORM, COLUMN = "gcn_norm", "column"  # what the values of a matrix are
 TABLES = {"x": "nodes", "edge_weight": "edges", "edge_attr": "edges"}  # what PyG's own arguments are
-TRIALS = 2000  # forwards on a graph of a few edges
-ANY = 8  # integers of an argument that is only compared with numbers: any would do
 
 Told = int | range | type[bool] | Sequence[int | range]
 Features = int | range | Mapping[str, Told] | None
-Source = str | Sequence[str | None] | None
+Source = str | Sequence[str | None] | bool | int | float | None
 Inputs = Mapping[str, Source] | None
-"""Argument → its column or columns, "edge_index", a matrix such as ("edge_index", "edges.weight"), or None."""
+"""Argument → column or columns, "edge_index", a matrix such as ("edge_index", "edges.weight"), a number, or None."""
 
 
 @dataclass(frozen=True)
@@ -91,23 +86,15 @@ class Signature:
     left_out: tuple[str, ...] = ()
     """Optional arguments that nobody gave."""
     types: Types = UNTYPED
-
-
-Forward = Callable[[Signature], object]
-
-
-class Form(NamedTuple):
-    """What the rows of an argument may be."""
-
-    rank: int
-    """How unlikely: of several forms that fit, the ones of the lowest rank count."""
-    shape: tuple[int, ...]
-    below: int | None = None
-    """As in Argument; 1 stands for as many as will be found."""
-    mask: bool = False
-
-
-STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    constants: tuple[tuple[str, bool | int | float], ...] = ()
+    """Parameters that are the same number for every graph."""
+    counts: tuple[str, ...] = ()
+    """Parameters that take the number of nodes."""
+    adjs: tuple[tuple[str, int], ...] = ()
+    """Parameters that take the sampled edges of each layer, and of how many: all edges stand in their place."""
+    called: Called = AS_IT_IS
+    outputs: tuple[str, ...] = ()
+    """The outputs that are wanted; none: all."""
 
 
 def _is_of_matrix(told: Any) -> bool:
@@ -121,76 +108,115 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     """The arguments of forward, without their widths.
 
     `inputs`: argument → "nodes.COLUMN", "edges.COLUMN", a list of columns, "edge_index", ("edge_index", values of a
-    matrix), or None.
-    Required parameters called x, edge_index, edge_weight and edge_attr need no mention.
+    matrix), a list of "edge_index" for sampled edges, "data", "num_nodes", a number, or None.
+    Required parameters called x, edge_index, edge_weight, edge_attr and num_nodes need no mention, nor does a single
+    one that is a Data object.
     """
-    given = dict(inputs or {})
+    given: dict[str, Any] = dict(inputs or {})
+    adjs = tuple((name, len(told)) for name, told in given.items() if _is_sampled(told))
     several = {
         name: several_columns(name, told, _usual_table(name))
         for name, told in given.items()
-        if isinstance(told, list | tuple) and not _is_of_matrix(told)
+        if isinstance(told, list | tuple) and not _is_of_matrix(told) and name not in dict(adjs)
     }
     given |= {name: columns.column_of(name) for name, columns in several.items()}
-    parameters = inspect.signature(net.forward).parameters
-    named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in STARS}
+    call = called(net)
+    parameters, named = call.parameters, call.named
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]
-    as_data = required[0] if required == ["data"] else None
-    if as_data:
-        required = ["x", EDGE_INDEX]
-    elif not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    as_data = _data(named, required, given)
+    held = [name for name in ("x", EDGE_INDEX) if as_data and name not in named]
+    if as_data is None and not call.any_name:
         for name in given:
             if name not in named:
                 raise ModelError(f"inputs names {name!r}, which forward does not take; {nearest(name, named)}")
-    matrices = {name: _matrix(name, told) for name, told in given.items() if not isinstance(told, str | None)}
-    index = next((name for name, told in given.items() if told == EDGE_INDEX), None)
-    if index is not None and _is_matrix(named, index):
-        raise ModelError(
-            f"inputs gives {index!r} the edge_index, which has no values, and a matrix has: {_matrix_forms(index)}"
-        )
-    if index is None and (as_data or EDGE_INDEX in named or not matrices):
-        index = EDGE_INDEX
+    constants = {
+        name: told
+        for name, told in given.items()
+        if isinstance(told, bool | int | float) and not matrix_like(named, name)
+    }
+    plain = {name: told for name, told in given.items() if name not in constants and name not in dict(adjs)}
+    counts = [name for name in dict.fromkeys([*required, *plain]) if plain.get(name, name) == NUM_NODES]
+    matrices = {name: _matrix(name, told) for name, told in plain.items() if not isinstance(told, str | None)}
+    indices = [name for name, told in plain.items() if told == EDGE_INDEX]
+    for name in indices:
+        if matrix_like(named, name):
+            raise ModelError(
+                f"inputs gives {name!r} the edge_index, which has no values, and a matrix has: {matrix_forms(name)}"
+            )
+    needed = EDGE_INDEX in (*required, *held) or not (indices or matrices or adjs)
+    if EDGE_INDEX not in plain and needed and (EDGE_INDEX in named or held):
+        indices.append(EDGE_INDEX)
     columns = {}
-    for name in dict.fromkeys([*required, *given]):
-        if name == index or (name in given and given[name] is None):
+    for name in dict.fromkeys([*required, *held, *given]):
+        if name in (*indices, *counts, *constants, *dict(adjs), as_data) or (name in given and given[name] is None):
             continue
         if name in matrices:
             if matrices[name].values == COLUMN:
                 columns[name] = _column(name, str(list(given[name] or ())[1]), ("edges",))
             continue
-        columns[name] = _column(name, str(given.get(name) or _own_column(name, named)), ("nodes", "edges"))
-    if as_data is None and index not in named and not matrices:
-        raise ModelError(f"forward takes no edge_index; it takes {', '.join(named) or 'nothing'}")
+        if name not in given and name not in TABLES:
+            raise untold(name, named, net)
+        columns[name] = _column(name, str(given.get(name) or f"{TABLES[name]}.{name}"), ("nodes", "edges"))
+    told = (*required, *held, *given, *indices, as_data)
+    left_out = tuple(STARS.get(parameter.kind, "") + name for name, parameter in parameters.items() if name not in told)
+    if not (indices or matrices or adjs):
+        _check_no_edges(columns, parameters, left_out)
     return Signature(
         tuple(
             Argument(name, column, (), made_of=several[name].names if name in several else ())
             for name, column in columns.items()
         ),
-        () if index is None else (index,),
+        tuple(indices),
         as_data,
         tuple(matrices.values()),
         tuple(name for name, told in given.items() if told is None),
-        tuple(
-            STARS.get(parameter.kind, "") + name
-            for name, parameter in parameters.items()
-            if name not in (*required, *given, index, as_data)
-        ),
+        left_out,
+        constants=tuple(constants.items()),
+        counts=tuple(counts),
+        adjs=adjs,
+        called=call,
+    )
+
+
+def _data(named: Mapping[str, inspect.Parameter], required: Sequence[str], given: Mapping[str, Any]) -> str | None:
+    """The parameter that takes everything as one Data object: whatever a single one is called, unless it is told."""
+    said = next((name for name, told in given.items() if told == DATA and name in named), None)
+    if said is not None:
+        return said
+    open_names = [name for name in required if name not in given]
+    if "data" in open_names:
+        return "data"
+    if len(open_names) != 1 or open_names[0] in (*TABLES, EDGE_INDEX, NUM_NODES) or matrix_like(named, open_names[0]):
+        return None
+    others = any(name in named and isinstance(told, str | list | tuple) for name, told in given.items())
+    return open_names[0] if len(required) == 1 and not others else None
+
+
+def _is_sampled(told: Any) -> bool:
+    """Whether it stands for the edges that a sampler gives each layer."""
+    return isinstance(told, list) and bool(told) and all(each == EDGE_INDEX for each in told)
+
+
+def _check_no_edges(columns: Mapping[str, str], parameters: Mapping[str, Any], left_out: Sequence[str]) -> None:
+    """ModelError if a model without edges is probably one whose edges nobody told."""
+    optional = [name for name in left_out if not name.startswith("*") and parameters[name].default is None]
+    if columns and not optional:
+        return
+    takes = ", ".join(STARS.get(each.kind, "") + name for name, each in parameters.items()) or "nothing"
+    if columns:
+        raise ModelError(
+            f"forward takes no edge_index; it takes {takes}: if {optional[0]} is the graph, give "
+            f"inputs={{{optional[0]!r}: 'edge_index'}}; if the model reads no edges, inputs={{{optional[0]!r}: None}}"
+        )
+    raise ModelError(
+        f"forward takes no edge_index; it takes {takes}: the graph is an argument, not something that the module holds "
+        "or finds elsewhere: write forward(self, x, edge_index)"
+        + (", or name what it takes in inputs={'x': 'nodes.x', 'edge_index': 'edge_index'}" if "*" in takes else "")
     )
 
 
 def _usual_table(name: str) -> str | None:
     return TABLES.get(name) or ("edges" if name.startswith("edge") else None)
-
-
-def _own_column(name: str, named: Mapping[str, inspect.Parameter]) -> str:
-    """The column of an argument that inputs does not name."""
-    if name in TABLES:
-        return f"{TABLES[name]}.{name}"
-    if _is_matrix(named, name):
-        raise ModelError(f"forward takes {name!r}: if it is the graph, {_matrix_forms(name)}")
-    raise ModelError(
-        f"forward takes {name!r}: say where it comes from, "
-        f"inputs={{{name!r}: 'nodes.COLUMN'}} or 'edges.COLUMN' (or 'edge_index')"
-    )
 
 
 def _column(name: str, column: str, tables: Sequence[str]) -> str:
@@ -200,174 +226,9 @@ def _column(name: str, column: str, tables: Sequence[str]) -> str:
     return column
 
 
-def _is_matrix(named: Mapping[str, inspect.Parameter], name: str) -> bool:
-    """Whether a parameter looks like a matrix: by its name, or its type."""
-    annotation = str(named[name].annotation) if name in named else ""
-    return is_matrix(name) or ("SparseTensor" in annotation and "Union" not in annotation)
-
-
-def _matrix_forms(name: str) -> str:
-    """How a matrix is given, for messages."""
-    return (
-        f"say what its values are: inputs={{{name!r}: ('edge_index', 'edges.COLUMN')}}, or "
-        f"inputs={{{name!r}: ('edge_index', 'gcn_norm')}} if PyG's gcn_norm made it before training, or "
-        f"inputs={{{name!r}: ('edge_index', None)}} if all of them are 1"
-    )
-
-
 def _matrix(name: str, told: Any) -> Matrix:
     """What inputs says of a matrix."""
     parts = tuple(told) if isinstance(told, tuple | list) else ()
     if len(parts) != 2 or parts[0] != EDGE_INDEX or not isinstance(parts[1], str | None):
         raise ModelError(f"input {name!r} is {told!r}; write a column, or for a matrix ('edge_index', VALUES)")
     return Matrix(name, parts[1] if parts[1] in (None, GCN_NORM) else COLUMN)
-
-
-def with_widths(net: torch.nn.Module, found: Signature, features: Features, run: Forward) -> Signature:
-    """The same arguments with the shapes of their rows, and which of them are integers.
-
-    `run`: forward on a small graph, which raises where a width does not fit.
-    """
-    given = {"x": features} if isinstance(features, int | range) else dict(features or {})
-    names = [argument.name for argument in found.arguments]
-    for name in given:
-        if name not in names:
-            raise ModelError(f"features names {name!r}, which is no input; {nearest(name, names)}")
-    _check_widths(found, given)
-    given = {**{argument.name: (len(argument.made_of),) for argument in found.arguments if argument.made_of}, **given}
-    matrices = {matrix.name for matrix in found.matrices}
-    choices = [_choices(net, argument, given.get(argument.name), matrices) for argument in found.arguments]
-    fitting, failure = _fitting(found, choices, run)
-    if len(fitting) == 1:
-        return _with_ranges(fitting[0], given, run)
-    likely = [[form for form in forms if form.rank == 0] for forms in choices]
-    open_names = [name for name, forms in zip(names, likely, strict=True) if len(forms) != 1]
-    if not fitting and not open_names:
-        return _formed(found, [forms[0] for forms in likely])  # what is wrong with it, its recording will say
-    what = "several widths fit" if fitting else "no width was found that fits"
-    why = "" if fitting else f" (the last failure: {failure})"
-    asked = ", ".join(f"{name!r}: WIDTH" for name in open_names or names)
-    raise ModelError(
-        f"{what} {' and '.join(open_names or names)} of {type(net).__name__}; give features={{{asked}}}{why}"
-    )
-
-
-def _check_widths(found: Signature, given: Mapping[str, Told]) -> None:
-    """ModelError if `features` gives an argument another width than it has columns."""
-    for argument in found.arguments:
-        if not argument.made_of or argument.name not in given:
-            continue
-        shape = told_forms(argument.name, given[argument.name])[0].shape
-        if math.prod(shape) != len(argument.made_of):
-            raise ModelError(
-                f"features gives {argument.name!r} rows of {math.prod(shape)} numbers, inputs gives it "
-                f"{len(argument.made_of)} columns: {', '.join(argument.made_of)}"
-            )
-
-
-def _choices(net: torch.nn.Module, argument: Argument, given: Any, matrices: Collection[str]) -> list[Form]:
-    """Forms that the rows of an argument may have."""
-    if given is not None:
-        return told_forms(argument.name, given)
-    if argument.name == "edge_weight" or argument.name in matrices:
-        return [Form(0, ())]
-    known = {"x": "in_channels", "edge_attr": "edge_dim"}.get(argument.name)
-    width = getattr(net, known, None) if known else None
-    if isinstance(width, tuple | list) and len(set(width)) == 1:
-        width = width[0]
-    if isinstance(width, int) and width > 0:
-        return [Form(0, (width,)), Form(1, (), 1), Form(2, (), None)]
-    sizes = sorted({size for tensor in net.parameters() for size in tensor.shape})
-    wide = [(size,) for size in sizes]
-    # x and edge_attr are rows of several numbers in most models, other arguments mostly a number: a kind, an age
-    number, row = (2, 0) if argument.name in TABLES else (0, 2)
-    forms = [Form(number, ()), Form(1, (), 1), *(Form(row, shape) for shape in wide)]
-    forms += [Form(3, shape, 1) for shape in dict.fromkeys([(1,), *wide])]
-    # what is joined with an embedding is narrower than the map behind it
-    left = {a - b for a, b in itertools.combinations(reversed(sizes), 2)} - set(sizes)
-    forms += [Form(row + 1, (size,)) for size in sorted(left)]
-    if argument.name.endswith("mask"):  # integers would pass too: as the numbers of rows
-        return [Form(0, ()), Form(1, (), mask=True), *(form._replace(rank=form.rank + 2) for form in forms)]
-    return forms
-
-
-def told_forms(name: str, given: Any) -> list[Form]:
-    """What `features` says: a width, a shape; range(10) for integers, at the end of several; bool for a mask."""
-    if given is bool:
-        return [Form(0, (), mask=True)]
-    parts = (given,) if isinstance(given, int | range) else tuple(given)
-    if parts and isinstance(parts[-1], range):
-        numbers = parts[-1]
-        if (numbers.start, numbers.step) != (0, 1) or not numbers:
-            raise ModelError(f"features gives {name!r} {numbers}; write integers as range(K), for 0 to K - 1")
-        return [Form(0, tuple(map(int, parts[:-1])), numbers.stop)]
-    shape = tuple(map(int, parts))
-    return [Form(0, shape), Form(1, shape, 1)]
-
-
-def _fitting(found: Signature, choices: Sequence[Sequence[Form]], run: Forward) -> tuple[list[Signature], str]:
-    """The likeliest signatures with which forward runs, and what the last one that did not run said."""
-    by_rank = sorted(itertools.product(*choices), key=lambda forms: sum(form.rank for form in forms))
-    fitting: list[Signature] = []
-    rank, failure = 0, "nothing to try"
-    for forms in by_rank[:TRIALS]:
-        if fitting and sum(form.rank for form in forms) > rank:
-            break
-        rank = sum(form.rank for form in forms)
-        candidate = _formed(found, forms)
-        failed = _failure(candidate, run)
-        if failed is not None:
-            failure = failed
-        elif all(  # integers are guessed only where floats do not do
-            form.below is None or form.rank == 0 or _failure(_with(candidate, place, None), run) is not None
-            for place, form in enumerate(forms)
-        ):
-            fitting.append(candidate)
-    return fitting, failure
-
-
-def _failure(candidate: Signature, run: Forward) -> str | None:
-    """What forward says where it does not run."""
-    try:
-        run(candidate)
-    except Unanswered:  # no width helps
-        raise
-    except Exception as error:  # whatever a module raises at a width that does not fit
-        return str(error)
-    return None
-
-
-def _with_ranges(found: Signature, given: Mapping[str, Any], run: Forward) -> Signature:
-    """With as many different integers as forward takes: the rows of an embedding, the classes of a one-hot row."""
-    for place, argument in enumerate(found.arguments):
-        told = told_forms(argument.name, given[argument.name]) if argument.name in given else []
-        if argument.below is not None and not (told and told[0].below):
-            found = _with(found, place, _most(found, place, run))
-    return found
-
-
-def _most(found: Signature, place: int, run: Forward) -> int:
-    """As many different integers as an argument may be, found by doubling and halving."""
-    low, high = 1, 2
-    while _failure(_with(found, place, high), run) is None:
-        low, high = high, 2 * high
-        if high > MOST_ROWS:
-            return ANY
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if _failure(_with(found, place, middle), run) is None else (low, middle)
-    return low
-
-
-def _with(found: Signature, place: int, below: int | None) -> Signature:
-    arguments = list(found.arguments)
-    arguments[place] = replace(arguments[place], below=below)
-    return replace(found, arguments=tuple(arguments))
-
-
-def _formed(found: Signature, forms: Sequence[Form]) -> Signature:
-    arguments = (
-        replace(argument, shape=form.shape, below=form.below, mask=form.mask)
-        for argument, form in zip(found.arguments, forms, strict=True)
-    )
-    return replace(found, arguments=tuple(arguments))

@@ -24,8 +24,19 @@ OF_THE_GRAPH = (
 MATRICES = ("A", "L", "lap", "laplacian")  # names of matrices, beside those that begin with adj
 
 
+CONTAINERS = ("graph", "ndata", "edata", "node_features", "feature_dict")  # what authors' own data keep tensors in
+OWN_CONTAINER = (
+    "; if {} holds tensors by their names, import a module whose forward(x, edge_index) puts them into such an object "
+    "and calls this one with it"
+)
+
+
 class Unanswered(ModelError):
     """Forward asked its data for what nobody has told. No width of a column would change that."""
+
+    def __init__(self, message: str, names: Collection[str] = ()):
+        super().__init__(message)
+        self.names = tuple(names)
 
 
 class Attributes(dict[str, Any]):
@@ -40,12 +51,14 @@ class Attributes(dict[str, Any]):
         self.parameter = parameter
         self.missing: dict[str, None] = {}
         self.refused: list[str] = []
+        self.read: set[str] = set()
+        """Keys that were looked for and are there."""
         self._open = 0
 
     def copy(self) -> Attributes:
         """With what is noticed kept in the same place."""
         other = Attributes(dict(self._all()), self.none, self.nodes, self.parameter)
-        other.missing, other.refused = self.missing, self.refused
+        other.missing, other.refused, other.read = self.missing, self.refused, self.read
         return other
 
     __copy__ = copy
@@ -59,12 +72,15 @@ class Attributes(dict[str, Any]):
     # ---- one key
 
     def __getitem__(self, key: str) -> Any:
-        if not super().__contains__(key):
-            self._look_for(key)
+        if key not in self:
+            raise KeyError(key)
         return super().__getitem__(key)
 
     def __contains__(self, key: object) -> bool:
-        return super().__contains__(key) or self._look_for(key)
+        if super().__contains__(key):
+            self.read.add(str(key))
+            return True
+        return self._look_for(key)
 
     def get(self, key: str, default: Any = None) -> Any:
         return super().get(key, default) if key in self else default
@@ -129,8 +145,18 @@ class Attributes(dict[str, Any]):
 
     # ---- afterwards
 
-    def check(self) -> None:
-        """Unanswered if something was asked that nobody has told, whatever forward made of it."""
+    def check(self, error: Exception | None = None) -> None:
+        """Unanswered if something was asked that nobody has told, whatever forward made of it. `error`: its failure."""
+        if (
+            isinstance(error, TypeError | AttributeError)
+            and not self.read
+            and all(hasattr(Tensor, name) for name in self.missing)
+        ):
+            raise Unanswered(
+                f"forward takes {self.parameter!r}: say where it comes from, "
+                f"inputs={{{self.parameter!r}: 'nodes.COLUMN'}} or 'edges.COLUMN' (or 'edge_index'); as a Data object "
+                f"forward does not take it: {type(error).__name__}: {error}"
+            )
         if self.refused:
             raise Unanswered(self.refused[0])
         if self.missing:
@@ -138,9 +164,12 @@ class Attributes(dict[str, Any]):
             spelled = " and ".join(f"{self.parameter}.{name}" for name in names)
             hints = ", ".join(f"{name!r}: {column_hint(name)}" for name in names)
             none = ", ".join(f"{name!r}: None" for name in names)
+            held = next((f"{self.parameter}.{name}" for name in names if name in CONTAINERS), None)
+            own = OWN_CONTAINER.format(held) if held else ""
             raise Unanswered(
                 f"forward reads {spelled}, which inputs does not name: give inputs={{{hints}}}, "
-                f"or inputs={{{none}}} if {self.parameter} has none"
+                f"or inputs={{{none}}} if {self.parameter} has none{own}",
+                names,
             )
 
 

@@ -16,9 +16,10 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.formula.interpret import evaluate, interpret
 from pipeline.pyg.arguments import Signature
+from pipeline.pyg.copies import copy_of
 from pipeline.pyg.counts import Noticed, ReadsSizes, of_math
 from pipeline.pyg.example import Example
-from pipeline.pyg.forward import copy_of, run_forward
+from pipeline.pyg.forward import run_forward
 from pipeline.pyg.layout import tensor_shape
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import Recording, record

@@ -5,7 +5,6 @@ Comes in: a module, an example graph. Goes out: its outputs by name. Knows nothi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,11 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.parameter import UninitializedParameter
+from torch_geometric.loader.neighbor_sampler import EdgeIndex as SampledEdges
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, nearest
 from pipeline.formula.spaces import Nodes
 from pipeline.pyg.arguments import Signature
 from pipeline.pyg.asked import Attributes, GivenData
+from pipeline.pyg.called import FORWARD, Called
 from pipeline.pyg.example import Example
 from pipeline.pyg.matrix import matrix_of
 from pipeline.pyg.typed_forward import arguments_of, lost_types, named_by_type
@@ -53,62 +54,76 @@ def check_weights(weights: Mapping[str, npt.NDArray[np.float64]]) -> None:
         raise ModelError(f"weights that hold NaN or infinity: {some(bad)}")
 
 
-def uncompiled(net: Any) -> Any:
-    """What torch.compile was given; other modules as they are."""
-    return getattr(net, "_orig_mod", net)
-
-
-def copy_of(net: torch.nn.Module) -> torch.nn.Module:
-    """A copy in float64 on the CPU, without what convolutions with cached=True remember of another graph."""
-    return copied(net).double()
-
-
-def copied(net: torch.nn.Module) -> torch.nn.Module:
-    """The same, in the module's own precision."""
-    memory: dict[int, Any] = {}
-    for module in net.modules():
-        for name, item in vars(module).items():
-            if name.startswith("_cached") and item is not None:
-                memory[id(item)] = None  # deepcopy takes this for its copy
-    try:
-        return copy.deepcopy(net, memory).to("cpu")
-    except (TypeError, RuntimeError) as error:
-        raise ModelError(f"the module cannot be copied: {error}") from error
-
-
 def run_forward(net: torch.nn.Module, signature: Signature, example: Example) -> dict[str, Tensor]:
     """The outputs of one forward, by name. Unanswered if it takes `data` and asks it for what nobody told."""
     if signature.types.is_typed:
         return run_typed(net, signature, example)
-    nodes = example.sizes.counts[Nodes()]
-    arguments: dict[str, Any] = dict(example.columns)
-    for matrix in signature.matrices:
-        column = arguments.pop(matrix.name, None)
-        arguments[matrix.name] = matrix_of(matrix, example.edge_index, column, nodes)
-    arguments |= dict.fromkeys(signature.indices, example.edge_index)
+    return named_outputs(run_whole(net, signature, example), signature.outputs)
+
+
+def run_whole(net: torch.nn.Module, signature: Signature, example: Example) -> Any:
+    """What one forward returns."""
+    arguments: dict[str, Any] = given_to(signature, example)
     attributes: Attributes | None = None
     if signature.as_data:
+        nodes = example.sizes.counts[Nodes()]
         rows = next((arguments[a.name] for a in example.arguments if isinstance(a.space, Nodes)), nodes)
+        own = {name: arguments.pop(name) for name in arguments.keys() & signature.called.named.keys()}
         attributes = Attributes(arguments, signature.none, rows, signature.as_data)
-        arguments = {signature.as_data: GivenData.of(attributes)}
+        arguments = {signature.as_data: GivenData.of(attributes), **own}
     else:
         arguments |= dict.fromkeys(signature.none)
     try:
-        result = net(**arguments)
+        result = _call(net, signature.called, arguments)
     except ModelError:
         raise
     except Exception as error:
         if attributes is not None:
-            attributes.check()  # what is not there is why
-        shapes = {argument.name: argument.shape for argument in signature.arguments}
-        raise ForwardFailed(
-            f"forward of {type(net).__name__} failed on an example graph with rows of {shapes}: "
-            f"{type(error).__name__}: {error}"
-            + (f"; it was not given {', '.join(signature.left_out)}" if signature.left_out else "")
-        ) from error
+            attributes.check(error)  # what is not there is why
+        raise ForwardFailed(_failed(net, signature, error)) from error
     if attributes is not None:
         attributes.check()
-    return named_outputs(result)
+    return result
+
+
+def given_to(signature: Signature, example: Example) -> dict[str, Any]:
+    """Parameter, or attribute of data → what it is given."""
+    nodes = example.sizes.counts[Nodes()]
+    given: dict[str, Any] = dict(example.columns)
+    for matrix in signature.matrices:
+        column = given.pop(matrix.name, None)
+        given[matrix.name] = matrix_of(matrix, example.edge_index, column, nodes)
+    given |= dict.fromkeys(signature.indices, example.edge_index)
+    given |= dict(signature.constants) | dict.fromkeys(signature.counts, nodes)
+    for name, layers in signature.adjs:
+        edges = torch.arange(example.edge_index.size(1))
+        given[name] = [SampledEdges(example.edge_index, edges, (nodes, nodes)) for _ in range(layers)]
+    return given
+
+
+def _call(net: torch.nn.Module, called: Called, arguments: Mapping[str, Any]) -> Any:
+    method = net if called.method == FORWARD else getattr(net, called.method)
+    if called.by_position:
+        return method(*(arguments[name] for name in called.parameters if name in arguments))
+    return method(**arguments)
+
+
+def _failed(net: torch.nn.Module, signature: Signature, error: Exception) -> str:
+    shapes = {argument.name: argument.shape for argument in signature.arguments}
+    return (
+        f"forward of {type(net).__name__} failed on an example graph with rows of {shapes}: "
+        f"{type(error).__name__}: {error}"
+        + (f"; it was not given {', '.join(signature.left_out)}" if signature.left_out else "")
+        + _if_data(signature, error)
+    )
+
+
+def _if_data(signature: Signature, error: Exception) -> str:
+    """A remedy, where forward takes a tensor for an object with attributes."""
+    names = [argument.name for argument in signature.arguments if argument.name in signature.called.named]
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, Tensor) or len(names) != 1:
+        return ""
+    return f"; if {names[0]!r} is a Data object, give inputs={{{names[0]!r}: 'data'}}"
 
 
 def run_typed(net: torch.nn.Module, signature: Signature, example: Example) -> dict[str, Tensor]:
@@ -117,27 +132,22 @@ def run_typed(net: torch.nn.Module, signature: Signature, example: Example) -> d
     lost: dict[str, str] = {}
     try:
         with lost_types(net, signature.types.nodes, lost):
-            result = net(**arguments)
+            result = _call(net, signature.called, arguments)
     except ModelError:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
         why = "".join(
             f"; {part} gives nothing of node type {name!r}, which later parts lack" for name, part in lost.items()
         )
-        shapes = {argument.name: argument.shape for argument in signature.arguments}
-        raise ForwardFailed(
-            f"forward of {type(net).__name__} failed on an example graph with rows of {shapes}: {said}{why}"
-            + (f"; it was not given {', '.join(signature.left_out)}" if signature.left_out else "")
-        ) from error
-    return named_by_type(result, signature.types.nodes)
+        raise ForwardFailed(_failed(net, signature, error) + why) from error
+    return named_by_type(result, signature.types.nodes, signature.outputs)
 
 
-def named_outputs(result: Any) -> dict[str, Tensor]:
-    """One tensor is "embedding"; several go by their keys, fields or positions."""
+def named_outputs(result: Any, wanted: Sequence[str] = ()) -> dict[str, Tensor]:
+    """One tensor is "embedding"; several go by their keys, fields or positions. `wanted`: only these; none: all."""
     if isinstance(result, Tensor):
-        return {"embedding": result}
-    if isinstance(result, Mapping):
+        named: dict[str, Any] = {"embedding": result}
+    elif isinstance(result, Mapping):
         named = {str(key): item for key, item in result.items()}
     elif isinstance(result, tuple) and hasattr(result, "_fields"):
         named = dict(zip(result._fields, result, strict=True))
@@ -145,12 +155,20 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
         named = {f"output_{position}": item for position, item in enumerate(result)}
     else:
         raise ModelError(f"forward returned {type(result).__name__}; a tensor, or several by name, is expected")
-    for name, item in named.items():
+    for name in wanted:
+        if name not in named:
+            raise ModelError(f"outputs names {name!r}, which forward does not return; {nearest(name, named)}")
+    chosen = {name: item for name, item in named.items() if not wanted or name in wanted}
+    for name, item in chosen.items():
         if not isinstance(item, Tensor):
-            raise ModelError(f"output {name!r} of forward is {type(item).__name__}, not a tensor")
-    if not named:
+            tensors = [name for name, item in chosen.items() if isinstance(item, Tensor)]
+            raise ModelError(
+                f"output {name!r} of forward is {type(item).__name__}, not a tensor"
+                + (f"; choose those that have a row per node: outputs={tensors}" if tensors else "")
+            )
+    if not chosen:
         raise ModelError("forward returned nothing")
-    return named
+    return chosen
 
 
 def some(names: Sequence[str]) -> str:

@@ -19,17 +19,21 @@ from torch_geometric.nn import GINConv, MFConv, SAGEConv
 from pipeline.errors import ModelError
 from pipeline.formula.program import Program, input_name
 from pipeline.formula.spaces import Nodes
-from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Signature, signature, with_widths
+from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Signature, signature
 from pipeline.pyg.asked import Unanswered
+from pipeline.pyg.called import FORWARD, called
+from pipeline.pyg.copies import copied, copy_of, unwrapped
 from pipeline.pyg.example import examples, tiny_example
-from pipeline.pyg.forward import check_ready, check_weights, copy_of, run_forward, uncompiled
+from pipeline.pyg.forward import check_ready, check_weights, run_forward
 from pipeline.pyg.like import data_like
 from pipeline.pyg.own_precision import precision_notes
 from pipeline.pyg.precision import in_float64
-from pipeline.pyg.recording import record, recorded_weights
+from pipeline.pyg.recording import GraphLevel, record, recorded_weights
+from pipeline.pyg.search import NoRows, with_widths
 from pipeline.pyg.sizes import check_on
 from pipeline.pyg.typed_arguments import EDGE_INDICES, has_types, hint, is_told, told_widths, typed_signature, types_for
 from pipeline.pyg.unread import check_unread, unread_weights
+from pipeline.pyg.untold import BATCHES
 from pipeline.pyg.widths import with_found_widths
 
 WITHOUT_VALUES = (GINConv, MFConv, SAGEConv)  # layers of PyG that call set_value(None) on a SparseTensor
@@ -51,6 +55,8 @@ class Imported:
     """What has to be said of the import, a sentence each."""
     made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Table column that stands for several → their names, in order."""
+    origin: str = ""
+    """The class of the module."""
 
 
 def import_module(
@@ -61,6 +67,7 @@ def import_module(
     unused: Sequence[str] = (),
     metadata: Any = None,
     like: Any = None,
+    outputs: Sequence[str] = (),
 ) -> tuple[Program, dict[str, npt.NDArray[np.float64]], dict[str, str]]:
     """The program that a module computes, its weights in float64, and program input → table column.
 
@@ -73,7 +80,10 @@ def import_module(
         `{"edge_weight": "edges.weight", "pos": "nodes.pos"}`. Required x, edge_index, edge_weight and edge_attr need
         no mention. A forward that takes `data` gets its attributes the same way; every attribute that it asks for has
         to be named. Several columns of numbers are one row, in their order: `{"edge_attr": ["edges.a", "edges.b"]}`; of
-        x, edge_attr and edge_weight `["a", "b"]` is enough. None: there is none, `{"edge_weight": None}`. A sparse
+        x, edge_attr and edge_weight `["a", "b"]` is enough. None: there is none, `{"edge_weight": None}`. A number is
+        the same for every graph: `{"scale": 2.0}`; "num_nodes" is the number of nodes; "data" stands for a Data object,
+        of which the other names are attributes. A list such as `["edge_index", "edge_index"]` stands for the sampled
+        edges of two layers: each gets all edges. A sparse
         matrix such as PyG's `adj_t` is `("edge_index", VALUES)`: values are a column, "edges.weight"; or None, all are
         1; or "gcn_norm", for a matrix that was normalised before training (self-loops of weight 1 added,
         D^-1/2 A D^-1/2), as OGB's examples do.
@@ -85,6 +95,8 @@ def import_module(
         Of the random graphs.
     unused
         Weights that may go unread, by name or pattern: `["decoder.*"]`.
+    outputs
+        The outputs of forward that are wanted, by the names that they get: `["output_0"]`. None: all.
     metadata, like
         Of a module with several types: (node types, edge types); or a HeteroData such as it was trained on, or the
         graph that it is for, which also tell widths and which types have which columns. Needed only where the module
@@ -97,7 +109,7 @@ def import_module(
         Naming the module, the line and the operation, where the model cannot be said in a formula. Naming weights that
         the program never reads, unless `unused` does, and the arguments that were left out.
     """
-    found = imported(net, inputs, features, seed, unused, metadata, like)
+    found = imported(net, inputs, features, seed, unused, metadata, like, outputs)
     return found.program, found.weights, found.columns
 
 
@@ -109,15 +121,66 @@ def imported(
     unused: Sequence[str] = (),
     metadata: Any = None,
     like: Any = None,
+    outputs: Sequence[str] = (),
 ) -> Imported:
     """As `import_module`, with what has to be said of the import."""
-    net = uncompiled(net)
+    net = unwrapped(net)
     check_ready(net)
+    copied(net)  # what is in the way of every copy is said before widths are tried
+    with torch.random.fork_rng(devices=()):  # a forward may draw, and the user's next numbers are his own
+        found = _found(net, inputs, features, seed, unused, metadata, like, tuple(outputs))
+    return replace(found, origin=f"{type(net).__module__}.{type(net).__qualname__}")
+
+
+def _found(
+    net: torch.nn.Module,
+    inputs: Inputs,
+    features: Features,
+    seed: int,
+    unused: Sequence[str],
+    metadata: Any,
+    like: Any,
+    outputs: tuple[str, ...],
+) -> Imported:
     if has_types(net, metadata, like):
         like = None if like is None else data_like(like)
         types = types_for(net, metadata, like)
-        return _imported(net, typed_signature(net, inputs, types, like), features, seed, unused, like)
-    found = signature(net, inputs)
+        found = replace(typed_signature(net, inputs, types, like), outputs=outputs)
+        return _imported(net, found, features, seed, unused, like)
+    try:
+        return _of_one_type(net, replace(signature(net, inputs), outputs=outputs), features, seed, unused)
+    except ModelError as error:
+        pooled = _pooled(net, inputs, features, seed, outputs, error)
+        raise (pooled or error) from None
+
+
+def _pooled(
+    net: torch.nn.Module, inputs: Inputs, features: Features, seed: int, outputs: tuple[str, ...], error: ModelError
+) -> GraphLevel | None:
+    """The error of a model that gives a row per graph, if that is why the import failed. What it pools by is a batch,
+    whose column hides that in many ways."""
+    taken = dict.fromkeys([*(inputs or {}), *called(net).named])
+    batch = next((name for name in taken if name in BATCHES), None)
+    if isinstance(error, Unanswered):
+        batch = batch or next((name for name in error.names if name in BATCHES), None)
+    if batch is None or isinstance(error, GraphLevel) or (inputs or {}).get(batch, batch) is None:
+        return None
+    left = (
+        {name: form for name, form in features.items() if name != batch} if isinstance(features, Mapping) else features
+    )
+    try:
+        found = replace(signature(net, {**(inputs or {}), batch: None}), outputs=outputs)
+        _of_one_type(net, found, left, seed, ["*"])
+    except GraphLevel as pooled:
+        return pooled
+    except ModelError:
+        return None
+    return None
+
+
+def _of_one_type(
+    net: torch.nn.Module, found: Signature, features: Features, seed: int, unused: Sequence[str]
+) -> Imported:
     ones = tuple(matrix.name for matrix in found.matrices if matrix.values is None)
     if not ones:
         return _imported(net, found, features, seed, unused)
@@ -170,7 +233,11 @@ def _imported(
 
 def _notes(net: torch.nn.Module, found: Signature) -> list[str]:
     """What was taken for the graph, where that is not edge_index itself."""
-    notes = [
+    notes = [] if found.called.method == FORWARD else [f"{type(net).__name__} is imported as its {found.called.method}"]
+    notes += [f"{name} is given all edges in each of its {layers} layers" for name, layers in found.adjs]
+    if not (found.types.is_typed or found.indices or found.matrices or found.adjs):
+        notes.append("the model reads no edges")
+    notes += [
         f"{name} is given the ends of the edges, without values" for name in found.indices if name not in EDGE_INDICES
     ]
     said = {None: "are all 1", GCN_NORM: "are those of PyG's gcn_norm, with self-loops", COLUMN: "are a column"}
@@ -187,7 +254,8 @@ def _notes(net: torch.nn.Module, found: Signature) -> list[str]:
 def _widths(net: torch.nn.Module, found: Signature) -> set[int]:
     """Sizes that occur in the model, or in what it is given."""
     widths = {size for tensor in net.state_dict().values() for size in tensor.shape}
-    return widths | {size for argument in found.arguments for size in argument.shape}
+    widths |= {size for argument in found.arguments for size in argument.shape}
+    return widths | {int(number) for _, number in found.constants if number == int(number)}
 
 
 def _with_widths(net: torch.nn.Module, found: Signature, features: Features) -> Signature:
@@ -204,12 +272,11 @@ def _typed_widths(
 def _try(net: torch.nn.Module, candidate: Signature) -> None:
     """Runs forward on a small graph; an error if the widths do not fit."""
     tiny = tiny_example(candidate.arguments, _widths(net, candidate), bool(candidate.matrices), candidate.types)
-    copied = copy_of(net)
     with in_float64():
-        outputs = run_forward(copied, candidate, tiny)
+        outputs = run_forward(copy_of(net), candidate, tiny)
     if candidate.types.is_typed:
         return  # its widths are found where forward fails; the recording says what is wrong with an output
     rows = [count for space, count in tiny.sizes.counts.items() if isinstance(space, Nodes)]
     for name, tensor in outputs.items():
         if not tensor.dim() or tensor.shape[0] not in rows:
-            raise ModelError(f"output {name!r} of the module has shape {tuple(tensor.shape)}, not a row per node")
+            raise NoRows(f"output {name!r} of the module has shape {tuple(tensor.shape)}, not a row per node")

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from pipeline.errors import ModelError
 from pipeline.pyg.arguments import Signature
+from pipeline.pyg.copies import copied
 from pipeline.pyg.example import Example
-from pipeline.pyg.forward import copied, run_forward
+from pipeline.pyg.forward import run_forward
 
 
 def precision_notes(net: torch.nn.Module, signature: Signature, examples: Sequence[Example]) -> list[str]:

@@ -16,9 +16,10 @@ from pipeline.formula.values import Value, apply, edge_input, node_input, topolo
 from pipeline.pyg.arguments import Argument, Signature
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import ONE_MASK, Chosen
+from pipeline.pyg.copies import copy_of
 from pipeline.pyg.counts import Noticed, ReadsSizes
 from pipeline.pyg.example import Example
-from pipeline.pyg.forward import copy_of, run_forward
+from pipeline.pyg.forward import run_forward
 from pipeline.pyg.library import recorded_whole
 from pipeline.pyg.precision import float64_factories
 from pipeline.pyg.recorder import ReadsByPython, Recorder, Step
@@ -56,7 +57,7 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
         recorder,
     ):  # fmt: skip
         outputs = run_forward(net, signature, example)
-    values = {name: _output(name, recorder.symbol(tensor)) for name, tensor in outputs.items()}
+    values = _values({name: recorder.symbol(tensor) for name, tensor in outputs.items()})
     keys = {name: _key(name, value) for name, value in values.items()}
     program = Program({keys[name]: value for name, value in values.items()})
     return Recording(
@@ -91,6 +92,26 @@ def _key(name: str, value: Value) -> str:
     return name if name.startswith(output_key(value.space.type, "")) else key
 
 
+class GraphLevel(ModelError):
+    """The model gives one row for the whole graph."""
+
+
+def _values(symbols: Mapping[str, Symbol]) -> dict[str, Value]:
+    """The value of each output; the error of one that has none names those that have."""
+    found: dict[str, Value] = {}
+    failed: list[ModelError] = []
+    for name, symbol in symbols.items():
+        try:
+            found[name] = _output(name, symbol)
+        except ModelError as error:
+            failed.append(error)
+    if not failed:
+        return found
+    if not found:
+        raise failed[0]
+    raise type(failed[0])(f"{failed[0]}; to import what has a row per node: outputs={list(found)}") from failed[0]
+
+
 def _output(name: str, symbol: Symbol) -> Value:
     if isinstance(symbol, Opaque):
         raise symbol.error
@@ -104,14 +125,17 @@ def _output(name: str, symbol: Symbol) -> Value:
             f"output {name!r} of the module does not depend on the nodes' columns; one row per node is expected"
         )
     if symbol.is_whole:
-        raise ModelError(
+        raise GraphLevel(
             f"output {name!r} of the module has one row for the whole graph (graph-level output); "
-            "graphsweep gives one row per node"
+            "graphsweep gives one row per node: import the part of the module before the pooling"
         )
     if isinstance(symbol.space, Chosen):
         raise ModelError(f"output {name!r} of the module has one row for each of the {symbol.space}; {ONE_MASK}")
     if not isinstance(symbol.space, Nodes):
-        raise ModelError(f"output {name!r} of the module has one row per edge; one row per node is expected")
+        raise ModelError(
+            f"output {name!r} of the module has one row per edge (edge classification, a link decoder); graphsweep "
+            "gives one row per node: import the part that makes the rows of the nodes, and join them to the edges"
+        )
     if symbol.axis or symbol.before or symbol.after:
         raise ModelError(
             f"output {name!r} of the module has its rows in axis {symbol.axis}; they must be the first axis"

@@ -6,7 +6,6 @@ or a ModelError that says what to add.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,9 @@ from torch_geometric.data import HeteroData
 
 from pipeline.errors import ModelError, nearest, shortened
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.pyg.arguments import STARS, TABLES, Argument, Signature, told_forms
+from pipeline.pyg.arguments import TABLES, Argument, Signature
+from pipeline.pyg.called import STARS, called
+from pipeline.pyg.forms import told_forms
 from pipeline.pyg.types import METADATA, Types, own_types, triple, types_of
 
 EDGE_INDICES = ("edge_index_dict", "edge_index")
@@ -27,7 +28,7 @@ def has_types(net: torch.nn.Module, metadata: Any, like: Any) -> bool:
     """Whether a module takes several types: somebody says so, or its forward does."""
     if metadata is not None or like is not None:
         return True
-    parameters = inspect.signature(net.forward).parameters
+    parameters = called(net).parameters
     if EDGE_INDICES[0] in parameters:
         return True
     takes_data = list(parameters)[:1] == ["data"]
@@ -50,8 +51,8 @@ def typed_signature(net: torch.nn.Module, inputs: Mapping[str, Any] | None, type
     Required parameters called x_dict, edge_index_dict, edge_weight_dict and edge_attr_dict need no mention.
     """
     given = dict(inputs or {})
-    parameters = inspect.signature(net.forward).parameters
-    named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in STARS}
+    call = called(net)
+    parameters, named = call.parameters, call.named
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]
     as_data = required[0] if required == ["data"] else None
     index = next((name for name in EDGE_INDICES if name in named), None)  # to_hetero calls it edge_index
@@ -81,6 +82,7 @@ def typed_signature(net: torch.nn.Module, inputs: Mapping[str, Any] | None, type
             if name not in (*required, *given, index, as_data)
         ),
         types=types,
+        called=call,
     )
 
 

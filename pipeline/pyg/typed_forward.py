@@ -5,7 +5,7 @@ Comes in: a copy of a module, an example graph. Goes out: its outputs by name, t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, nearest
 from pipeline.formula.program import output_key
 from pipeline.formula.spaces import Nodes
 from pipeline.pyg.arguments import Argument, Signature
@@ -50,12 +50,13 @@ def _data(signature: Signature, example: Example, given: Mapping[str, Any]) -> H
     return data
 
 
-def named_by_type(result: Any, types: Sequence[str]) -> dict[str, Tensor]:
+def named_by_type(result: Any, types: Sequence[str], wanted: Collection[str] = ()) -> dict[str, Tensor]:
     """The tensors of what forward returned. One by one they go by their keys, fields or positions; a dict by type gives
-    an output of each of the types, None of a type that has none."""
+    an output of each of the types, None of a type that has none. `wanted`: only these; none: all."""
     if isinstance(result, Tensor):
         return {EMBEDDING: result}
     named: dict[str, Tensor] = {}
+    known: list[str] = []
     for name, item in _parts(result, types):
         if isinstance(item, Mapping):
             found = {output_key(str(key), name or EMBEDDING): each for key, each in item.items() if each is not None}
@@ -64,10 +65,18 @@ def named_by_type(result: Any, types: Sequence[str]) -> dict[str, Tensor]:
                 raise ModelError(f"forward returned a dict with {', '.join(map(repr, unknown))}, which is no node type")
         else:
             found = {name: item}
+        known += [*found] if name in found else [name, *found]
         for key, tensor in found.items():
+            if wanted and not {key, name} & set(wanted):
+                continue
             if not isinstance(tensor, Tensor):
                 raise ModelError(f"output {key!r} of forward is {type(tensor).__name__}, not a tensor")
             named[key] = tensor
+    for each in wanted:
+        if each not in known:
+            raise ModelError(
+                f"outputs names {each!r}, which forward does not return; {nearest(each, filter(None, known))}"
+            )
     if not named:
         raise ModelError("forward returned nothing")
     return named

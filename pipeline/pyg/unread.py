@@ -10,24 +10,38 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.nn import GMMConv, HGTConv, NNConv, ResGatedGraphConv, RGATConv, SAGEConv, TransformerConv
+from torch.utils._pytree import tree_leaves
+from torch_geometric.nn import (
+    DeepGraphInfomax,
+    GMMConv,
+    HGTConv,
+    NNConv,
+    ResGatedGraphConv,
+    RGATConv,
+    SAGEConv,
+    TransformerConv,
+)
 from torch_geometric.nn.aggr import DegreeScalerAggregation
 from torch_geometric.nn.parameter_dict import ParameterDict
 
 from pipeline.errors import ModelError, nearest
 from pipeline.pyg.arguments import Signature
 from pipeline.pyg.asked import column_hint
+from pipeline.pyg.called import FORWARD
+from pipeline.pyg.copies import copy_of
 from pipeline.pyg.example import Example
-from pipeline.pyg.forward import copy_of, run_forward, some
+from pipeline.pyg.forward import run_forward, run_whole, some
 from pipeline.pyg.precision import in_float64
 
 # Weights that PyG's own classes leave unread whatever forward is given: their constructor decides which ones are.
 LEFT_BY_PYG: dict[type[torch.nn.Module], frozenset[str]] = {
+    DeepGraphInfomax: frozenset(["weight"]),  # of its loss
     DegreeScalerAggregation: frozenset(["avg_deg_lin", "avg_deg_log"]),
     RGATConv: frozenset(["w", "l1", "b1", "l2", "b2"]),
 }
@@ -81,10 +95,17 @@ def check_unread(
     ]
     if not names:
         return
+    chosen = signature.outputs or signature.called.method != FORWARD
+    if chosen and not signature.types.is_typed:  # what another output reads was not forgotten
+        names = [name for name in names if name not in _read_elsewhere(net, signature, example, names)]
+        if not names:
+            return
     lines = [f"weights that the recorded program never reads: {some(names)}", *_reasons(net, signature, example, names)]
+    if not (signature.types.is_typed or signature.indices or signature.matrices or signature.adjs):
+        lines.append("forward takes no edge_index: the model reads no graph, only columns of the nodes")
     left_out = [name for name in signature.left_out if name not in NOT_DATA]
     if left_out:
-        parameters = inspect.signature(net.forward).parameters
+        parameters = signature.called.parameters
         columns = [name for name in left_out if name in parameters and parameters[name].default is None]
         hints = ", ".join(f"{name!r}: {column_hint(name)}" for name in columns)
         lines.append(f"forward ran without {', '.join(left_out)}" + (f"; to give: inputs={{{hints}}}" if hints else ""))
@@ -96,10 +117,15 @@ def check_unread(
 
 
 def _without_effect(
-    net: torch.nn.Module, signature: Signature, example: Example, names: Sequence[str], before: dict[str, Tensor]
+    net: torch.nn.Module,
+    signature: Signature,
+    example: Example,
+    names: Sequence[str],
+    before: dict[str, Tensor],
+    everything: bool = False,
 ) -> list[str]:
     """Those of the names whose numbers can be others without another output. Halves where some have an effect."""
-    after = _outputs(net, signature, example, names)
+    after = _outputs(net, signature, example, names, everything)
     if after.keys() == before.keys() and all(
         torch.equal(after[name].nan_to_num(), before[name].nan_to_num()) for name in before
     ):
@@ -110,12 +136,15 @@ def _without_effect(
     return [
         name
         for half in (names[:middle], names[middle:])
-        for name in _without_effect(net, signature, example, half, before)
+        for name in _without_effect(net, signature, example, half, before, everything)
     ]
 
 
-def _outputs(net: torch.nn.Module, signature: Signature, example: Example, changed: Sequence[str]) -> dict[str, Tensor]:
-    """Of one forward, with other numbers in some weights; none if it fails with them."""
+def _outputs(
+    net: torch.nn.Module, signature: Signature, example: Example, changed: Sequence[str], everything: bool = False
+) -> dict[str, Tensor]:
+    """Of one forward, with other numbers in some weights; none if it fails with them. `everything`: all tensors that
+    it returns."""
     copied = copy_of(net)
     tensors, random = named(copied), torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -123,11 +152,24 @@ def _outputs(net: torch.nn.Module, signature: Signature, example: Example, chang
             tensors[name].uniform_(0.5, 1.5, generator=random)
     with in_float64():
         try:
+            if everything:
+                leaves = tree_leaves(run_whole(copied, signature, example.fresh()))
+                return {str(place): each for place, each in enumerate(leaves) if isinstance(each, Tensor)}
             return run_forward(copied, signature, example.fresh())
         except ModelError:
             if not changed:
                 raise
             return {}
+
+
+def _read_elsewhere(net: torch.nn.Module, signature: Signature, example: Example, names: Sequence[str]) -> set[str]:
+    """Those of the names that change something in what forward returns beside the wanted outputs."""
+    whole = replace(signature, outputs=(), called=replace(signature.called, method=FORWARD))
+    try:
+        before = _outputs(net, whole, example, (), everything=True)
+    except ModelError:  # such as a corrupted graph that cannot be made: then nothing is known
+        return set()
+    return {name for name in names if not _without_effect(net, whole, example, [name], before, everything=True)}
 
 
 def _left_by_pyg(net: torch.nn.Module, names: Sequence[str]) -> set[str]:

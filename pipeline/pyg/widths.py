@@ -7,6 +7,7 @@ their product over the types. Here each argument is given a width that nothing e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,12 @@ from pipeline.pyg.arguments import Argument, Signature
 from pipeline.pyg.typed_arguments import hint
 
 STEP = 1 << 12  # between the widths that are tried; what is joined to an argument is narrower
+# what torch and PyG say of shapes and dtypes that do not fit each other
+SIZES = re.compile(
+    r"shape|size|dimension|dtype|scalar type|\bLong\b|\bDouble\b|out of (range|bounds)|broadcast|channels|elements"
+    r"|normalized_shape|must match|expected \d|not enough values|too many values|divisible|features",
+    re.IGNORECASE,
+)
 WEIGHT = "edge_weight"  # one number per edge
 
 
@@ -47,7 +54,7 @@ def with_found_widths(
             break
         except Exception as error:  # whatever a module raises at a width that does not fit
             if not seen.wanted:
-                if not tried:
+                if not tried or not is_about_sizes(error):
                     raise
                 raise _unknown([each for each in arguments if each.name in tried], error) from error
         arguments = tuple(_as_wanted(each, seen.wanted) for each in arguments)
@@ -60,6 +67,15 @@ def _as_wanted(argument: Argument, wanted: Mapping[str, tuple[int | None, int | 
         return argument
     width, below = wanted[argument.name]
     return replace(argument, shape=() if width is None else (width,), below=below)
+
+
+def is_about_sizes(error: BaseException) -> bool:
+    """Whether a failure may come from the width of a row, or from floats in the place of integers."""
+    while error.__cause__ is not None:  # what forward itself raised
+        error = error.__cause__
+    return isinstance(error, RuntimeError | ValueError | IndexError | AssertionError | TypeError) and bool(
+        SIZES.search(str(error)) or isinstance(error, AssertionError)
+    )
 
 
 def _unknown(left: Sequence[Argument], error: Exception) -> ModelError:

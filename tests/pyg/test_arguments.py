@@ -112,7 +112,6 @@ def test_columns_that_no_output_needs_are_not_read():
         (GCNConv(16, 8), {"inputs": {"edge_weight": "weight"}}, "input 'edge_weight' is 'weight'; write nodes.COLUMN"),
         (GCNConv(16, 8), {"features": {"z": 4}}, "features names 'z', which is no input; known: x"),
         (nn.Linear(16, 8), {}, "forward takes 'input': say where it comes from"),
-        (nn.Linear(16, 8), {"inputs": {"input": "nodes.x"}}, "forward takes no edge_index; it takes input"),
     ],
 )
 def test_what_is_asked_for(net, options, message):
