@@ -273,6 +273,10 @@ def export_command(
         option("--training", "TABLE", "Node table of training, for its ranges: infer warns of numbers far outside."),
     ] = None,
     untrained: Annotated[bool, option("--untrained", None, "The weights are random, and that is meant.")] = False,
+    like: Annotated[
+        str | None,
+        option("--like", "GRAPH", "The typed graph that the model is for: prepared, or as --graph-spec takes it."),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -285,7 +289,7 @@ def export_command(
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's own module
         model = export_module(
             reference, output, checkpoint, inputs, features, unused or (), column_names(columns or ""), training,
-            untrained, overwrite,
+            untrained, overwrite, like,
         )  # fmt: skip
         first, _, _ = str(model).partition("\n")
         about = "".join(f"{line}\n" for line in model.about.lines)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.blocks.storage import find_manifest
 from pipeline.errors import SettingError
 from pipeline.model import Model, refuse_to_save
 from pipeline.tables.training import TrainingTable
@@ -29,10 +30,13 @@ def export_module(
     training: str | None = None,
     untrained: bool = False,
     overwrite: bool = False,
+    like: str | None = None,
 ) -> Model:
     """The model, which has been saved. Arguments as those of `Model.from_pyg`; `columns` are those of x in training,
-    `training` is the path of the table that they were in, `untrained` says that random weights are meant."""
+    `training` is the path of the table that they were in, `untrained` says that random weights are meant; `like` is the
+    path of the typed graph that the model is for: prepared, or as --graph-spec takes it."""
     refuse_to_save(output, overwrite, {"the checkpoint": checkpoint})
+    graph = None if like is None else _graph(like)
     try:
         from pipeline.pyg.load import build, source_of
     except ModuleNotFoundError as error:
@@ -46,11 +50,26 @@ def export_module(
         log.warning("weights: %s", weights)
     names = tuple(columns) or None
     model = Model.from_pyg(
-        net, inputs=inputs, features=features, unused=unused, weights=weights,
+        net, inputs=inputs, features=features, unused=unused, weights=weights, like=graph,
         training=TrainingTable(training, names) if training else names,
     )  # fmt: skip
     model.save(output, overwrite)
     return model
+
+
+def _graph(path: str) -> Any:
+    """A prepared graph, or the tables that a file or a folder names; they are not read whole."""
+    from pipeline.graph import Graph, open_graph
+    from pipeline.job.raw_tables import graph_spec
+
+    if find_manifest(path) is not None:
+        return open_graph(path)
+    spec = graph_spec(path, None, None, {})
+    assert spec is not None
+    graph = Graph.of_files(**spec.arguments())
+    if graph is None:
+        raise SettingError(f"--like: only Spark reads the tables of {path}; prepare the graph, and give that")
+    return graph
 
 
 def _source_of(reference: str) -> str | None:

@@ -106,7 +106,7 @@ def _arguments(name: str, told: Any, types: Types, like: Any) -> Iterator[Argume
         [Nodes(kind) for kind in types.nodes] if table == "nodes" else [Edges(kind) for kind in types.edges]
     )
     for space in spaces:
-        if like is None or short in like[_key(space)]:
+        if like is None or short in like[_key(space)] or column in like[_key(space)]:
             yield _argument(name, space, column)
 
 
@@ -167,8 +167,8 @@ def _formed(argument: Argument, told: Any, like: Any) -> Argument:
     kind = _key(argument.space)
     told = told.get(kind) if isinstance(told, Mapping) else told
     if told is None and like is not None:
-        tensor = like[kind].get(argument.input)
-        if isinstance(tensor, torch.Tensor):
+        tensor = _in_like(argument, like)
+        if tensor is not None:
             shape = tuple(tensor.shape[1:])
             if tensor.dtype is torch.bool:
                 return replace(argument, shape=shape, mask=True)
@@ -189,7 +189,14 @@ def is_told(argument: Argument, features: Any, like: Any) -> bool:
     told = dict(features or {}).get(argument.parameter)
     kind = _key(argument.space)
     told = told.get(kind) if isinstance(told, Mapping) else told
-    return told is not None or (like is not None and isinstance(like[kind].get(argument.input), torch.Tensor))
+    return told is not None or (like is not None and _in_like(argument, like) is not None)
+
+
+def _in_like(argument: Argument, like: HeteroData) -> torch.Tensor | None:
+    """By the name of the argument, as PyG has it, or that of the column, as a graph has it."""
+    held = like[_key(argument.space)]
+    found = held.get(argument.input, held.get(argument.column.rpartition(".")[2]))
+    return found if isinstance(found, torch.Tensor) else None
 
 
 def hint(names: Sequence[Argument]) -> str:

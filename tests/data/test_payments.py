@@ -101,12 +101,6 @@ def test_pyg_gives_the_stored_answers(scripts: dict[str, ModuleType], expected: 
     assert found > 3 * metrics["average_precision_without_edges"]
 
 
-def test_the_stored_model_is_the_module(scripts: dict[str, ModuleType]) -> None:
-    inputs = {"edge_attr": {("account", "pays", "account"): "amount"}}
-    model = Model.from_pyg(scripts["module"].build(), inputs=inputs)
-    assert model.fingerprint == Model.load(PAYMENTS / "model").fingerprint
-
-
 @pytest.fixture(scope="module")
 def prepared(tables: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[int, PreparedGraph]:
     """Number of blocks → graph."""
@@ -142,14 +136,19 @@ def test_the_command_from_tables_to_scores(
     scripts["generate"].write(tmp_path / "tables")
     shutil.copy(PAYMENTS / "graph.toml", tmp_path)
     monkeypatch.chdir(tmp_path)
+    like = ["--input", "edge_attr=edges.amount", "--like"]  # amounts are on payments only, which the graph tells
     for command in (
         ["prepare", "--graph-spec", "graph.toml", "--output", "graph"],
-        ["infer", "--graph", "graph", "--model", str(PAYMENTS / "model"), "--output", "scores"],
+        ["export", "module:build", *like, "graph", "--output", "model"],
+        ["export", "module:build", *like, "graph.toml", "--output", "same"],
+        ["infer", "--graph", "graph", "--model", "model", "--output", "scores"],
     ):
         with pytest.raises(SystemExit) as ended:
             main([*command, "--quiet"])
         assert ended.value.code == 0
     assert_expected(tmp_path / "scores" / "account", expected)
+    for name in ("model", "same"):
+        assert Model.load(name).fingerprint == Model.load(PAYMENTS / "model").fingerprint
 
 
 def test_a_picture(scripts: dict[str, ModuleType], tables: Any, expected: pd.DataFrame, tmp_path: Path) -> None:
