@@ -23,6 +23,7 @@ from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Signature
 from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.example import examples, tiny_example
 from pipeline.pyg.forward import check_ready, check_weights, copy_of, run_forward, uncompiled
+from pipeline.pyg.one_thread import one_thread
 from pipeline.pyg.own_precision import precision_notes
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import record, recorded_weights
@@ -109,6 +110,19 @@ def imported(
     like: Any = None,
 ) -> Imported:
     """As `import_module`, with what has to be said of the import."""
+    with one_thread():
+        return _checked(net, inputs, features, seed, unused, metadata, like)
+
+
+def _checked(
+    net: torch.nn.Module,
+    inputs: Inputs,
+    features: Features,
+    seed: int,
+    unused: Sequence[str],
+    metadata: Any,
+    like: Any,
+) -> Imported:
     net = uncompiled(net)
     check_ready(net)
     if has_types(net, metadata, like):
