@@ -83,7 +83,10 @@ def examples(
     """
     taken = frozenset(widths)
     rng = np.random.default_rng(seed)
-    for nodes, proper, loops in GRAPHS:
+    # every number of self-loops is another one, and at most one loop a node
+    most = max((types.among(name) for name in types.nodes), default=0)
+    graphs = [(max(nodes, 4 * most), proper, loops) for nodes, proper, loops in GRAPHS]
+    for nodes, proper, loops in graphs:
         while True:
             sizes = Sizes(counts_of(types, nodes, proper, loops, taken), taken)
             if len(set(sizes.counts.values())) == len(sizes.counts) and taken.isdisjoint(sizes.counts.values()):
@@ -91,7 +94,7 @@ def examples(
             nodes, proper, loops = nodes + 2, proper + 6, loops + 4
         yield _example(arguments, rng, sizes, distinct, types)
     for name in types.nodes if types.is_typed else ():
-        yield _example(arguments, rng, Sizes(counts_of(types, *GRAPHS[-1], taken, name), taken), distinct, types)
+        yield _example(arguments, rng, Sizes(counts_of(types, *graphs[-1], taken, name), taken), distinct, types)
 
 
 def tiny_example(

@@ -26,6 +26,7 @@ from pipeline.pyg.copies import copied, copy_of, unwrapped
 from pipeline.pyg.example import examples, tiny_example
 from pipeline.pyg.forward import check_ready, check_weights, run_forward
 from pipeline.pyg.like import data_like
+from pipeline.pyg.one_thread import one_thread
 from pipeline.pyg.own_precision import precision_notes
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import GraphLevel, record, recorded_weights
@@ -127,7 +128,7 @@ def imported(
     net = unwrapped(net)
     check_ready(net)
     copied(net)  # what is in the way of every copy is said before widths are tried
-    with torch.random.fork_rng(devices=()):  # a forward may draw, and the user's next numbers are his own
+    with one_thread(), torch.random.fork_rng(devices=()):  # a forward may draw; the user's next numbers are his own
         found = _found(net, inputs, features, seed, unused, metadata, like, tuple(outputs))
     return replace(found, origin=f"{type(net).__module__}.{type(net).__qualname__}")
 

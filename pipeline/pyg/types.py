@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch_geometric.nn.module_dict import ModuleDict
 
 from pipeline.errors import ModelError, shortened
-from pipeline.formula.spaces import ALL_SELF, PROPER, PROPER_SELF, SELF_LOOPS, Edges, Nodes
+from pipeline.formula.spaces import ALL, ALL_SELF, PROPER, PROPER_SELF, SELF_LOOPS, Edges, Nodes
 from pipeline.schema import EDGE, NODE, EdgeType
 
 METADATA = "metadata=(node_types, edge_types), as HeteroData.metadata() gives it, or like=a HeteroData or a Graph"
@@ -32,6 +33,10 @@ class Types:
     @property
     def is_typed(self) -> bool:
         return self != UNTYPED
+
+    def among(self, name: str) -> int:
+        """How many edge types lead from nodes of a type to nodes of the same type."""
+        return sum(each.source == each.target == name for each in self.edges)
 
 
 UNTYPED = Types()
@@ -124,31 +129,40 @@ def counts_of(
         among = edge_type.source == edge_type.target
         own = loops + 3 * number if among else 0
         others = proper + 11 * number if min(map(linked, ends)) > among else 0
-        for more in range(TRIALS if others else 1):  # of a graph of a few nodes, not all sizes can be different
-            parts = _parts(edge_type, rows, others + more, min(own + more // 7, linked(ends[1])))
-            if _are_different(parts) and taken.isdisjoint(parts.values()):
-                break
+        parts = _parts(edge_type, rows, *_free_sizes(others, own, ends[1], among, taken))
         taken |= set(parts.values())
         found |= parts
     return found
+
+
+def _free_sizes(proper: int, loops: int, nodes: int, among: bool, taken: Collection[int]) -> tuple[int, int]:
+    """Sizes of one edge type, near those given, that make all of its parts different and like nothing that is taken. Of
+    a graph of a few nodes there may be none: then any."""
+    most = linked(nodes)
+
+    def fits(sizes: tuple[int, int]) -> bool:
+        counts = _part_sizes(*sizes, nodes) if among else sizes[:1]
+        return len(set(counts)) == len(counts) and not any(count in taken for count in counts)
+
+    wished = [(proper + more, min(loops + more // 7, most)) for more in range(TRIALS if proper else 1)]
+    # so many relations that the next number of self-loops would be more than nodes have: one that was passed over
+    others = ((proper + more, own) for own in range(1, most) if own not in taken for more in range(TRIALS))
+    tried = chain(wished, others if among and proper and loops > most else ())
+    return next((sizes for sizes in tried if fits(sizes)), wished[-1])
 
 
 def _parts(edge_type: EdgeType, rows: Mapping[str, int], proper: int, loops: int) -> dict[Nodes | Edges, int]:
     """Of one edge type; of one between two types, which has no self-loops, there are no parts."""
     if edge_type.source != edge_type.target:
         return {Edges(edge_type): proper}
-    nodes = rows[edge_type.target]
-    return {
-        Edges(edge_type): proper + loops,
-        Edges(edge_type, PROPER): proper,
-        Edges(edge_type, SELF_LOOPS): loops,
-        Edges(edge_type, ALL_SELF): proper + loops + nodes,
-        Edges(edge_type, PROPER_SELF): proper + nodes,
-    }
+    kinds = (ALL, PROPER, SELF_LOOPS, ALL_SELF, PROPER_SELF)
+    counts = _part_sizes(proper, loops, rows[edge_type.target])
+    return {Edges(edge_type, kind): count for kind, count in zip(kinds, counts, strict=True)}
 
 
-def _are_different(counts: Mapping[Nodes | Edges, int]) -> bool:
-    return len(set(counts.values())) == len(counts)
+def _part_sizes(proper: int, loops: int, nodes: int) -> tuple[int, ...]:
+    """ALL, PROPER, SELF_LOOPS, ALL_SELF, PROPER_SELF."""
+    return proper + loops, proper, loops, proper + loops + nodes, proper + nodes
 
 
 def linked(nodes: int) -> int:
