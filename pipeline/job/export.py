@@ -6,12 +6,13 @@ before torch is imported, which takes long.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.errors import SettingError
+from pipeline.errors import ModelError, SettingError
 from pipeline.model import Model, refuse_to_save
 from pipeline.tables.training import TrainingTable
 
@@ -33,6 +34,7 @@ def export_module(
     """The model, which has been saved. Arguments as those of `Model.from_pyg`; `columns` are those of x in training,
     `training` is the path of the table that they were in, `untrained` says that random weights are meant."""
     refuse_to_save(output, overwrite, {"the checkpoint": checkpoint})
+    _find(reference)
     try:
         from pipeline.pyg.load import build, source_of
     except ModuleNotFoundError as error:
@@ -51,6 +53,18 @@ def export_module(
     )  # fmt: skip
     model.save(output, overwrite)
     return model
+
+
+def _find(reference: str) -> None:
+    """ModelError if there is no such module, before torch is imported. Of a package it is not known before."""
+    module, _, name = reference.partition(":")
+    if not module or not name:
+        raise ModelError(f"model reference {reference!r}: write package.module:factory")
+    top = module.partition(".")[0]
+    if top not in sys.modules and importlib.util.find_spec(top) is None:
+        raise ModelError(
+            f"model reference {reference!r}: No module named {top!r}; is the directory that holds it on PYTHONPATH?"
+        )
 
 
 def _source_of(reference: str) -> str | None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pipeline import shown
+
 
 @dataclass(frozen=True)
 class SuperstepReport:
@@ -40,6 +42,24 @@ class Report:
     def with_preparing(self, seconds: float) -> Report:
         """The same, if the graph had been prepared for this run before."""
         return replace(self, seconds=self.seconds + seconds, prepare_seconds=self.prepare_seconds + seconds)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        seconds = ", ".join(f"{step.seconds:.2f}" for step in self.supersteps)
+        return shown.html(
+            "Report: already there" if self.skipped else "Report",
+            {
+                "nodes scored": f"{self.rows:,}",
+                "seconds": f"{self.seconds:.1f}",
+                "of these preparing": f"{self.prepare_seconds:.1f}",
+                "tier": f"{self.tier}{'' if self.spark else ', without Spark'}: {self.reason}",
+                "supersteps": f"{len(self.supersteps)}: {seconds} s",
+                "output": self.output,
+                "run": self.run,
+            },
+        )
 
     def __str__(self) -> str:
         if self.skipped:

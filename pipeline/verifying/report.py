@@ -67,6 +67,9 @@ class Verification:
             return 1.0
         return 1 - float(1 - share) ** self.recomputed
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         how = "the whole graph" if self.whole else counted(self.hops, "hop")
         if self.covered:
@@ -112,6 +115,9 @@ class TypedVerification:
     @property
     def passed(self) -> bool:
         return all(found.passed for found in self.types.values())
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         parts = [f"nodes of type {name}\n{found}" for name, found in self.types.items()]
