@@ -37,6 +37,7 @@ from pipeline.tables.layout import (
     columns_of,
     edge_layout,
     node_layout,
+    table_of,
 )
 from pipeline.tables.memory import ArrowTable
 from pipeline.tables.one_table import OneTable
@@ -461,6 +462,28 @@ class PreparedGraph:
         facts["blocks"] = f"{self.blocks:,}"
         facts["fingerprint"] = self.fingerprint[:16]
         return "PreparedGraph", facts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it holds, for programs: keys that stay."""
+        totals, schema = self.manifest["totals"], self.schema
+        widths = {table_of(type): dict(found) for type, found in schema.nodes.items()}
+        widths |= {table_of(type): dict(found) for type, found in schema.edges.items() if not type.is_reversed}
+        return {
+            "nodes": self.nodes,
+            "edges": self.edges,
+            "self_loops": totals["self_loops"],
+            "largest_in_degree": totals["max_in_degree"],
+            "dangling_edges_dropped": totals.get("dropped", 0),
+            "undirected": self.undirected,
+            "node_types": self.node_counts,
+            "edge_types": {str(type): count for type, count in self.edge_counts.items() if not type.is_reversed},
+            "id_types": self.id_types,
+            "columns": widths,
+            "blocks": self.blocks,
+            "bytes": totals["static_bytes"] + totals["sends_bytes"],
+            "fingerprint": self.fingerprint,
+        }
 
     def block(self, index: int, kinds: Collection[str] = KINDS) -> Block:
         """A block, or of it what the kinds say."""

@@ -226,6 +226,19 @@ class Model:
         )
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What it is, for programs: keys that stay."""
+        return {
+            "model": self.fingerprint,
+            "origin": self.origin,
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "weights": len(self.weights),
+            "parameters": self.parameters,
+            "about": self.about.lines,
+        }
+
+    @property
     def parameters(self) -> int:
         """Numbers in all weights."""
         return sum(array.size for array in self.weights.values())

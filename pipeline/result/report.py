@@ -6,6 +6,7 @@ Comes in: counts and times. Goes out: a `Report`, and its one line of text.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pipeline import shown
 
@@ -42,6 +43,25 @@ class Report:
     def with_preparing(self, seconds: float) -> Report:
         """The same, if the graph had been prepared for this run before."""
         return replace(self, seconds=self.seconds + seconds, prepare_seconds=self.prepare_seconds + seconds)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For programs: keys that stay. Bytes of a superstep are null where nothing left the process."""
+        return {
+            "output": self.output,
+            "run": self.run,
+            "skipped": self.skipped,
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "prepare_seconds": self.prepare_seconds,
+            "tier": self.tier or None,
+            "reason": self.reason,
+            "spark": self.spark,
+            "supersteps": [
+                {"number": step.number, "seconds": step.seconds, "shipped_bytes": step.shipped, "kept_bytes": step.kept}
+                for step in self.supersteps
+            ],
+        }
 
     def __repr__(self) -> str:
         return str(self)
