@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.command.answers import answer
 from pipeline.command.columns import column_names, csv_options, edge_columns, feature_columns, input_column
-from pipeline.command.exits import DIFFERS, TABLE
+from pipeline.command.exits import DIFFERS, DONE, TABLE
 from pipeline.command.messages import messages
 from pipeline.command.options import (
     Blocks,
@@ -35,6 +36,7 @@ from pipeline.command.options import (
     Id,
     IfSame,
     IgnoreUnknown,
+    Json,
     ModelPath,
     NodesFormat,
     Overwrite,
@@ -95,11 +97,12 @@ def prepare_command(
     src: Src = None,
     dst: Dst = None,
     conf: Conf = None,
+    json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Cut a graph into blocks and store it: once per graph, for any number of models."""
-    with messages(quiet, verbose):
+    with messages(quiet, verbose, "prepare" if json else None):
         settings = _settings(conf, blocks=blocks)
         if graph_spec is None and (nodes is None or edges is None):
             raise SettingError("give --nodes and --edges, or --graph-spec")
@@ -113,7 +116,8 @@ def prepare_command(
             options["edge_features"] = edge_columns(edge_features or "")
         from pipeline.job.prepare import prepare_paths
 
-        typer.echo(str(prepare_paths(tables, output, options, settings, _sessions(verbose), overwrite, if_same)))
+        prepared = prepare_paths(tables, output, options, settings, _sessions(verbose), overwrite, if_same)
+        answer("prepare", str(prepared), prepared.facts, json)
 
 
 @app.command(name="infer")
@@ -149,11 +153,12 @@ def infer_command(
     src: Src = None,
     dst: Dst = None,
     conf: Conf = None,
+    json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Run a model over a whole graph: the exact output of every node, keyed by your ids."""
-    with messages(quiet, verbose):
+    with messages(quiet, verbose, "infer" if json else None):
         settings = _settings(conf, tier=tier, blocks=blocks, exchange=exchange, work_dir=work_dir)
         columns = _given(
             features=None if features is None else feature_columns(features),
@@ -179,7 +184,8 @@ def infer_command(
         spec = spec_of(graph_spec, nodes, edges, of_columns)
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
         files = {"the settings' file": conf, "the graph's file": graph_spec, "the targets": targets}
-        typer.echo(str(score_paths(source, columns, model, wish, settings, _sessions(verbose), files, not quiet)))
+        scored = score_paths(source, columns, model, wish, settings, _sessions(verbose), files, not quiet)
+        answer("infer", str(scored), scored.facts, json)
 
 
 @app.command(name="explain")
@@ -191,30 +197,32 @@ def explain_command(
     targets: TargetTable = None,
     ignore_unknown: IgnoreUnknown = False,
     conf: Conf = None,
+    json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Say what a run would do: supersteps, bytes, memory, tier and why. Starts no work, not even Spark."""
-    with messages(quiet, verbose):
-        from pipeline.explain import explain
+    with messages(quiet, verbose, "explain" if json else None):
+        from pipeline.explain import Explanation
 
         settings = _settings(conf, tier=tier, exchange=exchange)
-        typer.echo(explain(graph, model, settings, targets=targets, ignore_unknown=ignore_unknown))
+        found = Explanation.of(graph, model, settings, targets, ignore_unknown)
+        answer("explain", str(found), found.facts if json else {}, json)
 
 
 @app.command(name="status")
 def status_command(
     work_dir: Annotated[str, typer.Argument(metavar="DIR", help="What infer was given as --work-dir.")],
-    json: Annotated[bool, option("--json", None, "For programs.")] = False,
+    json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Say how far a run is, or was when it was killed. Starts no work, not even Spark."""
-    with messages(quiet, verbose):
+    with messages(quiet, verbose, "status" if json else None):
         from pipeline.job.status import status
 
         found = status(work_dir)
-        typer.echo(found.to_json() if json else str(found))
+        answer("status", str(found), found.facts, json)
 
 
 @app.command(name="verify")
@@ -233,18 +241,20 @@ def verify_command(
         float | None,
         option("--tolerance", "T", "Error that passes, in parts of the largest value; else what rounding explains."),
     ] = None,
+    json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Recompute some nodes from the raw tables in float64, and compare. Exit code 3 if they differ."""
-    with messages(quiet, verbose):
+    with messages(quiet, verbose, "verify" if json else None):
         from pipeline.job.verify import verify_paths
 
         options = {"sample": sample, "seed": seed, "limit": limit, **_given(tolerance=tolerance)}
         found = verify_paths(graph, model, output, nodes, edges, _sessions(verbose), **options)
-        typer.echo(str(found))
+        code = DONE if found.passed else DIFFERS
+        answer("verify", str(found), found.facts, json, code)
         if not found.passed:
-            raise typer.Exit(DIFFERS)
+            raise typer.Exit(code)
 
 
 @app.command(name="export")
@@ -278,11 +288,12 @@ def export_command(
         option("--like", "GRAPH", "The typed graph that the model is for: prepared, or as --graph-spec takes it."),
     ] = None,
     overwrite: Overwrite = False,
+    json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Turn a trained PyTorch Geometric module into a model. The only command that needs torch."""
-    with messages(quiet, verbose):
+    with messages(quiet, verbose, "export" if json else None):
         from pipeline.job.export import export_module
 
         inputs = dict(input_column(text) for text in input or [])
@@ -293,7 +304,8 @@ def export_command(
         )  # fmt: skip
         first, _, _ = str(model).partition("\n")
         about = "".join(f"{line}\n" for line in model.about.lines)
-        typer.echo(f"{first}\n{about}checked against the module on other graphs; written to {output}")
+        text = f"{first}\n{about}checked against the module on other graphs; written to {output}"
+        answer("export", text, {"output": output, **model.facts}, json)
 
 
 @app.callback(invoke_without_command=True, epilog=TABLE)

@@ -63,7 +63,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
     choices = sorted(known)
     alike = [choice for choice in choices if choice.lower() == name.lower()]
-    close = alike[:1] or difflib.get_close_matches(name, choices, n=1)
+    begins = [choice for choice in choices if len(name) > 2 and choice.startswith(name)]
+    close = alike[:1] or (begins if len(begins) == 1 else []) or difflib.get_close_matches(name, choices, n=1)
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(choices)
 
 

@@ -1,17 +1,18 @@
 """`explain`: what a run of a model on a prepared graph would do. Starts no work, not even Spark.
 
-Comes in: a prepared graph and a model, opened or as paths. Goes out: text.
+Comes in: a prepared graph and a model, opened or as paths. Goes out: text; or facts for programs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 from pipeline.graph import PreparedGraph
 from pipeline.model import Model
-from pipeline.plan.explain import explain_plan
+from pipeline.plan.explain import explain_plan, plan_facts
 from pipeline.plan.memory import Counts
 from pipeline.plan.seconds import duration, expect, expect_part
 from pipeline.planning import plan_run, why_all, with_targets
@@ -27,6 +28,46 @@ from pipeline.spark.handshake import handshake
 from pipeline.tables.targets import Targets
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """Of a run that may be."""
+
+    graph: PreparedGraph
+    model: Model
+    planned: Planned
+    of_targets: tuple[str, ...] = ()
+    """A line for each thing to know of a run for some nodes."""
+
+    @staticmethod
+    def of(
+        graph: PreparedGraph | str | PathLike[str],
+        model: Model | str | PathLike[str],
+        settings: Settings | Mapping[str, Any] | None = None,
+        targets: Any = None,
+        ignore_unknown: bool = False,
+    ) -> Explanation:
+        prepared, model, settings = prepared_of(graph, "explain"), model_of(model), Settings.taken(settings)
+        planned = plan_run(prepared, model, settings, handshake(None))
+        wanted = Targets.of(targets, ignore_unknown)
+        if wanted is None:
+            return Explanation(prepared, model, planned)
+        lines = _targets(with_targets(planned, wanted, settings, None), settings)
+        return Explanation(prepared, model, planned, tuple(lines))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For programs: keys that stay."""
+        planned = self.planned
+        plan = plan_facts(planned.plan, self.graph.manifest, planned.choice, planned.threads)
+        of_targets = {"targets": list(self.of_targets)} if self.of_targets else {}
+        return {**self.graph.facts, **self.model.facts, **plan, **of_targets}
+
+    def __str__(self) -> str:
+        planned = self.planned
+        manifest, lines = self.graph.manifest, list(self.of_targets)
+        return explain_plan(self.model, planned.plan, manifest, planned.choice, planned.threads, lines)
+
+
 def explain(
     graph: PreparedGraph | str | PathLike[str],
     model: Model | str | PathLike[str],
@@ -39,11 +80,7 @@ def explain(
     Of a run for targets (as for `score`) also what each superstep computes, and what that takes beside the run for all
     nodes: to find out, the ids and the edges of the graph are read.
     """
-    prepared, model, settings = prepared_of(graph, "explain"), model_of(model), Settings.taken(settings)
-    planned = plan_run(prepared, model, settings, handshake(None))
-    wanted = Targets.of(targets, ignore_unknown)
-    lines = [] if wanted is None else _targets(with_targets(planned, wanted, settings, None), settings)
-    return explain_plan(model, planned.plan, prepared.manifest, planned.choice, planned.threads, lines)
+    return str(Explanation.of(graph, model, settings, targets, ignore_unknown))
 
 
 def _targets(planned: Planned, settings: Settings) -> list[str]:

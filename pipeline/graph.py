@@ -15,6 +15,7 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from pipeline import shown
 from pipeline.blocks import storage
 from pipeline.blocks.block import Block
 from pipeline.blocks.manifest import checked_manifest, id_types_of
@@ -36,12 +37,14 @@ from pipeline.tables.layout import (
     columns_of,
     edge_layout,
     node_layout,
+    table_of,
 )
+from pipeline.tables.memory import ArrowTable
 from pipeline.tables.one_table import OneTable
 from pipeline.tables.opening import TAKES, NeedsSpark, Reading, is_frame, open_given
 from pipeline.tables.parquet import ParquetTable
 from pipeline.tables.table import Table
-from pipeline.tables.types import GivenTable, edge_ends, given_tables
+from pipeline.tables.types import GivenTable, check_option, edge_ends, given_tables, spelt
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -119,6 +122,10 @@ class Graph:
         relation: str | None = None,
         edge_types: Any = None,
     ) -> None:
+        for name, option in (("features", features), ("edge_features", edge_features)):
+            check_option(name, option)
+        for name, option in (("id", id), ("src", src), ("dst", dst)):
+            check_option(name, option, one=True)
         if edges is None:
             if not (hasattr(nodes, "vertices") and hasattr(nodes, "edges")):
                 raise DataError(f"a graph needs a node table and an edge table, or one GraphFrame; it takes {TAKES}")
@@ -306,6 +313,32 @@ class Graph:
         """Of its DataFrames, or what its paths were read with; None if this process reads its tables itself."""
         return self._session
 
+    def __repr__(self) -> str:
+        return shown.text(*self._facts())
+
+    def _repr_html_(self) -> str:
+        return shown.html(*self._facts())
+
+    def _facts(self) -> tuple[str, dict[str, str]]:
+        """What is known without a job."""
+        facts = {}
+        if self.is_typed:
+            facts["types"] = f"{len(self.node_layouts):,} of nodes, {len(self.edge_layouts):,} of edges"
+        facts |= {layout.table: self._of_table(layout) for layout in self.layouts[: shown.MOST]}
+        if len(self.layouts) > shown.MOST:
+            facts["…"] = f"{len(self.layouts) - shown.MOST:,} more tables"
+        if self.undirected:
+            facts["undirected"] = "each edge is there in both directions"
+        return "Graph of tables, not prepared", facts
+
+    def _of_table(self, layout: Layout) -> str:
+        table = self.tables[layout.table]
+        kind = "in memory" if isinstance(table, ArrowTable) else "DataFrame" if is_frame(table) else "files"
+        rows = f"{table.count():,} rows, " if isinstance(table, (ArrowTable, ParquetTable)) else ""
+        values = shown.some(value.name for value in layout.values) or "none"
+        keys = f"{'id' if len(layout.keys) == 1 else 'src, dst'}: {', '.join(layout.keys)}"
+        return f"{kind}; {rows}{keys}; features: {values}"
+
     def with_reverse(self) -> Graph:
         """The same graph, of which the edges against their direction are stored too."""
         graph = copy(self)
@@ -419,6 +452,56 @@ class PreparedGraph:
     def known(self) -> Known:
         """What its blocks are known by, for those who open them."""
         return Known.of(self.path, self.manifest)
+
+    def __repr__(self) -> str:
+        return shown.text(*self._facts())
+
+    def _repr_html_(self) -> str:
+        return shown.html(*self._facts())
+
+    def _facts(self) -> tuple[str, dict[str, str]]:
+        schema = self.schema
+        columns = [("nodes", type, widths) for type, widths in schema.nodes.items()]
+        columns += [("edges", str(type), widths) for type, widths in schema.edges.items() if not type.is_reversed]
+        named = [
+            f"{table if not self.is_typed else type}.{name} ({width})"
+            for table, type, widths in columns
+            for name, width in widths.items()
+        ]
+        facts = {"path": self.path, "nodes": f"{self.nodes:,}", "edges": f"{self.edges:,}"}
+        if self.is_typed:
+            facts["nodes"] += f": {shown.some(f'{type} {count:,}' for type, count in self.node_counts.items())}"
+            of_edges = {type: count for type, count in self.edge_counts.items() if not type.is_reversed}
+            facts["edges"] += f": {shown.some(f'{spelt(type)} {count:,}' for type, count in of_edges.items())}"
+        if self.undirected:
+            facts["edges"] += ", with both directions of each"
+        facts["columns"] = shown.some(named) or "none"
+        facts["ids"] = shown.some(dict.fromkeys(self.id_types.values()))
+        facts["blocks"] = f"{self.blocks:,}"
+        facts["fingerprint"] = self.fingerprint[:16]
+        return "PreparedGraph", facts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it holds, for programs: keys that stay."""
+        totals, schema = self.manifest["totals"], self.schema
+        widths = {table_of(type): dict(found) for type, found in schema.nodes.items()}
+        widths |= {table_of(type): dict(found) for type, found in schema.edges.items() if not type.is_reversed}
+        return {
+            "nodes": self.nodes,
+            "edges": self.edges,
+            "self_loops": totals["self_loops"],
+            "largest_in_degree": totals["max_in_degree"],
+            "dangling_edges_dropped": totals.get("dropped", 0),
+            "undirected": self.undirected,
+            "node_types": self.node_counts,
+            "edge_types": {str(type): count for type, count in self.edge_counts.items() if not type.is_reversed},
+            "id_types": self.id_types,
+            "columns": widths,
+            "blocks": self.blocks,
+            "bytes": totals["static_bytes"] + totals["sends_bytes"],
+            "fingerprint": self.fingerprint,
+        }
 
     def block(self, index: int, kinds: Collection[str] = KINDS) -> Block:
         """A block, or of it what the kinds say."""

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from pipeline import shown
 from pipeline.blocks.ranges import Ranges
 from pipeline.errors import ModelError, StorageError, shortened, unwritable
 from pipeline.formula.about import About
@@ -46,6 +47,7 @@ from pipeline.tables.training import Trained, check_names, far_outside, moved, p
 log = logging.getLogger("graphsweep")
 
 FILES = (PROGRAM_FILE, WEIGHTS_FILE)
+MOST_LINES = 7  # about a model, when it is printed
 
 
 class Model:
@@ -201,14 +203,52 @@ class Model:
         return digest.hexdigest()
 
     def __str__(self) -> str:
-        reads = ", ".join(f"{name} ({lanes})" for name, lanes in self.inputs.items()) or "no columns"
-        outputs = ", ".join(f"{name} ({lanes})" for name, lanes in self.outputs.items())
-        parameters = sum(array.size for array in self.weights.values())
+        """What it reads and gives, in a few lines; `program` is printed by itself."""
+        first, rest = self._summary, [*self.about.lines, *self._of_training]
+        left = len(rest) - MOST_LINES
+        rest = [*rest[:MOST_LINES], *([f"… and {left} more lines: model.about, model.training"] if left > 0 else [])]
+        return "\n".join([first, *rest, f"{len(self.program.values):,} values; print(model.program) shows them"])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return shown.html(
+            f"Model from {self.origin}",
+            {
+                "reads": _widths(self.inputs),
+                "outputs": _widths(self.outputs),
+                "weights": f"{len(self.weights):,} of {self.parameters:,} numbers",
+                **{
+                    f"about {at}": line
+                    for at, line in enumerate([*self.about.lines, *self._of_training][:MOST_LINES], 1)
+                },
+                "program": f"{len(self.program.values):,} values",
+            },
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it is, for programs: keys that stay."""
+        return {
+            "model": self.fingerprint,
+            "origin": self.origin,
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "weights": len(self.weights),
+            "parameters": self.parameters,
+            "about": self.about.lines,
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all weights."""
+        return sum(array.size for array in self.weights.values())
+
+    @property
+    def _summary(self) -> str:
         return (
-            f"model from {self.origin}: reads {reads}; outputs {outputs}; "
-            f"{len(self.weights)} weights of {parameters:,} numbers\n"
-            + "".join(f"{line}\n" for line in [*self.about.lines, *self._of_training])
-            + str(self.program)
+            f"model from {self.origin}: reads {_widths(self.inputs)}; outputs {_widths(self.outputs)}; "
+            f"{len(self.weights)} weights of {self.parameters:,} numbers"
         )
 
     @property
@@ -326,6 +366,10 @@ class Model:
             "training": {column: trained.to_json() for column, trained in self.training.items()},
             "program": self.program.to_json(),
         }
+
+
+def _widths(columns: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({lanes})" for name, lanes in columns.items()) or "no columns"
 
 
 def _canonical(item: Any) -> bytes:

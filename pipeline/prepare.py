@@ -41,6 +41,7 @@ from pipeline.preparing.publish import publishing, refuse_taken, sweep
 from pipeline.preparing.steps import SEEDS, Preparation, Step, find_names, findings_of, texts_of
 from pipeline.run.placement import place
 from pipeline.schema import EdgeType, GraphSchema, quoted
+from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.limits import trim_memory
 from pipeline.spark.session import readable_errors, session_settings
@@ -59,6 +60,8 @@ BLOCK_NODES = 1 << 17
 # More blocks than this only if memory asks for them: every block more is another copy of the hubs (1.8 rows
 # shipped per node with 8 blocks, 6.8 with 128).
 MOST_BLOCKS = 256
+# A block of fewer nodes than this is mostly its own fixed costs: two files and a task.
+FEWEST_NODES = 64
 # Of records in tables that come through the JVM: so much is prepared in the driver of a local session. Spark's fixed
 # costs for it, in a session that has just started, are 5 s.
 DRIVER_BYTES = 1 << 26
@@ -107,7 +110,7 @@ def prepare(
     path: str | os.PathLike[str],
     blocks: int | None = None,
     overwrite: bool = False,
-    task_memory: int | None = None,
+    task_memory: int | str | None = None,
     text_hash: TextHash = text_keys,
     if_same: str | None = None,
     shake: Handshake | None = None,
@@ -125,7 +128,7 @@ def prepare(
     overwrite : bool
         Replace the prepared graph that is at `path`, and nothing else: it stays until the new one is complete. A run
         that is reading the old one ends with an error.
-    task_memory : int, optional
+    task_memory : int or text, optional
         Bytes that a task may use, for the choice of blocks.
     if_same : "skip", optional
         If the graph at `path` was made of the same files in the same way, return it and do nothing. Files are the same
@@ -148,8 +151,8 @@ def prepare(
     from pipeline.run.arguments import graph_of
 
     graph, path = graph_of(graph), path_of("the path of a prepared graph", path)
-    if blocks is not None and blocks < 1:
-        raise SettingError(f"blocks is {blocks}; a graph has at least 1 block")
+    checked = Settings.of({"blocks": blocks, "task_memory": task_memory})
+    blocks, task_memory = checked.blocks, checked.task_memory
     if if_same not in (None, *IF_SAME):
         raise SettingError(f"if_same is {if_same!r}; accepted: {', '.join(IF_SAME)}")
     if if_same and (there := already_there(graph, path, blocks, overwrite)):
@@ -169,6 +172,9 @@ def prepare(
             if blocks is None:
                 assert found is not None
                 blocks = choose_blocks(*found, memory, cores)
+            elif blocks > MOST_BLOCKS:
+                found = found or measure(graph, pieces)
+                _check_blocks(blocks, choose_blocks(*found, memory, cores), found[0])
             here = Here(cores, cores * memory) if _fits_in_process(shake, pieces, found) else None
             rows = _run(graph, pieces, target.folder, blocks, text_hash, here)
         manifest = _manifest(graph, blocks, rows)
@@ -219,6 +225,22 @@ def choose_blocks(nodes: int, edges: int, width: int, task_memory: int = 1 << 30
     # records are held three times, as they arrived, in order, and as rows
     needed = math.ceil(3 * record_bytes(nodes, edges, width) / task_memory)
     return max(needed, cores, min(math.ceil(nodes / BLOCK_NODES), MOST_BLOCKS))
+
+
+def _check_blocks(blocks: int, chosen: int, nodes: int) -> None:
+    """SettingError for blocks of less than FEWEST_NODES on average; a warning for far more than the size asks for."""
+    most = max(MOST_BLOCKS, nodes // FEWEST_NODES, chosen)
+    if blocks > most:
+        raise SettingError(
+            f"blocks is {blocks:,}, and the graph has {nodes:,} nodes: each block is a task and two files, and "
+            f"at most {most:,} are worth it here; {chosen:,} is what its size asks for, and is chosen without blocks"
+        )
+    if blocks > 16 * chosen:
+        log.warning(
+            "blocks is %s, where the size of the graph asks for %s: each is a task and two files, with its own costs",
+            f"{blocks:,}",
+            f"{chosen:,}",
+        )
 
 
 def record_bytes(nodes: int, edges: int, width: int) -> int:

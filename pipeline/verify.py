@@ -58,9 +58,9 @@ HOLD_BYTES = 1 << 30  # what tables of edges and nodes may take that are collect
 def verify(
     graph: Graph | PreparedGraph | str | os.PathLike[str],
     model: Model | str | os.PathLike[str],
-    scores: DataFrame | str | os.PathLike[str],
-    nodes: DataFrame | str | os.PathLike[str] | None = None,
-    edges: DataFrame | str | os.PathLike[str] | None = None,
+    scores: Any,
+    nodes: Any = None,
+    edges: Any = None,
     sample: int | str = 100,
     seed: int = 0,
     limit: int | None = None,
@@ -86,11 +86,11 @@ def verify(
     graph
         The user's graph, or the prepared one: its manifest knows the tables that it was made of, and their columns.
     scores
-        Where `infer` wrote, or its DataFrame, of a typed graph node type → DataFrame; a lazy one is computed several
-        times, and of one nobody knows whether the run sent numbers in two bytes: give the path of such a result, or a
-        tolerance.
+        Where `score` wrote, or what `infer` gave, a DataFrame or an Arrow table (pandas and polars too), of a typed
+        graph node type → one of these; a lazy one is computed several times, and of one nobody knows whether the run
+        sent numbers in two bytes: give the path of such a result, or a tolerance.
     nodes, edges
-        The raw tables, where they are not those of the manifest; of a typed graph type → table.
+        The raw tables, as `Graph` takes them, where they are not those of the manifest; of a typed graph type → table.
     sample
         How many nodes; "all" computes the whole graph at once, in the memory of this machine.
     limit
@@ -100,10 +100,12 @@ def verify(
     """
     started = time.perf_counter()
     size = _sample_size(sample)
-    if limit is not None and limit < 1:
-        raise SettingError(f"limit is {limit}; accepted: a whole number from 1")
-    if tolerance is not None and not 0 <= tolerance <= 1:
-        raise SettingError(f"tolerance is {tolerance}; accepted: a number from 0 to 1")
+    if limit is not None and not (_is_whole(limit) and limit >= 1):
+        raise SettingError(f"limit is {shortened(limit)}; accepted: a whole number from 1")
+    if tolerance is not None and not (isinstance(tolerance, (int, float)) and 0 <= tolerance <= 1):
+        raise SettingError(f"tolerance is {shortened(tolerance)}; accepted: a number from 0 to 1")
+    if not _is_whole(seed):
+        raise SettingError(f"seed is {shortened(seed)}; accepted: a whole number")
     model = model_of(model)
     graph = some_graph(graph)
     given_session(spark)
@@ -117,7 +119,7 @@ def verify(
     marker = _marker(found) if isinstance(found, str) else {}
     asked = _Asked(graph, size, seed, limit, tolerance, _wire(marker), _targets(found, marker))
     if not graph.is_typed:
-        return asked.verified(model, NODE, scores_table(graph, found) if isinstance(found, str) else found, started)
+        return asked.verified(model, NODE, scores_table(graph, found), started)
     tables = scores_by_type(graph, model.program.output_types, found)
     checked = {}
     for node_type, frame in tables.items():
@@ -205,6 +207,10 @@ class _Asked:
         edges = count_edges(self.graph)
         fits = self.limit is None and 2 * bytes_needed(model.program, {NODE: nodes}, edges) <= local_memory()
         return sum(edges.values()) if fits else None
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def _sample_size(sample: int | str) -> int | None:

@@ -515,6 +515,11 @@ def test_integers_from_export_to_scores(spark, module, tables, tmp_path, told):
         (["mynet:Nat"], "mynet has no 'Nat'; did you mean 'Net'?"),
         (["mynet"], "model reference 'mynet': write package.module:factory"),
         (["nonet:Net"], "No module named 'nonet'"),
+        (
+            ["torch.nn:Linear"],
+            "torch.nn:Linear() fails: TypeError: Linear.__init__() missing 2 required positional arguments: "
+            "'in_features' and 'out_features'; a factory takes no arguments: write a function that makes the module",
+        ),
         (["mynet:Net", "--checkpoint", "w.pt"], "checkpoint w.pt does not exist"),
         (["mynet:Net", "--input", "edge_weight"], "--input edge_weight: write NAME=TABLE.COLUMN"),
         (["mynet:Net", "--input", "edge_weight=weight"], "--input edge_weight=weight: write NAME=TABLE.COLUMN"),

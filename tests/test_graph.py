@@ -283,3 +283,13 @@ def test_a_damaged_file_is_told_at_once(tmp_path: Path) -> None:
     pq.write_table(pa.table({"src": [1], "dst": [1]}), tmp_path / "e.parquet")
     with pytest.raises(StorageError, match="whose end is missing"):
         Graph.of_files(f"{tmp_path}/n.parquet", f"{tmp_path}/e.parquet")
+
+
+def test_a_column_that_is_nearly_named_says_the_option_and_all_columns_once(no_session):
+    edges = pa.table({"src": [1], "dst": [1], "distance": [1.0]})
+    with pytest.raises(DataError) as caught:
+        Graph(pa.table({"id": [1], "x": [1.0]}), edges, edge_features=["dist"])
+    assert str(caught.value) == (
+        "edges has no column 'dist'; did you mean 'distance'? (src, dst, distance exist); edge_features= says which "
+        "column is meant"
+    )

@@ -490,7 +490,7 @@ def test_the_choice_of_blocks() -> None:
 
 
 def test_no_blocks(spark: SparkSession, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="blocks is 0; a graph has at least 1 block"):
+    with pytest.raises(SettingError, match="blocks is 0; accepted: a whole number from 1, or auto"):
         prepare(frames(spark, mixed()), f"{tmp_path}/graph", blocks=0)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import typer
 
+from pipeline.command.answers import answer_error
 from pipeline.command.exits import FAILED, INTERRUPTED, MENDABLE, SPARK_FAILED
 from pipeline.errors import GraphsweepError
 from pipeline.spark.agreement import refused
@@ -49,8 +50,9 @@ PARAMETERS = re.compile(r"\b(id|src|dst|features|edge_features)=(?:'([^']*)')?")
 
 
 @contextmanager
-def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
-    """Log lines while a command runs; of an exception that ends it, one readable message and the exit code."""
+def messages(quiet: bool = False, verbose: bool = False, json_of: str | None = None) -> Iterator[None]:
+    """Log lines while a command runs; of an exception that ends it, one readable message and the exit code. `json_of`:
+    the command, whose end is also told to a program on stdout."""
     handler = _AboveBars()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     before = log.level
@@ -69,6 +71,8 @@ def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         typer.echo("graphsweep: interrupted", err=True)
+        if json_of:
+            answer_error(json_of, INTERRUPTED, "interrupted")
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
         said = message_of(error)
@@ -76,6 +80,9 @@ def messages(quiet: bool = False, verbose: bool = False) -> Iterator[None]:
             traceback.print_exc()
         if said is not None:
             typer.echo(f"graphsweep: {said.text}", err=True)
+        if json_of:
+            own = f"{type(error).__name__}: {error}"
+            answer_error(json_of, said.code if said else FAILED, said.text if said else own)
         raise typer.Exit(said.code if said else FAILED) from None
     finally:
         log.removeHandler(handler)

@@ -113,5 +113,8 @@ Exchange = Annotated[
     option("--exchange", "KIND", "pull: send rows only; auto: partial results for some edges, if fewer bytes."),
 ]
 Conf = Annotated[str | None, option("--conf", "FILE", "Settings, as conf/local.toml.")]
+Json = Annotated[
+    bool, option("--json", None, "For programs: what came of it as one JSON object on stdout, errors too.")
+]
 Quiet = Annotated[bool, option("--quiet", None, "No log lines.")]
 Verbose = Annotated[bool, option("--verbose", None, "All log lines, Spark's too, and tracebacks.")]

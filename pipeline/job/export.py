@@ -6,13 +6,14 @@ before torch is imported, which takes long.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.blocks.storage import find_manifest
-from pipeline.errors import SettingError
+from pipeline.errors import ModelError, SettingError
 from pipeline.model import Model, refuse_to_save
 from pipeline.tables.training import TrainingTable
 
@@ -36,6 +37,7 @@ def export_module(
     `training` is the path of the table that they were in, `untrained` says that random weights are meant; `like` is the
     path of the typed graph that the model is for: prepared, or as --graph-spec takes it."""
     refuse_to_save(output, overwrite, {"the checkpoint": checkpoint})
+    _find(reference)
     graph = None if like is None else _graph(like)
     try:
         from pipeline.pyg.load import build, source_of
@@ -70,6 +72,18 @@ def _graph(path: str) -> Any:
     if graph is None:
         raise SettingError(f"--like: only Spark reads the tables of {path}; prepare the graph, and give that")
     return graph
+
+
+def _find(reference: str) -> None:
+    """ModelError if there is no such module, before torch is imported. Of a package it is not known before."""
+    module, _, name = reference.partition(":")
+    if not module or not name:
+        raise ModelError(f"model reference {reference!r}: write package.module:factory")
+    top = module.partition(".")[0]
+    if top not in sys.modules and importlib.util.find_spec(top) is None:
+        raise ModelError(
+            f"model reference {reference!r}: No module named {top!r}; is the directory that holds it on PYTHONPATH?"
+        )
 
 
 def _source_of(reference: str) -> str | None:

@@ -26,6 +26,11 @@ class Prepared:
     def __init__(self, graph: PreparedGraph, output: str, there: bool) -> None:
         self.graph, self._output, self._there = graph, output, there
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For programs."""
+        return {"output": self._output, "skipped": self._there, **self.graph.facts}
+
     def __str__(self) -> str:
         return f"{describe(self.graph)}; {'already there, in' if self._there else 'written to'} {self._output}"
 

@@ -44,6 +44,11 @@ class Scored:
     compiling: float = 0.0
     """Seconds that the run waited for compiled code before it started."""
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For programs."""
+        return {**self.report.facts, "format_of_output": self.format, "compile_seconds": self.compiling}
+
     def __str__(self) -> str:
         if self.report.skipped:
             return already_there(self.report, self.format)

@@ -6,9 +6,9 @@ knows neither the graph nor the model, and starts nothing.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipeline.errors import StorageError
 from pipeline.places.lock import is_locked
@@ -40,8 +40,10 @@ class Status:
     core_seconds: float
     """That the supersteps which are done took, summed over blocks."""
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1)
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
 
     def __str__(self) -> str:
         if self.state == "done":

@@ -15,7 +15,10 @@ from pipeline.errors import StorageError, shortened
 def path_of(what: str, path: Any) -> str:
     """StorageError unless it is a text or a Path that a file system can have. `what`: for the message."""
     if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str):
-        raise StorageError(f"{what} is {shortened(path)}; a path is expected: a text or a Path")
+        found = (
+            shortened(path) if isinstance(path, str | bytes | int | float | list | None) else f"a {type(path).__name__}"
+        )
+        raise StorageError(f"{what} is {found}; a path is expected: a text or a Path")
     if not text:
         raise StorageError(f"{what} is empty; a path is expected")
     try:

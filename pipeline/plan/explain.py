@@ -72,6 +72,28 @@ def explain_plan(
     return "\n".join(lines)
 
 
+def plan_facts(plan: Plan, manifest: Mapping[str, Any], choice: Choice, cores: int = 1) -> dict[str, Any]:
+    """The same for programs: keys that stay. Bytes are those that this plan moves in all."""
+    counts = Counts.of(manifest)
+    expected = {tier: expect(plan, counts, tier, cores) for tier in ("fused", "distributed")}
+    return {
+        "tier": choice.tier,
+        "reason": choice.reason,
+        "spills": choice.spills,
+        "largest_block_bytes": max(block_bytes(plan, counts, block) for block in range(counts.blocks)),
+        "expected_seconds": {tier: found.total for tier, found in expected.items()},
+        "supersteps": [
+            {
+                "number": step.number,
+                "seconds": expected[choice.tier].steps[step.number],
+                "shipped_bytes": sum(shipment_bytes(counts, each) for each in step.ships),
+                "kept_bytes": kept_bytes(counts, step) if step.keeps else 0,
+            }
+            for step in plan.steps
+        ],
+    }
+
+
 def _types(manifest: Mapping[str, Any]) -> list[str]:
     """Of a typed graph, how many there are of each type."""
     if isinstance(manifest.get("id_type", ""), str):

@@ -33,7 +33,15 @@ def build(reference: str, checkpoint: str | os.PathLike[str] | None = None) -> t
 
     `checkpoint`: a state dict, as .safetensors or as torch.save wrote it. ModelError where names or shapes differ.
     """
-    net = _factory(reference)()
+    try:
+        net = _factory(reference)()
+    except ModelError:
+        raise
+    except Exception as error:  # of the user's code
+        raise ModelError(
+            f"{reference}() fails: {type(error).__name__}: {error}; a factory takes no arguments: write a function "
+            "that makes the module as it was trained"
+        ) from error
     if not isinstance(net, torch.nn.Module):
         raise ModelError(f"{reference} made {type(net).__name__}; a torch.nn.Module is expected")
     if checkpoint is not None:

@@ -6,6 +6,9 @@ Comes in: counts and times. Goes out: a `Report`, and its one line of text.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline import shown
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,43 @@ class Report:
     def with_preparing(self, seconds: float) -> Report:
         """The same, if the graph had been prepared for this run before."""
         return replace(self, seconds=self.seconds + seconds, prepare_seconds=self.prepare_seconds + seconds)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For programs: keys that stay. Bytes of a superstep are null where nothing left the process."""
+        return {
+            "output": self.output,
+            "run": self.run,
+            "skipped": self.skipped,
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "prepare_seconds": self.prepare_seconds,
+            "tier": self.tier or None,
+            "reason": self.reason,
+            "spark": self.spark,
+            "supersteps": [
+                {"number": step.number, "seconds": step.seconds, "shipped_bytes": step.shipped, "kept_bytes": step.kept}
+                for step in self.supersteps
+            ],
+        }
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        seconds = ", ".join(f"{step.seconds:.2f}" for step in self.supersteps)
+        return shown.html(
+            "Report: already there" if self.skipped else "Report",
+            {
+                "nodes scored": f"{self.rows:,}",
+                "seconds": f"{self.seconds:.1f}",
+                "of these preparing": f"{self.prepare_seconds:.1f}",
+                "tier": f"{self.tier}{'' if self.spark else ', without Spark'}: {self.reason}",
+                "supersteps": f"{len(self.supersteps)}: {seconds} s",
+                "output": self.output,
+                "run": self.run,
+            },
+        )
 
     def __str__(self) -> str:
         if self.skipped:

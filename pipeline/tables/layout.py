@@ -223,7 +223,7 @@ def _check_names(table: str, types: Mapping[str, str], wanted: Mapping[str, str]
         if alike:
             more = f" ({option}={alike[0]!r})"
         elif near.startswith("did"):
-            more = f" ({', '.join(types)} exist)"
+            more = f" ({', '.join(types)} exist); {option}= says which column is meant"
         else:
             more = f"; {option}= says which column is meant"
         raise DataError(f"{table} has no column {name!r}; {near}{more}")

@@ -84,6 +84,8 @@ def table_in_memory(name: str, given: Any, wanted: Sequence[str]) -> ArrowTable 
             return ArrowTable(pa.Table.from_batches([given]))
         if home == "pandas" and hasattr(given, "columns"):
             return ArrowTable(_of_pandas(name, given, wanted))
+        if home == "polars" and hasattr(given, "collect"):  # a LazyFrame
+            return table_in_memory(name, given.collect(), wanted)
         if home == "pyarrow" and hasattr(given, "to_table"):  # a dataset: files, of which the wanted columns are read
             return ArrowTable(given.to_table(columns=[each for each in given.schema.names if each in wanted]))
         if hasattr(given, "__arrow_c_stream__"):

@@ -94,6 +94,21 @@ def given_tables(
     ]
 
 
+def check_option(name: str, given: Any, one: bool = False) -> None:
+    """DataError unless an option of `Graph` names columns: a text, or by type; and, but for `one`, a list of texts,
+    None, or names for any of these."""
+    if isinstance(given, str) or (given is None and not one):
+        return
+    if isinstance(given, Mapping):
+        for each in given.values():
+            check_option(name, each, one)
+        return
+    texts = isinstance(given, Sequence) and all(isinstance(each, str) for each in given)
+    if one or not texts or isinstance(given, bytes):
+        kinds = "a column" if one else "a column, a list of columns, None, or name → column or columns"
+        raise DataError(f"{name}={shortened(given)}: {kinds} is expected")
+
+
 def _given(type: Type, given: Any, ids: tuple[str, ...], values: Columned, optional: bool = False) -> GivenTable:
     if not isinstance(given, Chosen):
         return GivenTable(type, given, ids, values, None, optional)

@@ -7,7 +7,8 @@ compared, what came of it, and what a sample of this size can see.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipeline.verifying.judging import OutputError
 from pipeline.verifying.rows import RowCheck, counted
@@ -67,6 +68,28 @@ class Verification:
             return 1.0
         return 1 - float(1 - share) ** self.recomputed
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For programs: keys that stay."""
+        return {
+            "passed": self.passed,
+            "recomputed": self.recomputed,
+            "whole_graph": self.whole,
+            "seconds": self.seconds,
+            "wire": self.wire,
+            "outputs": [{**asdict(output), "passed": output.passed} for output in self.outputs],
+            "rows": self.check.rows,
+            "nodes": self.check.nodes,
+            "repeated_ids": self.check.repeated,
+            "missing_ids": self.check.missing,
+            "unknown_ids": self.check.unknown,
+            "wrong_classes": len(self.wrong_classes),
+            "left_out_too_large": len(self.too_large),
+        }
+
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         how = "the whole graph" if self.whole else counted(self.hops, "hop")
         if self.covered:
@@ -112,6 +135,15 @@ class TypedVerification:
     @property
     def passed(self) -> bool:
         return all(found.passed for found in self.types.values())
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For programs: keys that stay."""
+        types = {name: found.facts for name, found in self.types.items()}
+        return {"passed": self.passed, "types": types, "left_out_types": list(self.left_out)}
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         parts = [f"nodes of type {name}\n{found}" for name, found in self.types.items()]

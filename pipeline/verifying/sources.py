@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.errors import SettingError
+from pipeline.errors import DataError, SettingError
 from pipeline.graph import Graph, PreparedGraph
 from pipeline.places.place import Place
 from pipeline.places.through_spark import place_in
 from pipeline.result.destination import refuse_mixture
+from pipeline.run.arguments import path_or_table
 from pipeline.spark.resources import is_local
 from pipeline.spark.session import active_session
 from pipeline.tables.csv_text import Csv
+from pipeline.tables.memory import describe, table_in_memory
 from pipeline.tables.opening import NeedsSpark, Reading, is_frame, open_table
 from pipeline.tables.table import Table
 
@@ -60,9 +62,17 @@ def local_scores(path: str) -> Table | None:
     return found if isinstance(found, Table) else None
 
 
-def scores_table(graph: Graph, path: str) -> DataFrame | Table:
+def scores_table(graph: Graph, given: Any) -> DataFrame | Table:
     """Scores: by this process if it sees them, but by the workers if they are on other machines.
-    StorageError if they are not whole."""
+    StorageError if they are not whole; DataError for what is no table."""
+    path = path_or_table(given)
+    if not isinstance(path, str):
+        found = path if is_frame(path) else table_in_memory("scores", path, [str(name) for name in _columns_of(path)])
+        if found is None:
+            raise DataError(
+                f"scores is a {describe(path)}; the path that infer wrote, its DataFrame or its Arrow table is expected"
+            )
+        return found
     spark = graph.session or active_session()
     refuse_mixture(place_in(spark, path))
     try:
@@ -72,6 +82,11 @@ def scores_table(graph: Graph, path: str) -> DataFrame | Table:
     if isinstance(found, Table) and spark is not None and not is_local(spark):
         return found.frame(spark, found.columns)
     return found
+
+
+def _columns_of(given: Any) -> Any:
+    """Of a data frame all: what is in it was read from a result."""
+    return getattr(given, "columns", ())
 
 
 class Source(NamedTuple):

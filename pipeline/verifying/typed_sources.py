@@ -69,11 +69,7 @@ def scores_by_type(graph: Graph, types: Sequence[str], scores: Any) -> dict[str,
     if unknown or not found:
         what = f"of type {unknown[0]!r}, for which the model gives nothing" if unknown else "of no type"
         raise DataError(f"there are scores {what}; the model's types are {', '.join(types)}")
-    return {
-        name: scores_table(graph, found[name]) if isinstance(found[name], str) else found[name]
-        for name in types
-        if name in found
-    }
+    return {name: scores_table(graph, found[name]) for name in types if name in found}
 
 
 def folders(path: str) -> dict[str, str]:

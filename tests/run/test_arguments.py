@@ -161,3 +161,74 @@ def test_a_dataframe_as_a_graph(spark: SparkSession, tmp_path: Path) -> None:
     for call in (lambda: prepare(frame, tmp_path / "g"), lambda: infer(frame, build("sage"))):
         with pytest.raises(GraphsweepError, match=r"a Graph is expected: Graph\(nodes, edges\)"):
             call()
+
+
+def test_verify_takes_tables_in_memory_for_all_that_are_tables(here: Path, tmp_path: Path, no_session: None) -> None:
+    import polars
+
+    raw = Graph(here / "nodes.parquet", here / "edges.parquet", edge_features=["weight", "attr"])
+    scores = infer(raw, here / "model")
+    assert verify(raw, here / "model", scores).passed
+    assert verify(raw, here / "model", scores.to_pandas()).passed
+    nodes, edges = polars.read_parquet(here / "nodes.parquet"), polars.read_parquet(here / "edges.parquet").lazy()
+    assert verify(here / "graph", here / "model", polars.from_arrow(scores), nodes, edges).passed
+    wrong = scores.set_column(1, "embedding", scores["embedding"][::-1])
+    assert not verify(raw, here / "model", wrong).passed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scores": 12}, "scores is a int; the path that infer wrote, its DataFrame or its Arrow table is expected"),
+        ({"limit": "x"}, "limit is 'x'; accepted: a whole number from 1"),
+        ({"limit": True}, "limit is True; accepted: a whole number from 1"),
+        ({"tolerance": "x"}, "tolerance is 'x'; accepted: a number from 0 to 1"),
+        ({"tolerance": float("nan")}, "tolerance is nan; accepted: a number from 0 to 1"),
+        ({"seed": "x"}, "seed is 'x'; accepted: a whole number"),
+    ],
+)
+def test_something_else_as_an_option_of_verify(
+    here: Path, options: dict[str, Any], message: str, no_session: None
+) -> None:
+    given = {"scores": whole("mixed").nodes(), **options}
+    with pytest.raises((DataError, SettingError), match=f"^{message}$"):
+        verify(here / "graph", here / "model", **given)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"blocks": "3"}, "blocks is '3'; accepted: a whole number from 1, or auto"),
+        ({"blocks": 2.5}, "blocks is 2.5; accepted: a whole number from 1, or auto"),
+        ({"blocks": True}, "blocks is True; accepted: a whole number from 1, or auto"),
+        ({"task_memory": "much"}, "task_memory is 'much'; accepted: a size like 512m or 4g, or auto"),
+    ],
+)
+def test_something_else_as_an_option_of_prepare(
+    here: Path, tmp_path: Path, options: dict[str, Any], message: str, no_session: None
+) -> None:
+    graph = Graph(here / "nodes.parquet", here / "edges.parquet")
+    with pytest.raises(SettingError, match=f"^{message}$"):
+        prepare(graph, tmp_path / "g", **options)
+    assert prepare(graph, tmp_path / "g", task_memory="1g").nodes == 200  # type: ignore[arg-type]
+
+
+COLUMNS = "a column, a list of columns, None, or name → column or columns is expected"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": 3}, f"features=3: {COLUMNS}"),
+        ({"features": ["x", 3]}, f"features=['x', 3]: {COLUMNS}"),
+        ({"features": b"x"}, f"features=b'x': {COLUMNS}"),
+        ({"edge_features": {"w": 1.5}}, f"edge_features=1.5: {COLUMNS}"),
+        ({"id": None}, "id=None: a column is expected"),
+        ({"src": 1}, "src=1: a column is expected"),
+        ({"dst": ["a", "b"]}, "dst=['a', 'b']: a column is expected"),
+    ],
+)
+def test_something_else_as_a_column(options: dict[str, Any], message: str, no_session: None) -> None:
+    with pytest.raises(DataError) as caught:
+        Graph(whole("mixed").nodes(), whole("mixed").edges(), **options)
+    assert str(caught.value) == message

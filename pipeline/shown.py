@@ -1,0 +1,44 @@
+"""How objects of the library are shown: a few lines of text, and the same as a table in notebooks.
+
+Comes in: a title, and facts by name. Goes out: text, or HTML. Knows nothing of what is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+
+MOST = 4  # of the same kind that are named
+LONGEST = 200  # letters of a line
+
+
+def text(title: str, facts: Mapping[str, str]) -> str:
+    """The title, and a line for each fact.
+
+    >>> print(text("Graph", {"nodes": "3", "edges": "5"}))
+    Graph
+      nodes  3
+      edges  5
+    """
+    width = max(map(len, facts), default=0)
+    return "\n".join([title, *(f"  {name:<{width}}  {_short(fact)}" for name, fact in facts.items())])
+
+
+def html(title: str, facts: Mapping[str, str]) -> str:
+    """The same as a table."""
+    left = 'style="text-align:left"'
+    rows = "".join(
+        f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(_short(fact))}</td></tr>" for name, fact in facts.items()
+    )
+    return f"<div><b>{escape(title)}</b><table>{rows}</table></div>"
+
+
+def some(items: Iterable[str]) -> str:
+    """The first ones by name, and how many more there are."""
+    each = list(items)
+    return ", ".join(each[:MOST]) + (f" and {len(each) - MOST:,} more" if len(each) > MOST else "")
+
+
+def _short(fact: str) -> str:
+    line = " ".join(fact.split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
