@@ -21,6 +21,7 @@ from pipeline.run.needed import computed, needed_for
 from pipeline.run.planned import Planned
 from pipeline.run.remembering import remembering
 from pipeline.run.task import Run, stored_blocks
+from pipeline.run.transport import transport_of
 from pipeline.schema import NODE
 from pipeline.settings import Settings
 from pipeline.spark.handshake import handshake
@@ -43,7 +44,8 @@ def explain(
     planned = plan_run(prepared, model, settings, handshake(None))
     wanted = Targets.of(targets, ignore_unknown)
     lines = [] if wanted is None else _targets(with_targets(planned, wanted, settings, None), settings)
-    return explain_plan(model, planned.plan, prepared.manifest, planned.choice, planned.threads, lines)
+    sends = transport_of(planned, settings)
+    return explain_plan(model, planned.plan, prepared.manifest, planned.choice, planned.threads, lines, sends)
 
 
 def _targets(planned: Planned, settings: Settings) -> list[str]:
