@@ -18,7 +18,7 @@ from pipeline.places.scratch import Scratch
 from pipeline.run.by_superstep import Journal
 from pipeline.run.planned import Planned
 from pipeline.run.through_files import Files
-from pipeline.run.work import on_disk, refuse_other, work_directory
+from pipeline.run.work import GRAPH, on_disk, refuse_other, work_directory
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, package_hash
 
@@ -60,7 +60,9 @@ def refuse_work_dir(settings: Settings, output: Place, inputs: Mapping[str, Plac
     written, or holds something else. Whether what it holds is of the same run shows later."""
     if settings.work_dir is not None:
         place = Place.of(settings.work_dir)
-        refuse_overlap(place, {**inputs, "the output": output}, "the work directory")
+        own = place.child(GRAPH).path  # which a run before may have prepared
+        others = {what: each for what, each in inputs.items() if not (each.is_local and each.path == own)}
+        refuse_overlap(place, {**others, "the output": output}, "the work directory")
         refuse_other(place, on_disk(place), {})
 
 
