@@ -22,6 +22,7 @@ from pipeline.run.needed import computed, needed_for
 from pipeline.run.planned import Planned
 from pipeline.run.remembering import remembering
 from pipeline.run.task import Run, stored_blocks
+from pipeline.run.transport import transport_of
 from pipeline.schema import NODE
 from pipeline.settings import Settings
 from pipeline.spark.handshake import handshake
@@ -35,6 +36,8 @@ class Explanation:
     graph: PreparedGraph
     model: Model
     planned: Planned
+    transport: tuple[str | None, str]
+    """How blocks send, and why."""
     of_targets: tuple[str, ...] = ()
     """A line for each thing to know of a run for some nodes."""
 
@@ -49,23 +52,22 @@ class Explanation:
         prepared, model, settings = prepared_of(graph, "explain"), model_of(model), Settings.taken(settings)
         planned = plan_run(prepared, model, settings, handshake(None))
         wanted = Targets.of(targets, ignore_unknown)
-        if wanted is None:
-            return Explanation(prepared, model, planned)
-        lines = _targets(with_targets(planned, wanted, settings, None), settings)
-        return Explanation(prepared, model, planned, tuple(lines))
+        lines = [] if wanted is None else _targets(with_targets(planned, wanted, settings, None), settings)
+        return Explanation(prepared, model, planned, transport_of(planned, settings), tuple(lines))
 
     @property
     def facts(self) -> dict[str, Any]:
         """For programs: keys that stay."""
         planned = self.planned
-        plan = plan_facts(planned.plan, self.graph.manifest, planned.choice, planned.threads)
+        plan = plan_facts(planned.plan, self.graph.manifest, planned.choice, planned.threads, self.transport[0])
         of_targets = {"targets": list(self.of_targets)} if self.of_targets else {}
         return {**self.graph.facts, **self.model.facts, **plan, **of_targets}
 
     def __str__(self) -> str:
         planned = self.planned
         manifest, lines = self.graph.manifest, list(self.of_targets)
-        return explain_plan(self.model, planned.plan, manifest, planned.choice, planned.threads, lines)
+        choice, sends = planned.choice, self.transport
+        return explain_plan(self.model, planned.plan, manifest, choice, planned.threads, lines, sends)
 
 
 def explain(

@@ -27,10 +27,13 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.tier import choose_tier
 from pipeline.prepare import prepare
+from pipeline.preparing.origin import origin_of, same_graph
 from pipeline.run.arguments import given_session
 from pipeline.run.located import ids_of, locate
 from pipeline.run.needed import why_whole
 from pipeline.run.planned import Planned
+from pipeline.run.transport import SEEN
+from pipeline.run.work import GRAPH, preparing_in
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import active_session, readable_errors
@@ -67,6 +70,7 @@ def planned_for(
     model = model if isinstance(model, Model) else Model.load(model)
     if isinstance(graph, Graph):
         if scratch is None:
+            settings = replace(settings, work_dir=None)  # a lazy run does not end, and nobody would tidy up
             scratch = Scratch(settings.scratch)
             atexit.register(scratch.discard)
         graph = prepare_for(graph, model, settings, scratch, shake)
@@ -109,13 +113,15 @@ def with_targets(planned: Planned, targets: Targets | None, settings: Settings, 
 def prepare_for(
     graph: Graph, model: Model, settings: Settings, scratch: Scratch, shake: Handshake | None = None
 ) -> PreparedGraph:
-    """Prepares raw tables for one run. If that fails, the scratch directory is gone at once. `shake` as for
-    `planned_for`.
+    """Prepares raw tables for one run, in the work directory if there is one and the tables are known again, else in
+    the scratch directory. If that fails, the scratch directory is gone at once. `shake` as for `planned_for`.
 
     Raises
     ------
     ModelError
         If one row of each table shows that the model cannot read them.
+    StorageError
+        If the work directory holds what a run of other tables has left.
     """
     if shake is None or graph.session is None:  # files are prepared by this process, whoever runs the model
         shake = handshake(None)
@@ -123,6 +129,9 @@ def prepare_for(
         model.check_against(first_widths(graph, shake).both_ways(), columns=graph.describe()["columns"])
     if model.reads_reversed:
         graph = graph.with_reverse()
+    if settings.work_dir is not None and None not in origin_of(graph, settings.blocks)["files"].values():
+        shake.require_written(settings.work_dir, f"work_dir: {SEEN}")
+        return _prepare_to_keep(graph, settings, Place.of(settings.work_dir), shake)
     path = scratch.inside("graph")
     shake.require_written(path, 'set "scratch" to a directory that all machines share')
     started = time.perf_counter()
@@ -135,6 +144,25 @@ def prepare_for(
             where = "raw tables are prepared there: the setting scratch gives another place"
             raise StorageError(f"{error}; {where}") from error
         raise
+    log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
+    return prepared
+
+
+def _prepare_to_keep(graph: Graph, settings: Settings, work: Place, shake: Handshake) -> PreparedGraph:
+    """The graph in a work directory: the one that is there, if it was made of the same tables, or a new one."""
+    path, started = str(work.child(GRAPH)), time.perf_counter()
+    with preparing_in(work) as begun:
+        found = same_graph(graph, path, settings.blocks, overwrite=True)
+        if found is not None:
+            log.info("prepared already: %s nodes, %s edges", found.nodes, found.edges)
+            return found
+        if begun and storage.find_manifest(path) is not None:
+            raise StorageError(
+                f"{work}: holds what was left by a run with other tables, or of other columns or blocks; run that one "
+                "again, give another path, or remove the directory. Nothing was touched"
+            )
+        memory = settings.task_memory
+        prepared = prepare(graph, path, settings.blocks, overwrite=True, task_memory=memory, shake=shake)
     log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 

@@ -55,9 +55,10 @@ def test_it_says_what_a_run_would_do(prepared: PreparedGraph) -> None:
 
 def test_it_says_how_long_and_how_even(prepared: PreparedGraph) -> None:
     lines = explain(prepared, build("sage"), Settings(threads=64)).splitlines()
-    seconds = next(line for line in lines if line.startswith("seconds"))
-    assert re.fullmatch(
-        r"seconds  expected: under 0\.1 s fused, \d\.\d s distributed, on 3 of 64 cores; rates of .*, warm", seconds
+    assert re.search(
+        r"seconds expected: under 0\.1 s fused, \d\.\d s distributed through files, \d\.\d s through the shuffle, "
+        r"on 3 of 64 cores; rates of [^;]*, warm",
+        " ".join(" ".join(lines).split()),
     )
     edges = sorted(prepared.manifest["per_block"]["edges"])
     assert f"skew     heaviest block over the median: edges {edges[2] / edges[1]:.2f}, received 1." in "\n".join(lines)
@@ -81,9 +82,8 @@ def test_a_large_run_is_said_part_by_part() -> None:
     choice = choose_tier(plan, Counts.of(manifest), 1 << 33, "distributed")
     said = explain_plan(build("gat"), plan, manifest, choice, 2)
     found = expect(plan, Counts.of(manifest), "distributed", 2)
-    assert (
-        f"{duration(found.total)} distributed, on 2 cores (of distributed: reading {found.parts['reading']:.1f}" in said
-    )
+    total, reading = duration(found.total), f"{found.parts['reading']:.1f}"
+    assert f"{total} through the shuffle, on 2 cores (of the shuffle: reading {reading}" in " ".join(said.split())
     assert [line for line in said.splitlines() if "takes" in line] == [
         f"  takes   {about(seconds)}" for seconds in found.steps
     ]
@@ -155,3 +155,35 @@ def test_no_spark_is_started(prepared: PreparedGraph, tmp_path: Path) -> None:
     assert length > 300
     assert not spark
     assert not torch
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"tier": "fused"}, "in memory, because one process has all blocks"),
+        ({"tier": "fused", "work_dir": "w"}, "through files in w, which outlast the process"),
+        (
+            {"tier": "distributed"},
+            "through files in the scratch directory if all tasks are on one machine, else through",
+        ),
+        ({"tier": "distributed", "transport": "files"}, "through files in the scratch directory: asked for"),
+        ({"tier": "distributed", "transport": "shuffle"}, "through Spark's shuffle: asked for"),
+        (
+            {"tier": "distributed", "read": "spark"},
+            "through Spark's shuffle, because read is spark: tasks open no files",
+        ),
+    ],
+)
+def test_it_says_how_blocks_send(prepared: PreparedGraph, settings: dict[str, str], says: str) -> None:
+    said = " ".join(explain(prepared, build("sage"), settings).split())
+    assert f"sends {says}" in said
+    assert "sends" not in explain(prepared, build("no_edges"), settings)
+
+
+def test_seconds_are_those_of_the_way_that_is_taken() -> None:
+    plan = Plan.of(build("sage"))
+    counts = Counts([10**6] * 8, [10**7] * 8, [10**6] * 8, [0] * 8, [10**8] * 8)
+    fused, files, shuffle = (expect(plan, counts, way, 2) for way in ("fused", "files", "distributed"))
+    assert fused.total < files.total < shuffle.total
+    assert 0 < files.parts["moving"] < shuffle.parts["moving"]
+    assert files.steps[-1] > fused.steps[-1], "the last superstep leaves no files, but has tasks"

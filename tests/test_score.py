@@ -215,3 +215,33 @@ def test_no_permission(spark: SparkSession, prepared: PreparedGraph, model: Mode
 def test_unknown_format(prepared: PreparedGraph, model: Model, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="unknown output format 'parqet'; did you mean 'parquet'"):
         score(prepared, model, str(tmp_path / "out"), format="parqet")
+
+
+@pytest.mark.parametrize("tier", ["fused", "distributed"])
+def test_raw_tables_of_a_session_keep_their_graph_in_the_work_directory(
+    spark: SparkSession, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tier: str
+) -> None:
+    pyarrow.parquet.write_table(whole("mixed").nodes(), tmp_path / "nodes.parquet")
+    pyarrow.parquet.write_table(whole("mixed").edges(), tmp_path / "edges.parquet")
+    settings = Settings(tier=tier, work_dir=str(tmp_path / "work"), blocks=2)
+    planning = sys.modules["pipeline.planning"]
+    times = []
+    real = planning.prepare
+
+    def noted(*given: object, **options: object) -> PreparedGraph:
+        times.append(given)
+        return real(*given, **options)
+
+    def fails(*given: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(planning, "prepare", noted)
+    for _ in range(2):
+        graph = Graph.read(spark, str(tmp_path / "nodes.parquet"), str(tmp_path / "edges.parquet"))
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules["pipeline.score"], "run_by_superstep", fails)
+            with pytest.raises(RuntimeError):
+                score(graph, model, tmp_path / "o", settings=settings, spark=spark)
+    assert score(graph, model, tmp_path / "o", settings=settings, spark=spark).rows == 200
+    assert len(times) == 1
+    assert os.listdir(tmp_path / "work") == [MARKER]

@@ -10,13 +10,14 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.blocks.storage import find_manifest
 from pipeline.errors import StorageError
 from pipeline.places.lock import is_locked
 from pipeline.places.marker import WORK, read_marker
 from pipeline.places.place import Place
 from pipeline.plan.memory import size
 from pipeline.plan.seconds import duration
-from pipeline.run.work import files_of, lock_of, on_disk
+from pipeline.run.work import GRAPH, PREPARING, files_of, lock_of, on_disk
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Status:
     """That wait here for the next superstep."""
     core_seconds: float
     """That the supersteps which are done took, summed over blocks."""
+    graph: str
+    """Of raw tables: preparing, prepared, or "" if there is none here."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -48,13 +51,20 @@ class Status:
     def __str__(self) -> str:
         if self.state == "done":
             return f"{self.path}: done, {self.changed}; all {self.supersteps} supersteps"
+        if self.graph == PREPARING:
+            how = "is being prepared" if self.state == "running" else "is not whole; the same command prepares it again"
+            return f"{self.path}: a run that was begun {self.begun}; the graph of its tables {how}"
         said = "is running" if self.state == "running" else "has stopped; the same command goes on"
+        now = f"now      superstep {self.supersteps_done}: {self.blocks_done} of {self.blocks} blocks"
+        if not self.blocks:
+            now = "now      no superstep has begun"
         return "\n".join(
             [
                 f"{self.path}: a run that was begun {self.begun} {said}",
+                *(["graph    prepared; it is not prepared again, unless its tables change"] if self.graph else []),
                 f"done     {self.supersteps_done} of {self.supersteps} supersteps in {duration(self.core_seconds)} of "
                 f"core time, the last one {self.changed}",
-                f"now      superstep {self.supersteps_done}: {self.blocks_done} of {self.blocks} blocks",
+                now,
                 f"kept     {size(self.bytes)}",
             ]
         )
@@ -68,8 +78,10 @@ def status(path: str | os.PathLike[str]) -> Status:
     if marker is None or marker["kind"] != WORK:
         raise StorageError(f"{place}: is no work directory of a run")
     try:
-        plan, rows = marker["plan"], marker["supersteps"]
-        done = marker["state"] == "done"
+        rows = marker["supersteps"]
+        done, preparing = marker["state"] == "done", marker["state"] == PREPARING
+        prepared = find_manifest(here.child(GRAPH).path) is not None
+        plan = {"supersteps": 0, "blocks": 0} if preparing else marker["plan"]
         stored = [row for superstep in rows.values() for row in superstep]
         newest = rows.get(str(len(rows) - 1), [])
         return Status(
@@ -80,9 +92,10 @@ def status(path: str | os.PathLike[str]) -> Status:
             plan["supersteps"],
             plan["supersteps"] if done else len(rows),
             plan["blocks"],
-            0 if done else _blocks(files_of(here, marker["of"]).superstep(len(rows))),
+            0 if done or preparing else _blocks(files_of(here, marker["of"]).superstep(len(rows))),
             sum(row[1] for row in newest),
             sum(row[3] for row in stored) / 1000,
+            "prepared" if prepared else PREPARING if preparing else "",
         )
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise StorageError(f"{place}: its marker is damaged: {error!r}") from None

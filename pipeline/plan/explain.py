@@ -30,20 +30,37 @@ from pipeline.plan.memory import (
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import pull_bytes, push_bytes
 from pipeline.plan.schedule import Shipment, Superstep, edges_of
-from pipeline.plan.seconds import MACHINE, STARTING, Seconds, about, duration, expect
+from pipeline.plan.seconds import FILES, MACHINE, STARTING, Seconds, about, duration, expect
 from pipeline.plan.skew import skew_lines
 from pipeline.plan.tier import Choice
 from pipeline.schema import NODE
 
 LINE = 119  # characters
+WAYS = {"fused": "fused", FILES: "distributed through files", "distributed": "through the shuffle"}
+SHORT = {"fused": "fused", FILES: "files", "distributed": "the shuffle"}
 SHOWN_SECONDS = 1.0  # a run below is not said superstep by superstep
 
 
 def explain_plan(
-    model: Model, plan: Plan, manifest: Mapping[str, Any], choice: Choice, cores: int = 1, targets: Sequence[str] = ()
+    model: Model,
+    plan: Plan,
+    manifest: Mapping[str, Any],
+    choice: Choice,
+    cores: int = 1,
+    targets: Sequence[str] = (),
+    transport: tuple[str | None, str] | None = None,
 ) -> str:
-    """The plan of a model on a prepared graph, for people. `cores`: of one task (fused), or of all together. `targets`:
-    what is to be said of a run for some nodes."""
+    """The plan of a model on a prepared graph, for people.
+
+    Parameters
+    ----------
+    cores
+        Of one task (fused), or of all together.
+    targets
+        What is to be said of a run for some nodes.
+    transport
+        How blocks send ("memory", "files", "shuffle", or None if that is not known yet), and why, in words.
+    """
     counts, totals = Counts.of(manifest), manifest["totals"]
     numbers = plan.program.numbers
     reads = ", ".join(f"{name} ({width})" for name, width in model.inputs.items())
@@ -60,32 +77,39 @@ def explain_plan(
         f"tier     {choice.tier}: {choice.reason}",
         f"memory   {size(max(per_task))} for the largest block of the distributed tier",
     ]
-    expected = {tier: expect(plan, counts, tier, cores) for tier in ("fused", "distributed")}
-    lines += _titled("seconds", [_seconds(expected, choice.tier, cores)])
+    expected = {way: expect(plan, counts, way, cores) for way in WAYS}
+    way = FILES if transport and transport[0] == "files" else choice.tier
+    if transport and len(plan.steps) > 1:
+        lines += _titled("sends", [transport[1]])
+    lines += _titled("seconds", [_seconds(expected, way, cores)])
     lines += _titled("targets", targets)
     lines += _titled("skew", skew_lines(plan, counts))
     lines += [*_titled("would", advice(plan, counts, choice, cores)), ""]
     for step in plan.steps:
         lines += _superstep(plan, step, counts, numbers)
-        if expected[choice.tier].total >= SHOWN_SECONDS:
-            lines.append(f"  takes   {about(expected[choice.tier].steps[step.number])}")
+        if expected[way].total >= SHOWN_SECONDS:
+            lines.append(f"  takes   {about(expected[way].steps[step.number])}")
     return "\n".join(lines)
 
 
-def plan_facts(plan: Plan, manifest: Mapping[str, Any], choice: Choice, cores: int = 1) -> dict[str, Any]:
+def plan_facts(
+    plan: Plan, manifest: Mapping[str, Any], choice: Choice, cores: int = 1, transport: str | None = None
+) -> dict[str, Any]:
     """The same for programs: keys that stay. Bytes are those that this plan moves in all."""
     counts = Counts.of(manifest)
-    expected = {tier: expect(plan, counts, tier, cores) for tier in ("fused", "distributed")}
+    expected = {way: expect(plan, counts, way, cores) for way in WAYS}
+    way = FILES if transport == "files" else choice.tier
     return {
         "tier": choice.tier,
         "reason": choice.reason,
         "spills": choice.spills,
         "largest_block_bytes": max(block_bytes(plan, counts, block) for block in range(counts.blocks)),
-        "expected_seconds": {tier: found.total for tier, found in expected.items()},
+        "transport": transport,
+        "expected_seconds": {way: found.total for way, found in expected.items()},
         "supersteps": [
             {
                 "number": step.number,
-                "seconds": expected[choice.tier].steps[step.number],
+                "seconds": expected[way].steps[step.number],
                 "shipped_bytes": sum(shipment_bytes(counts, each) for each in step.ships),
                 "kept_bytes": kept_bytes(counts, step) if step.keeps else 0,
             }
@@ -115,12 +139,12 @@ def _titled(title: str, texts: Sequence[str]) -> list[str]:
     return lines
 
 
-def _seconds(expected: Mapping[str, Seconds], tier: str, cores: int) -> str:
-    """What both tiers would take; of the one that is chosen what for, starting Spark's stages and tasks left out."""
-    found = expected[tier]
-    totals = ", ".join(f"{duration(one.total)} {name}" for name, one in expected.items())
+def _seconds(expected: Mapping[str, Seconds], way: str, cores: int) -> str:
+    """What each way would take; of the one that is chosen what for, starting Spark's stages and tasks left out."""
+    found = expected[way]
+    totals = ", ".join(f"{duration(one.total)} {WAYS[name]}" for name, one in expected.items())
     parts = [f"{name} {spent:.1f}" for name, spent in found.parts.items() if spent >= 0.05 and name != STARTING]
-    of = f" (of {found.tier}: {', '.join(parts)})" if found.total >= SHOWN_SECONDS else ""
+    of = f" (of {SHORT[way]}: {', '.join(parts)})" if found.total >= SHOWN_SECONDS else ""
     busy = f"{found.cores} of {cores} cores" if found.cores < cores else f"{cores} core" + "s" * (cores > 1)
     return f"expected: {totals}, on {busy}{of}; rates of {MACHINE}, warm"
 

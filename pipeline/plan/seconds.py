@@ -19,10 +19,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.plan.memory import Counts
+from pipeline.plan.memory import FLOAT, Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.work import Work, works
 
+FILES = "files"
 MACHINE = "an AMD EPYC of 2 cores"
 READING, EDGES, NODES, WRITING, MOVING, STARTING = "reading", "edges", "nodes", "writing", "moving", "starting"
 
@@ -57,6 +58,8 @@ RATES: Mapping[str, Rate] = {
     "written": Rate(WRITING, 12e-9),  # 320 MB/s, Parquet
     "moved": Rate(MOVING, MOVED),
 }
+STORED = 1 / 0.7e9  # core-seconds of a byte that a superstep leaves in a file: written, and read where others need it
+JOB = 0.2  # seconds of a Spark job of tasks that send through files: nothing is planned but a range of numbers
 STAGE = 1.0  # seconds of a Spark stage, whatever it does: planned, started, its end noticed
 TASK = 0.05  # core-seconds of a task: sent, its worker woken, its result fetched
 
@@ -79,13 +82,19 @@ class Seconds:
 
 
 def expect(plan: Plan, counts: Counts, tier: str, cores: int) -> Seconds:
-    """What a run in a tier takes, on so many cores: of one task (fused), or of all tasks together."""
+    """What a run takes, on so many cores: of one task (fused), or of all tasks together. `tier`: fused; distributed,
+    through Spark's shuffle; or files: distributed, through files."""
     cores = max(1, min(cores, counts.blocks))
     distributed = tier == "distributed"
     steps, parts = [], dict.fromkeys((READING, EDGES, NODES, WRITING, MOVING, STARTING), 0.0)
-    first = STAGE if distributed else 0.0  # a fused run is one stage at most
-    for made in works(plan, counts):
+    first = STAGE if distributed else JOB if tier == FILES else 0.0  # a fused run is one stage at most
+    for step, made in zip(plan.steps, works(plan, counts), strict=True):
         blocks = [_parts(one, distributed) for one in made]
+        if tier == FILES:
+            lanes = sum(value.width for value in step.live_out) if not step.outputs else 0
+            for block, one in enumerate(blocks):
+                one[MOVING] = STORED * FLOAT * lanes * counts.nodes[block]
+                one[STARTING] = TASK
         work = [sum(one.values()) for one in blocks]
         until = _until(work, cores)
         for name in blocks[0] if blocks else ():

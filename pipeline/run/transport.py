@@ -18,7 +18,7 @@ from pipeline.places.scratch import Scratch
 from pipeline.run.by_superstep import Journal
 from pipeline.run.planned import Planned
 from pipeline.run.through_files import Files
-from pipeline.run.work import on_disk, refuse_other, work_directory
+from pipeline.run.work import GRAPH, on_disk, refuse_other, work_directory
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, package_hash
 
@@ -32,6 +32,25 @@ def transport_probes(settings: Settings) -> list[Probe]:
     return [Probe(_in_scratch(settings), made=True)] if settings.transport == "files" else []
 
 
+def transport_of(planned: Planned, settings: Settings) -> tuple[str | None, str]:
+    """What is known without a session of how blocks are going to send: "memory", "files", "shuffle", or None if the
+    session's tasks decide; and why, in words."""
+    if settings.work_dir is not None:
+        return "files", f"through files in {settings.work_dir}, which outlast the process"
+    if planned.choice.tier == "fused":
+        return "memory", "in memory, because one process has all blocks"
+    if settings.transport != "auto":
+        what = "files in the scratch directory" if settings.transport == "files" else "Spark's shuffle"
+        return settings.transport, f"through {what}: asked for"
+    for name in ("read", "write"):
+        if getattr(settings, name) == "spark":
+            return "shuffle", f"through Spark's shuffle, because {name} is spark: tasks open no files themselves"
+    return None, (
+        "through files in the scratch directory if all tasks are on one machine, else through Spark's shuffle; on a "
+        'cluster with a scratch directory that all machines see, transport "files" may be less'
+    )
+
+
 def _in_scratch(settings: Settings) -> str:
     return Scratch(settings.scratch).inside("exchange")
 
@@ -41,7 +60,9 @@ def refuse_work_dir(settings: Settings, output: Place, inputs: Mapping[str, Plac
     written, or holds something else. Whether what it holds is of the same run shows later."""
     if settings.work_dir is not None:
         place = Place.of(settings.work_dir)
-        refuse_overlap(place, {**inputs, "the output": output}, "the work directory")
+        own = place.child(GRAPH).path  # which a run before may have prepared
+        others = {what: each for what, each in inputs.items() if not (each.is_local and each.path == own)}
+        refuse_overlap(place, {**others, "the output": output}, "the work directory")
         refuse_other(place, on_disk(place), {})
 
 

@@ -8,6 +8,7 @@ well its files go, and the marker says so.
     W/_graphsweep.json           the journal
     W/0a1b2c3d4e5f6071/…         the files of the run (through_files.py), under the hash of its facts: what a task of a
                                  killed run still writes there is never taken for another run's
+    W/graph/…                    the graph that raw tables were prepared as
     W/.work.graphsweep-lock      who is working
 """
 
@@ -18,17 +19,22 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from pipeline.blocks.storage import find_manifest
 from pipeline.errors import SettingError, StorageError, unwritable
 from pipeline.places.beside import LOCK, beside
 from pipeline.places.directories import list_directory, make_directories, remove_empty
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.lock import Lock, new_run
-from pipeline.places.marker import WORK, is_free, is_half_marker, read_marker, write_marker
+from pipeline.places.marker import MARKER, WORK, is_free, is_half_marker, read_marker, write_marker
 from pipeline.places.place import Place
 from pipeline.run.through_files import Files, Stored
+
+GRAPH = "graph"
+PREPARING = "preparing"
+"""The state of a directory where no superstep has begun."""
 
 Facts = Mapping[str, Any]
 """What has to be the same for a run to go on: what it is called where it is not ("another graph") → a value of JSON."""
@@ -62,6 +68,7 @@ class Work:
         self._marker.update(state="done", supersteps={})
         self.write()
         shutil.rmtree(self.files.path, ignore_errors=True)
+        remove_graph(self._opened)
 
     def write(self) -> None:
         try:
@@ -99,6 +106,46 @@ def work_directory(place: Place, facts: Facts, plan: Facts) -> Iterator[Work]:
             yield work
     finally:
         remove_empty(made)  # if nothing has come there
+
+
+@contextmanager
+def preparing_in(place: Place) -> Iterator[bool]:
+    """A directory where a graph is being prepared, its marker written; gives whether a run has begun with one that was
+    there before. Nobody else works there meanwhile. What was made is removed if this ends with an error. Errors as of
+    `work_directory`."""
+    here = on_disk(place)
+    refuse_other(place, here, {})
+    try:
+        made = make_directories(here)
+    except OSError as error:
+        raise unwritable(str(place), error) from error
+    try:
+        with Lock(place, lock_of(here), new_run()):
+            refuse_other(place, here, {})
+            before = read_marker(here)
+            begun = before is not None and before.get("state") == "begun"
+            if not begun:
+                marker = {"of": {}, "plan": {}, "state": PREPARING, "begun": _now(), "supersteps": {}}
+                try:
+                    write_marker(here, WORK, {**marker, "changed": _now()})
+                except OSError as error:
+                    raise unwritable(str(place), error) from error
+            try:
+                yield begun
+            except BaseException:
+                if before is None:
+                    with suppress(OSError):
+                        here.filesystem.delete_file(f"{here.path}/{MARKER}")
+                raise
+    finally:
+        remove_empty(made)  # if nothing has come there
+
+
+def remove_graph(here: Opened) -> None:
+    """Removes the graph that was prepared in a work directory, if there is one."""
+    path = here.child(GRAPH).path
+    if find_manifest(path) is not None:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def on_disk(place: Place, setting: str = "work_dir") -> Opened:

@@ -33,7 +33,7 @@ VERIFIED = {
     "passed", "recomputed", "whole_graph", "rows", "nodes", "repeated_ids", "missing_ids", "unknown_ids",
     "wrong_classes", "left_out_too_large", "outputs", "wire", "seconds",
 }  # fmt: skip
-PLANNED = {"tier", "reason", "spills", "largest_block_bytes", "expected_seconds", "supersteps"}
+PLANNED = {"tier", "reason", "spills", "transport", "largest_block_bytes", "expected_seconds", "supersteps"}
 
 
 @pytest.fixture
