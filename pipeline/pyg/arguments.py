@@ -59,7 +59,7 @@ class Argument:
     @property
     def input(self) -> str:
         """The program's name for it."""
-        return self.parameter.removesuffix("_dict") or self.name
+        return self.parameter.removesuffix("_dict") or self.name.replace(".", "_")
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ class Signature:
     """Parameters that take the number of nodes."""
     adjs: tuple[tuple[str, int], ...] = ()
     """Parameters that take the sampled edges of each layer, and of how many: all edges stand in their place."""
+    tables: tuple[str, ...] = ()
+    """Parameters of the module, by name, whose rows are a column of the nodes: a learned row per node."""
     called: Called = AS_IT_IS
     outputs: tuple[str, ...] = ()
     """The outputs that are wanted; none: all."""
@@ -125,9 +127,11 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]
     as_data = _data(named, required, given)
     held = [name for name in ("x", EDGE_INDEX) if as_data and name not in named]
+    weights = {name: each for name, each in net.named_parameters(remove_duplicate=False) if each.dim() > 1}
+    tables = tuple(name for name in given if name in weights and name not in named)
     if as_data is None and not call.any_name:
         for name in given:
-            if name not in named:
+            if name not in named and name not in tables:
                 raise ModelError(f"inputs names {name!r}, which forward does not take; {nearest(name, named)}")
     constants = {
         name: told
@@ -156,14 +160,20 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
             continue
         if name not in given and name not in TABLES:
             raise untold(name, named, net)
-        columns[name] = _column(name, str(given.get(name) or f"{TABLES[name]}.{name}"), ("nodes", "edges"))
+        allowed = ("nodes",) if name in tables else ("nodes", "edges")
+        columns[name] = _column(name, str(given.get(name) or f"{TABLES[name]}.{name}"), allowed)
     told = (*required, *held, *given, *indices, as_data)
     left_out = tuple(STARS.get(parameter.kind, "") + name for name, parameter in parameters.items() if name not in told)
     if not (indices or matrices or adjs):
         _check_no_edges(columns, parameters, left_out)
     return Signature(
         tuple(
-            Argument(name, column, (), made_of=several[name].names if name in several else ())
+            Argument(
+                name,
+                column,
+                tuple(weights[name].shape[1:]) if name in tables else (),
+                made_of=several[name].names if name in several else (),
+            )
             for name, column in columns.items()
         ),
         tuple(indices),
@@ -174,6 +184,7 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
         constants=tuple(constants.items()),
         counts=tuple(counts),
         adjs=adjs,
+        tables=tables,
         called=call,
     )
 

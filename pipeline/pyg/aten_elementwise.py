@@ -203,6 +203,35 @@ def _not(call: Call) -> Symbol:
     return elementwise("logical_not", [call.rows("self")])
 
 
+COUNTS = (
+    "fill",
+    "constant",
+    "sum",
+    "src",
+    "dst",
+    "flip",
+    "add",
+    "sub",
+    "mul",
+    "maximum",
+    "minimum",
+    "clamp",
+    "reshape",
+)
+
+
+def is_counted(value: Value) -> bool:
+    """Whether a value is a whole number in every row, because it is made of ones: a degree. Turned into an integer it
+    is the same; of another number float32 could be on the other side of a whole one."""
+    numbers = [each for each in value.attributes.values() if isinstance(each, float) and math.isfinite(each)]
+    return (
+        value.op in COUNTS
+        and (bool(value.inputs) or value.op in ("fill", "constant"))
+        and all(number == int(number) for number in numbers)
+        and all(is_counted(each) for each in value.inputs)
+    )
+
+
 def cast(call: Call) -> Symbol:
     """Another dtype: float64 throughout, so only casts that change the numbers are operations."""
     name = "self" if "self" in call.arguments else "a"
@@ -215,7 +244,8 @@ def cast(call: Call) -> Symbol:
         raise Refusal(f"computes in {dtype}", "use the model in float32")
     if dtype is torch.bool and source is not torch.bool:
         return elementwise("not_equal", [symbol, 0.0])
-    if source.is_floating_point and not dtype.is_floating_point and dtype is not torch.bool:
+    to_integers = source.is_floating_point and not dtype.is_floating_point and dtype is not torch.bool
+    if to_integers and not is_counted(symbol.value):
         read = symbol.value.attributes.get("name") if symbol.value.op == "input" else None
         raise Refusal(
             f"turns numbers into {dtype}",

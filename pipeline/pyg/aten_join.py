@@ -18,6 +18,8 @@ from pipeline.pyg.joined import joined, parts_of, row_axis
 from pipeline.pyg.layout import align, lane_axis, view, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, NodeNumbers, Refusal, Rows, Symbol
 
+TWICE = "add them once, with the sum of both values: (1 + 1) x, or one fill_value"
+
 
 def _cat(call: Call) -> Symbol:
     symbols, ranks = call["tensors"], [tensor.dim() for tensor in call.tensors["tensors"]]
@@ -36,7 +38,9 @@ def _are_types(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> bool:
     if any(row_axis(part) != dim % ranks[0] or (isinstance(part, Rows) and part.is_whole) for part in parts):
         return False
     if all(isinstance(part, Rows) for part in parts):
-        return {type(part.space) for part in parts} in ({Nodes}, {Edges})  # not those that a mask chooses
+        spaces = [part.space for part in parts if isinstance(part, Rows)]
+        # not those that a mask chooses; and no rows twice, such as two learned tables of one type: users, then items
+        return {type(space) for space in spaces} in ({Nodes}, {Edges}) and len(set(spaces)) == len(spaces)
     return len({part.edges for part in parts if not isinstance(part, Rows)}) == len(parts)
 
 
@@ -65,7 +69,10 @@ def _with_self_loops(index: EdgeIndex, loops: Any) -> Symbol:
         )
     if index.edges.source != index.edges.target and isinstance(loops, NodeNumbers):
         raise Refusal("adds self-loops to edges between two types", "make this layer with add_self_loops=False")
-    if loops != NodeNumbers(index.edges.target, twice=True) or index.axis or index.edges.part not in SELF_PART:
+    one_for_each = NodeNumbers(index.edges.target, twice=True)
+    if loops == one_for_each and index.edges.part in BASE_PART:
+        raise Refusal("adds self-loops to edges to which they were added before", TWICE)
+    if loops != one_for_each or index.axis or index.edges.part not in SELF_PART:
         raise Refusal("adds other edges to edge_index than one self-loop per node", "store these edges in the table")
     if index.starts != (0, 0):
         raise Refusal("adds self-loops to the edges of one of several types", "add them before the types are joined")
@@ -87,7 +94,7 @@ def _extended(rows: Sequence[Rows]) -> Symbol:
     if len(rows) != 2 or not isinstance(rows[0].space, Edges) or not isinstance(rows[1].space, Nodes):
         raise Refusal("joins " + " and ".join(str(r.space) for r in rows) + " one after the other")
     if rows[0].space.part in BASE_PART:
-        raise Refusal("adds self-loops twice")
+        raise Refusal("adds self-loops twice", TWICE)
     if any(r.axis or r.before or r.after for r in rows):
         raise Refusal("joins rows that are not the first axis")
     return Rows(apply("extend", rows[0].value, rows[1].value))

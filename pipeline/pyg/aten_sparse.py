@@ -22,6 +22,12 @@ MADE_OF_EDGES = Refusal(
     "index_add or scatter edge_weight * x[edge_index[0]]",
 )
 
+SQUARED = Refusal(
+    "multiplies sparse matrices of the edges with each other: the edges of two hops, which are in no table",
+    "multiply step by step: A @ (A @ x)",
+)
+PRODUCTS = ("mm", "matmul", "addmm", "_sparse_sparse_matmul", "_sparse_addmm")
+
 
 def product(matrix: SparseMatrix, other: Symbol, reduce: str = "sum") -> Rows:
     """A @ x, reduced by sum, mean, amax or amin. Rows without entries are 0."""

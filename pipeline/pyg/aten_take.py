@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,15 +15,20 @@ from torch import Tensor
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import apply, fill
 from pipeline.pyg.call import Call, Handler, describe, need_rows
+from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import ONE_MASK, Chosen, chosen
 from pipeline.pyg.edge_parts import cut, is_added_loops, on_added_loops, part_of
 from pipeline.pyg.layout import elementwise, lane_axis, reshape, transpose, with_value
-from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask, Refusal, Rows, Symbol
+from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, Opaque, PartMask, Refusal, Rows, Symbol
 from pipeline.pyg.totals import constant, over
 
 NODE_EMBEDDING = (
     "looks up a learned table by the number of a node",
-    "store these embeddings as a column of the nodes and pass it to forward",
+    "store its rows as a column of the nodes, and name it: inputs={'embedding.weight': 'nodes.COLUMN'}, or pass it to "
+    "forward",
+)
+OUT_OF_BOUNDS = re.compile(
+    r"out of bounds for dimension \d+ with size (\d+)|tensor a \((\d+)\) must match .* dimension 0"
 )
 A_MASK = "choose nodes by a mask over all of them; say that a column is one: features={'mask': bool}"
 MOST_CLASSES = 4096  # of a one-hot row: the unit matrix is 64 MB
@@ -38,6 +44,17 @@ def table_of_nodes(symbols: Sequence[Any], tables: Collection[int]) -> Refusal |
     if table is None or not any(isinstance(symbol, Rows | End) for symbol in symbols):
         return None
     return Refusal(f"takes the {table:,} rows of a learned table for the nodes", NODE_EMBEDDING[1])
+
+
+def table_too_short(symbols: Sequence[Any], captured: Captured, error: str) -> Refusal | None:
+    """Why torch did not go on: nodes are numbered beyond the rows of something that has as many as a weight."""
+    found = OUT_OF_BOUNDS.search(error)
+    rows = int(found[1] or found[2]) if found else None
+    if rows not in captured.first_axes or not any(
+        isinstance(each, End | Rows | NodeNumbers | Opaque) for each in symbols
+    ):
+        return None
+    return Refusal(f"takes the {rows:,} rows of a learned table for the nodes", NODE_EMBEDDING[1])
 
 
 def taken(symbol: Any, dim: int, index: Any) -> Symbol:

@@ -27,6 +27,7 @@ class Captured:
         self.arrays: dict[str, npt.NDArray[np.float64]] = {}
         self.tables = {each.num_embeddings for each in net.modules() if isinstance(each, torch.nn.Embedding)}
         """How many rows the model's own tables have."""
+        self.first_axes = {len(each) for each in net.parameters() if each.dim() == 2}
         self.read_by_python: set[str] = set()
         """Weights whose numbers Python has read: what it made of them nobody sees."""
         self._names: dict[int, str] = {}

@@ -64,6 +64,8 @@ def run_forward(net: torch.nn.Module, signature: Signature, example: Example) ->
 def run_whole(net: torch.nn.Module, signature: Signature, example: Example) -> Any:
     """What one forward returns."""
     arguments: dict[str, Any] = given_to(signature, example)
+    for name in signature.tables:
+        _put(net, name, arguments.pop(name))
     attributes: Attributes | None = None
     if signature.as_data:
         nodes = example.sizes.counts[Nodes()]
@@ -99,6 +101,14 @@ def given_to(signature: Signature, example: Example) -> dict[str, Any]:
         edges = torch.arange(example.edge_index.size(1))
         given[name] = [SampledEdges(example.edge_index, edges, (nodes, nodes)) for _ in range(layers)]
     return given
+
+
+def _put(net: torch.nn.Module, name: str, rows: Tensor) -> None:
+    """Rows in the place of a parameter."""
+    path, _, own = name.rpartition(".")
+    owner = net.get_submodule(path)
+    owner._parameters.pop(own, None)
+    setattr(owner, own, rows)
 
 
 def _call(net: torch.nn.Module, called: Called, arguments: Mapping[str, Any]) -> Any:

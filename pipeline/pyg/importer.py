@@ -7,6 +7,7 @@ what its forward does to the tensors of a small random graph is recorded, said a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.called import FORWARD, called
 from pipeline.pyg.copies import copied, copy_of, unwrapped
 from pipeline.pyg.example import examples, tiny_example
-from pipeline.pyg.forward import check_ready, check_weights, run_forward
+from pipeline.pyg.forward import ForwardFailed, check_ready, check_weights, run_forward
 from pipeline.pyg.like import data_like
 from pipeline.pyg.one_thread import one_thread
 from pipeline.pyg.own_precision import precision_notes
@@ -34,7 +35,7 @@ from pipeline.pyg.search import NoRows, with_widths
 from pipeline.pyg.sizes import check_on
 from pipeline.pyg.typed_arguments import EDGE_INDICES, has_types, hint, is_told, told_widths, typed_signature, types_for
 from pipeline.pyg.unread import check_unread, unread_weights
-from pipeline.pyg.untold import BATCHES
+from pipeline.pyg.untold import BATCHES, AsksBatch
 from pipeline.pyg.widths import with_found_widths
 
 WITHOUT_VALUES = (GINConv, MFConv, SAGEConv)  # layers of PyG that call set_value(None) on a SparseTensor
@@ -84,7 +85,8 @@ def import_module(
         x, edge_attr and edge_weight `["a", "b"]` is enough. None: there is none, `{"edge_weight": None}`. A number is
         the same for every graph: `{"scale": 2.0}`; "num_nodes" is the number of nodes; "data" stands for a Data object,
         of which the other names are attributes. A list such as `["edge_index", "edge_index"]` stands for the sampled
-        edges of two layers: each gets all edges. A sparse
+        edges of two layers: each gets all edges. The name of a parameter whose rows are learned, one for each node, is
+        a column too: `{"embedding.weight": "nodes.embedding"}`. A sparse
         matrix such as PyG's `adj_t` is `("edge_index", VALUES)`: values are a column, "edges.weight"; or None, all are
         1; or "gcn_norm", for a matrix that was normalised before training (self-loops of weight 1 added,
         D^-1/2 A D^-1/2), as OGB's examples do.
@@ -157,7 +159,7 @@ def _found(
 
 def _pooled(
     net: torch.nn.Module, inputs: Inputs, features: Features, seed: int, outputs: tuple[str, ...], error: ModelError
-) -> GraphLevel | None:
+) -> ModelError | None:
     """The error of a model that gives a row per graph, if that is why the import failed. What it pools by is a batch,
     whose column hides that in many ways."""
     taken = dict.fromkeys([*(inputs or {}), *called(net).named])
@@ -172,10 +174,10 @@ def _pooled(
     try:
         found = replace(signature(net, {**(inputs or {}), batch: None}), outputs=outputs)
         _of_one_type(net, found, left, seed, ["*"])
-    except GraphLevel as pooled:
-        return pooled
-    except ModelError:
+    except ForwardFailed:
         return None
+    except ModelError as other:  # an operation that the column of a batch hid
+        return other if isinstance(other, GraphLevel) or isinstance(error, AsksBatch) else None
     return None
 
 
@@ -260,7 +262,14 @@ def _widths(net: torch.nn.Module, found: Signature) -> set[int]:
 
 
 def _with_widths(net: torch.nn.Module, found: Signature, features: Features) -> Signature:
-    return with_widths(net, found, features, partial(_try, net))
+    return with_widths(net, found, features, partial(_try, net), partial(_explain, net))
+
+
+def _explain(net: torch.nn.Module, candidate: Signature) -> None:
+    """ModelError with the operation that cannot be said, where that and not a width is why forward fails."""
+    example = next(examples(candidate.arguments, _widths(net, candidate), 0, bool(candidate.matrices), candidate.types))
+    with suppress(ForwardFailed):
+        record(net, candidate, example)
 
 
 def _typed_widths(

@@ -19,7 +19,7 @@ from pipeline.pyg import matrix
 from pipeline.pyg.aten_sparse import matrix_of
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.replaced import Function
-from pipeline.pyg.symbols import EdgeIndex, Pointers, Rows
+from pipeline.pyg.symbols import EdgeIndex, Pointers, Refusal, Rows
 
 
 def matrices(recorder: Recorder) -> dict[Function, Function]:
@@ -31,7 +31,36 @@ def matrices(recorder: Recorder) -> dict[Function, Function]:
         ptr2index: _ptr2index(ptr2index, recorder),
         by_csr: _of_pyg(by_csr, csr, recorder, False),
         by_coo: _of_pyg(by_coo, csr, recorder, True),
+        torch_geometric.utils.coalesce: _refused(torch_geometric.utils.coalesce, recorder, PARALLEL),
+        torch_geometric.utils.to_undirected: _refused(torch_geometric.utils.to_undirected, recorder, UNDIRECTED),
     }
+
+
+PARALLEL = Refusal(
+    "joins edges of the same two nodes to one, where graphsweep has an edge for each row of the table",
+    "leave it out of forward, and join the rows of the table of edges before",
+)
+UNDIRECTED = Refusal(
+    "adds every edge against its direction to edge_index, and joins edges of the same two nodes to one",
+    "leave it out of forward, join the rows of the table of edges before, and prepare the graph with undirected=True",
+)
+ONES = Refusal(
+    "makes a matrix in which edges of the same two nodes are one entry of 1, where graphsweep has an edge for each row "
+    "of the table",
+    "if no two rows have the same nodes, write its values: (edge_index, torch.ones(edge_index.size(1)), size)",
+)
+
+
+def _refused(original: Function, recorder: Recorder, refusal: Refusal) -> Function:
+    """A function of PyG that does to the edges what no formula says."""
+
+    @functools.wraps(original)
+    def refused(edge_index: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(edge_index, Tensor) and isinstance(recorder.symbol(edge_index), EdgeIndex):
+            raise recorder.place(original.__name__).error(refusal)
+        return original(edge_index, *args, **options)
+
+    return refused
 
 
 def _csr(original: Function, recorder: Recorder) -> Function:
@@ -56,6 +85,8 @@ def _of_pyg(original: Function, csr: Function, recorder: Recorder, coo: bool) ->
         edge_index: Tensor, edge_attr: Tensor | None = None, size: Any = None, is_coalesced: bool = False
     ) -> Tensor:
         index = recorder.symbol(edge_index)
+        if isinstance(index, EdgeIndex) and edge_attr is None and not is_coalesced:
+            raise recorder.place(original.__name__).error(ONES)
         nodes = size[0] if isinstance(size, tuple | list) else size
         if not isinstance(index, EdgeIndex) or nodes is None:
             plain: Tensor = original(edge_index, edge_attr, size, is_coalesced)

@@ -20,7 +20,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from pipeline.errors import FormulaError, ModelError
 from pipeline.formula.values import Value
-from pipeline.pyg.aten_take import NODE_EMBEDDING, some_edges, table_of_nodes
+from pipeline.pyg.aten_sparse import PRODUCTS, SQUARED
+from pipeline.pyg.aten_take import NODE_EMBEDDING, some_edges, table_of_nodes, table_too_short
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import Chosen
@@ -144,7 +145,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         symbols = [item for item in tree_leaves(arguments) if isinstance(item, Symbol)]
         weights_only = all(isinstance(symbol, Learned) for symbol in symbols)
         if name in READ_BY_PYTHON:
-            count = count_read(symbols, self.sizes, self._place(name).line)
+            count = count_read(symbols, self.sizes, self.place(name).line)
             if count is not None:
                 return count
             self.refuse_reading(name, symbols)
@@ -162,7 +163,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if outputs is not NotImplemented:
                 return outputs
         if name in ROW_LOOKUPS and _by_node(symbols):
-            raise self._place(name).error(Refusal(*NODE_EMBEDDING))  # torch may not get through: the table has its size
+            tables = [self.captured.made_of(each.tensor) for each in symbols[:1] if isinstance(each, Learned)]
+            named = "".join(*tables) if tables and len(tables[0]) == 1 else "embedding.weight"
+            problem, remedy = NODE_EMBEDDING
+            raise self.place(name).error(
+                Refusal(problem, remedy.replace("embedding.weight", named))
+            )  # torch may not get through: the table has its size
+        if sum(isinstance(symbol, SparseMatrix) for symbol in symbols) > 1 and name in PRODUCTS:
+            raise self.place(name).error(SQUARED)  # of edges that are there twice, torch may crash
         some = some_edges(Call(name, arguments, bound, [], self.sizes, self.learned))
         if some is not None:
             tensor: Tensor = bound["self"].clone()
@@ -201,7 +209,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _chosen(self, mask: Tensor, operation: str) -> Tensor | None:
         """Numbers of the nodes that a mask chooses; None if it is no mask over the nodes."""
-        nodes = chosen_by(mask, self.symbol(mask), self.sizes, self._place(operation).line)
+        nodes = chosen_by(mask, self.symbol(mask), self.sizes, self.place(operation).line)
         if nodes is None:
             return None
         found = numbers(nodes, self.sizes)
@@ -213,8 +221,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         refusal = mixed(symbols)
         if refusal is None and isinstance(error, RuntimeError):  # an IndexError: an integer that is no row of a table
             refusal = table_of_nodes(symbols, self.captured.tables)
+        if refusal is None:
+            refusal = table_too_short(symbols, self.captured, str(error))
         if refusal is not None:
-            return self._place(operation).error(refusal)
+            return self.place(operation).error(refusal)
         if self.sizes.any_chosen:
             return next((symbol.error for symbol in symbols if isinstance(symbol, Opaque)), None)
         return None
@@ -331,7 +341,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             known = self._keep and not self.sizes.any_chosen
             with self.paused():
                 kept = tensor.clone() if known else None
-            self.steps.append(Step(self._place(name), symbol, kept))
+            self.steps.append(Step(self.place(name), symbol, kept))
 
     # ---- what cannot be said
 
@@ -343,10 +353,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _opaque(self, operation: str, refusal: Refusal) -> Opaque:
         if self._within:
-            refusal = Refusal(f"is not supported on values of nodes or edges: it {refusal.problem}")
-        return Opaque(self._place(operation).error(refusal), refusal.unwritten)
+            refusal = Refusal(f"is not supported on values of nodes or edges: it {refusal.problem}", refusal.remedy)
+        return Opaque(self.place(operation).error(refusal), refusal.unwritten)
 
-    def _place(self, operation: str) -> Place:
+    def place(self, operation: str) -> Place:
+        """Where an operation is."""
         return self.stack.place(self._within[0] if self._within else operation)
 
     def refuse_reading(self, name: str, symbols: Sequence[Symbol]) -> None:
@@ -360,7 +371,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             "reads a number that depends on the graph into Python (.item(), int(), float(), if)",
             "a program may not depend on the graph that it is recorded on",
         )
-        error = self._place(name).error(refusal)
+        error = self.place(name).error(refusal)
         for symbol in symbols:
             if isinstance(symbol, Opaque):
                 raise ModelError(f"{error}. It comes from: {str(symbol.error).removeprefix(CANNOT)}")

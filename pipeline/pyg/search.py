@@ -46,6 +46,8 @@ class _Trials:
     until: float
     furthest: int = -1
     failure: Exception | None = None
+    candidate: Signature | None = None
+    """With which it failed."""
     without_rows: list[Signature] = field(default_factory=list)
     """Arguments with which forward ran, and an output had no row per node."""
 
@@ -64,7 +66,7 @@ class _Trials:
             raise
         except Exception as error:  # whatever a module raises at a width that does not fit
             if steps.count > self.furthest:
-                self.furthest, self.failure = steps.count, error
+                self.furthest, self.failure, self.candidate = steps.count, error, candidate
             raise
 
     def fails(self, candidate: Signature) -> bool:
@@ -89,11 +91,13 @@ class _Steps(TorchFunctionMode):
         return result
 
 
-def with_widths(net: torch.nn.Module, found: Signature, features: Features, run: Forward) -> Signature:
+def with_widths(
+    net: torch.nn.Module, found: Signature, features: Features, run: Forward, explain: Forward
+) -> Signature:
     """The same arguments with the shapes of their rows, and which of them are integers.
 
     `run`: forward on a small graph, which raises where a width does not fit; NoRows where it runs, and gives no row
-    per node.
+    per node. `explain`: raises a better reason for a failure than forward itself has, if there is one.
     """
     given = {"x": features} if isinstance(features, int | range) else dict(features or {})
     names = [argument.name for argument in found.arguments]
@@ -101,6 +105,10 @@ def with_widths(net: torch.nn.Module, found: Signature, features: Features, run:
         if name not in names:
             raise ModelError(f"features names {name!r}, which is no input; {nearest(name, names)}")
     _check_widths(found, given)
+    given = {
+        **{argument.name: argument.shape for argument in found.arguments if argument.name in found.tables},
+        **given,
+    }
     given = {**{argument.name: (len(argument.made_of),) for argument in found.arguments if argument.made_of}, **given}
     matrices = {matrix.name for matrix in found.matrices}
     choices: list[Sequence[Form]] = [
@@ -121,6 +129,8 @@ def with_widths(net: torch.nn.Module, found: Signature, features: Features, run:
     failure = trials.failure
     if not fitting and failure is not None and not is_about_sizes(failure):
         raise failure
+    if not fitting and trials.candidate is not None and not trials.over:
+        explain(trials.candidate)
     if trials.over:
         what = f"{SECONDS:g} seconds of trying found no width that fits"
     else:

@@ -7,6 +7,7 @@ the ones by which torch itself defines it.
 from __future__ import annotations
 
 from pipeline.pyg import (
+    across_nodes,
     aten_elementwise,
     aten_factories,
     aten_join,
@@ -23,6 +24,7 @@ from pipeline.pyg.aten_sparse import OF_MATRICES
 from pipeline.pyg.call import Handler
 
 TABLES = (
+    across_nodes,
     aten_elementwise,
     aten_shape,
     aten_join,

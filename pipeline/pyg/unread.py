@@ -65,7 +65,7 @@ def unread_weights(
     tensors = named(net)
     shared = {id(tensors[name]) for name in read}
     names = [name for name, tensor in tensors.items() if tensor.dtype.is_floating_point and id(tensor) not in shared]
-    names = [name for name in names if tensors[name].numel()]
+    names = [name for name in names if tensors[name].numel() and name not in signature.tables]
     if not names:
         return ()
     # the recording has seen no use of them; a use that it cannot see (a compiled extension) would change the outputs

@@ -31,8 +31,9 @@ def test_names_path_line_operation_and_remedy():
     line = inspect.getsourcelines(Inner)[1] + 2
     refused(
         net,
-        rf"^cannot import this model: blocks.1 \(Inner\), test_refusals.py:{line}, sort is not supported on values of "
-        r"nodes or edges; write this layer as a formula \(Model.from_formula\)$",
+        rf"^cannot import this model: blocks.1 \(Inner\), test_refusals.py:{line}, sort sorts all nodes, or takes the "
+        r"largest of them; the rows of a table have no order: import the part of the module before it \(for top-k or "
+        r"sort pooling, the layers before the pooling\)$",
     )
 
 
@@ -56,6 +57,10 @@ def _loops_written(self, x, e):
     messages = x[:, 0][e[0]]
     messages[e[0] == e[1]] = 0
     return x + torch.zeros(len(x)).index_add(0, e[1], messages)[:, None]
+
+
+def _square(matrix):
+    return matrix @ matrix
 
 
 WHOLE = "works across all nodes, not within a row"
@@ -119,7 +124,7 @@ OPERATIONS = {
     "complex": (lambda self, x, e: torch.fft.fft(x).real, "fft_.* is not supported on values of nodes or edges"),
     "uninitialised": (lambda self, x, e: x + torch.empty_like(x), "empty_like leaves memory as it was"),
     "cumulated": (lambda self, x, e: x.cumsum(0), "cumsum is not supported on values of nodes or edges: it "),
-    "edges in order": (lambda self, x, e: x + x[e[0].sort()[0]].sum(), "sort is not supported"),
+    "edges in order": (lambda self, x, e: x + x[e[0].sort()[0]].sum(), "sort sorts the edges by the numbers of"),
     "masked edges": (
         lambda self, x, e: self.conv(x, e[:, e[0] < e[1]]),
         "lt computes with a row of edge_index as if it were a value",
@@ -142,7 +147,39 @@ OPERATIONS = {
     "some self-loops written": (_loops_written, "masked_fill writes to the self-loops only; remove them first"),
     "both directions": (
         lambda self, x, e: self.conv(x, utils.to_undirected(e)),
-        "reads a number that depends on the graph into Python",
+        "to_undirected adds every edge against its direction to edge_index, and joins edges of the same two nodes to "
+        "one; leave it out of forward, join the rows of the table of edges before, and prepare .* with undirected=True",
+    ),
+    "edges joined": (
+        lambda self, x, e: self.conv(x, utils.coalesce(e)),
+        "coalesce joins edges of the same two nodes to one, where graphsweep has an edge for each row of the table; "
+        "leave it out of forward, and join the rows of the table of edges before",
+    ),
+    "a matrix of distinct edges": (
+        lambda self, x, e: utils.to_torch_csr_tensor(e, size=(len(x), len(x))) @ x,
+        "to_torch_csr_tensor makes a matrix in which edges of the same two nodes are one entry of 1, where graphsweep "
+        r"has .*; if no two rows have the same nodes, write its values: \(edge_index, torch.ones\(edge_index.size\(1",
+    ),
+    "edges of two hops": (
+        lambda self, x, e: _square(utils.to_torch_csr_tensor(e, x.new_ones(e.size(1)), (len(x), len(x)))) @ x,
+        "mm multiplies sparse matrices of the edges with each other: the edges of two hops, which are in no table; "
+        r"multiply step by step: A @ \(A @ x\)",
+    ),
+    "self-loops twice": (
+        lambda self, x, e: self.conv(
+            x, utils.add_self_loops(utils.add_self_loops(e, num_nodes=len(x))[0], num_nodes=len(x))[0]
+        ),
+        "cat adds self-loops to edges to which they were added before; add them once, with the sum of both values",
+    ),
+    "nearest nodes": (
+        lambda self, x, e: x[torch.cdist(x, x).topk(3).indices[:, 0]],
+        r"computes the distance of every node to every other \(k-NN\): a dense N x N matrix; give the neighbours as",
+    ),
+    "the largest nodes": (lambda self, x, e: x[x[:, 0].topk(5).indices], "topk sorts all nodes, or takes the largest"),
+    "sorted columns": (lambda self, x, e: x.sort(1).values, "sort is not supported on the columns of a row"),
+    "degree of a fraction": (
+        lambda self, x, e: x * (utils.degree(e[0], len(x)) / 2).long()[:, None],
+        "to turns numbers into torch.int64; formulas compute in float32",
     ),
     "more edges": (lambda self, x, e: self.conv(x, torch.cat([e, e], 1)), "cat adds other edges to edge_index than"),
     "one edge": (lambda self, x, e: x[e[:, 0]].sum() + x, "select takes one edge of edge_index"),
@@ -203,7 +240,7 @@ def test_node_embeddings_inside_the_model():
         def forward(self, x, edge_index):
             return x[:, :8] + self.table.weight[edge_index[0]].sum()
 
-    refused(Table(), r"Table, .*index looks up a learned table by the number of a node; store these embeddings")
+    refused(Table(), r"Table, .*index looks up a learned table by the number of a node; store its rows as a c")
 
 
 TABLE = {
@@ -216,12 +253,12 @@ TABLE = {
 @pytest.mark.parametrize("operation", TABLE)
 def test_a_table_of_the_nodes(operation):
     net = Does(TABLE[operation], table=nn.Embedding(50, 16), conv=SAGEConv(16, 8))
-    message = "takes the 50 rows of a learned table for the nodes; store these embeddings as a column"
+    message = "takes the 50 rows of a learned table for the nodes; store its rows as a column"
     refused(net, rf"Does, test_refusals.py:\d+, {operation} {message}")
 
 
 def test_light_gcn_itself():
-    message = r"convs.0 \(LGConv\), .*scatter_add takes the 50 rows of a learned table for the nodes; store these emb"
+    message = r"convs.0 \(LGConv\), .*scatter_add takes the 50 rows of a learned table for the nodes; store its rows"
     refused(LightGCN(50, 8, 2), message, features=None)
 
 
