@@ -57,4 +57,8 @@ def lower(
             program = always(if_cheaper(program, rule), *NORMAL)
         if str(program) == before:
             break
+    if len({each.reversed if each.is_reversed else each for each in program.edge_types}) > 1:
+        # of one type of edges, either way, programs keep the bits that they had
+        program = always(program, rules.sum_of_stack)
+        program = always(program, rules.sum_linears)
     return rules.fold_weights(program, weights)
