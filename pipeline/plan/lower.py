@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pipeline.formula.program import Program
 from pipeline.plan import rewrites as rules
-from pipeline.plan.rewriting import always, if_cheaper
+from pipeline.plan.rewriting import always, if_cheaper, if_cheaper_alike
 
 # Always: they prepare for what follows.
 NORMAL = (
@@ -51,10 +51,16 @@ def lower(
     program = always(program, rules.expand_softmax)
     program = rules.split_self_loops(program)
     program = always(program, *NORMAL)
+    # of one type of edges, either way, programs keep the bits that they had
+    is_typed = len({each.reversed if each.is_reversed else each for each in program.edge_types}) > 1
+    choose = if_cheaper_alike if is_typed else if_cheaper
     while True:
         before = str(program)
         for rule in CHEAPER:
-            program = always(if_cheaper(program, rule), *NORMAL)
+            program = always(choose(program, rule), *NORMAL)
         if str(program) == before:
             break
+    if is_typed:
+        program = always(program, rules.sum_of_stack)
+        program = always(program, rules.sum_linears)
     return rules.fold_weights(program, weights)

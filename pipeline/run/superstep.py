@@ -21,7 +21,7 @@ from pipeline.blocks.tile_edges import pulled_edges, pushed_rows
 from pipeline.compiler import EdgePass
 from pipeline.compiler.dense import rows_between
 from pipeline.errors import StorageError
-from pipeline.formula.interpret import execute_rows
+from pipeline.formula.interpret import execute_rows, last_readers
 from pipeline.formula.spaces import ALL, Edges, Nodes
 from pipeline.formula.spaces import SELF_LOOPS as LOOPS_PART
 from pipeline.formula.totals import TOTALS
@@ -230,11 +230,15 @@ def _run_nodes(work: _Work, phase: Phase) -> None:
         for value in values:
             if value.id in outside:
                 work.values[value.id] = np.empty((count, *value.shape), np.float32)
+        # of many relations a chunk has a thousand values: those that nobody reads any more make room in the cache
+        last = last_readers(values, ())
         for start in range(0, count, ROW_CHUNK):
-            _run_chunk(work, values, slice(start, min(start + ROW_CHUNK, count)), outside)
+            _run_chunk(work, values, slice(start, min(start + ROW_CHUNK, count)), outside, last)
 
 
-def _run_chunk(work: _Work, values: list[Value], rows: slice, outside: set[int]) -> None:
+def _run_chunk(
+    work: _Work, values: list[Value], rows: slice, outside: set[int], last: Mapping[int, Sequence[int]]
+) -> None:
     chunk: dict[int, npt.NDArray[Any]] = {}
 
     def operand(value: Value) -> npt.NDArray[Any]:
@@ -246,7 +250,7 @@ def _run_chunk(work: _Work, values: list[Value], rows: slice, outside: set[int])
     for value in values:
         if value.op in TOTALS:
             work.totals[value.id].add(*map(operand, value.inputs))
-            continue
+            continue  # what it has read stays until the chunk is done
         if value.op == "fill":
             result = np.full((count, *value.shape), value.attributes["value"], np.float32)
         elif value.op == "spread":
@@ -256,6 +260,8 @@ def _run_chunk(work: _Work, values: list[Value], rows: slice, outside: set[int])
         chunk[value.id] = result
         if value.id in outside:
             work.values[value.id][rows] = result
+        for number in last.get(value.id, ()):
+            chunk.pop(number, None)
 
 
 def _read_outside(work: _Work, phase: Phase) -> set[int]:

@@ -20,6 +20,7 @@ from pipeline.plan.rewrites.normal_form import (
 from pipeline.plan.rewrites.push_to_ends import push_to_ends
 from pipeline.plan.rewrites.split_linear import linear_of_concat, linear_of_concat_at_dst
 from pipeline.plan.rewrites.split_self_loops import split_self_loops
+from pipeline.plan.rewrites.sum_linears import sum_linears, sum_of_stack
 
 __all__ = [
     "constants_stay",
@@ -41,6 +42,8 @@ __all__ = [
     "reshape_of_elementwise",
     "restrict_to_leaves",
     "split_self_loops",
+    "sum_linears",
+    "sum_of_stack",
     "thin_product",
     "totals_stay",
 ]
