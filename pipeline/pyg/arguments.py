@@ -159,6 +159,11 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
             continue
         columns[name] = _column(name, str(given.get(name) or _own_column(name, named)), ("nodes", "edges"))
     if as_data is None and index not in named and not matrices:
+        if type(net).__name__ == "HeteroConv":
+            raise ModelError(
+                "HeteroConv is a layer of typed graphs, whose forward tells nothing of its arguments: write a module "
+                "with forward(self, x_dict, edge_index_dict) around it, and import that"
+            )
         raise ModelError(f"forward takes no edge_index; it takes {', '.join(named) or 'nothing'}")
     return Signature(
         tuple(
@@ -177,6 +182,19 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     )
 
 
+_PAIRS = (
+    "the pairs of a link predictor: that is no output for each node. Import its encoder, the part that makes the "
+    "embeddings of the nodes, and score pairs of these"
+)
+OTHER_TASKS = {
+    "edge_label_index": _PAIRS,
+    "edge_label": _PAIRS,
+    "batch": "the graph that each node is of: a module that pools has no output for each node. Import the part before "
+    "its pooling; if it only norms by graph, inputs={'batch': 'nodes.COLUMN'} names a column",
+}
+"""Argument that modules for other tasks take → what to do instead."""
+
+
 def _usual_table(name: str) -> str | None:
     return TABLES.get(name) or ("edges" if name.startswith("edge") else None)
 
@@ -187,6 +205,8 @@ def _own_column(name: str, named: Mapping[str, inspect.Parameter]) -> str:
         return f"{TABLES[name]}.{name}"
     if _is_matrix(named, name):
         raise ModelError(f"forward takes {name!r}: if it is the graph, {_matrix_forms(name)}")
+    if name in OTHER_TASKS:
+        raise ModelError(f"forward takes {name!r}, {OTHER_TASKS[name]}")
     raise ModelError(
         f"forward takes {name!r}: say where it comes from, "
         f"inputs={{{name!r}: 'nodes.COLUMN'}} or 'edges.COLUMN' (or 'edge_index')"
