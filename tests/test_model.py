@@ -45,7 +45,9 @@ def test_says_what_it_reads_and_gives():
     text = str(made)
     assert "formula weighted" in text
     assert "edges.amount (1)" in text
-    assert "lin.weight[2, 3]" in text
+    assert "lin.weight[2, 3]" not in text
+    assert text.endswith(" values; print(model.program) shows them")
+    assert "lin.weight[2, 3]" in str(model().program)
 
 
 def test_options_go_through_to_the_formula():

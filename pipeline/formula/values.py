@@ -127,6 +127,13 @@ class Value:
     def __array_function__(self, function: Any, types: Any, operands: Any, options: Any) -> Value:
         raise FormulaError(f"np.{function.__name__} cannot be used in a formula{_instead(function.__name__)}")
 
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, operands: Any = (), options: Any = None) -> Value:
+        """Torch calls it, which nobody here has imported."""
+        name = getattr(function, "__name__", "a function")
+        instead = _instead(name) or "; use the functions of graphsweep.formula"
+        raise FormulaError(f"torch.{name} cannot be used in a formula{instead}")
+
     def __getattr__(self, name: str) -> Any:
         if advice(name) is None:
             raise AttributeError(f"a value of a formula has no {name!r}")

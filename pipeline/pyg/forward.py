@@ -32,7 +32,8 @@ class ForwardFailed(ModelError):
 def check_ready(net: Any) -> None:
     """ModelError for what can be said without running the module."""
     if not isinstance(net, torch.nn.Module):
-        raise ModelError(f"a torch.nn.Module is expected, not {type(net).__name__}")
+        hint = f"; {net.__name__} is a class: make one, with its trained weights" if isinstance(net, type) else ""
+        raise ModelError(f"a torch.nn.Module is expected, not {type(net).__name__}{hint}")
     if isinstance(net, torch.jit.ScriptModule):
         raise ModelError("a TorchScript module hides its operations: import the module that it was made from")
     training = [name or type(net).__name__ for name, module in net.named_modules() if module.training]

@@ -155,7 +155,7 @@ def trust_workers(spark: SparkSession) -> None:
 
 def _check_workers(spark: SparkSession) -> None:
     """ClusterError unless the workers of a local session find this graphsweep, with the Python of this process. Runs a
-    job of one task, once (1.5 s, of which most is a worker's start: the run's own tasks find it warm)."""
+    job of one task, once; the run's own tasks find its worker started."""
     if (spark.conf.get("spark.app.id", "") or "") in _trusted:
         return
     question: dict[str, Any] = {"hash": package_hash(), "token": "", "places": []}

@@ -7,7 +7,17 @@ import re
 import pytest
 import torch
 from torch import nn
-from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, SAGEConv, SimpleConv, models
+from torch_geometric.nn import (
+    GATConv,
+    GCNConv,
+    GINConv,
+    GINEConv,
+    HeteroConv,
+    SAGEConv,
+    SimpleConv,
+    global_mean_pool,
+    models,
+)
 
 from pipeline.errors import ModelError
 from pipeline.pyg import import_module
@@ -103,6 +113,16 @@ def test_columns_that_no_output_needs_are_not_read():
     assert read(Unused(), features={"x": 3, "edge_attr": 2})[1] == {"nodes.x": "nodes.x"}
 
 
+class Pairs(nn.Module):
+    def forward(self, x, edge_index, edge_label_index):
+        return (x[edge_label_index[0]] * x[edge_label_index[1]]).sum(-1)
+
+
+class Pools(nn.Module):
+    def forward(self, x, edge_index, batch):
+        return global_mean_pool(x, batch)
+
+
 @pytest.mark.parametrize(
     ("net", "options", "message"),
     [
@@ -111,6 +131,17 @@ def test_columns_that_no_output_needs_are_not_read():
         (GCNConv(16, 8), {"inputs": {"edge_wieght": "edges.w"}}, "did you mean 'edge_weight'?"),
         (GCNConv(16, 8), {"inputs": {"edge_weight": "weight"}}, "input 'edge_weight' is 'weight'; write nodes.COLUMN"),
         (GCNConv(16, 8), {"features": {"z": 4}}, "features names 'z', which is no input; known: x"),
+        (
+            Pairs(),
+            {},
+            "forward takes 'edge_label_index': pairs of nodes to score (a link decoder)",
+        ),
+        (
+            Pools(),
+            {},
+            "has one row for the whole graph (graph-level output); graphsweep gives one row per node",
+        ),
+        (HeteroConv({("a", "to", "a"): GCNConv(4, 4)}), {}, "with forward(self, x_dict, edge_index_dict) around it"),
         (nn.Linear(16, 8), {}, "forward takes 'input': say where it comes from"),
     ],
 )

@@ -12,7 +12,8 @@ from torch import nn
 from torch_geometric import utils
 from torch_geometric.nn import GCNConv, GPSConv, LightGCN, MessagePassing, RGATConv, SAGEConv
 
-from pipeline.errors import ModelError
+from pipeline.errors import FormulaError, ModelError
+from pipeline.model import Model
 from pipeline.pyg import import_module
 from tests.pyg.graphs import Does
 
@@ -320,6 +321,8 @@ def test_a_scripted_module():
 def test_not_a_module():
     with pytest.raises(ModelError, match=r"a torch.nn.Module is expected, not int"):
         import_module(3)
+    with pytest.raises(ModelError, match=r"not type; SAGEConv is a class: make one, with its trained weights$"):
+        import_module(SAGEConv)
 
 
 def test_an_error_of_the_module_itself():
@@ -391,3 +394,12 @@ def test_an_adjacency_matrix_has_values():
     refused(Adjacent(), "^forward takes 'adj_t': if it is the graph, " + MATRIX)
     message = "^inputs gives 'adj_t' the edge_index, which has no values, and a matrix has: "
     refused(Adjacent(), message + MATRIX, inputs={"adj_t": "edge_index"})
+
+
+def test_torchs_functions_in_a_formula():
+    """Of a formula nobody needs torch: here, where it is there."""
+    options = {"weights": {}, "inputs": {"nodes.x": 3}}
+    with pytest.raises(FormulaError, match=r"torch.relu cannot be used in a formula; use the functions of graphsweep"):
+        Model.from_formula(lambda g, x, w: torch.relu(x), **options)
+    with pytest.raises(FormulaError, match=r"torch.cat cannot be used in a formula"):
+        Model.from_formula(lambda g, x, w: torch.cat([x, x]), **options)
