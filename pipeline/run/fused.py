@@ -42,19 +42,23 @@ class BlockSource:
     """The parts of a block that a superstep needs."""
     sends: Callable[[int], Sends]
     """The send lists of a block."""
-    nodes: Callable[[int, Superstep], Block]
-    """As `open`, but no edges."""
-    tiles: Callable[[int, Superstep], Block]
+    only_nodes: Callable[[int, Superstep], Block] | None = None
+    """As `open`, but no edges. None: all or nothing."""
+    only_tiles: Callable[[int, Superstep], Block] | None = None
     """As `open`, but nothing else than edges."""
+
+    def nodes(self, index: int, step: Superstep) -> Block:
+        """A block with at least the nodes that a superstep needs."""
+        return (self.only_nodes or self.open)(index, step)
+
+    def tiles(self, index: int, step: Superstep) -> Block:
+        """A block with at least the edges that a superstep needs."""
+        return (self.only_tiles or self.open)(index, step)
 
     @staticmethod
     def of(blocks: Sequence[Block]) -> BlockSource:
         """Blocks that are in memory anyway."""
-
-        def open(index: int, step: Superstep) -> Block:
-            return blocks[index]
-
-        return BlockSource(len(blocks), open, lambda index: blocks[index].sends, open, open)
+        return BlockSource(len(blocks), lambda index, _: blocks[index], lambda index: blocks[index].sends)
 
 
 def run_fused(plan: Plan, blocks: Sequence[Block], threads: int = 1) -> list[Outputs]:

@@ -25,7 +25,7 @@ def remembering(source: BlockSource, room: int = ROOM) -> BlockSource:
     """The same blocks; nodes and tiles are kept until it is let go, as far as there is room."""
     nodes = _remembered(source.nodes, source.blocks, room, lambda step: frozenset(step.features))
     tiles = _remembered(source.tiles, source.blocks, room, lambda step: frozenset(_types(step)))
-    return replace(source, nodes=nodes, tiles=tiles)
+    return replace(source, only_nodes=nodes, only_tiles=tiles)
 
 
 def _types(step: Superstep) -> list[EdgeType]:
