@@ -110,8 +110,8 @@ def test_two_tables_one_after_the_other():
 
     inputs = {"users.weight": "nodes.u", "items.weight": "nodes.i"}
     message = (
-        "^inputs gives several weights as columns of the nodes, and users.weight has 4 rows and items.weight has 2 rows: "
-        "a column has a row for every node; put the rows of all nodes into one weight$"
+        "^inputs gives several weights as columns of the nodes, and users.weight has 4 rows and items.weight has 2 "
+        "rows: a column has a row for every node; put the rows of all nodes into one weight$"
     )
     refused(Bipartite(2), message, inputs=inputs)
     refused(Bipartite(4), "cannot import this model: conv .*LGConv", inputs=inputs)
