@@ -133,9 +133,10 @@ import's own check on other graphs, and are in no test. Nothing is told but what
 | rows of the nodes beside attention, a loss, pairs | `outputs=["output_0"]` |
 | signed and multi-view nets: several edge_index | a module that takes them by type; the message writes it |
 
-Refused, with what to import instead: a row per edge (edge classification) or per graph (pooling), link decoders, full
-attention (GPSConv), k-NN, top-k and sort pooling, Graph U-Nets (products of sparse matrices), coalesce and to_undirected
-inside forward, self-loops added twice (BernNet), learned rows of two types in one tensor (users, then items).
+Refused, with what to import instead: a row per edge (edge classification) or per graph (pooling), link decoders,
+full attention (GPSConv), k-NN, top-k and sort pooling, Graph U-Nets (products of sparse matrices), coalesce and
+to_undirected inside forward, self-loops added twice (BernNet), learned rows of two types in one tensor (users, then
+items).
 Extensions that replace PyG's own operations (torch_scatter, torch_sparse) are not part of these tests.
 
 ## Which are not in the table
