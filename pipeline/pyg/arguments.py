@@ -129,6 +129,12 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     held = [name for name in ("x", EDGE_INDEX) if as_data and name not in named]
     weights = {name: each for name, each in net.named_parameters(remove_duplicate=False) if each.dim() > 1}
     tables = tuple(name for name in given if name in weights and name not in named)
+    if len({len(weights[name]) for name in tables}) > 1:
+        rows = " and ".join(f"{name} has {len(weights[name]):,} rows" for name in tables)
+        raise ModelError(
+            f"inputs gives several weights as columns of the nodes, and {rows}: a column has a row for every node; put "
+            "the rows of all nodes into one weight"
+        )
     if as_data is None and not call.any_name:
         for name in given:
             if name not in named and name not in tables:
@@ -167,8 +173,8 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     if not (indices or matrices or adjs):
         if not columns and own_types(net) is not None:
             raise ModelError(
-                f"{type(net).__name__} is a layer of typed graphs, whose forward tells nothing of its arguments: write a "
-                "module with forward(self, x_dict, edge_index_dict) around it, and import that"
+                f"{type(net).__name__} is a layer of typed graphs, whose forward tells nothing of its arguments: write "
+                "a module with forward(self, x_dict, edge_index_dict) around it, and import that"
             )
         _check_no_edges(columns, parameters, left_out)
     return Signature(

@@ -39,8 +39,8 @@ def _are_types(symbols: Sequence[Any], ranks: Sequence[int], dim: int) -> bool:
         return False
     if all(isinstance(part, Rows) for part in parts):
         spaces = [part.space for part in parts if isinstance(part, Rows)]
-        # not those that a mask chooses; and no rows twice, such as two learned tables of one type: users, then items
-        return {type(space) for space in spaces} in ({Nodes}, {Edges}) and len(set(spaces)) == len(spaces)
+        # not those that a mask chooses; and not the rows of a graph of one type twice: users, then items
+        return {type(space) for space in spaces} in ({Nodes}, {Edges}) and spaces.count(Nodes()) < 2
     return len({part.edges for part in parts if not isinstance(part, Rows)}) == len(parts)
 
 

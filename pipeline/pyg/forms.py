@@ -27,7 +27,9 @@ def told_forms(name: str, given: Any) -> list[Form]:
     """What `features` says: a width, a shape; range(10) for integers, at the end of several; bool for a mask."""
     if given is bool:
         return [Form(0, (), mask=True)]
-    parts = (given,) if isinstance(given, int | range) else tuple(given)
+    parts = (given,) if isinstance(given, int | range) else tuple(given) if isinstance(given, tuple | list) else (None,)
+    if not all(isinstance(part, int | range) for part in parts):
+        raise ModelError(f"features gives {name!r} {given!r}; write a width, a shape, range(K) for integers, or bool")
     if parts and isinstance(parts[-1], range):
         numbers = parts[-1]
         if (numbers.start, numbers.step) != (0, 1) or not numbers:

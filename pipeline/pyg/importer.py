@@ -6,10 +6,12 @@ what its forward does to the tensors of a small random graph is recorded, said a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from traceback import walk_tb
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch_geometric.nn import GINConv, MFConv, SAGEConv
 
-from pipeline.errors import ModelError
+from pipeline.errors import GraphsweepError, ModelError
 from pipeline.formula.program import Program, input_name
 from pipeline.formula.spaces import Nodes
 from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Signature, signature
@@ -36,6 +38,7 @@ from pipeline.pyg.sizes import check_on
 from pipeline.pyg.typed_arguments import EDGE_INDICES, has_types, hint, is_told, told_widths, typed_signature, types_for
 from pipeline.pyg.unread import check_unread, unread_weights
 from pipeline.pyg.untold import BATCHES, AsksBatch
+from pipeline.pyg.where import CANNOT
 from pipeline.pyg.widths import with_found_widths
 
 WITHOUT_VALUES = (GINConv, MFConv, SAGEConv)  # layers of PyG that call set_value(None) on a SparseTensor
@@ -129,10 +132,24 @@ def imported(
     """As `import_module`, with what has to be said of the import."""
     net = unwrapped(net)
     check_ready(net)
+    outputs = (outputs,) if isinstance(outputs, str) else tuple(map(str, outputs))
     copied(net)  # what is in the way of every copy is said before widths are tried
     with one_thread(), torch.random.fork_rng(devices=()):  # a forward may draw; the user's next numbers are his own
-        found = _found(net, inputs, features, seed, unused, metadata, like, tuple(outputs))
+        try:
+            found = _found(net, inputs, features, seed, unused, metadata, like, outputs)
+        except GraphsweepError:
+            raise
+        except Exception as error:
+            if _is_ours(error):
+                raise
+            raise ModelError(f"{CANNOT}{type(net).__name__} raises {type(error).__name__}: {error}") from error
     return replace(found, origin=f"{type(net).__module__}.{type(net).__qualname__}")
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether a line of this project raised an error: our mistake, unlike what the module, PyG or torch raise."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).startswith("pipeline.")
 
 
 def _found(
@@ -258,7 +275,7 @@ def _widths(net: torch.nn.Module, found: Signature) -> set[int]:
     """Sizes that occur in the model, or in what it is given."""
     widths = {size for tensor in net.state_dict().values() for size in tensor.shape}
     widths |= {size for argument in found.arguments for size in argument.shape}
-    return widths | {int(number) for _, number in found.constants if number == int(number)}
+    return widths | {int(number) for _, number in found.constants if math.isfinite(number)}
 
 
 def _with_widths(net: torch.nn.Module, found: Signature, features: Features) -> Signature:

@@ -99,6 +99,8 @@ def with_widths(
     `run`: forward on a small graph, which raises where a width does not fit; NoRows where it runs, and gives no row
     per node. `explain`: raises a better reason for a failure than forward itself has, if there is one.
     """
+    if not isinstance(features, int | range | Mapping | None):
+        raise ModelError(f"features is {features!r}; write the width of x, or argument → width: {{'x': 16}}")
     given = {"x": features} if isinstance(features, int | range) else dict(features or {})
     names = [argument.name for argument in found.arguments]
     for name in given:

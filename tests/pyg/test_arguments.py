@@ -143,6 +143,14 @@ class Pools(nn.Module):
         ),
         (HeteroConv({("a", "to", "a"): GCNConv(4, 4)}), {}, "with forward(self, x_dict, edge_index_dict) around it"),
         (nn.Linear(16, 8), {}, "forward takes 'input': say where it comes from"),
+        (GCNConv(16, 8), {"features": "16"}, "features is '16'; write the width of x, or argument → width: {'x': 16}"),
+        (
+            GCNConv(16, 8),
+            {"features": {"x": None}},
+            "features gives 'x' None; write a width, a shape, range(K) for int",
+        ),
+        (GCNConv(16, 8), {"inputs": {"x": 5j}}, "input 'x' is 5j; write a column, or for a matrix"),
+        (GCNConv(16, 8), {"outputs": [3]}, "outputs names '3', which forward does not return; known: embedding"),
     ],
 )
 def test_what_is_asked_for(net, options, message):

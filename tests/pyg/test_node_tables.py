@@ -101,12 +101,17 @@ def test_what_is_no_column_of_the_nodes():
 
 def test_two_tables_one_after_the_other():
     class Bipartite(nn.Module):
-        def __init__(self):
+        def __init__(self, items):
             super().__init__()
-            self.users, self.items, self.conv = nn.Embedding(4, 8), nn.Embedding(2, 8), LGConv()
+            self.users, self.items, self.conv = nn.Embedding(4, 8), nn.Embedding(items, 8), LGConv()
 
         def forward(self, edge_index):
             return self.conv(torch.cat([self.users.weight, self.items.weight]), edge_index)
 
     inputs = {"users.weight": "nodes.u", "items.weight": "nodes.i"}
-    refused(Bipartite(), "cat joins nodes and nodes one after the other", inputs=inputs)
+    message = (
+        "^inputs gives several weights as columns of the nodes, and users.weight has 4 rows and items.weight has 2 "
+        "rows: a column has a row for every node; put the rows of all nodes into one weight$"
+    )
+    refused(Bipartite(2), message, inputs=inputs)
+    refused(Bipartite(4), "cannot import this model: conv .*LGConv", inputs=inputs)

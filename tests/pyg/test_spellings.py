@@ -27,7 +27,7 @@ from torch_geometric.nn import (
 from pipeline import Model
 from pipeline.errors import ModelError
 from pipeline.formula import GraphArrays, interpret
-from pipeline.schema import EDGE, NODE
+from pipeline.schema import EDGE, NODE, EdgeType
 from tests.pyg.accuracy import accuracy
 
 EDGES = torch.tensor([[0, 1, 2, 3, 4, 4, 2], [1, 2, 0, 0, 0, 3, 2]])
@@ -434,6 +434,45 @@ def test_a_batch_that_only_norms_take():
     )
 
 
+class Signed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pos, self.neg = GCNConv(8, 4), GCNConv(8, 4)
+        self.double()
+
+    def forward(self, x, pos_edge_index, neg_edge_index):
+        return self.pos(x, pos_edge_index) - self.neg(x, neg_edge_index)
+
+
+def test_several_sets_of_edges():
+    net = Signed()
+    kinds = "('node', 'pos_edge_index', 'node')", "('node', 'neg_edge_index', 'node')"
+    refused(
+        net,
+        "forward takes several sets of edges (pos_edge_index, neg_edge_index); each is a table of edges, an edge type "
+        "of its own: import a module whose forward(x_dict, edge_index_dict) calls this one with (x_dict['node'], "
+        "edge_index_dict['node', 'pos_edge_index', 'node'], edge_index_dict['node', 'neg_edge_index', 'node']), and "
+        f"give metadata=(['node'], [{kinds[0]}, {kinds[1]}])",
+    )
+
+    class OfTypes(nn.Module):  # that remedy
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x_dict, edge_index_dict):
+            pos, neg = (edge_index_dict["node", f"{sign}_edge_index", "node"] for sign in ("pos", "neg"))
+            return self.net(x_dict["node"], pos, neg)
+
+    triples = [("node", f"{sign}_edge_index", "node") for sign in ("pos", "neg")]
+    model = Model.from_pyg(OfTypes().eval(), metadata=(["node"], triples))
+    other = EDGES.flip(0)[:, :4]
+    ends = {EdgeType(*kind): tuple(e.numpy()) for kind, e in zip(triples, (EDGES, other), strict=True)}
+    arrays = GraphArrays({"node": len(X)}, ends, {"node": {"x": X.numpy()}}, {kind: {} for kind in ends})
+    (found,) = interpret(model.program, model.weights, arrays).values()
+    np.testing.assert_allclose(found, net(X, EDGES, other).detach().numpy(), rtol=0, atol=1e-10)
+
+
 def test_pairs_to_score():
     class Decodes(Conv):
         def forward(self, x, edge_index, edge_label_index):
@@ -448,3 +487,49 @@ def test_pairs_to_score():
     )
     per_edge = "output 'embedding' of the module has one row per edge (edge classification, a link decoder); graphsweep"
     refused(Decodes(None), per_edge, inputs={"edge_label_index": "edge_index"})
+
+
+# ---- what a module raises
+
+
+class Raises(Conv):
+    def forward(self, x, edge_index):
+        return self.function(self, x, edge_index)
+
+
+def _nothing(*_):
+    raise SystemError("out of luck")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        _nothing,
+        lambda self, x, e: 1 / 0,
+        lambda self, x, e: x[99999],
+        lambda self, x, e: x.cuda(),
+        lambda self, x, e: x.view(3, -1),
+        lambda self, x, e: self.nope,
+        lambda self, x, e: iter([x]),
+        lambda self, x, e: x.to_sparse(),
+        lambda self, x, e: torch.sparse_coo_tensor(e, x.new_ones(e.size(1)), (len(x), len(x))).to_dense() @ x,
+        lambda self, x, e: x.as_strided((2, 2), (1, 1)),
+        lambda self, x, e: [],
+        lambda self, x, e: e[0],
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"features": 8, "unused": ["*"]}])
+def test_no_error_of_torch_gets_through(function, options):
+    with pytest.raises(ModelError):
+        Model.from_pyg(Raises(function).eval(), **options)
+
+
+def test_an_error_outside_of_forward_is_the_modules_own():
+    class Doubles(Conv):
+        def double(self):
+            raise KeyError("no double")
+
+    net = Doubles.__new__(Doubles)
+    nn.Module.__init__(net)
+    net.conv = GCNConv(8, 4)
+    refused(net, "cannot import this model: Doubles raises KeyError: 'no double'", features=8)
