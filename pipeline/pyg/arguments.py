@@ -17,7 +17,7 @@ from pipeline.errors import ModelError, nearest
 from pipeline.formula.spaces import Edges, Nodes, parse_space
 from pipeline.pyg.called import AS_IT_IS, STARS, Called, called
 from pipeline.pyg.several_columns import several_columns
-from pipeline.pyg.types import UNTYPED, Types, own_types
+from pipeline.pyg.types import UNTYPED, Types
 from pipeline.pyg.untold import matrix_forms, matrix_like, untold
 
 EDGE_INDEX, DATA, NUM_NODES = "edge_index", "data", "num_nodes"
@@ -171,11 +171,6 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     told = (*required, *held, *given, *indices, as_data)
     left_out = tuple(STARS.get(parameter.kind, "") + name for name, parameter in parameters.items() if name not in told)
     if not (indices or matrices or adjs):
-        if not columns and own_types(net) is not None:
-            raise ModelError(
-                f"{type(net).__name__} is a layer of typed graphs, whose forward tells nothing of its arguments: write "
-                "a module with forward(self, x_dict, edge_index_dict) around it, and import that"
-            )
         _check_no_edges(columns, parameters, left_out)
     return Signature(
         tuple(

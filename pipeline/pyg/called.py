@@ -15,10 +15,12 @@ import torch
 from torch_geometric.nn import GAE, DeepGraphInfomax
 
 from pipeline.errors import ModelError
+from pipeline.pyg.types import own_types
 
 FORWARD = "forward"
 ENCODERS = {GAE: "encode", DeepGraphInfomax: "encoder"}  # of these wrappers only the encoder gives a row per node
 PARTS = ("encoder", "module", "model", "net", "gnn")  # what people call the part that a wrapper hands its arguments to
+TYPED = ("x_dict", "edge_index_dict")
 STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
@@ -53,6 +55,8 @@ def called(net: torch.nn.Module) -> Called:
     parameters = _parameters(net)
     if any(each.kind not in STARS for each in parameters.values()):
         return Called(FORWARD, parameters)
+    if parameters and own_types(net) is not None and not any(_says_types(each) for each in net.children()):
+        return Called(FORWARD, {name: _required(name) for name in TYPED})  # PyG's HeteroConv
     part = _part(net) if parameters else None
     if part is None:
         return Called(FORWARD, parameters)
@@ -65,6 +69,15 @@ def _parameters(net: torch.nn.Module) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(net.forward).parameters
     except (TypeError, ValueError) as error:
         raise ModelError(f"forward of {type(net).__name__} does not say what it takes: {error}") from error
+
+
+def _says_types(part: torch.nn.Module) -> bool:
+    """Whether a part takes dicts by type itself: then it is what a wrapper hands its arguments to."""
+    return TYPED[1] in called(part).parameters
+
+
+def _required(name: str) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _part(net: torch.nn.Module) -> torch.nn.Module | None:

@@ -12,7 +12,6 @@ from torch_geometric.nn import (
     GCNConv,
     GINConv,
     GINEConv,
-    HeteroConv,
     SAGEConv,
     SimpleConv,
     global_mean_pool,
@@ -141,7 +140,6 @@ class Pools(nn.Module):
             {},
             "has one row for the whole graph (graph-level output); graphsweep gives one row per node",
         ),
-        (HeteroConv({("a", "to", "a"): GCNConv(4, 4)}), {}, "with forward(self, x_dict, edge_index_dict) around it"),
         (nn.Linear(16, 8), {}, "forward takes 'input': say where it comes from"),
         (GCNConv(16, 8), {"features": "16"}, "features is '16'; write the width of x, or argument → width: {'x': 16}"),
         (

@@ -159,6 +159,24 @@ def test_relations_are_joined_in_each_way(aggr: str) -> None:
     assert_same(net)
 
 
+@pytest.mark.filterwarnings("ignore:There exist node types")
+def test_hetero_conv_by_itself_and_in_a_wrapper() -> None:
+    """Its forward is (*args_dict, **kwargs_dict)."""
+    torch.manual_seed(6)
+    layer = HeteroConv({kind: SAGEConv((WIDTHS[kind[0]], WIDTHS[kind[2]]), 4) for kind in TRIPLES})
+    assert_same(layer)
+    assert_same(Handing(layer))
+
+
+class Handing(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+
 BACK = [*TRIPLES, ("paper", "rev_hosts", "venue")]
 BACK_GRAPHS = {
     name: random_graph(dict(zip(WIDTHS, counts, strict=True)), dict.fromkeys([EdgeType(*e) for e in BACK], 80), WIDTHS)
