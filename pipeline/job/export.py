@@ -37,6 +37,9 @@ def export_module(
     `training` is the path of the table that they were in, `untrained` says that random weights are meant; `like` is the
     path of the typed graph that the model is for: prepared, or as --graph-spec takes it."""
     refuse_to_save(output, overwrite, {"the checkpoint": checkpoint})
+    for library in ("torch", "torch_geometric"):
+        if importlib.util.find_spec(library) is None:
+            raise _needs(library)
     _find(reference)
     graph = None if like is None else _graph(like)
     try:
@@ -44,7 +47,7 @@ def export_module(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("torch", "torch_geometric"):
             raise
-        raise SettingError(f"export needs {error.name}: pip install 'graphsweep[torch]'") from error
+        raise _needs(str(error.name)) from error
     net = build(reference, checkpoint)
     refuse_to_save(output, overwrite, {"the module": _source_of(reference)})
     weights = source_of(reference, net, checkpoint, untrained)
@@ -74,12 +77,16 @@ def _graph(path: str) -> Any:
     return graph
 
 
+def _needs(library: str) -> SettingError:
+    return SettingError(f"export needs {library}: pip install 'graphsweep[torch]'")
+
+
 def _find(reference: str) -> None:
     """ModelError if there is no such module, before torch is imported. Of a package it is not known before."""
     module, _, name = reference.partition(":")
-    if not module or not name:
-        raise ModelError(f"model reference {reference!r}: write package.module:factory")
     top = module.partition(".")[0]
+    if not top or not name:
+        raise ModelError(f"model reference {reference!r}: write package.module:factory")
     if top not in sys.modules and importlib.util.find_spec(top) is None:
         raise ModelError(
             f"model reference {reference!r}: No module named {top!r}; is the directory that holds it on PYTHONPATH?"

@@ -16,6 +16,7 @@ import pytest
         ("nomodule.inside:Net", "No module named 'nomodule'; is the directory that holds it on PYTHONPATH?"),
         ("nomodule", "write package.module:factory"),
         (":Net", "write package.module:factory"),
+        (".inside:Net", "write package.module:factory"),
     ],
 )
 def test_a_module_that_is_not_there(tmp_path: Path, reference: str, message: str) -> None:
