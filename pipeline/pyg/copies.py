@@ -97,11 +97,7 @@ def _reclosed(function: FunctionType) -> FunctionType:
 
 
 def _without_history(item: Any) -> Any:
-    if isinstance(item, Tensor):
-        return item.detach().clone()
-    if isinstance(item, torch.Generator):
-        return torch.Generator(item.device).set_state(item.get_state())
-    return item
+    return item.detach().clone() if isinstance(item, Tensor) else item
 
 
 def _refused(trace: TracebackType | None) -> Any:

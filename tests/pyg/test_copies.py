@@ -112,6 +112,25 @@ def test_what_a_forward_has_kept():
     assert_imported(trained(SuperGATConv(8, 4, heads=2)))
 
 
+def test_what_a_forward_writes_into():
+    class Remembers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.last = GCNConv(8, 4), None
+
+        def forward(self, x, edge_index):
+            if self.last is None:
+                self.last = self.conv.lin(x).sum()
+            with torch.no_grad():
+                self.last.mul_(0.5)
+            return self.conv(x, edge_index)
+
+    net = trained(Remembers())
+    before = net.last.item()
+    import_module(net, features=8)
+    assert net.last.item() == before != 0
+
+
 @pytest.mark.parametrize("norm", [spectral_norm, weight_norm])
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 def test_norms_that_keep_the_weight_they_computed(norm):
