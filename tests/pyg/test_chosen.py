@@ -348,12 +348,12 @@ REFUSED = {
     _numbered: f"arange numbers the {HERE}; a program may not depend on the order of nodes or edges",
     _arithmetic_of_numbers: f"mul computes with the numbers of the {HERE} as if it were a value",
     _by_position: f"select takes one of the {HERE} by its position",
-    _sorted: "sort is not supported on values of nodes or edges",
+    _sorted: "sort sorts all nodes chosen in",
     _counted: r"does not compute .*: what differs is at or behind Does, test_chosen.py:\d+, index_put; a number of",
     _decided: "reads a number that depends on the graph into Python",
     _along_edges: "remainder",
     _left_unwritten: "new_empty leaves memory as it was, and that is read later",
-    _sparse_table: "index looks up a learned table by the number of a node; store these embeddings",
+    _sparse_table: "index looks up a learned table by the number of a node; store its rows as a column",
 }
 
 
