@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import Graph, prepare
+from pipeline.blocks.storage import MANIFEST
 from pipeline.graph import open_graph
 from tests.formulas import build
 from tests.whole import whole
@@ -75,6 +76,11 @@ def table(path: Path) -> pa.Table:
     return pq.read_table(path).sort_by("id").combine_chunks()
 
 
+def is_there(kind: str, result: Path) -> bool:
+    """Scores appear with their directory; a prepared graph is there when its manifest is."""
+    return (result / MANIFEST if kind.startswith("prepare") else result).exists()
+
+
 @dataclass
 class Soak:
     """Runs one after the other, each with kills of its own."""
@@ -110,7 +116,7 @@ class Soak:
                 break
             self.kills += 1
             self._check(kind, out, {model, old} if kind == "overwrite" else {model}, "after a kill")
-        if kind in ("overwrite", "prepare again") or not (out / "result").exists():
+        if kind in ("overwrite", "prepare again") or not is_there(kind, out / "result"):
             done = run(self.at, arguments)
             if done.returncode != 0:
                 self.wrong.append(f"{kind}: the command did not end: {done.stderr[-500:]}")
@@ -138,7 +144,7 @@ class Soak:
     def _check(self, kind: str, out: Path, models: set[str], when: str) -> None:
         """What is in place is whole, and is one of these; after a kill there may be nothing."""
         result = out / "result"
-        if not result.exists():
+        if not is_there(kind, result):
             if when == "at the end":
                 self.wrong.append(f"{kind}: nothing is there at the end")
             return
