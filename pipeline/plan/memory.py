@@ -14,7 +14,9 @@ from pipeline.blocks.wire import number_bytes
 from pipeline.compiler.dense import chunk_size
 from pipeline.compiler.edge_program import edge_program
 from pipeline.compiler.sorting import kept_floats
+from pipeline.formula.interpret import last_readers
 from pipeline.formula.reductions import REDUCTIONS
+from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.levels import local_values
 from pipeline.plan.plan import Plan
@@ -267,10 +269,22 @@ def sorted_bytes(counts: Counts, reduction: Value, block: int) -> int:
 
 
 def _node_chunk_bytes(step: Superstep, nodes: int) -> int:
-    """All node values of a phase, of the rows that are computed at a time: without these a perceptron 64→256→256 took
-    3.8 times what was said, in blocks of 2,500 nodes."""
-    widths = [sum(value.width for value in phase.nodes if value.op != "input") for phase in step.phases]
-    return min(nodes, ROW_CHUNK) * max(widths, default=0) * FLOAT
+    """Node values of a phase, of the rows that are computed at a time: without these a perceptron 64→256→256 took 3.8
+    times what was said, in blocks of 2,500 nodes."""
+    return min(nodes, ROW_CHUNK) * max((_most_lanes(phase.nodes) for phase in step.phases), default=0) * FLOAT
+
+
+def _most_lanes(values: Sequence[Value]) -> int:
+    """The most lanes that are there at once, if each value goes where nobody reads it any more (superstep.py)."""
+    last = last_readers(values, ())
+    widths = {value.id: value.width for value in values if value.op != "input"}
+    lanes = most = 0
+    for value in values:
+        lanes += widths.get(value.id, 0)
+        most = max(most, lanes)
+        if value.op not in TOTALS:
+            lanes -= sum(widths.pop(number, 0) for number in last.get(value.id, ()))
+    return most
 
 
 def _edge_chunk_bytes(step: Superstep, edges: int) -> int:

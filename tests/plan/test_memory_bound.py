@@ -100,8 +100,9 @@ def test_a_fused_run_holds_no_more_than_is_said(
         look()
     said = (spilled_bytes if spills else fused_bytes)(plan, counts, threads)
     assert most[0] <= SLACK * said
-    # a bound that is far above is no use either. A softmax gathers one tile's payload at a time, and is charged for all
-    assert most[0] >= said / 4
+    # a bound that is far above is no use either. A softmax gathers one tile's payload at a time, is charged for all.
+    # The outputs of all blocks are charged, though each is written in its turn: of "no edges" they are most of it
+    assert most[0] >= said / (6 if name == "no edges" else 4)
 
 
 def drop(block: Block, outputs: object) -> None:

@@ -12,6 +12,7 @@ from pipeline.formula.spaces import Edges, Nodes
 from pipeline.model import Model
 from pipeline.plan import rewrites as rules
 from pipeline.plan.lower import lower
+from pipeline.plan.memory import _most_lanes
 from pipeline.plan.plan import Plan
 from pipeline.plan.rewriting import always
 from pipeline.run.fused import run_fused
@@ -105,3 +106,15 @@ def test_products_of_other_rows_or_with_values_are_left_alone() -> None:
     other = X[PAPER] * 2.0
     assert rules.sum_linears(X[PAPER] @ read("l0") + other @ read("l0")) is None
     assert rules.sum_linears(X[PAPER] @ read("l0") + read("b0")) is None
+
+
+def test_a_chunk_is_charged_for_what_is_there_at_once() -> None:
+    """Not for all values of all relations: each ends where the next has been added."""
+    few, many = (_lanes(number) for number in (3, MANY))
+    assert few == many > 0
+
+
+def _lanes(relations: int) -> int:
+    made = Program({f"{PAPER}.embedding": reduce(lambda a, b: a + b, map(sage, range(relations)))})
+    plan = Plan.of(Model(made, {name: WEIGHTS[name] for name in made.weights}))
+    return max(_most_lanes(phase.nodes) for phase in plan.steps[-1].phases)
