@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.errors import GraphsweepError
     from pipeline.explain import explain
-    from pipeline.graph import Graph, PreparedGraph, open_graph
+    from pipeline.graph import Graph
     from pipeline.infer import infer
     from pipeline.model import Model
     from pipeline.prepare import prepare
+    from pipeline.prepared import PreparedGraph, open_graph
     from pipeline.score import score
     from pipeline.settings import Settings
     from pipeline.verify import verify
@@ -28,11 +29,11 @@ _HOMES = {
     "Graph": "pipeline.graph",
     "GraphsweepError": "pipeline.errors",
     "Model": "pipeline.model",
-    "PreparedGraph": "pipeline.graph",
+    "PreparedGraph": "pipeline.prepared",
     "Settings": "pipeline.settings",
     "explain": "pipeline.explain",
     "infer": "pipeline.infer",
-    "open_graph": "pipeline.graph",
+    "open_graph": "pipeline.prepared",
     "prepare": "pipeline.prepare",
     "score": "pipeline.score",
     "verify": "pipeline.verify",

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from pipeline.graph import PreparedGraph
 from pipeline.model import Model
 from pipeline.plan.explain import explain_plan, plan_facts
 from pipeline.plan.memory import Counts
 from pipeline.plan.seconds import duration, expect, expect_part
 from pipeline.planning import plan_run, why_all, with_targets
+from pipeline.prepared import PreparedGraph
 from pipeline.run.arguments import model_of, prepared_of
 from pipeline.run.fused import all_sends
 from pipeline.run.needed import computed, needed_for

@@ -1,53 +1,40 @@
-"""The user's graph: two tables, and which of their columns mean what. And the prepared graph that is made of it once.
+"""The user's graph: its tables, and which of their columns mean what.
 
-Comes in: DataFrames, paths of tables, or tables in memory; the path of a prepared graph. Goes out: `Graph`, checked as
-far as that costs no job; `PreparedGraph`. Knows nothing of how one becomes the other (prepare.py).
+Comes in: DataFrames, paths of tables, or tables in memory. Goes out: `Graph`, checked as far as that costs no job.
+Knows nothing of the prepared graph that is made of it once (prepare.py, prepared.py).
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from pipeline import shown
-from pipeline.blocks import storage
-from pipeline.blocks.block import Block
-from pipeline.blocks.manifest import checked_manifest, id_types_of
-from pipeline.blocks.opening import Known, open_block
-from pipeline.blocks.ranges import Ranges, merge_ranges
-from pipeline.blocks.rows import KINDS
-from pipeline.errors import DataError, first_line, shortened
+from pipeline.errors import DataError, shortened
 from pipeline.places.given import path_of
-from pipeline.places.place import Place
-from pipeline.schema import DST, EDGE, ID, NODE, SRC, EdgeType, GraphSchema, quoted
+from pipeline.schema import DST, EDGE, ID, NODE, SRC, EdgeType
 from pipeline.spark.session import active_session, refuse_ended
-from pipeline.tables.csv import CsvTable, check_partition_ids, settle_ids
+from pipeline.tables.csv import CsvTable, settle_ids
 from pipeline.tables.csv_text import Csv
 from pipeline.tables.layout import (
     Layout,
-    Look,
     check_id_types,
     check_not_swapped,
     columns_of,
-    edge_layout,
-    node_layout,
-    table_of,
 )
+from pipeline.tables.looked_at import is_untyped, layout_of, no_number, surveyed, types_of_columns, without_unasked
 from pipeline.tables.memory import ArrowTable
 from pipeline.tables.one_table import OneTable
 from pipeline.tables.opening import TAKES, NeedsSpark, Reading, is_frame, open_given
 from pipeline.tables.parquet import ParquetTable
-from pipeline.tables.table import Table
-from pipeline.tables.types import GivenTable, check_option, edge_ends, given_tables, spelt
+from pipeline.tables.types import GivenTable, check_option, edge_ends, given_tables
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 
 Paths = str | os.PathLike[str] | Mapping[Any, str | os.PathLike[str]]
@@ -138,7 +125,7 @@ class Graph:
         elif edge_types is not None:
             raise DataError("edge_types is for a table of edges with a column of relations: relation= says which")
         given = given_tables(nodes, edges, features, edge_features, id, src, dst)
-        if undirected and not _is_untyped(given):
+        if undirected and not is_untyped(given):
             raise DataError(
                 "undirected is for graphs of one node type and one edge type; of a typed graph give the edges of the "
                 'other direction as a type of their own, as PyG does: ("merchant", "rev_pays", "account")'
@@ -161,12 +148,12 @@ class Graph:
         }
         self.sources = {name: dict(found.source) for name, found in opened.items() if found.source is not None}
         """Where the tables come from, if they were read from paths: `verify` reads them again."""
-        types = {name: _types(name, found.table) for name, found in opened.items()}
-        given = [_without_unasked(each, types[each.name]) for each in given]
-        if _is_untyped(given):
+        types = {name: types_of_columns(name, found.table) for name, found in opened.items()}
+        given = [without_unasked(each, types[each.name]) for each in given]
+        if is_untyped(given):
             check_not_swapped(types, {each.name: each.ids for each in given})
         tables = {
-            each.name: _surveyed(each.name, opened[each.name].table, [*each.ids], columns_of(each.values))
+            each.name: surveyed(each.name, opened[each.name].table, [*each.ids], columns_of(each.values))
             for each in given
         }
         for each in given:
@@ -175,9 +162,9 @@ class Graph:
                 tables |= settle_ids(of_type)
         self.tables: dict[str, Any] = tables
         """What a table is called, "nodes" or "edges[account__pays__card]" → the table."""
-        types = {name: _types(name, table) for name, table in tables.items()}
+        types = {name: types_of_columns(name, table) for name, table in tables.items()}
         self.layouts: tuple[Layout, ...] = tuple(
-            _layout(each, types[each.name], partial(_no_number, tables[each.name]), undirected, reverse)
+            layout_of(each, types[each.name], partial(no_number, tables[each.name]), undirected, reverse)
             for each in given
         )
         """Of each table, those of nodes first."""
@@ -364,181 +351,10 @@ class Graph:
         }
 
 
-@dataclass(frozen=True)
-class PreparedGraph:
-    """A graph cut into blocks, on disk. Made by `prepare`, opened again by `open_graph`."""
-
-    path: str
-    """Absolute, or a URI."""
-    manifest: Mapping[str, Any]
-
-    @property
-    def folder(self) -> str:
-        """Where its blocks are: of this prepare, and of no other that may come to the same path."""
-        return f"{self.path.rstrip('/')}/{storage.folder_name(self.manifest['prepare'])}"
-
-    @property
-    def sizes(self) -> dict[str, list[int]]:
-        """File of a block → its bytes, for each block."""
-        return {name: self.manifest["per_block"][f"{name}_file_bytes"] for name in storage.FILES}
-
-    @property
-    def blocks(self) -> int:
-        """Number of blocks, P."""
-        return int(self.manifest["blocks"])
-
-    @property
-    def schema(self) -> GraphSchema:
-        schema = GraphSchema.from_json(self.manifest["schema"])
-        return schema.both_ways() if self.undirected else schema
-
-    @property
-    def widths(self) -> dict[str | EdgeType, dict[str, int | None]]:
-        """Type → column → numbers in a row; None where there is no row to tell it."""
-        schema = GraphSchema.from_json(self.manifest["schema"])
-        of_all: list[tuple[str | EdgeType, Mapping[str, int]]] = [*schema.nodes.items()]
-        of_all += [(kind, columns) for kind, columns in schema.edges.items() if not kind.is_reversed]
-        return {kind: {name: width or None for name, width in columns.items()} for kind, columns in of_all}
-
-    @property
-    def ranges(self) -> Ranges:
-        """What numbers the columns hold."""
-        return merge_ranges([self.manifest["ranges"]])
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of all blocks: the same for the same graph and P, however the files were split or ordered."""
-        return str(self.manifest["fingerprint"])
-
-    @property
-    def nodes(self) -> int:
-        return int(self.manifest["totals"]["nodes"])
-
-    @property
-    def edges(self) -> int:
-        """Edges, with both directions of an undirected one."""
-        return int(self.manifest["totals"]["edges"])
-
-    @property
-    def undirected(self) -> bool:
-        return bool(self.manifest["undirected"])
-
-    @property
-    def id_type(self) -> str:
-        """Spark's word for the type of the user's ids, of a graph without types."""
-        (word,) = self.id_types.values()
-        return word
-
-    @property
-    def id_types(self) -> dict[str, str]:
-        """The same by node type."""
-        return id_types_of(self.manifest)
-
-    @property
-    def is_typed(self) -> bool:
-        return not isinstance(self.manifest["id_type"], str)
-
-    @property
-    def node_counts(self) -> dict[str, int]:
-        """Node type → number of nodes."""
-        return {type: sum(counts["nodes"]) for type, counts in self.manifest["node_types"].items()}
-
-    @property
-    def edge_counts(self) -> dict[EdgeType, int]:
-        """Edge type → number of edges; those against their direction are counted too, where they are stored."""
-        return {EdgeType.parse(type): sum(counts["edges"]) for type, counts in self.manifest["edge_types"].items()}
-
-    @property
-    def known(self) -> Known:
-        """What its blocks are known by, for those who open them."""
-        return Known.of(self.path, self.manifest)
-
-    def __repr__(self) -> str:
-        return shown.text(*self._facts())
-
-    def _repr_html_(self) -> str:
-        return shown.html(*self._facts())
-
-    def _facts(self) -> tuple[str, dict[str, str]]:
-        schema = self.schema
-        columns = [("nodes", type, widths) for type, widths in schema.nodes.items()]
-        columns += [("edges", str(type), widths) for type, widths in schema.edges.items() if not type.is_reversed]
-        named = [
-            f"{table if not self.is_typed else type}.{name} ({width})"
-            for table, type, widths in columns
-            for name, width in widths.items()
-        ]
-        facts = {"path": self.path, "nodes": f"{self.nodes:,}", "edges": f"{self.edges:,}"}
-        if self.is_typed:
-            facts["nodes"] += f": {shown.some(f'{type} {count:,}' for type, count in self.node_counts.items())}"
-            of_edges = {type: count for type, count in self.edge_counts.items() if not type.is_reversed}
-            facts["edges"] += f": {shown.some(f'{spelt(type)} {count:,}' for type, count in of_edges.items())}"
-        if self.undirected:
-            facts["edges"] += ", with both directions of each"
-        facts["columns"] = shown.some(named) or "none"
-        facts["ids"] = shown.some(dict.fromkeys(self.id_types.values()))
-        facts["blocks"] = f"{self.blocks:,}"
-        facts["fingerprint"] = self.fingerprint[:16]
-        return "PreparedGraph", facts
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What it holds, for programs: keys that stay."""
-        totals, schema = self.manifest["totals"], self.schema
-        widths = {table_of(type): dict(found) for type, found in schema.nodes.items()}
-        widths |= {table_of(type): dict(found) for type, found in schema.edges.items() if not type.is_reversed}
-        return {
-            "nodes": self.nodes,
-            "edges": self.edges,
-            "self_loops": totals["self_loops"],
-            "largest_in_degree": totals["max_in_degree"],
-            "dangling_edges_dropped": totals.get("dropped", 0),
-            "undirected": self.undirected,
-            "node_types": self.node_counts,
-            "edge_types": {str(type): count for type, count in self.edge_counts.items() if not type.is_reversed},
-            "id_types": self.id_types,
-            "columns": widths,
-            "blocks": self.blocks,
-            "bytes": totals["static_bytes"] + totals["sends_bytes"],
-            "fingerprint": self.fingerprint,
-        }
-
-    def block(self, index: int, kinds: Collection[str] = KINDS) -> Block:
-        """A block, or of it what the kinds say."""
-        return open_block(self.known, self.folder, index, kinds)
-
-
-def open_graph(path: str | PathLike[str]) -> PreparedGraph:
-    """A prepared graph; StorageError if there is none, or one that another version has written."""
-    place = Place.of(path_of("the path of a prepared graph", path))
-    manifest = checked_manifest(str(place), storage.read_manifest(place.given))
-    return PreparedGraph(place.path if place.is_local else place.given, manifest)
-
-
 def _paths(what: str, given: Paths) -> Any:
     if isinstance(given, Mapping):
         return {key: path_of(f"{what} of {shortened(key)}", path) for key, path in given.items()}
     return path_of(what, given)
-
-
-def _is_untyped(given: Sequence[GivenTable]) -> bool:
-    return [each.type for each in given] == [NODE, EDGE]
-
-
-def _without_unasked(each: GivenTable, types: Mapping[str, str]) -> GivenTable:
-    """Of a typed graph, a node table without x has no features: nobody asked for them."""
-    missing = each.optional and any(column not in types for column in columns_of(each.values))
-    return replace(each, values=None) if missing else each
-
-
-def _layout(each: GivenTable, types: Mapping[str, str], look: Look, undirected: bool, reverse: bool) -> Layout:
-    if isinstance(each.type, EdgeType):
-        src, dst = each.ids
-        layout = edge_layout(types, src, dst, each.values, undirected, look, reverse, each.type)
-    else:
-        (id,) = each.ids
-        layout = node_layout(types, id, each.values, look, each.type)
-    return replace(layout, where=each.where)
 
 
 def _named(option: Any) -> list[str]:
@@ -572,36 +388,3 @@ def _split(
     of_nodes = open_given("nodes", nodes, Reading(spark, form, csv or Csv()), [*wanted, node_type]).table
     of_edges = open_given("edges", edges, Reading(spark, edges_form or form, csv or Csv()), [*wanted, relation]).table
     return OneTable(node_type, relation, edge_types).split(of_nodes, of_edges, spark)
-
-
-def _types(name: str, table: DataFrame | Table) -> dict[str, str]:
-    try:
-        columns, types = table.columns, dict(table.dtypes)
-    except Exception as error:  # of Java, of py4j, of PySpark
-        raise DataError(f"{name} cannot be used: {first_line(error)}") from error
-    twice = [column for column, times in Counter(columns).items() if times > 1]
-    if twice:
-        raise DataError(f"{name} has more than one column named {twice[0]!r}; rename or drop one of them")
-    return types
-
-
-def _surveyed(name: str, table: DataFrame | Table, ids: list[str], values: list[str]) -> DataFrame | Table:
-    """The table, whose files have all columns that are read; of CSV with their types, which takes all rows."""
-    if isinstance(table, Table):
-        table.check(name, [*ids, *values])
-    if isinstance(table, CsvTable):
-        table = table.surveyed(ids, values)
-    if isinstance(table, (CsvTable, ParquetTable)):
-        check_partition_ids(name, table.listing, ids)
-    return table
-
-
-def _no_number(table: DataFrame | Table, column: str) -> object:
-    """Runs a job, or reads the file, but only to say what is wrong: a text that is not a number."""
-    if isinstance(table, Table):
-        return table.no_number(column)
-    from pyspark.sql import functions as F
-
-    text = F.col(quoted(column))
-    row = table.select(text.alias("text")).where(text.isNotNull() & text.try_cast("double").isNull()).first()
-    return row.text if row else None

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline.blocks import storage
 from pipeline.blocks.columns import DATA, KIND, NAME, PART, ROW_COLUMNS, ROW_DDL, SOURCE, TARGET
 from pipeline.blocks.rows import EDGE_KINDS
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.places.place import Place
 from pipeline.places.scratch import Scratch
 from pipeline.places.through_spark import literal
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
+from pipeline.prepared import PreparedGraph
 from pipeline.result.by_type import giving, say_left_out, types_of
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder

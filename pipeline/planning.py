@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pipeline.blocks import storage
 from pipeline.errors import DataError, ModelError, StorageError
 from pipeline.formula.graph_types import named, unread_types
-from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.places.filesystem import opened
 from pipeline.places.place import Place
@@ -27,6 +27,7 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.tier import choose_tier
 from pipeline.prepare import prepare
+from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.preparing.origin import origin_of, same_graph
 from pipeline.run.arguments import given_session
 from pipeline.run.located import ids_of, locate

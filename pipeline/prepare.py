@@ -30,8 +30,9 @@ from pipeline.blocks.manifest import sealed
 from pipeline.blocks.ranges import merge_ranges
 from pipeline.blocks.rows import Row, by_target, from_batches, to_batches
 from pipeline.errors import SettingError
-from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.graph import Graph
 from pipeline.places.given import path_of
+from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.preparing.checks import check_totals, refuse
 from pipeline.preparing.facts import FACTS
 from pipeline.preparing.local import TableSource, Writes, keep, prepare_in_process, steps_written

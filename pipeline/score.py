@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SettingError, StorageError
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
 from pipeline.infer import RESULT, Observations, run_frames
 from pipeline.model import Model
 from pipeline.places.filesystem import opened
@@ -37,6 +37,7 @@ from pipeline.planning import (
     warn_unread,
     with_targets,
 )
+from pipeline.prepared import PreparedGraph
 from pipeline.result.by_spark import count_by_spark, writable, write_by_spark
 from pipeline.result.by_type import giving, say_left_out, types_of
 from pipeline.result.counted import count_files, mark_done, refuse_missing, refuse_other_blocks

@@ -22,11 +22,12 @@ import pyarrow.compute as pc
 
 from pipeline.errors import SettingError, StorageError, shortened
 from pipeline.formula.program import Program
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.places.filesystem import opened
 from pipeline.places.marker import read_marker
 from pipeline.places.place import Place
+from pipeline.prepared import PreparedGraph
 from pipeline.result.by_type import giving
 from pipeline.result.output import PREDICTED, PROBABILITY
 from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph

@@ -17,8 +17,8 @@ import pyarrow.dataset
 
 from pipeline.blocks.columns import DATA, KIND, NAME, ROW_COLUMNS, TARGET
 from pipeline.blocks.rows import EDGE_KINDS, array_rows, to_batches
-from pipeline.graph import PreparedGraph
 from pipeline.plan.schedule import Superstep
+from pipeline.prepared import PreparedGraph
 from pipeline.result.output import SUPERSTEP
 from pipeline.run.planned import Planned
 from pipeline.run.stage import CLOCK, PARTIAL, PAYLOAD, SEED, STATE, TOTAL, fused_worker, superstep_worker

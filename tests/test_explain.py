@@ -13,12 +13,13 @@ import pytest
 
 from pipeline import explain, prepare
 from pipeline.errors import ModelError
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
 from pipeline.plan.explain import explain_plan
 from pipeline.plan.memory import Counts, size
 from pipeline.plan.plan import Plan
 from pipeline.plan.seconds import about, duration, expect
 from pipeline.plan.tier import choose_tier
+from pipeline.prepared import PreparedGraph
 from pipeline.schema import EDGE
 from pipeline.settings import Settings
 from tests.formulas import build

@@ -18,7 +18,6 @@ from pipeline import Graph, infer, open_graph, prepare
 from pipeline.command.messages import message_of
 from pipeline.errors import DataError, ModelError, StorageError
 from pipeline.formula import GraphArrays, interpret
-from pipeline.graph import PreparedGraph
 from pipeline.infer import Frames, run_frames
 from pipeline.model import Model
 from pipeline.places.scratch import Scratch
@@ -26,6 +25,7 @@ from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.planning import planned_for
+from pipeline.prepared import PreparedGraph
 from pipeline.schema import EDGE
 from pipeline.settings import Settings
 from pipeline.spark.handshake import handshake

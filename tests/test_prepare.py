@@ -20,8 +20,9 @@ from pipeline import prepare as public
 from pipeline.blocks.block import LOOPS
 from pipeline.blocks.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.errors import DataError, SettingError, StorageError
-from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.graph import Graph
 from pipeline.prepare import SETTINGS, choose_blocks, prepare
+from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.preparing.in_transit import Exchange
 from pipeline.preparing.steps import blocks_from_tables
 from pipeline.schema import EDGE, NODE, GraphSchema

@@ -16,8 +16,8 @@ from chispa import assert_df_equality
 
 from pipeline import Graph, Model, prepare, score
 from pipeline.errors import DataError, SettingError, StorageError
-from pipeline.graph import PreparedGraph
 from pipeline.places.marker import MARKER
+from pipeline.prepared import PreparedGraph
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake
 from tests.formulas import build

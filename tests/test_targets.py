@@ -22,8 +22,8 @@ from typer.testing import CliRunner, Result
 
 from pipeline import Graph, cli, explain, prepare, score, verify
 from pipeline.errors import DataError, SettingError, StorageError
-from pipeline.graph import PreparedGraph
 from pipeline.places.marker import MARKER
+from pipeline.prepared import PreparedGraph
 from pipeline.run import needed
 from pipeline.settings import Settings
 from tests.formulas import build

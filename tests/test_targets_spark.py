@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import infer, planning, prepare, score, verify
 from pipeline.errors import DataError, SettingError
-from pipeline.graph import PreparedGraph
+from pipeline.prepared import PreparedGraph
 from pipeline.settings import Settings
 from tests.bits import WAYS
 from tests.formulas import build

@@ -29,7 +29,7 @@ from jobs.bench.table import table
 from pipeline.blocks.rows import SENDS
 from pipeline.blocks.storage import read_block
 from pipeline.formula import linear, relu, sigmoid
-from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.graph import Graph
 from pipeline.layers import gat, gatv2, gcn, gin, sage
 from pipeline.model import Model
 from pipeline.plan.memory import Counts
@@ -37,6 +37,7 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.seconds import READING, WRITING, core_seconds
 from pipeline.prepare import prepare
+from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.result.output import OutputTable
 from pipeline.result.written import PARQUET, Folder, write_block
 from pipeline.run.fused import BlockSource, run_stored

@@ -64,8 +64,9 @@ def export_module(
 
 def _graph(path: str) -> Any:
     """A prepared graph, or the tables that a file or a folder names; they are not read whole."""
-    from pipeline.graph import Graph, open_graph
+    from pipeline.graph import Graph
     from pipeline.job.raw_tables import graph_spec
+    from pipeline.prepared import open_graph
 
     if find_manifest(path) is not None:
         return open_graph(path)

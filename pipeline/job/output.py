@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.places.place import LOCAL, Place, refuse_overlap
 from pipeline.places.through_spark import default_filesystem
+from pipeline.prepared import PreparedGraph
 from pipeline.result.destination import refuse
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import origin

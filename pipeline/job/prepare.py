@@ -10,11 +10,11 @@ from typing import Any
 
 from pipeline.blocks.storage import find_manifest
 from pipeline.errors import SettingError
-from pipeline.graph import PreparedGraph
 from pipeline.job.raw_tables import RawTables
 from pipeline.job.sessions import Sessions, is_small
 from pipeline.job.texts import describe
 from pipeline.prepare import already_there, prepare
+from pipeline.prepared import PreparedGraph
 from pipeline.preparing.origin import places_named
 from pipeline.preparing.publish import refuse_taken
 from pipeline.settings import Settings

@@ -14,7 +14,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.graph import open_graph
 from pipeline.job.output import Asked
 from pipeline.job.raw_tables import RawTables, columns_for
 from pipeline.job.sessions import Sessions, is_small
@@ -23,6 +22,7 @@ from pipeline.job.warm_up import WarmUp
 from pipeline.model import Model
 from pipeline.places.scratch import Scratch
 from pipeline.planning import prepare_for, runs_in_process
+from pipeline.prepared import open_graph
 from pipeline.result.by_type import giving
 from pipeline.result.report import Report
 from pipeline.result.wish import Wish

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.graph import PreparedGraph
+from pipeline.prepared import PreparedGraph
 from pipeline.tables.opening import file_bytes
 
 if TYPE_CHECKING:

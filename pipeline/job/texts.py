@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.graph import PreparedGraph
+    from pipeline.prepared import PreparedGraph
     from pipeline.result.report import Report
 
 

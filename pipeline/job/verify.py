@@ -9,9 +9,9 @@ from contextlib import nullcontext
 from typing import Any
 
 from pipeline.errors import SettingError
-from pipeline.graph import open_graph
 from pipeline.job.sessions import Sessions
 from pipeline.model import Model
+from pipeline.prepared import open_graph
 from pipeline.verify import verify
 from pipeline.verifying.report import TypedVerification, Verification
 from pipeline.verifying.sources import local_graph, local_scores

@@ -14,9 +14,10 @@ from typing import Any
 
 from pipeline.blocks.storage import VERSION, find_manifest
 from pipeline.errors import SettingError, StorageError
-from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.graph import Graph
 from pipeline.places.place import Place
 from pipeline.places.through_spark import read_from
+from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.tables.identity import known_files
 from pipeline.tables.layout import words_of
 

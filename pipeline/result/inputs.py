@@ -9,9 +9,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
 from pipeline.places.place import LOCAL, Place
 from pipeline.places.through_spark import read_from
+from pipeline.prepared import PreparedGraph
 from pipeline.settings import Settings
 from pipeline.tables.layout import words_of
 from pipeline.tables.opening import is_frame

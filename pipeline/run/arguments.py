@@ -11,8 +11,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError, ModelError, SettingError, shortened
-from pipeline.graph import Graph, PreparedGraph, open_graph
+from pipeline.graph import Graph
 from pipeline.model import Model
+from pipeline.prepared import PreparedGraph, open_graph
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 from pipeline.blocks.block import IntArray
 from pipeline.blocks.rows import ID_OFFSETS, IDS
 from pipeline.errors import DataError, SettingError, shortened
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
 from pipeline.kernels.hash import blocks_of
 from pipeline.kernels.jit import read_only
+from pipeline.prepared import PreparedGraph
 from pipeline.schema import ID
 from pipeline.tables.targets import Targets
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.graph import PreparedGraph
 from pipeline.plan.plan import Plan
 from pipeline.plan.tier import Choice
+from pipeline.prepared import PreparedGraph
 from pipeline.run.located import Located
 
 

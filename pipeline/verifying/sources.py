@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import DataError, SettingError
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
 from pipeline.places.place import Place
 from pipeline.places.through_spark import place_in
+from pipeline.prepared import PreparedGraph
 from pipeline.result.destination import refuse_mixture
 from pipeline.run.arguments import path_or_table
 from pipeline.spark.resources import is_local

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError, SettingError, StorageError
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
 from pipeline.places.filesystem import opened
 from pipeline.places.marker import MARKER, read_marker
 from pipeline.places.place import Place
 from pipeline.places.through_spark import place_in
+from pipeline.prepared import PreparedGraph
 from pipeline.result.destination import refuse_mixture
 from pipeline.schema import EdgeType, spelled
 from pipeline.spark.session import active_session

@@ -19,7 +19,8 @@ from pipeline.blocks.content import file_of, sums_of
 from pipeline.blocks.manifest import sealed
 from pipeline.blocks.rows import FEATURES, INDICES, INDPTR, PULLED, ROWS, SENDS, Row
 from pipeline.errors import StorageError
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
+from pipeline.prepared import PreparedGraph
 from pipeline.schema import EDGE
 from tests.whole import whole
 

@@ -18,7 +18,7 @@ import pytest
 
 from pipeline import Graph, Model, prepare
 from pipeline.cli import main
-from pipeline.graph import PreparedGraph
+from pipeline.prepared import PreparedGraph
 from pipeline.score import score
 from pipeline.settings import Settings
 

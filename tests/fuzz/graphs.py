@@ -23,7 +23,7 @@ from pipeline.blocks import storage
 from pipeline.blocks.content import file_of, sums_of
 from pipeline.blocks.manifest import sealed
 from pipeline.blocks.rows import Row
-from pipeline.graph import PreparedGraph
+from pipeline.prepared import PreparedGraph
 from tests.formulas import build
 from tests.fuzz.models import graph, plain_loops, root
 from tests.fuzz.mutations import Random, change, damage, text_of

@@ -30,7 +30,8 @@ from pipeline.errors import GraphsweepError
 from pipeline.formula import Program, clamp, linear, lookup
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import input_name
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
+from pipeline.prepared import PreparedGraph
 from tests.compiler.tiles import load_plain
 from tests.formulas import FORMULAS, build
 from tests.fuzz.mutations import NAMES, Random, change, damage, hostile, text_of

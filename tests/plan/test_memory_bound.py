@@ -23,7 +23,7 @@ from pipeline.blocks.block import Block
 from pipeline.blocks.rows import SENDS
 from pipeline.blocks.storage import read_block
 from pipeline.formula import concat, exp, linear, relu
-from pipeline.graph import Graph, PreparedGraph
+from pipeline.graph import Graph
 from pipeline.layers import gat, sage
 from pipeline.model import Model
 from pipeline.plan import memory
@@ -32,6 +32,7 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.schedule import Superstep
 from pipeline.prepare import prepare
+from pipeline.prepared import PreparedGraph
 from pipeline.run import superstep
 from pipeline.run.fused import BlockSource, run_stored
 from pipeline.run.spill import spill_to

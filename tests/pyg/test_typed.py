@@ -17,9 +17,9 @@ from torch_geometric.nn import MLP, GATConv, GATv2Conv, GCNConv, GraphConv, Hete
 from pipeline import Graph, prepare
 from pipeline.errors import ModelError
 from pipeline.formula import interpret
-from pipeline.graph import open_graph
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
+from pipeline.prepared import open_graph
 from pipeline.run.fused import run_fused
 from pipeline.schema import EdgeType
 from tests.typed import TypedGraph, random_graph

@@ -14,11 +14,11 @@ import pytest
 
 from pipeline import Graph, prepare, score
 from pipeline.errors import ModelError, SettingError, StorageError
-from pipeline.graph import PreparedGraph
 from pipeline.places import filesystem
 from pipeline.places.copied import named
 from pipeline.places.marker import MARKER
 from pipeline.places.place import Place
+from pipeline.prepared import PreparedGraph
 from pipeline.result.by_type import giving
 from pipeline.result.destination import refuse_mixture
 from tests.places.objects import store

@@ -22,12 +22,12 @@ import pytest
 
 from pipeline import Graph, Model, open_graph, prepare, score, verify
 from pipeline.errors import SettingError, StorageError
-from pipeline.graph import PreparedGraph
 from pipeline.places import filesystem
 from pipeline.places.filesystem import opened
 from pipeline.places.marker import MARKER
 from pipeline.places.place import Place
 from pipeline.places.through_spark import default_filesystem, read_from
+from pipeline.prepared import PreparedGraph
 from pipeline.result.destination import refuse_mixture
 from pipeline.settings import Settings
 from tests.formulas import build

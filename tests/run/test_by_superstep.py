@@ -19,8 +19,8 @@ import pytest
 
 from pipeline import score
 from pipeline.errors import SettingError, StorageError
-from pipeline.graph import PreparedGraph
 from pipeline.plan.plan import Plan
+from pipeline.prepared import PreparedGraph
 from pipeline.run import by_superstep
 from pipeline.settings import Settings
 from tests.bits import by_id, in_process

@@ -14,10 +14,10 @@ import pytest
 
 from pipeline import Graph, infer, open_graph, prepare, score
 from pipeline.errors import DataError, ModelError, StorageError
-from pipeline.graph import PreparedGraph
 from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
 from pipeline.planning import runs_in_process
+from pipeline.prepared import PreparedGraph
 from pipeline.run import task
 from pipeline.run.fused import run_fused
 from pipeline.schema import spelled

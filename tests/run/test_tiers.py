@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import Graph, prepare
-from pipeline.graph import PreparedGraph
 from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.planning import planned_for
+from pipeline.prepared import PreparedGraph
 from pipeline.run.planned import Planned
 from pipeline.settings import Settings
 from pipeline.spark.handshake import handshake

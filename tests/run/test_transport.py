@@ -12,9 +12,9 @@ import pytest
 
 from pipeline import prepare, score
 from pipeline.errors import SettingError, StorageError
-from pipeline.graph import PreparedGraph
 from pipeline.plan.memory import Counts, shipped_bytes
 from pipeline.plan.plan import Plan
+from pipeline.prepared import PreparedGraph
 from pipeline.result.report import Report
 from pipeline.run import by_superstep
 from pipeline.settings import Settings

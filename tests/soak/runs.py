@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from pipeline import Graph, prepare
 from pipeline.blocks.storage import MANIFEST
-from pipeline.graph import open_graph
+from pipeline.prepared import open_graph
 from tests.formulas import build
 from tests.whole import whole
 

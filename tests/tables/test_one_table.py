@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from pipeline import Graph, cli, prepare
 from pipeline.errors import DataError
-from pipeline.graph import open_graph
+from pipeline.prepared import open_graph
 from pipeline.schema import EdgeType
 
 if TYPE_CHECKING:

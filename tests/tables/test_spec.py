@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pipeline import cli
 from pipeline.errors import SettingError
-from pipeline.graph import open_graph
+from pipeline.prepared import open_graph
 from pipeline.schema import EdgeType, spelled
 from pipeline.tables.spec import GraphSpec
 from tests.preparing.test_typed import check
