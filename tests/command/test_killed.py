@@ -34,6 +34,7 @@ def stopping(call):
         return call(*arguments, **options)
     return counting
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, children ignore it
 if what == "rename":
     os.rename = stopping(os.rename)
 if what == "block":
