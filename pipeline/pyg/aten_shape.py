@@ -18,6 +18,9 @@ from pipeline.pyg.symbols import EdgeIndex, End, Learned, NodeNumbers, PartMask,
 from pipeline.pyg.totals import constant, over, whole
 
 BY_POSITION = "the rows of a table have no order that a model could use"
+TELL_EDGES = (
+    "give a column of the edges that says which they are, such as their relation, or a type of edges for each kind"
+)
 
 
 def _same(call: Call) -> Symbol:
@@ -171,6 +174,8 @@ def _slice(call: Call) -> Symbol:
         return _same(call)
     if isinstance(symbol, EdgeIndex) and dim % 2 == symbol.axis and stop - start == 1:
         return symbol.row(start, kept=True)
+    if isinstance(symbol, EdgeIndex | End):
+        raise Refusal("takes some of the edges by their position", f"{BY_POSITION}; {TELL_EDGES}")
     rows = need_rows(symbol)
     if dim % rows.rank == rows.axis:
         raise Refusal(f"takes some of the {rows.space} by their position", BY_POSITION)

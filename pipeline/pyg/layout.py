@@ -62,7 +62,11 @@ def view(rows: Rows, count: int, shape: Sequence[int]) -> Rows:
             inner = (*((before,) if before > 1 else ()), *((after,) if after > 1 else ()))
             value = reshape(rows.value, (*sizes[:axis], *inner, *sizes[axis + 1 :]))
             return Rows(value, axis, int(before > 1), int(after > 1))
-    raise Refusal(f"mixes {rows.space} with other axes: {tensor_shape(rows, count)} → {sizes}")
+    raise Refusal(
+        f"mixes {rows.space} with other axes: {tensor_shape(rows, count)} → {sizes}",
+        f"keep the {rows.space} in an axis of their own, the first one where forward begins and ends; or write this "
+        "layer as a formula (Model.from_formula)",
+    )
 
 
 def permute(rows: Rows, dims: Sequence[int]) -> Rows:

@@ -190,7 +190,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
         call = Call(name, arguments, bound, outputs, self.sizes, self.learned)
         if random:
-            refusal = Refusal("draws random numbers", "a model must give the same output each time")
+            same = "a model must give the same output each time"
+            if "dropout" in name or name.startswith("bernoulli"):
+                same += "; of dropout: F.dropout(x, p, training=self.training), or a torch.nn.Dropout made in __init__"
+            refusal = Refusal("draws random numbers", same)
             made: Sequence[Symbol] = [self._opaque(name, refusal)] * len(outputs)
         elif weights_only and (name not in FACTORIES | SHAPE_ONLY or (written and name != "copy")):
             made = [self.learned(tensor) for tensor in outputs]  # torch has the result

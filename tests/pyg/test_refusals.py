@@ -101,7 +101,7 @@ OPERATIONS = {
     "transposed": (lambda self, x, e: x.t(), "has its rows in axis 1; they must be the first axis"),
     "rows as lanes": (
         lambda self, x, e: x.t().reshape(-1, 8),
-        r"view mixes nodes with other axes: \(16, 1009\) → \(2018, 8\)",
+        r"view mixes nodes with other axes: \(16, 1009\) → \(2018, 8\); keep the nodes in an axis of their own",
     ),
     "broadcast": (lambda self, x, e: x[:, 0] + x[:, :1], "broadcasts nodes in axis 0 of 1 against axis 0 of 2"),
     "some rows": (lambda self, x, e: F.pad(x[:-1], (0, 0, 1, 0)), "slice takes some of the nodes by their position"),
@@ -119,7 +119,14 @@ OPERATIONS = {
         "div computes with the number of edges; give that",
     ),
     "random": (lambda self, x, e: x + torch.randn_like(x), "randn_like draws random numbers; a model must give the"),
-    "dropout that stays on": (lambda self, x, e: F.dropout(x), "(bernoulli|native_dropout) draws random numbers"),
+    "dropout that stays on": (
+        lambda self, x, e: F.dropout(x),
+        "(bernoulli|native_dropout) draws random numbers.*training=self",
+    ),
+    "half of the edges": (
+        lambda self, x, e: torch.zeros_like(x).index_add(0, e[1, : e.size(1) // 2], x[e[:, : e.size(1) // 2][0]]),
+        "slice takes some of the edges by their position; the rows of a table have no order.*such as their relation",
+    ),
     "integers": (lambda self, x, e: x.long() * 2.0, "to turns numbers into torch.int64"),
     "half precision": (lambda self, x, e: x.half().float(), "computes in torch.float16; use the model in float32"),
     "complex": (lambda self, x, e: torch.fft.fft(x).real, "fft_.* is not supported on values of nodes or edges"),
