@@ -127,9 +127,8 @@ class Soak:
             if done.returncode != 0:
                 self.wrong.append(f"{kind}: the command did not end: {done.stderr[-500:]}")
         self._check(kind, out, {model}, "at the end")
-        left = sorted(
-            name for name in os.listdir(out) if name not in ("result", "work") and not is_unwritten(out / name)
-        )
+        others = [name for name in os.listdir(out) if name not in ("result", "work")]
+        left = [name for name in others if not is_unwritten(out / name)]
         if left or os.listdir(self.at / "tmp"):
             self.wrong.append(f"{kind}: left are {left}, {os.listdir(self.at / 'tmp')}")
         shutil.rmtree(out)
