@@ -82,8 +82,8 @@ def is_there(kind: str, result: Path) -> bool:
 
 
 def is_unwritten(path: Path) -> bool:
-    """Killed between the making of a lock's file and its first byte: it says of nobody, and the next run that comes half
-    a minute later removes it (pipeline/places/lock.py, remove_left)."""
+    """Killed between the making of a lock's file and its first byte: it says of nobody, and the next run that comes
+    half a minute later removes it (pipeline/places/lock.py, remove_left)."""
     return "graphsweep-lock-" in path.name and not path.read_bytes()
 
 
