@@ -21,7 +21,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         found = soak(Path(place), given.seed, given.runs, given.minutes)
-    print(f"{found.runs} runs, {found.kills} kills, {len(found.wrong)} wrong", *found.wrong, sep="\n")
+    print(f"{found.runs} runs, {found.kills} kills, {len(found.wrong)} wrong", *found.wrong, *found.left, sep="\n")
     sys.exit(bool(found.wrong))
 
 

@@ -104,6 +104,9 @@ class Soak:
     runs: int = 0
     kills: int = 0
     wrong: list[str] = field(default_factory=list)
+    """Other bytes, nothing at all, what cannot be read."""
+    left: list[str] = field(default_factory=list)
+    """Files that are nobody's, and that the next run did not remove."""
 
     @staticmethod
     def begun(at: Path, seed: int) -> Soak:
@@ -136,7 +139,7 @@ class Soak:
         left = [name for name in others if not is_unwritten(out / name)]
         scratch = [name for name in os.listdir(self.at / "tmp") if not is_pythons(self.at / "tmp" / name)]
         if left or scratch:
-            self.wrong.append(f"{kind}: left are {left}, {scratch}")
+            self.left.append(f"{kind}: {left}, {scratch}")
         shutil.rmtree(out)
         self.runs += 1
 
