@@ -73,7 +73,7 @@ def test_a_path_and_a_prepared_graph_are_no_tables(here: Path, tmp_path: Path) -
     for graph in (here / "graph", str(here / "graph")):
         with pytest.raises(DataError, match="the path of a prepared graph is prepared already"):
             prepare(graph, tmp_path / "g")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"not pipeline\.graph\.PreparedGraph"):
+    with pytest.raises(DataError, match=r"not pipeline\.prepared\.PreparedGraph"):
         prepare(open_graph(here / "graph"), tmp_path / "g")  # type: ignore[arg-type]
 
 
