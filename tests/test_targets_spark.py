@@ -70,6 +70,7 @@ def test_a_frame_of_ids(spark: SparkSession, prepared: PreparedGraph, wanted: pa
     for frame in (
         spark.createDataFrame([(each, "a") for each in SOME], "id bigint, why string"),
         spark.createDataFrame([(each,) for each in SOME], "`a.b` bigint"),
+        spark.createDataFrame([(each,) for each in SOME], "`a``b` bigint"),
     ):
         assert rows(infer(prepared, build("sage"), spark=spark, targets=frame)).to_pylist() == wanted.to_pylist()
     with pytest.raises(DataError, match="the ids are of type string, for example 'a'"):

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import DataError, SettingError, first_line, shortened
-from pipeline.schema import ID
+from pipeline.schema import ID, quoted
 from pipeline.tables.csv import CsvTable
+from pipeline.tables.layout import INTEGERS
 from pipeline.tables.opening import Reading, is_frame, open_given
 from pipeline.tables.table import Table, read_pieces
 from pipeline.tables.words import plain, word
@@ -67,7 +68,7 @@ class Targets:
         DataError
             If there are no ids; if some are null; if they are of another type than the graph's.
         """
-        text = id_type not in ("tinyint", "smallint", "int", "bigint")
+        text = id_type not in INTEGERS
         if text not in self._ids:
             self._ids[text] = _each_once(_read(self._given, id_column, text, spark), text)
         return self._ids[text]
@@ -125,8 +126,7 @@ def _read(given: Any, id_column: str, text: bool, spark: SparkSession | None) ->
         return pa.chunked_array(batches, batches[0].type if batches else pa.string() if text else pa.int64())
     assert spark is not None, "what Spark alone can read is opened with a session"
     frame = table.frame(spark, [name]) if isinstance(table, Table) else table
-    column = frame.select(frame[f"`{name}`"]).toArrow().column(0)
-    return pa.chunked_array([plain(chunk) for chunk in column.chunks], plain(pa.array([], column.type)).type)
+    return _plain(frame.select(quoted(name)).toArrow().column(0))
 
 
 def _has_columns(given: Any) -> bool:
@@ -148,8 +148,12 @@ def _of_list(given: Any) -> pa.ChunkedArray:
             f"targets is a {type(given).__name__}; a table with a column of ids, its path, or a list of ids, all of "
             f"one type, is expected{said}"
         ) from None
-    chunks = found.chunks if isinstance(found, pa.ChunkedArray) else [found]
-    return pa.chunked_array([plain(chunk) for chunk in chunks], plain(pa.array([], found.type)).type)
+    return _plain(found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found]))
+
+
+def _plain(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Of a type that all of Arrow's functions know, without rows too."""
+    return pa.chunked_array([plain(chunk) for chunk in ids.chunks], plain(pa.array([], ids.type)).type)
 
 
 def _column(columns: Sequence[str], id_column: str) -> str:
