@@ -89,6 +89,38 @@ def work_directory(place: Place, facts: Facts, plan: Facts) -> Iterator[Work]:
     SettingError
         If it is no place on a disk.
     """
+    with _locked(place, facts) as here:
+        marker = read_marker(here)
+        if marker is None or marker.get("state") != "begun":
+            marker = _new_marker("begun", facts, plan)
+        work = Work(place, here, {name: marker[name] for name in ("of", "plan", "state", "begun", "supersteps")})
+        work.write()
+        yield work
+
+
+@contextmanager
+def preparing_in(place: Place) -> Iterator[bool]:
+    """A directory where a graph is being prepared, its marker written; gives whether a run has begun with one that was
+    there before. Nobody else works there meanwhile. What was made is removed if this ends with an error. Errors as of
+    `work_directory`."""
+    with _locked(place, {}) as here:
+        before = read_marker(here)
+        begun = before is not None and before.get("state") == "begun"
+        if not begun:
+            Work(place, here, _new_marker(PREPARING, {}, {})).write()
+        try:
+            yield begun
+        except BaseException:
+            if before is None:
+                with suppress(OSError):
+                    here.filesystem.delete_file(f"{here.path}/{MARKER}")
+            raise
+
+
+@contextmanager
+def _locked(place: Place, facts: Facts) -> Iterator[Opened]:
+    """A directory that is made if it is not there, and that nobody else works in meanwhile. Errors as of
+    `work_directory`."""
     here = on_disk(place)
     refuse_other(place, here, facts)
     try:
@@ -98,47 +130,13 @@ def work_directory(place: Place, facts: Facts, plan: Facts) -> Iterator[Work]:
     try:
         with Lock(place, lock_of(here), new_run()):
             refuse_other(place, here, facts)
-            marker = read_marker(here)
-            if marker is None or marker.get("state") != "begun":
-                marker = {"of": facts, "plan": plan, "state": "begun", "begun": _now(), "supersteps": {}}
-            work = Work(place, here, {name: marker[name] for name in ("of", "plan", "state", "begun", "supersteps")})
-            work.write()
-            yield work
+            yield here
     finally:
         remove_empty(made)  # if nothing has come there
 
 
-@contextmanager
-def preparing_in(place: Place) -> Iterator[bool]:
-    """A directory where a graph is being prepared, its marker written; gives whether a run has begun with one that was
-    there before. Nobody else works there meanwhile. What was made is removed if this ends with an error. Errors as of
-    `work_directory`."""
-    here = on_disk(place)
-    refuse_other(place, here, {})
-    try:
-        made = make_directories(here)
-    except OSError as error:
-        raise unwritable(str(place), error) from error
-    try:
-        with Lock(place, lock_of(here), new_run()):
-            refuse_other(place, here, {})
-            before = read_marker(here)
-            begun = before is not None and before.get("state") == "begun"
-            if not begun:
-                marker = {"of": {}, "plan": {}, "state": PREPARING, "begun": _now(), "supersteps": {}}
-                try:
-                    write_marker(here, WORK, {**marker, "changed": _now()})
-                except OSError as error:
-                    raise unwritable(str(place), error) from error
-            try:
-                yield begun
-            except BaseException:
-                if before is None:
-                    with suppress(OSError):
-                        here.filesystem.delete_file(f"{here.path}/{MARKER}")
-                raise
-    finally:
-        remove_empty(made)  # if nothing has come there
+def _new_marker(state: str, facts: Facts, plan: Facts) -> dict[str, Any]:
+    return {"of": facts, "plan": plan, "state": state, "begun": _now(), "supersteps": {}}
 
 
 def remove_graph(here: Opened) -> None:
