@@ -17,13 +17,11 @@ from pipeline.plan.seconds import duration, expect, expect_part
 from pipeline.planning import plan_run, why_all, with_targets
 from pipeline.prepared import PreparedGraph
 from pipeline.run.arguments import model_of, prepared_of
-from pipeline.run.fused import all_sends
-from pipeline.run.needed import computed, needed_for
+from pipeline.run.needed import computed
 from pipeline.run.planned import Planned
 from pipeline.run.remembering import remembering
-from pipeline.run.task import Run, stored_blocks
+from pipeline.run.task import Run, parts_of, stored_blocks
 from pipeline.run.transport import transport_of
-from pipeline.schema import NODE
 from pipeline.settings import Settings
 from pipeline.spark.handshake import handshake
 from pipeline.tables.targets import Targets
@@ -93,10 +91,7 @@ def _targets(planned: Planned, settings: Settings) -> list[str]:
     if why:
         return [f"{first}: all are computed, because {why}, and the rows of these are kept"]
     run = Run.of(planned, settings)
-    assert run.targets is not None, "there are targets"
-    rows = [{NODE: of_block} for of_block in run.targets]
-    source = remembering(stored_blocks(run, graph.folder))
-    parts = needed_for(plan, source, all_sends(source), graph.known.nodes, rows, planned.threads)
+    _, _, parts = parts_of(run, remembering(stored_blocks(run, graph.folder)))
     if parts[-1].blocks is None:
         return [f"{first}: all are computed, because that is less work, and the rows of these are kept"]
     counts = Counts.of(graph.manifest)

@@ -44,14 +44,11 @@ if TYPE_CHECKING:
 
 from pipeline.planning import (
     plan_run,
-    planned_for,
+    planned_run,
     probes_of,
     refuse_distributed,
     refuse_without_spark,
     session_of,
-    warn_far_outside,
-    warn_unread,
-    with_targets,
 )
 
 log = logging.getLogger("graphsweep")
@@ -105,9 +102,7 @@ def infer(
         return _in_process(graph, whole, model, settings, classify, wanted)
     shake = handshake(spark, probes_of(graph, settings))
     say_left_out(whole, model)
-    planned = with_targets(planned_for(graph, model, settings, shake), wanted, settings, spark)
-    warn_far_outside(planned.graph, model)
-    warn_unread(planned.graph, whole)
+    planned = planned_run(graph, whole, model, settings, shake, spark, wanted)
     if not planned.graph.is_typed:
         return run_frames(planned, spark, settings, classify).result
     of_types = _by_type(planned, model, settings, shake)
@@ -122,9 +117,7 @@ def _in_process(
     say_left_out(whole, model)
     with Scratch(settings.scratch) as scratch:
         shake = handshake(None)
-        planned = with_targets(planned_for(graph, model, settings, shake, scratch), wanted, settings, None)
-        warn_far_outside(planned.graph, model)
-        warn_unread(planned.graph, whole)
+        planned = planned_run(graph, whole, model, settings, shake, None, wanted, scratch)
         runs = _by_type(planned, model, settings, shake) if planned.graph.is_typed else {NODE: planned}
         for each in runs.values():
             refuse_distributed(each)

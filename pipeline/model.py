@@ -204,10 +204,10 @@ class Model:
 
     def __str__(self) -> str:
         """What it reads and gives, in a few lines; `program` is printed by itself."""
-        first, rest = self._summary, [*self.about.lines, *self._of_training]
-        left = len(rest) - MOST_LINES
-        rest = [*rest[:MOST_LINES], *([f"… and {left} more lines: model.about, model.training"] if left > 0 else [])]
-        return "\n".join([first, *rest, f"{len(self.program.values):,} values; print(model.program) shows them"])
+        left = len(self._notes) - MOST_LINES
+        more = [f"… and {left} more lines: model.about, model.training"] if left > 0 else []
+        lines = [self._summary, *self._notes[:MOST_LINES], *more]
+        return "\n".join([*lines, f"{len(self.program.values):,} values; print(model.program) shows them"])
 
     __repr__ = __str__
 
@@ -218,10 +218,7 @@ class Model:
                 "reads": _widths(self.inputs),
                 "outputs": _widths(self.outputs),
                 "weights": f"{len(self.weights):,} of {self.parameters:,} numbers",
-                **{
-                    f"about {at}": line
-                    for at, line in enumerate([*self.about.lines, *self._of_training][:MOST_LINES], 1)
-                },
+                **{f"about {at}": line for at, line in enumerate(self._notes[:MOST_LINES], 1)},
                 "program": f"{len(self.program.values):,} values",
             },
         )
@@ -250,6 +247,11 @@ class Model:
             f"model from {self.origin}: reads {_widths(self.inputs)}; outputs {_widths(self.outputs)}; "
             f"{len(self.weights)} weights of {self.parameters:,} numbers"
         )
+
+    @property
+    def _notes(self) -> list[str]:
+        """Sentences about it, and what it remembers of its training."""
+        return [*self.about.lines, *self._of_training]
 
     @property
     def _of_training(self) -> list[str]:

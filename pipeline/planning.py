@@ -80,6 +80,24 @@ def planned_for(
     return plan_run(graph, model, settings, shake, _reads_files(shake, graph, settings))
 
 
+def planned_run(
+    graph: Graph | PreparedGraph,
+    whole: Model,
+    model: Model,
+    settings: Settings,
+    shake: Handshake,
+    spark: SparkSession | None,
+    targets: Targets | None = None,
+    scratch: Scratch | None = None,
+) -> Planned:
+    """A run that is about to start: planned, for its targets; the log says what is odd about graph and model. `model`:
+    what of the `whole` one is wanted. Errors as of `planned_for` and `with_targets`."""
+    planned = with_targets(planned_for(graph, model, settings, shake, scratch), targets, settings, spark)
+    warn_far_outside(planned.graph, model)
+    warn_unread(planned.graph, whole)
+    return planned
+
+
 def why_all(planned: Planned, settings: Settings) -> str | None:
     """Why a run computes all nodes, whatever its targets are; None if it does not."""
     if planned.choice.tier != "fused":

@@ -28,14 +28,11 @@ from pipeline.places.staging import Staging
 from pipeline.places.through_spark import place_in
 from pipeline.plan.memory import size
 from pipeline.planning import (
-    planned_for,
+    planned_run,
     probes_of,
     refuse_distributed,
     refuse_without_spark,
     session_of,
-    warn_far_outside,
-    warn_unread,
-    with_targets,
 )
 from pipeline.prepared import PreparedGraph
 from pipeline.result.by_spark import count_by_spark, writable, write_by_spark
@@ -176,9 +173,7 @@ def scored(
         with destination(place, wish.overwrite, session, look if wish.if_same else None) as staging:
             shake = handshake(session, [*probes_of(graph, settings), *_probes(place), *transport_probes(settings)])
             folder = _folder(place, staging, wish.format, settings, shake)
-            planned = with_targets(planned_for(graph, model, settings, shake, scratch), wish.targets, settings, session)
-            warn_far_outside(planned.graph, model)
-            warn_unread(planned.graph, whole)
+            planned = planned_run(graph, whole, model, settings, shake, session, wish.targets, scratch)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
             with exchange_files(planned, model, settings, shake, scratch, folder is not None) as exchange:
                 facts, seen = _run(planned, session, settings, wish, progress, staging, folder, place, exchange)

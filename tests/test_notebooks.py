@@ -25,6 +25,11 @@ def text_of(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs)
 
 
+def shows_a_picture(notebook: nbformat.NotebookNode) -> bool:
+    shown = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+    return any("image/png" in data for data in shown)
+
+
 def execute(notebook: nbformat.NotebookNode, start: str) -> None:
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT / start)}}).execute()
 
@@ -35,8 +40,7 @@ def test_flights_runs_from_tables_to_map() -> None:
     printed = text_of(notebook)
     assert "514 nodes, 9,161 edges" in printed
     assert "PASS" in printed
-    shown = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
-    assert any("image/png" in data for data in shown)
+    assert shows_a_picture(notebook)
 
 
 def test_flights_finds_the_tables_from_the_root_too() -> None:
@@ -53,8 +57,7 @@ def test_payments_runs_from_tables_to_a_ring() -> None:
     printed = text_of(notebook)
     assert "all types: PASS" in printed
     assert "no output of the model depends on edges (card, buys at, merchant)" in printed
-    shown = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
-    assert any("image/png" in data for data in shown)
+    assert shows_a_picture(notebook)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

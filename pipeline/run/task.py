@@ -27,11 +27,11 @@ from pipeline.result.written import RECEIPT_DDL, Folder, Receipt, write_block
 from pipeline.run.for_targets import run_for_targets
 from pipeline.run.fused import BlockSource, Outputs, all_sends, run_stored
 from pipeline.run.in_place import Sends
-from pipeline.run.needed import computed, needed_for
+from pipeline.run.needed import Part, computed, needed_for
 from pipeline.run.planned import Planned
 from pipeline.run.progress import mark
 from pipeline.run.remembering import remembering
-from pipeline.run.spill import spill_to
+from pipeline.run.spill import Keep, spill_to
 from pipeline.schema import NODE
 from pipeline.settings import Settings
 
@@ -143,8 +143,7 @@ def run_whole(run: Run, source: BlockSource) -> Iterator[pa.RecordBatch]:
     parts = None
     if run.targets is not None:
         source = source if keep else remembering(source)
-        sends, targets = all_sends(source, keep), [{NODE: rows} for rows in run.targets]
-        parts = needed_for(run.plan, source, sends, _node_counts(run), targets, run.threads, keep)
+        sends, targets, parts = parts_of(run, source, keep)
         log.info("targets: computed are %s", "; ".join(computed(parts)))
     if parts is None or parts[-1].blocks is None:
         results = run_stored(run.plan, source, finish, run.threads, done, keep)
@@ -156,9 +155,15 @@ def run_whole(run: Run, source: BlockSource) -> Iterator[pa.RecordBatch]:
         yield clock_batch(run, superstep, seconds)
 
 
-def _node_counts(run: Run) -> Mapping[str, Sequence[int]]:
+def parts_of(
+    run: Run, source: BlockSource, keep: Keep | None = None
+) -> tuple[Sequence[Sends], list[Mapping[str, IntArray]], list[Part]]:
+    """Of a run for targets the send lists and the targets of each block, and what each superstep computes."""
+    assert run.targets is not None, "there are targets"
     assert run.known is not None, "targets are of a graph that is stored"
-    return run.known.nodes
+    sends = all_sends(source, keep)
+    targets: list[Mapping[str, IntArray]] = [{NODE: rows} for rows in run.targets]
+    return sends, targets, needed_for(run.plan, source, sends, run.known.nodes, targets, run.threads, keep)
 
 
 def stored_blocks(run: Run, folder: str) -> BlockSource:
