@@ -78,7 +78,7 @@ def way(request: pytest.FixtureRequest) -> None:
 
 
 both_ways = pytest.mark.usefixtures("way")
-FEW = ("empty", "mixed", "text")  # by tasks as well, which take seconds; tests/preparing/test_steps.py cuts them all
+FEW = ("empty", "mixed", "text")  # through Spark as well, which takes seconds; tests/preparing/test_steps.py cuts them all
 
 
 # ---- the same blocks
@@ -86,18 +86,21 @@ FEW = ("empty", "mixed", "text")  # by tasks as well, which take seconds; tests/
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", GRAPHS)
-def test_blocks_are_those_of_one_process(spark: SparkSession, tmp_path: Path, name: str, reverse: bool) -> None:
+def test_blocks_are_those_of_one_process(tmp_path: Path, name: str, reverse: bool) -> None:
     graph = GRAPHS[name]()
-    prepared = prepare(frames(spark, graph, reverse=reverse), f"{tmp_path}/graph", blocks=3)
+    prepared = prepare(Graph(*write(graph, tmp_path), **OPTIONS, reverse=reverse), f"{tmp_path}/graph", blocks=3)
     assert_same(prepared, graph, reverse=reverse)
     assert (prepared.nodes, prepared.edges) == (len(graph.nodes), len(graph.edges))
 
 
-@pytest.mark.usefixtures("by_tasks")
+@both_ways
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", FEW)
-def test_tasks_make_the_same_blocks(spark: SparkSession, tmp_path: Path, name: str, reverse: bool) -> None:
-    test_blocks_are_those_of_one_process(spark, tmp_path, name, reverse)
+def test_frames_give_the_same_blocks(spark: SparkSession, tmp_path: Path, name: str, reverse: bool) -> None:
+    graph = GRAPHS[name]()
+    prepared = prepare(frames(spark, graph, reverse=reverse), f"{tmp_path}/graph", blocks=3)
+    assert_same(prepared, graph, reverse=reverse)
+    assert (prepared.nodes, prepared.edges) == (len(graph.nodes), len(graph.edges))
 
 
 @both_ways
