@@ -1,33 +1,28 @@
 """Tables to a prepared graph, once per graph; no edge is ever joined.
 
 Comes in: a `Graph` of Spark DataFrames. Goes out: a `PreparedGraph` on disk. Knows Spark, and how rows get from one
-step to the next; what a step does is in build/.
+step to the next; what a step does is in preparing/.
 
     nodes, edges → pack ─ shuffle 1: every node and edge once, packed ─► build: nodes, tiles, requests
                           shuffle 2: 8 bytes for each boundary node   ─► answer: send lists
 
-On one machine that sees the tables itself, the same steps run in this process (build/local.py).
+On one machine that sees the tables itself, the same steps run in this process (preparing/local.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 import logging
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
 from pipeline.blocks import storage
 from pipeline.blocks.columns import ROW_DDL, TARGET
-from pipeline.blocks.manifest import sealed
-from pipeline.blocks.ranges import merge_ranges
 from pipeline.blocks.rows import Row, by_target, from_batches, to_batches
 from pipeline.errors import SettingError
 from pipeline.graph import Graph
@@ -35,13 +30,17 @@ from pipeline.places.given import path_of
 from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.preparing.checks import check_totals, refuse
 from pipeline.preparing.facts import FACTS
-from pipeline.preparing.local import TableSource, Writes, keep, prepare_in_process, steps_written
+from pipeline.preparing.findings import find_names, findings_of, texts_of
+from pipeline.preparing.local import TableSource, prepare_in_process
+from pipeline.preparing.manifest import manifest_of, warn_both_ways
 from pipeline.preparing.origin import origin_of, places_of, same_graph
 from pipeline.preparing.pack import pack
+from pipeline.preparing.preparation import SEEDS, Preparation, Step
 from pipeline.preparing.publish import publishing, refuse_taken, sweep
-from pipeline.preparing.steps import SEEDS, Preparation, Step, find_names, findings_of, texts_of
+from pipeline.preparing.sizes import MOST_BLOCKS, check_blocks, choose_blocks, record_bytes
+from pipeline.preparing.steps import Writes, keep, steps_written
 from pipeline.run.placement import place
-from pipeline.schema import EdgeType, GraphSchema, quoted
+from pipeline.schema import quoted
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.limits import trim_memory
@@ -55,45 +54,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("graphsweep")
 
-# 131 072 nodes: what tiles read of 64 float32 features is 32 MB, and mostly stays in cache (0.56 s instead of 1.1 s
-# for one aggregation over 16.8M edges).
-BLOCK_NODES = 1 << 17
-# More blocks than this only if memory asks for them: every block more is another copy of the hubs (1.8 rows
-# shipped per node with 8 blocks, 6.8 with 128).
-MOST_BLOCKS = 256
-# A block of fewer nodes than this is mostly its own fixed costs: two files and a task.
-FEWEST_NODES = 64
 # Of records in tables that come through the JVM: so much is prepared in the driver of a local session. Spark's fixed
 # costs for it, in a session that has just started, are 5 s.
 DRIVER_BYTES = 1 << 26
-
-# of each block: of its nodes of a type ...
-NODE_COUNTS = ("nodes",)
-# ... of its edges of a type ...
-EDGE_COUNTS = (
-    "edges",
-    "self_loops",
-    "payload_rows_loops",  # nodes with self-loops: rows that the block needs of itself for them
-    "dropped",  # edges left out because an end is no node
-    "both_ways",  # of undirected edges: rows of the table, no self-loops, whose reverse is a row too
-    "max_in_degree",
-    "payload_rows_in",  # rows that all tiles of the block need for one exchange, but those of the self-loops
-    "payload_rows_own",  # of payload_rows_in, rows of the block itself
-    "payload_rows_pulled",  # rows for pulled edges, if the others are pushed ...
-    "payload_rows_pushed",  # ... and partial results of those
-    "payload_rows_out",
-    "static_bytes",  # of static_bytes of the block, of its tiles
-    "sends_bytes",  # of sends_bytes of the block
-    "push_bytes",  # of these, edges that may be pushed
-)
-# ... and of all of it
-BLOCK_COUNTS = (
-    "static_bytes",
-    "sends_bytes",
-    "static_file_bytes",  # of its files on disk
-    "sends_file_bytes",
-)
-LARGEST = "max_in_degree"  # of several of these the largest counts, of others the sum
 
 IF_SAME = ("skip",)
 
@@ -175,13 +138,13 @@ def prepare(
                 blocks = choose_blocks(*found, memory, cores)
             elif blocks > MOST_BLOCKS:
                 found = found or measure(graph, pieces)
-                _check_blocks(blocks, choose_blocks(*found, memory, cores), found[0])
+                check_blocks(blocks, choose_blocks(*found, memory, cores), found[0])
             here = Here(cores, cores * memory) if _fits_in_process(shake, pieces, found) else None
             rows = _run(graph, pieces, target.folder, blocks, text_hash, here)
-        manifest = _manifest(graph, blocks, rows)
+        manifest = manifest_of(graph, blocks, rows)
         known = {layout.table: _known_rows(layout, pieces[layout.table]) for layout in graph.layouts}
         check_totals(manifest, known, graph.layouts)
-        _warn_both_ways(manifest["totals"])
+        warn_both_ways(manifest["totals"])
         sizes = {name: manifest["per_block"][f"{name}_file_bytes"] for name in storage.FILES}
         target.publish({**manifest, **origin}, sizes)
     return open_graph(path)
@@ -196,57 +159,6 @@ def already_there(
     if found:
         sweep(path)
     return found
-
-
-def _warn_both_ways(totals: Mapping[str, int]) -> None:
-    """Says that undirected edges are in the table in both directions, if some are: each of them is there twice then."""
-    both, edges = totals["both_ways"], (totals["edges"] - totals["self_loops"]) // 2
-    if both and both == edges:
-        log.warning(
-            "undirected=True, and every one of the %s edges is in the table in both directions already: each is stored "
-            "twice in each direction, which changes sums and degrees; leave undirected=True out",
-            f"{edges:,}",
-        )
-    elif both:
-        log.warning(
-            "undirected=True, and %s of the %s edges have their reverse in the table too: each of these is stored "
-            "twice in each direction, which changes sums and degrees; keep one row for each pair, if that is not meant",
-            f"{both:,}",
-            f"{edges:,}",
-        )
-
-
-def choose_blocks(nodes: int, edges: int, width: int, task_memory: int = 1 << 30, cores: int = 1) -> int:
-    """How many blocks: about 131 072 nodes in each, but no more than 256 unless a block would not fit a task's memory.
-
-    A graph of one block's size is one block; a larger one has at least a block for each core.
-    """
-    if nodes <= BLOCK_NODES and edges <= 16 * BLOCK_NODES:
-        return 1
-    # records are held three times, as they arrived, in order, and as rows
-    needed = math.ceil(3 * record_bytes(nodes, edges, width) / task_memory)
-    return max(needed, cores, min(math.ceil(nodes / BLOCK_NODES), MOST_BLOCKS))
-
-
-def _check_blocks(blocks: int, chosen: int, nodes: int) -> None:
-    """SettingError for blocks of less than FEWEST_NODES on average; a warning for far more than the size asks for."""
-    most = max(MOST_BLOCKS, nodes // FEWEST_NODES, chosen)
-    if blocks > most:
-        raise SettingError(
-            f"blocks is {blocks:,}, and the graph has {nodes:,} nodes: each block is a task and two files, and "
-            f"at most {most:,} are worth it here; {chosen:,} is what its size asks for, and is chosen without blocks"
-        )
-    if blocks > 16 * chosen:
-        log.warning(
-            "blocks is %s, where the size of the graph asks for %s: each is a task and two files, with its own costs",
-            f"{blocks:,}",
-            f"{chosen:,}",
-        )
-
-
-def record_bytes(nodes: int, edges: int, width: int) -> int:
-    """Of all keys and features: 8 + 4 * width bytes a node, 16 an edge."""
-    return nodes * (8 + 4 * width) + edges * 16
 
 
 # ---- the job
@@ -384,60 +296,3 @@ def _find_texts(batches: Iterable[pa.RecordBatch], keys: list[int], layout: Layo
         yield pa.RecordBatch.from_arrays(
             [pa.array(found.keys(), pa.int64()), pa.array(found.values(), pa.string())], ["key", "text"]
         )
-
-
-def _manifest(graph: Graph, blocks: int, rows: list[Row]) -> dict[str, Any]:
-    facts: list[dict[str, Any]] = [{} for _ in range(blocks)]
-    for row in rows:
-        facts[row.target] |= json.loads(row.data.tobytes())
-    node_types = {
-        layout.type: {name: [block["static_nodes"][layout.type][name] for block in facts] for name in NODE_COUNTS}
-        for layout in graph.node_layouts
-    }
-    given = [str(layout.edge_type) for layout in graph.edge_layouts]
-    of_edges = {str(type): layout for layout in graph.edge_layouts for type in layout.edge_types}
-    edge_types = {type: _of_edges(facts, type) for type in of_edges}
-    per_block = {name: [block[name] for block in facts] for name in BLOCK_COUNTS}
-    for counts, types in ((NODE_COUNTS, node_types), (EDGE_COUNTS, {type: edge_types[type] for type in given})):
-        for name in counts:
-            if name not in per_block:  # bytes of a block are of both directions, and of nodes too
-                per_type = [types[type][name] for type in types]
-                per_block[name] = [_together(name, numbers) for numbers in zip(*per_type, strict=True)]
-    schema = _schema(graph, facts, of_edges).to_json()
-    digests = [(block["static_digest"], block["sends_digest"]) for block in facts]
-    return sealed(
-        {
-            "fingerprint": hashlib.sha256(json.dumps([schema, digests]).encode()).hexdigest(),
-            "blocks": blocks,
-            "schema": schema,
-            "ranges": merge_ranges(block["ranges"] for block in facts),
-            **graph.describe(),
-            "totals": {name: _together(name, numbers) for name, numbers in per_block.items()},
-            "per_block": per_block,
-            "node_types": node_types,
-            "edge_types": edge_types,
-            "sums": [{**block["static_sums"], **block["sends_sums"]} for block in facts],
-        }
-    )
-
-
-def _together(name: str, numbers: Iterable[int]) -> int:
-    return max(numbers) if name == LARGEST else sum(numbers)
-
-
-def _of_edges(facts: list[dict[str, Any]], type: str) -> dict[str, list[int]]:
-    """Of the edges of a type, count → a number for each block."""
-    told = [{**block["static_edges"][type], **block["sends_edges"][type]} for block in facts]
-    return {name: [block[name] for block in told] for name in EDGE_COUNTS}
-
-
-def _schema(graph: Graph, facts: list[dict[str, Any]], of_edges: Mapping[str, Layout]) -> GraphSchema:
-    """Widths of edge values are known where there are edges; without any, those of numbers still are."""
-    edges: dict[EdgeType, dict[str, int]] = {}
-    for type, layout in of_edges.items():
-        widths = {value.name: 0 if value.array else len(value.columns) for value in layout.values}
-        for block in facts:
-            widths |= block["static_edges"][type]["widths"]
-        edges[EdgeType.parse(type)] = widths
-    nodes = {layout.type: facts[0]["static_nodes"][layout.type]["widths"] for layout in graph.node_layouts}
-    return GraphSchema(nodes, edges)

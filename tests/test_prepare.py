@@ -21,10 +21,11 @@ from pipeline.blocks.block import LOOPS
 from pipeline.blocks.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.graph import Graph
-from pipeline.prepare import SETTINGS, choose_blocks, prepare
+from pipeline.prepare import SETTINGS, prepare
 from pipeline.prepared import PreparedGraph, open_graph
+from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.preparing.in_transit import Exchange
-from pipeline.preparing.steps import blocks_from_tables
+from pipeline.preparing.sizes import choose_blocks
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.spark.handshake import Handshake, handshake
 from pipeline.tables.layout import text_keys
@@ -503,7 +504,7 @@ def test_no_blocks(spark: SparkSession, tmp_path: Path) -> None:
 def test_blocks_are_chosen_by_size(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: bool
 ) -> None:
-    monkeypatch.setattr(sys.modules[prepare.__module__], "BLOCK_NODES", 100)
+    monkeypatch.setattr("pipeline.preparing.sizes.BLOCK_NODES", 100)
     graph = Graph.read(spark, *write(mixed(), tmp_path / "t"), **OPTIONS) if read else frames(spark, mixed())
     assert public(graph, f"{tmp_path}/graph").blocks == 3
 
