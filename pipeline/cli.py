@@ -133,6 +133,9 @@ def infer_command(
     ignore_unknown: IgnoreUnknown = False,
     format: Annotated[str, option("--format", "FORMAT", "Of the scores: parquet (default) or csv.")] = "parquet",
     classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
+    output_id: Annotated[
+        str | None, option("--output-id", "NAME", "Column of ids in the scores; else as --id.")
+    ] = None,
     overwrite: Overwrite = False,
     if_same: IfSame = None,
     tier: Tier = None,
@@ -179,7 +182,9 @@ def infer_command(
         from pipeline.tables.targets import Targets
 
         chosen = types_of(column_names(types)) if types else None
-        wish = Wish(output, format, overwrite, classify, if_same, chosen, Targets.of(targets, ignore_unknown))
+        wish = Wish(
+            output, format, overwrite, classify, if_same, chosen, Targets.of(targets, ignore_unknown), output_id
+        )
         of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
         spec = spec_of(graph_spec, nodes, edges, of_columns)
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
@@ -241,6 +246,9 @@ def verify_command(
         float | None,
         option("--tolerance", "T", "Error that passes, in parts of the largest value; else what rounding explains."),
     ] = None,
+    output_id: Annotated[
+        str | None, option("--output-id", "NAME", "Column of ids in the scores; else as the run has written it.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -249,7 +257,7 @@ def verify_command(
     with messages(quiet, verbose, "verify" if json else None):
         from pipeline.job.verify import verify_paths
 
-        options = {"sample": sample, "seed": seed, "limit": limit, **_given(tolerance=tolerance)}
+        options = {"sample": sample, "seed": seed, "limit": limit, **_given(tolerance=tolerance, output_id=output_id)}
         found = verify_paths(graph, model, output, nodes, edges, _sessions(verbose), **options)
         code = DONE if found.passed else DIFFERS
         answer("verify", str(found), found.facts, json, code)

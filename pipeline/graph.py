@@ -243,6 +243,11 @@ class Graph:
         return word
 
     @property
+    def id_names(self) -> dict[str, str]:
+        """Node type → the column of its ids."""
+        return {layout.type: layout.keys[0] for layout in self.node_layouts}
+
+    @property
     def undirected(self) -> bool:
         return any(layout.undirected for layout in self.layouts)
 
