@@ -41,6 +41,7 @@ from pipeline.command.options import (
     NodesFormat,
     Overwrite,
     Quiet,
+    ReportPath,
     Reverse,
     SomeEdges,
     SomeGraph,
@@ -97,6 +98,7 @@ def prepare_command(
     src: Src = None,
     dst: Dst = None,
     conf: Conf = None,
+    report: ReportPath = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -116,7 +118,10 @@ def prepare_command(
             options["edge_features"] = edge_columns(edge_features or "")
         from pipeline.job.prepare import prepare_paths
 
-        prepared = prepare_paths(tables, output, options, settings, _sessions(verbose), overwrite, if_same)
+        files = {"the settings' file": conf, "the graph's file": graph_spec}
+        prepared = prepare_paths(
+            tables, output, options, settings, _sessions(verbose), overwrite, if_same, report, files
+        )
         answer("prepare", str(prepared), prepared.facts, json)
 
 
@@ -156,6 +161,7 @@ def infer_command(
     src: Src = None,
     dst: Dst = None,
     conf: Conf = None,
+    report: ReportPath = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -189,7 +195,7 @@ def infer_command(
         spec = spec_of(graph_spec, nodes, edges, of_columns)
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
         files = {"the settings' file": conf, "the graph's file": graph_spec, "the targets": targets}
-        scored = score_paths(source, columns, model, wish, settings, _sessions(verbose), files, not quiet)
+        scored = score_paths(source, columns, model, wish, settings, _sessions(verbose), files, not quiet, report)
         answer("infer", str(scored), scored.facts, json)
 
 
@@ -249,6 +255,7 @@ def verify_command(
     output_id: Annotated[
         str | None, option("--output-id", "NAME", "Column of ids in the scores; else as the run has written it.")
     ] = None,
+    report: ReportPath = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -258,7 +265,7 @@ def verify_command(
         from pipeline.job.verify import verify_paths
 
         options = {"sample": sample, "seed": seed, "limit": limit, **_given(tolerance=tolerance, output_id=output_id)}
-        found = verify_paths(graph, model, output, nodes, edges, _sessions(verbose), **options)
+        found = verify_paths(graph, model, output, nodes, edges, _sessions(verbose), report, **options)
         code = DONE if found.passed else DIFFERS
         answer("verify", str(found), found.facts, json, code)
         if not found.passed:

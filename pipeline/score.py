@@ -35,6 +35,7 @@ from pipeline.planning import (
     session_of,
 )
 from pipeline.prepared import PreparedGraph
+from pipeline.report.run_report import RunReport, reads_of
 from pipeline.result.by_spark import count_by_spark, writable, write_by_spark
 from pipeline.result.by_type import giving, say_left_out, types_of
 from pipeline.result.counted import count_files, mark_done, refuse_missing, refuse_other_blocks
@@ -93,6 +94,7 @@ def score(
     targets: Any = None,
     ignore_unknown: bool = False,
     output_id: str | None = None,
+    report: str | os.PathLike[str] | None = None,
 ) -> Report:
     """Runs jobs: computes every node's output and writes it to `output`; of a typed graph a table for each type of
     nodes, in a folder of its name, all of them at once.
@@ -118,6 +120,9 @@ def score(
         Leave out targets that are not among the nodes; else they are an error.
     output_id
         What the column of ids is called; else as in the node table.
+    report
+        A file that ends in .html, or a folder: there goes a page about the run, for people. It takes the libraries of
+        `graphsweep[report]`.
 
     Raises
     ------
@@ -133,8 +138,33 @@ def score(
     settings = Settings.taken(settings)
     wanted = Targets.of(targets, ignore_unknown)
     wish = Wish(path_of("the output", output), format, overwrite, classify, if_same, types_of(types), wanted, output_id)
+    page = None if report is None else _page(report, graph, model, wish, settings, spark)
     with Scratch(settings.scratch) as scratch:
-        return scored(graph, model, wish, settings, spark, progress, scratch)
+        done = scored(graph, model, wish, settings, spark, progress, scratch, page=page)
+        if page is not None:
+            page.write(
+                {**done.facts, "format_of_output": format}, place_in(session_of(some_graph(graph), spark), output)
+            )
+        return done
+
+
+def _page(
+    report: str | os.PathLike[str],
+    graph: Graph | PreparedGraph | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str],
+    wish: Wish,
+    settings: Settings,
+    spark: SparkSession | None,
+) -> RunReport:
+    """Refused before any work, if it cannot be made."""
+    opened_graph = some_graph(graph)
+    files = {"the model": None if isinstance(model, Model) else model}
+    files |= {"the targets": None if wish.targets is None else wish.targets.path}
+    output = place_in(session_of(opened_graph, spark), wish.output)
+    page = RunReport.asked(report, "infer", reads_of(inputs_of(opened_graph, settings, files=files), output, settings))
+    of_graph = opened_graph.path if isinstance(opened_graph, PreparedGraph) else None
+    page.of(graph_path=of_graph, model_path=None if isinstance(model, Model) else model)
+    return page
 
 
 def scored(
@@ -146,8 +176,10 @@ def scored(
     progress: Progress | None,
     scratch: Scratch,
     tables: Mapping[str, Any] | None = None,
+    page: RunReport | None = None,
 ) -> Report:
-    """The same for who has a scratch directory, and for a graph that was prepared in it: of `tables`."""
+    """The same for who has a scratch directory, and for a graph that was prepared in it: of `tables`. `page` is told of
+    graph, model and plan."""
     started = time.perf_counter()
     read = {"the model": None if isinstance(model, Model) else model}
     read |= {"the targets": None if wish.targets is None else wish.targets.path}
@@ -155,6 +187,9 @@ def scored(
     model = giving(whole, wish.types)
     wish.columns.tables(model.program, graph, wish.format)
     say_left_out(whole, model)
+    if page is not None:
+        page.model(model)
+        page.settings(settings)
     session = session_of(graph, spark)
     place = place_in(session, wish.output)
     inputs = inputs_of(graph, settings, files=read)
@@ -181,6 +216,8 @@ def scored(
             folder = _folder(place, staging, wish.format, settings, shake)
             planned = planned_run(graph, whole, model, settings, shake, session, wish.targets, scratch)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
+            if page is not None:
+                page.planned(planned, settings)
             with exchange_files(planned, model, settings, shake, scratch, folder is not None) as exchange:
                 facts, seen = _run(planned, session, settings, wish, progress, staging, folder, place, exchange)
                 if staging.opened is not None and not staging.opened.renames:

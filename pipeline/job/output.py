@@ -14,6 +14,7 @@ from pipeline.model import Model
 from pipeline.places.place import LOCAL, Place, refuse_overlap
 from pipeline.places.through_spark import default_filesystem
 from pipeline.prepared import PreparedGraph
+from pipeline.report.run_report import reads_of
 from pipeline.result.destination import refuse
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import origin
@@ -61,6 +62,14 @@ class Asked:
         if self._known:
             refuse_overlap(self.place, inputs_of(graph))
             refuse_work_dir(self._settings, self.place, inputs_of(graph))
+
+    def reads(
+        self, tables: Mapping[str, str | None], files: Mapping[str, str | None], graph: PreparedGraph | None
+    ) -> dict[str, Place]:
+        """What is read, and what else is written: a report must not touch it."""
+        of_graph = {} if graph is None else inputs_of(graph)
+        given = inputs_of(settings=self._settings, tables=tables, files=files, default=self._default or LOCAL)
+        return reads_of({**given, **of_graph}, self.place, self._settings)
 
     def find_same(self, model: Model, graph: Graph | PreparedGraph | None) -> Report | None:
         """The report of the same result, if it is there, and that is enough. What is wrong with targets, and with names
