@@ -19,6 +19,7 @@ from pipeline.job.raw_tables import RawTables, columns_for
 from pipeline.job.sessions import Sessions, is_small
 from pipeline.job.texts import already_there, describe, summary
 from pipeline.job.warm_up import WarmUp
+from pipeline.mlflow.tracking import Tracking
 from pipeline.model import Model
 from pipeline.places.scratch import Scratch
 from pipeline.planning import prepare_for, runs_in_process
@@ -43,11 +44,15 @@ class Scored:
     format: str
     compiling: float = 0.0
     """Seconds that the run waited for compiled code before it started."""
+    mlflow_run: str | None = None
+    """The run of MLflow that it was logged as."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """For programs."""
-        return {**self.report.facts, "format_of_output": self.format, "compile_seconds": self.compiling}
+        compiling, mlflow_run = self.compiling, self.mlflow_run
+        told = {"format_of_output": self.format, "compile_seconds": compiling, "mlflow_run": mlflow_run}
+        return {**self.report.facts, **told}
 
     def __str__(self) -> str:
         if self.report.skipped:
@@ -64,6 +69,7 @@ def score_paths(
     sessions: Sessions,
     files: Mapping[str, str | None] | None = None,
     show_progress: bool = True,
+    to_mlflow: bool = False,
 ) -> Scored:
     """Runs the model, or finds that this has been done.
 
@@ -75,6 +81,8 @@ def score_paths(
         Of raw tables: options of `Graph`. What they leave out is what the model reads.
     files
         What else the command reads, and the output must not touch: "the settings' file" → its path.
+    to_mlflow
+        Log the run there, once the scores are written.
     """
     # whatever can be refused is refused before anything is started
     raw = source if isinstance(source, RawTables) else None
@@ -85,6 +93,7 @@ def score_paths(
     if prepared is not None:
         asked.refuse_overlap_with(prepared)
     asked.refuse_taken()
+    tracking = Tracking() if to_mlflow else None
     whole = Model.load(model)
     loaded = giving(whole, wish.types)
     if prepared is not None:
@@ -117,4 +126,7 @@ def score_paths(
             compiling = time.perf_counter() - waited
             bar = progress if show_progress else None
             report = scored(graph, whole, wish, settings, spark, bar, scratch, asked.tables)
-    return Scored(report if report.skipped else report.with_preparing(preparing), wish.format, compiling)
+    report = report if report.skipped else report.with_preparing(preparing)
+    told = {"model": model, **({"graph": source} if raw is None else raw.tables)}
+    run = tracking.try_to_log(report, told, {"compile_seconds": compiling}) if tracking else None
+    return Scored(report, wish.format, compiling, run)
