@@ -37,6 +37,7 @@ from pipeline.command.options import (
     IfSame,
     IgnoreUnknown,
     Json,
+    LogToMlflow,
     ModelPath,
     NodesFormat,
     Overwrite,
@@ -160,6 +161,7 @@ def infer_command(
     id: Id = None,
     src: Src = None,
     dst: Dst = None,
+    mlflow: LogToMlflow = False,
     conf: Conf = None,
     report: ReportPath = None,
     json: Json = False,
@@ -195,7 +197,8 @@ def infer_command(
         spec = spec_of(graph_spec, nodes, edges, of_columns)
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
         files = {"the settings' file": conf, "the graph's file": graph_spec, "the targets": targets}
-        scored = score_paths(source, columns, model, wish, settings, _sessions(verbose), files, not quiet, report)
+        sessions = _sessions(verbose)
+        scored = score_paths(source, columns, model, wish, settings, sessions, files, not quiet, report, mlflow)
         answer("infer", str(scored), scored.facts, json)
 
 
