@@ -78,7 +78,11 @@ def way(request: pytest.FixtureRequest) -> None:
 
 
 both_ways = pytest.mark.usefixtures("way")
-FEW = ("empty", "mixed", "text")  # through Spark as well, which takes seconds; tests/preparing/test_steps.py cuts them all
+FEW = (
+    "empty",
+    "mixed",
+    "text",
+)  # through Spark as well, which takes seconds; tests/preparing/test_steps.py cuts them all
 
 
 # ---- the same blocks
