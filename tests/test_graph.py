@@ -300,5 +300,5 @@ def test_a_column_that_is_nearly_named_says_the_option_and_all_columns_once(no_s
 def test_a_list_of_one_column_is_x(features: Any) -> None:
     """As lists of several are: whoever makes the list need not count it."""
     nodes, edges = pa.table({"id": [1, 2], "age": [1.0, 2.0]}), pa.table({"src": [1], "dst": [2]})
-    assert Graph(nodes, edges, features=features).widths[NODE] == {"x": 1}
-    assert Graph(nodes, edges, features="age").widths[NODE] == {"age": 1}
+    assert Graph(nodes, edges, features=features).widths[NODE].keys() == {"x"}
+    assert Graph(nodes, edges, features="age").widths[NODE].keys() == {"age"}
