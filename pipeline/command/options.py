@@ -68,7 +68,7 @@ Features = Annotated[
     option(
         "--features",
         "COL[,COL…]",
-        "Node columns: one of arrays, or several of numbers, which are x together; x,kind=kind: also one of its own; "
+        "Node columns, which are x together: one of arrays, or numbers; x,kind=kind: also one of its own; "
         "kind=a+b: several.",
     ),
 ]
