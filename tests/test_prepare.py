@@ -535,9 +535,10 @@ def test_with_a_work_directory_in_a_session(
         raise KeyboardInterrupt
 
     for _ in range(2):
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patched:
             patched.setattr(Steps, "note", stopped)
-            prepare(graph, tmp_path / "graph", 3, work_dir=tmp_path / "work")
+            with pytest.raises(KeyboardInterrupt):
+                prepare(graph, tmp_path / "graph", 3, work_dir=tmp_path / "work")
     assert noted == ["pack", "build"]
     if by_pieces:
         monkeypatch.undo()

@@ -39,10 +39,17 @@ if when == "preparing":
     sys.modules["pipeline.prepare"].manifest_of = lambda *given: die()
 def prepared(*given, **options):
     found = prepare(*given, **options)
-    if when == "prepared":
+    if when == "put":
         die()
     print("prepared anew", file=sys.stderr)
     return found
+keep = planning._prepare_to_keep
+def kept(*given):
+    found = keep(*given)
+    if when == "prepared":
+        die()
+    return found
+planning._prepare_to_keep = kept
 def work(run, files, number, index):
     if f"{number}-{index}" == when:
         die()
@@ -91,7 +98,8 @@ def test_killed_once_in_every_part(at: Path) -> None:
     assert "work: a prepare that was begun 20" in said
     assert "done     3 of 3 steps: pack, build, answer" in said
     assert "now      the graph is being put in its place" in said
-    assert "prepared anew" not in killed(at, "prepared").stderr
+    assert "prepared anew" not in killed(at, "put").stderr
+    assert "prepared already" in killed(at, "prepared").stderr
     said = str(status(at / "work"))
     assert "graph    prepared; it is not prepared again, unless its tables change" in said
     assert "now      no superstep has begun" in said

@@ -29,15 +29,8 @@ from tests.whole import whole
 
 COMMAND = [sys.executable, "-c", "import sys; from pipeline.cli import main; main(sys.argv[1:])"]
 MODELS = ("sage", "gat")
-KINDS = (
-    "work directory",
-    "no work directory",
-    "overwrite",
-    "raw tables",
-    "prepare",
-    "prepare again",
-    "prepare with work directory",
-)
+KEPT = "prepare with work directory"
+KINDS = ("work directory", "no work directory", "overwrite", "raw tables", "prepare", "prepare again", KEPT)
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)  # what kill -9 and a scheduler send
 
 
@@ -146,7 +139,7 @@ class Soak:
             self.kills += 1
             self._check(kind, out, {model, old} if kind == "overwrite" else {model}, "after a kill")
         # a prepare that was killed at the very end tidies its work directory up
-        again = kind in ("overwrite", "prepare again") or (stopped and kind == "prepare with work directory")
+        again = kind in ("overwrite", "prepare again") or (stopped and kind == KEPT)
         if again or not is_there(kind, out / "result"):
             done = run(self.at, arguments)
             if done.returncode != 0:
@@ -172,7 +165,7 @@ class Soak:
             return ["infer", *raw, "--blocks", 3, "--model", self.at / model, "--output", result]
         if kind == "prepare":
             return ["prepare", *raw, "--blocks", 3, "--output", result]
-        if kind == "prepare with work directory":
+        if kind == KEPT:
             return ["prepare", *raw, "--blocks", 3, "--output", result, "--work-dir", out / "work"]
         if kind == "prepare again":
             return ["prepare", *raw, "--blocks", 3, "--output", result, "--overwrite"]
