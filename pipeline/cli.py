@@ -89,6 +89,7 @@ def prepare_command(
     drop_dangling: DropDangling = False,
     overwrite: Overwrite = False,
     if_same: IfSame = None,
+    work_dir: WorkDir = None,
     nodes_format: NodesFormat = None,
     edges_format: EdgesFormat = None,
     csv_sep: CsvSep = None,
@@ -106,7 +107,7 @@ def prepare_command(
 ) -> None:
     """Cut a graph into blocks and store it: once per graph, for any number of models."""
     with messages(quiet, verbose, "prepare" if json else None):
-        settings = _settings(conf, blocks=blocks)
+        settings = _settings(conf, blocks=blocks, work_dir=work_dir)
         if graph_spec is None and (nodes is None or edges is None):
             raise SettingError("give --nodes and --edges, or --graph-spec")
         of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
@@ -226,7 +227,7 @@ def explain_command(
 
 @app.command(name="status")
 def status_command(
-    work_dir: Annotated[str, typer.Argument(metavar="DIR", help="What infer was given as --work-dir.")],
+    work_dir: Annotated[str, typer.Argument(metavar="DIR", help="What infer or prepare was given as --work-dir.")],
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

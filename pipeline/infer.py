@@ -31,13 +31,13 @@ from pipeline.result.written import Folder
 from pipeline.run.arguments import model_of, some_graph
 from pipeline.run.in_process import table_in_process
 from pipeline.run.located import ids_of
-from pipeline.run.placement import place
 from pipeline.run.planned import Planned
 from pipeline.run.stage import CLOCK, PARTIAL, PAYLOAD, SEED, STATE, TOTAL, fused_worker, superstep_worker
 from pipeline.run.task import Run, static_edges, static_kinds
 from pipeline.schema import NODE
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, handshake
+from pipeline.spark.placement import place
 from pipeline.tables.targets import Targets
 
 if TYPE_CHECKING:

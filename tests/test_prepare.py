@@ -21,11 +21,13 @@ from pipeline.blocks.block import LOOPS
 from pipeline.blocks.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.graph import Graph
+from pipeline.places.marker import MARKER
 from pipeline.prepare import SETTINGS, prepare
 from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.preparing.in_transit import Exchange
 from pipeline.preparing.sizes import choose_blocks
+from pipeline.preparing.work import Steps
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.spark.handshake import Handshake, handshake
 from pipeline.tables.layout import text_keys
@@ -516,3 +518,34 @@ def test_across_processes(cluster: SparkSession, tmp_path: Path, name: str) -> N
     graph = GRAPHS[name]()
     prepared = prepare(frames(cluster, graph), f"{tmp_path}/graph", blocks=8)
     assert_same(prepared, graph)
+
+
+@pytest.mark.parametrize("by_pieces", [True, False])
+def test_with_a_work_directory_in_a_session(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_pieces: bool
+) -> None:
+    """The driver ends in each step, and the next one goes on: tasks have kept what is done. Of tables that come through
+    Spark too; and a process without Spark ends it."""
+    monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: False)
+    if not by_pieces:
+        monkeypatch.setattr(MODULE, "pieces_of", lambda *_: None)
+    paths = write(mixed(), tmp_path / "t", files=2)
+    graph, noted = Graph.read(spark, *paths, **OPTIONS), []
+    note = Steps.note
+
+    def stopped(self: Steps, step: str, written: Any) -> None:
+        note(self, step, written)
+        noted.append(step)
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(Steps, "note", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(graph, tmp_path / "graph", 3, work_dir=tmp_path / "work")
+    assert noted == ["pack", "build"]
+    if by_pieces:
+        monkeypatch.undo()
+    assert_same(prepare(graph, tmp_path / "graph", 3, work_dir=tmp_path / "work"), mixed())
+    assert os.listdir(tmp_path / "work") == [MARKER]
+    assert len(os.listdir(tmp_path / "graph")) == 2
