@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.command.answers import answer
+from pipeline.command.answers import OUTCOMES, answer
 from pipeline.command.columns import column_names, csv_options, edge_columns, feature_columns, input_column
-from pipeline.command.exits import DIFFERS, DONE, TABLE
+from pipeline.command.exits import DIFFERS, DONE, MENDABLE, TABLE
+from pipeline.command.log_lines import json_line, wants_lines
 from pipeline.command.messages import messages
 from pipeline.command.options import (
     Blocks,
@@ -37,6 +38,7 @@ from pipeline.command.options import (
     IfSame,
     IgnoreUnknown,
     Json,
+    LogFormat,
     LogToMlflow,
     ModelPath,
     NodesFormat,
@@ -63,6 +65,9 @@ from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.job.sessions import Sessions
+
+USAGE: type[Exception] = typer.BadParameter.__bases__[0]
+"""Of options that cannot be read: a class of click, or of the copy of it that newer versions of Typer hold."""
 
 app = typer.Typer(
     name="graphsweep",
@@ -102,11 +107,12 @@ def prepare_command(
     conf: Conf = None,
     report: ReportPath = None,
     json: Json = False,
+    log_format: LogFormat = "text",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Cut a graph into blocks and store it: once per graph, for any number of models."""
-    with messages(quiet, verbose, "prepare" if json else None):
+    with messages("prepare", quiet, verbose, json, log_format):
         settings = _settings(conf, blocks=blocks, work_dir=work_dir)
         if graph_spec is None and (nodes is None or edges is None):
             raise SettingError("give --nodes and --edges, or --graph-spec")
@@ -166,11 +172,12 @@ def infer_command(
     conf: Conf = None,
     report: ReportPath = None,
     json: Json = False,
+    log_format: LogFormat = "text",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Run a model over a whole graph: the exact output of every node, keyed by your ids."""
-    with messages(quiet, verbose, "infer" if json else None):
+    with messages("infer", quiet, verbose, json, log_format):
         settings = _settings(conf, tier=tier, blocks=blocks, exchange=exchange, work_dir=work_dir)
         columns = _given(
             features=None if features is None else feature_columns(features),
@@ -212,16 +219,27 @@ def explain_command(
     targets: TargetTable = None,
     ignore_unknown: IgnoreUnknown = False,
     conf: Conf = None,
+    html: Annotated[
+        str | None, option("--html", "FILE|DIR", "The same as a page with a drawing. Needs graphsweep[report].")
+    ] = None,
     json: Json = False,
+    log_format: LogFormat = "text",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Say what a run would do: supersteps, bytes, memory, tier and why. Starts no work, not even Spark."""
-    with messages(quiet, verbose, "explain" if json else None):
+    with messages("explain", quiet, verbose, json, log_format):
         from pipeline.explain import Explanation
 
         settings = _settings(conf, tier=tier, exchange=exchange)
+        page = None
+        if html is not None:
+            from pipeline.job.drawn import page_of_plan
+
+            page = page_of_plan(html, graph, model, settings, {"the settings' file": conf, "the targets": targets})
         found = Explanation.of(graph, model, settings, targets, ignore_unknown)
+        if page is not None:
+            found = found.with_page(page, settings)
         answer("explain", str(found), found.facts if json else {}, json)
 
 
@@ -229,11 +247,12 @@ def explain_command(
 def status_command(
     work_dir: Annotated[str, typer.Argument(metavar="DIR", help="What infer or prepare was given as --work-dir.")],
     json: Json = False,
+    log_format: LogFormat = "text",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Say how far a run is, or was when it was killed. Starts no work, not even Spark."""
-    with messages(quiet, verbose, "status" if json else None):
+    with messages("status", quiet, verbose, json, log_format):
         from pipeline.job.status import status
 
         found = status(work_dir)
@@ -261,11 +280,12 @@ def verify_command(
     ] = None,
     report: ReportPath = None,
     json: Json = False,
+    log_format: LogFormat = "text",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Recompute some nodes from the raw tables in float64, and compare. Exit code 3 if they differ."""
-    with messages(quiet, verbose, "verify" if json else None):
+    with messages("verify", quiet, verbose, json, log_format):
         from pipeline.job.verify import verify_paths
 
         options = {"sample": sample, "seed": seed, "limit": limit, **_given(tolerance=tolerance, output_id=output_id)}
@@ -308,11 +328,12 @@ def export_command(
     ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
+    log_format: LogFormat = "text",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Turn a trained PyTorch Geometric module into a model. The only command that needs torch."""
-    with messages(quiet, verbose, "export" if json else None):
+    with messages("export", quiet, verbose, json, log_format):
         from pipeline.job.export import export_module
 
         inputs = dict(input_column(text) for text in input or [])
@@ -337,7 +358,17 @@ def _options(version: Annotated[bool, option("--version", None, "Print the versi
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console command; `arguments` instead of the process's own. Ends in SystemExit."""
-    app(args=list(arguments) if arguments is not None else None, prog_name="graphsweep")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not wants_lines(given):
+        app(args=given, prog_name="graphsweep")
+    try:  # options that cannot be read are told as everything else is
+        left = app(args=given, prog_name="graphsweep", standalone_mode=False)
+    except USAGE as error:
+        command = next((word for word in given if not word.startswith("-")), "")
+        facts = {"command": command, "outcome": OUTCOMES[MENDABLE], "exit_code": MENDABLE}
+        typer.echo(json_line("error", "end", getattr(error, "format_message", error.__str__)(), facts), err=True)
+        raise SystemExit(MENDABLE) from None
+    raise SystemExit(left if isinstance(left, int) else DONE)
 
 
 # ---- from options to the library

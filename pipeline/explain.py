@@ -6,16 +6,21 @@ Comes in: a prepared graph and a model, opened or as paths. Goes out: text; or f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
 from pipeline.model import Model
 from pipeline.plan.explain import explain_plan, plan_facts
 from pipeline.plan.memory import Counts
+from pipeline.plan.plan import Plan
+from pipeline.plan.rewritten import Rewritten
 from pipeline.plan.seconds import duration, expect, expect_part
 from pipeline.planning import plan_run, why_all, with_targets
 from pipeline.prepared import PreparedGraph
+from pipeline.report.diagram import exchanges
+from pipeline.report.page_file import PageFile
+from pipeline.report.plan_page import plan_page
 from pipeline.run.arguments import model_of, prepared_of
 from pipeline.run.needed import computed
 from pipeline.run.planned import Planned
@@ -38,6 +43,8 @@ class Explanation:
     """How blocks send, and why."""
     of_targets: tuple[str, ...] = ()
     """A line for each thing to know of a run for some nodes."""
+    drawn: Mapping[str, Any] | None = None
+    """Of its page, if there is one: where it is, exchanges, rewrites."""
 
     @staticmethod
     def of(
@@ -59,7 +66,18 @@ class Explanation:
         planned = self.planned
         plan = plan_facts(planned.plan, self.graph.manifest, planned.choice, planned.threads, self.transport[0])
         of_targets = {"targets": list(self.of_targets)} if self.of_targets else {}
-        return {**self.graph.facts, **self.model.facts, **plan, **of_targets}
+        return {**self.graph.facts, **self.model.facts, **plan, **of_targets, **(self.drawn or {})}
+
+    def with_page(self, page: PageFile, settings: Settings) -> Explanation:
+        """The same, drawn as a page. StorageError if it cannot be written."""
+        planned, seen = self.planned, Rewritten()
+        counts = Counts.of(self.graph.manifest)
+        columns = self.graph.manifest.get("columns", {})
+        Plan.of(self.model.bound_to(columns), self.graph.undirected, settings.wire, seen)
+        drawn = {"html": page.path, "exchanges": exchanges(planned.plan, counts), "rewrites": seen.facts}
+        found = replace(self, drawn=drawn)
+        page.write(plan_page(found.facts, planned.plan, counts, str(self)))
+        return found
 
     def __str__(self) -> str:
         planned = self.planned

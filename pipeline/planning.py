@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.blocks import storage
 from pipeline.errors import DataError, ModelError, StorageError
+from pipeline.events import event
 from pipeline.formula.graph_types import named, unread_types
 from pipeline.graph import Graph
 from pipeline.model import Model
@@ -164,7 +165,7 @@ def prepare_for(
             where = "raw tables are prepared there: the setting scratch gives another place"
             raise StorageError(f"{error}; {where}") from error
         raise
-    log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
+    say_prepared(prepared, time.perf_counter() - started)
     return prepared
 
 
@@ -186,7 +187,7 @@ def _prepare_to_keep(graph: Graph, settings: Settings, work: Place, shake: Hands
         if steps is not None:
             steps.end(kept=True)
     if found is None:
-        log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
+        say_prepared(prepared, time.perf_counter() - started)
     return prepared
 
 
@@ -196,6 +197,12 @@ def session_of(
     """The session of raw tables; else the one that is given, or the one that is there; None if there is none."""
     of_tables = graph.session if isinstance(graph, Graph) else None
     return of_tables or given_session(spark) or active_session()
+
+
+def say_prepared(graph: PreparedGraph, seconds: float) -> None:
+    """A graph has been prepared for a run."""
+    told = event("prepared", nodes=graph.nodes, edges=graph.edges, blocks=graph.blocks, seconds=seconds)
+    log.info("prepared %s nodes, %s edges in %.1f s", graph.nodes, graph.edges, seconds, extra=told)
 
 
 def _reads_files(shake: Handshake, graph: PreparedGraph, settings: Settings) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SettingError, StorageError
+from pipeline.events import event
 from pipeline.graph import Graph
 from pipeline.infer import RESULT, Observations, run_frames
 from pipeline.model import Model
@@ -297,7 +298,8 @@ def _run(
     choice, marks = planned.choice, progress.directory if progress else None
     if session is None:
         refuse_distributed(planned)
-    log.info("%s%s: %s", choice.tier, "" if session else ", without Spark", choice.reason)
+    told = event("plan", tier=choice.tier, reason=choice.reason, spark=session is not None, rows=planned.rows)
+    log.info("%s%s: %s", choice.tier, "" if session else ", without Spark", choice.reason, extra=told)
     if progress:
         progress.expect(len(planned.plan.steps), planned.graph.blocks)
     receipts: list[Receipt] = []
@@ -381,5 +383,12 @@ def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[Su
         moved = ""
         if found:
             moved = f", shipped {size(report.shipped or 0)}, kept {size(report.kept or 0)}"
-        log.info("superstep %d: %s nodes, computed in %.2f s%s", step.number, nodes, report.seconds, moved)
+        told = event(
+            "superstep",
+            superstep=step.number,
+            seconds=report.seconds,
+            shipped_bytes=report.shipped,
+            kept_bytes=report.kept,
+        )
+        log.info("superstep %d: %s nodes, computed in %.2f s%s", step.number, nodes, report.seconds, moved, extra=told)
     return tuple(supersteps)

@@ -54,15 +54,15 @@ def _object(command: str, code: int, message: str | None, facts: Mapping[str, An
         "message": message,
         **facts,
     }
-    return json.dumps(_plain(told), allow_nan=False, ensure_ascii=False)
+    return json.dumps(plain(told), allow_nan=False, ensure_ascii=False)
 
 
-def _plain(item: Any) -> Any:
+def plain(item: Any) -> Any:
     """As JSON has it: of numbers that are not finite their names, which JSON has not."""
     if isinstance(item, Mapping):
-        return {str(key): _plain(each) for key, each in item.items()}
+        return {str(key): plain(each) for key, each in item.items()}
     if isinstance(item, (list, tuple)):
-        return [_plain(each) for each in item]
+        return [plain(each) for each in item]
     if isinstance(item, float) and not math.isfinite(item):
         return str(item)
     return item

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 
 import typer
 
-from pipeline.command.answers import answer_error
-from pipeline.command.exits import FAILED, INTERRUPTED, MENDABLE, SPARK_FAILED
+from pipeline.command.answers import OUTCOMES, answer_error
+from pipeline.command.exits import DONE, FAILED, INTERRUPTED, MENDABLE, SPARK_FAILED
+from pipeline.command.log_lines import JSON, TEXT, JsonLines, json_line
 from pipeline.errors import GraphsweepError
+from pipeline.events import event
 from pipeline.spark.agreement import refused
 from pipeline.spark.failures import last_error
 
@@ -52,11 +54,15 @@ PARAMETERS = re.compile(r"\b(id|src|dst|features|edge_features)=(?:'([^']*)')?")
 
 
 @contextmanager
-def messages(quiet: bool = False, verbose: bool = False, json_of: str | None = None) -> Iterator[None]:
-    """Log lines while a command runs; of an exception that ends it, one readable message and the exit code. `json_of`:
-    the command, whose end is also told to a program on stdout."""
-    handler = _AboveBars()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+def messages(
+    command: str = "", quiet: bool = False, verbose: bool = False, as_json: bool = False, log_format: str = TEXT
+) -> Iterator[None]:
+    """Log lines while a command runs; of an exception that ends it, one readable message and the exit code. `as_json`:
+    its end is also told to a program on stdout. `log_format`: of the lines on stderr, "text" or "json"."""
+    end = _End(command, as_json, log_format == JSON)
+    handler = _AboveBars() if log_format == TEXT else logging.StreamHandler(sys.stderr)
+    people = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
+    handler.setFormatter(people if log_format == TEXT else JsonLines(_spelled))
     before = log.level
     log.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     log.addHandler(handler)
@@ -65,31 +71,72 @@ def messages(quiet: bool = False, verbose: bool = False, json_of: str | None = N
         logging.getLogger().addHandler(silence)
     try:
         with warnings.catch_warnings(), _stoppable():
+            if log_format == JSON:
+                warnings.showwarning = _as_line
+                log.info("%s begins", command, extra=event("begin", command=command))
             if not verbose:  # what libraries have to tell each other
                 warnings.simplefilter("ignore", FutureWarning)
                 warnings.simplefilter("ignore", DeprecationWarning)
             yield
-    except typer.Exit:
+        end.well(DONE)
+    except typer.Exit as left:
+        end.well(left.exit_code)
         raise
     except KeyboardInterrupt:
-        typer.echo("graphsweep: interrupted", err=True)
-        if json_of:
-            answer_error(json_of, INTERRUPTED, "interrupted")
+        end.badly(Message("interrupted", INTERRUPTED), None)
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
         said = message_of(error)
-        if verbose or said is None:
-            traceback.print_exc()
-        if said is not None:
-            typer.echo(f"graphsweep: {said.text}", err=True)
-        if json_of:
-            own = f"{type(error).__name__}: {error}"
-            answer_error(json_of, said.code if said else FAILED, said.text if said else own)
+        end.badly(said, error if verbose or said is None else None)
         raise typer.Exit(said.code if said else FAILED) from None
     finally:
         log.removeHandler(handler)
         logging.getLogger().removeHandler(silence)
         log.setLevel(before)
+
+
+@dataclass(frozen=True)
+class _End:
+    """How the end of a command is told: to people or a collector on stderr, to a program on stdout."""
+
+    command: str
+    as_json: bool
+    lines: bool
+
+    def well(self, code: int) -> None:
+        if self.lines:
+            facts = {"command": self.command, "outcome": OUTCOMES.get(code, ""), "exit_code": code}
+            log.info("%s: %s", self.command, OUTCOMES.get(code, code), extra={"event": "end", "facts": facts})
+
+    def badly(self, said: Message | None, error: Exception | None) -> None:
+        """`error`: whose traceback is shown; there is one where nothing could be said."""
+        own = f"{type(error).__name__}: {error}"
+        text, code = (said.text, said.code) if said is not None else (own, FAILED)
+        if self.lines:
+            facts: dict[str, object] = {"command": self.command, "outcome": OUTCOMES[code], "exit_code": code}
+            if error is not None:
+                facts["exception"] = "".join(traceback.format_exception(error))
+            typer.echo(json_line("error", "end", text, facts), err=True)
+        else:
+            if error is not None:
+                traceback.print_exception(error)
+            if said is not None:
+                typer.echo(f"graphsweep: {text}", err=True)
+        if self.as_json:
+            answer_error(self.command, code, text)
+
+
+def _as_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: object = None,
+) -> None:
+    """What a library warns of."""
+    facts: dict[str, object] = {"category": category.__name__, "at": f"{filename}:{lineno}"}
+    typer.echo(json_line("warning", "warning", str(message), facts), err=True)
 
 
 @contextmanager

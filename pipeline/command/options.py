@@ -5,16 +5,25 @@ Knows nothing of what is done with them.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from pipeline.command.exits import MENDABLE
+from pipeline.command.log_lines import FORMATS, wants_lines
 
 
 def option(name: str, metavar: str | None, text: str) -> Any:
     refuse = _refuse_empty if metavar in PATHS else None
     return typer.Option(name, metavar=metavar, help=text, show_default=False, callback=refuse)
+
+
+def _one_of(name: str, given: str, choices: Sequence[str]) -> str:
+    if given not in choices:
+        raise typer.BadParameter(f"{given!r} is not one of {', '.join(choices)}", param_hint=name)
+    return given
 
 
 PATHS = ("PATH", "FILE", "TABLE", "FILE|DIR")
@@ -23,7 +32,10 @@ PATHS = ("PATH", "FILE", "TABLE", "FILE|DIR")
 def _refuse_empty(parameter: typer.CallbackParam, given: str | None) -> str | None:
     """A path that is empty is a variable of the shell that is not set. It would mean the directory that one is in."""
     if given is not None and not given.strip():
-        typer.echo(f"graphsweep: {parameter.opts[0]} is empty; is a variable unset?", err=True)
+        text = f"{parameter.opts[0]} is empty; is a variable unset?"
+        if wants_lines(sys.argv):
+            raise typer.BadParameter(text)
+        typer.echo(f"graphsweep: {text}", err=True)
         raise typer.Exit(MENDABLE)
     return given
 
@@ -128,6 +140,16 @@ ReportPath = Annotated[
         "--report",
         "FILE|DIR",
         "A page about it, for people: a file that ends in .html, or a folder. Needs graphsweep[report].",
+    ),
+]
+LogFormat = Annotated[
+    str,
+    typer.Option(
+        "--log-format",
+        metavar="text|json",
+        help="Of log lines on stderr: text, or for a log collector json, one object a line; errors too.",
+        show_default=False,
+        callback=lambda given: _one_of("--log-format", given, FORMATS),
     ),
 ]
 Quiet = Annotated[bool, option("--quiet", None, "No log lines.")]

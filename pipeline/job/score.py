@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from pipeline.events import event
 from pipeline.job.output import Asked
 from pipeline.job.raw_tables import RawTables, columns_for
 from pipeline.job.sessions import Sessions, is_small
@@ -111,7 +112,8 @@ def score_paths(
     loaded = giving(whole, wish.types)
     if prepared is not None:
         loaded.check_against(prepared.schema, prepared.ranges, prepared.manifest.get("columns"))
-        log.info("%s", describe(prepared))
+        told = event("graph", nodes=prepared.nodes, edges=prepared.edges, blocks=prepared.blocks)
+        log.info("%s", describe(prepared), extra=told)
     found = asked.find_same(loaded, prepared)
     options = {} if raw is None else columns_for(loaded, columns, raw.spec)
     here = raw.read_without_spark(**options) if raw is not None and optional else None

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pipeline.formula.program import Program
 from pipeline.plan import rewrites as rules
 from pipeline.plan.rewriting import always, if_cheaper, if_cheaper_alike
+from pipeline.plan.rewritten import Rewritten, Rule
 
 # Always: they prepare for what follows.
 NORMAL = (
@@ -40,27 +41,33 @@ CHEAPER = (
 
 
 def lower(
-    program: Program, weights: Mapping[str, npt.NDArray[Any]], undirected: bool = False
+    program: Program, weights: Mapping[str, npt.NDArray[Any]], undirected: bool = False, seen: Rewritten | None = None
 ) -> tuple[Program, dict[str, npt.NDArray[np.float32]]]:
-    """Applies the rewrites until none of them helps. `undirected`: every edge of the graph is there both ways."""
-    program = always(program, *NORMAL)
-    program = always(program, rules.flip_of_softmax, *NORMAL)
+    """Applies the rewrites until none of them helps. `undirected`: every edge of the graph is there both ways.
+    `seen` is told what became of each rewrite."""
+
+    def watched(rule: Rule) -> Rule:
+        return rule if seen is None else seen.watched(rule)
+
+    normal = [watched(rule) for rule in NORMAL]
+    program = always(program, *normal)
+    program = always(program, watched(rules.flip_of_softmax), *normal)
     if undirected:
         program = rules.merge_reversed(program)
-    program = always(program, rules.fuse_softmax)
-    program = always(program, rules.expand_softmax)
+    program = always(program, watched(rules.fuse_softmax))
+    program = always(program, watched(rules.expand_softmax))
     program = rules.split_self_loops(program)
-    program = always(program, *NORMAL)
+    program = always(program, *normal)
     # of one type of edges, either way, programs keep the bits that they had
     is_typed = len({each.reversed if each.is_reversed else each for each in program.edge_types}) > 1
     choose = if_cheaper_alike if is_typed else if_cheaper
     while True:
         before = str(program)
         for rule in CHEAPER:
-            program = always(choose(program, rule), *NORMAL)
+            program = always(choose(program, rule, seen), *normal)
         if str(program) == before:
             break
     if is_typed:
-        program = always(program, rules.sum_of_stack)
-        program = always(program, rules.sum_linears)
+        program = always(program, watched(rules.sum_of_stack))
+        program = always(program, watched(rules.sum_linears))
     return rules.fold_weights(program, weights)

@@ -19,6 +19,7 @@ from pipeline.model import Model
 from pipeline.plan.levels import sent_values
 from pipeline.plan.lower import lower
 from pipeline.plan.rewriting import rebuild
+from pipeline.plan.rewritten import Rewritten
 from pipeline.plan.schedule import Pushes, Superstep, edges_of, passes, schedule
 
 FloatArray = npt.NDArray[np.float32]
@@ -38,7 +39,7 @@ class Plan:
         self._passes: dict[int, list[list[EdgePass]]] = {}
 
     @staticmethod
-    def of(model: Model, undirected: bool = False, wire: str = "float32") -> Plan:
+    def of(model: Model, undirected: bool = False, wire: str = "float32", seen: Rewritten | None = None) -> Plan:
         """Rewrites a model's program, reading the graph's columns, and cuts it into supersteps.
 
         Parameters
@@ -47,8 +48,10 @@ class Plan:
             Every edge of the graph is there in both directions, with the same values.
         wire
             Number format of what blocks send, see wire.py.
+        seen
+            Is told what became of each rewrite.
         """
-        return Plan(*lower(_on_columns(model), model.weights, undirected), wire=wire)
+        return Plan(*lower(_on_columns(model), model.weights, undirected, seen), wire=wire)
 
     def pushing(self, pushes: Pushes) -> Plan:
         """The same plan, but that these shipments push; those that cannot do not."""

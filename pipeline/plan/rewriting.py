@@ -13,6 +13,7 @@ from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value
 from pipeline.plan.cost import cost
+from pipeline.plan.rewritten import Rewritten
 
 Rule = Callable[[Value], Value | None]
 
@@ -82,8 +83,9 @@ def always(program: Program, *rules: Rule) -> Program:
     raise AssertionError("rewriting does not end")
 
 
-def if_cheaper(program: Program, rule: Rule) -> Program:
-    """Applies a rule at one value at a time, and keeps the result only where the whole program gets cheaper."""
+def if_cheaper(program: Program, rule: Rule, seen: Rewritten | None = None) -> Program:
+    """Applies a rule at one value at a time, and keeps the result only where the whole program gets cheaper. `seen` is
+    told of each try."""
     program = rebuild(program, lambda value: None)
     best = cost(program)
     position = 0
@@ -93,6 +95,8 @@ def if_cheaper(program: Program, rule: Rule) -> Program:
         if candidate is not None:
             tried = _replace(program, here, candidate)
             price = cost(tried)
+            if seen is not None:
+                seen.judged(rule, here, best, price)
             if price < best:
                 program, best, position = tried, price, 0
                 continue
@@ -100,7 +104,7 @@ def if_cheaper(program: Program, rule: Rule) -> Program:
     return program
 
 
-def if_cheaper_alike(program: Program, rule: Rule) -> Program:
+def if_cheaper_alike(program: Program, rule: Rule, seen: Rewritten | None = None) -> Program:
     """The same for programs of many relations, whose values are alike: of those that differ in names only, the first is
     tried, and what is found is right for the others. HGT of 90 relations, two layers, has thousands to try, each of
     which takes a copy of 7,000 values and its cost."""
@@ -114,6 +118,8 @@ def if_cheaper_alike(program: Program, rule: Rule) -> Program:
                 continue
             tried = _replace(program, *found[0])
             price = cost(tried)
+            if seen is not None:
+                seen.judged(rule, found[0][0], best, price, len(found))
             if not price < best:
                 rejected.add(kind)
                 continue
