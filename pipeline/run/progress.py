@@ -1,8 +1,8 @@
 """How far a run is, where workers and driver share a file system: finished blocks are empty files in one directory.
 
 Comes in: marks of workers, one for each block of a superstep. Goes out: what is shown to who watches
-(pipeline/progress.py), and a line when a superstep has ended. Knows nothing of Spark, which has no way to ask that works
-everywhere (Spark Connect has no listeners); and is never worth a failed task.
+(pipeline/progress.py), and a line when a superstep has ended. Knows nothing of Spark, which has no way to ask that
+works everywhere (Spark Connect has no listeners); and is never worth a failed task.
 """
 
 from __future__ import annotations
