@@ -80,7 +80,7 @@ Features = Annotated[
     option(
         "--features",
         "COL[,COL…]",
-        "Node columns: one of arrays, or several of numbers, which are x together; x,kind=kind: also one of its own; "
+        "Node columns, which are x together: one of arrays, or numbers; x,kind=kind: also one of its own; "
         "kind=a+b: several.",
     ),
 ]
@@ -105,7 +105,13 @@ Blocks = Annotated[int | None, option("--blocks", "P", "Parts to cut the graph i
 # the rest
 GraphPath = Annotated[str, option("--graph", "PATH", "Prepared graph.")]
 SomeGraph = Annotated[str | None, option("--graph", "PATH", "Prepared graph, instead of --nodes and --edges.")]
-ModelPath = Annotated[str, option("--model", "PATH", "Saved model.")]
+ModelPath = Annotated[
+    str,
+    option("--model", "PATH", "Saved model; or models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/PATH of MLflow."),
+]
+LogToMlflow = Annotated[
+    bool, option("--mlflow", None, "Log a run to MLflow (MLFLOW_TRACKING_URI): parameters, metrics, the report.")
+]
 Overwrite = Annotated[bool, option("--overwrite", None, "Replace what is there, if graphsweep wrote it.")]
 IfSame = Annotated[
     str | None,

@@ -72,16 +72,19 @@ class Asked:
         return reads_of({**given, **of_graph}, self.place, self._settings)
 
     def find_same(self, model: Model, graph: Graph | PreparedGraph | None) -> Report | None:
-        """The report of the same result, if it is there, and that is enough. What is wrong with targets is said."""
+        """The report of the same result, if it is there, and that is enough. What is wrong with targets, and with names
+        of columns, is said."""
         if graph is None or not self._known:
             return None
         fingerprint = graph.fingerprint if isinstance(graph, PreparedGraph) else None
         if isinstance(graph, Graph):
             self.tables = identity(graph)
         wish = self._wish
+        wish.columns.tables(model.program, graph, wish.format)
         targets = None if wish.targets is None else digest_of(ids_of(wish.targets, graph, self._spark))
+        ids = wish.columns.ids(graph)
         wanted = origin(
-            model, self._settings, wish.format, wish.classify, fingerprint, self.tables, wish.types, targets
+            model, self._settings, wish.format, wish.classify, ids, fingerprint, self.tables, wish.types, targets
         )
         return find_same(self.place, wish, wanted, self._spark)
 

@@ -19,6 +19,7 @@ from pipeline.prepare import already_there, prepare
 from pipeline.prepared import PreparedGraph
 from pipeline.preparing.origin import places_named
 from pipeline.preparing.publish import refuse_taken
+from pipeline.preparing.work import refuse_work, was_ended
 from pipeline.report.run_report import RunReport, reads_of
 from pipeline.result.inputs import inputs_of
 from pipeline.settings import Settings
@@ -60,9 +61,14 @@ def prepare_paths(
     `report`: where a page about it goes; `files`: what else the command reads, as for `score_paths`."""
     if if_same not in (None, "skip"):
         raise SettingError(f"if_same is {if_same!r}; accepted: skip")
-    if if_same is None or find_manifest(output) is None:
+    places = places_named(tables.tables)
+    work = None if settings.work_dir is None else Place.of(settings.work_dir)
+    if work is not None:
+        refuse_work(work, output, places)
+    ended = work is not None and was_ended(work, output)
+    if not ended and (if_same is None or find_manifest(output) is None):
         # prepare does too, when Spark has been started
-        refuse_taken(output, overwrite, places_named(tables.tables))
+        refuse_taken(output, overwrite, places)
     page = None
     if report is not None:
         reads = inputs_of(settings=settings, tables=tables.tables, files=files)
@@ -73,6 +79,7 @@ def prepare_paths(
     session: Any = nullcontext() if here else sessions.start(is_small(None, tables.tables.values()), None)
     with session as spark:
         graph = here or tables.read(spark, **options)
-        there = already_there(graph, output, settings.blocks, overwrite) if if_same else None
-        prepared = there or prepare(graph, output, settings.blocks, overwrite, settings.task_memory)
+        there = already_there(graph, output, settings.blocks, overwrite) if if_same and not ended else None
+        memory, kept = settings.task_memory, settings.work_dir
+        prepared = there or prepare(graph, output, settings.blocks, overwrite, memory, work_dir=kept)
     return Prepared(prepared, output, there is not None, page)

@@ -21,6 +21,7 @@ from pipeline.job.raw_tables import RawTables, columns_for
 from pipeline.job.sessions import Sessions, is_small
 from pipeline.job.texts import already_there, describe, report_line, summary
 from pipeline.job.warm_up import WarmUp
+from pipeline.mlflow.tracking import Tracking
 from pipeline.model import Model
 from pipeline.places.scratch import Scratch
 from pipeline.planning import prepare_for, runs_in_process
@@ -48,12 +49,15 @@ class Scored:
     """Seconds that the run waited for compiled code before it started."""
     page: Mapping[str, Any] | None = None
     """What the page about the run says beyond this, if there is one."""
+    mlflow_run: str | None = None
+    """The run of MLflow that it was logged as."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """For programs."""
-        told = {"report": self.page} if self.page is not None else {}
-        return {**self.report.facts, "format_of_output": self.format, "compile_seconds": self.compiling, **told}
+        told: dict[str, Any] = {"report": self.page} if self.page is not None else {}
+        told |= {"format_of_output": self.format, "compile_seconds": self.compiling, "mlflow_run": self.mlflow_run}
+        return {**self.report.facts, **told}
 
     def __str__(self) -> str:
         said = already_there if self.report.skipped else partial(summary, compiling=self.compiling)
@@ -70,6 +74,7 @@ def score_paths(
     files: Mapping[str, str | None] | None = None,
     show_progress: bool = True,
     report: str | None = None,
+    to_mlflow: bool = False,
 ) -> Scored:
     """Runs the model, or finds that this has been done.
 
@@ -83,6 +88,8 @@ def score_paths(
         What else the command reads, and the output must not touch: "the settings' file" → its path.
     report
         Where a page about the run goes: a file or a folder.
+    to_mlflow
+        Log the run there, once the scores are written.
     """
     # whatever can be refused is refused before anything is started
     raw = source if isinstance(source, RawTables) else None
@@ -100,6 +107,7 @@ def score_paths(
         page.of(graph_path=source if isinstance(source, str) else None, model_path=model)
         if raw is not None:
             page.tables(raw.tables)
+    tracking = Tracking() if to_mlflow else None
     whole = Model.load(model)
     loaded = giving(whole, wish.types)
     if prepared is not None:
@@ -134,6 +142,10 @@ def score_paths(
             bar = progress if show_progress else None
             done = scored(graph, whole, wish, settings, spark, bar, scratch, asked.tables, page)
         came = Scored(done if done.skipped else done.with_preparing(preparing), wish.format, compiling)
+        if tracking is not None:
+            told = {"model": model, **({"graph": source} if raw is None else raw.tables)}
+            logged = tracking.try_to_log(came.report, told, {"compile_seconds": compiling})
+            came = replace(came, mlflow_run=logged)
         return _reported(came, page, asked, loaded, settings, prepared)
 
 
