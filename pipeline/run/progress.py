@@ -105,6 +105,6 @@ class Progress:
             "superstep done", superstep=superstep, blocks=self._blocks, supersteps=self._supersteps, seconds=seconds
         )
         log.info(
-            "superstep %d of %d: all %d blocks are done, %.0f s after the run began", superstep + 1, self._supersteps,
-            self._blocks, seconds, extra=told,
+            "superstep %d: all %d blocks are done, %.0f s after the run began; it was number %d of %d", superstep,
+            self._blocks, seconds, superstep + 1, self._supersteps, extra=told,
         )  # fmt: skip

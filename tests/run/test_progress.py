@@ -94,7 +94,9 @@ def test_a_line_when_a_superstep_has_ended(caplog, monkeypatch):
             time.sleep(2 * POLL_SECONDS)
         assert len(caplog.records) == 1  # before the run has ended
     (line,) = caplog.records
-    assert re.fullmatch(r"superstep 1 of 2: all 2 blocks are done, \d+ s after the run began", line.getMessage())
+    assert re.fullmatch(
+        r"superstep 0: all 2 blocks are done, \d+ s after the run began; it was number 1 of 2", line.getMessage()
+    )
     assert line.facts.items() >= {"superstep": 0, "blocks": 2, "supersteps": 2}.items()
 
 
