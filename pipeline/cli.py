@@ -124,7 +124,7 @@ def prepare_command(
         if spec is None or not spec.options:
             options["features"] = "x" if features is None else feature_columns(features)
             options["edge_features"] = edge_columns(edge_features or "")
-        from pipeline.job.lineage import lineage
+        from pipeline.command.lineage import lineage
         from pipeline.job.prepare import prepare_paths
 
         files = {"the settings' file": conf, "the graph's file": graph_spec}
@@ -196,7 +196,7 @@ def infer_command(
         if graph is not None and (columns or formats or blocks):
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*columns, *formats, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
-        from pipeline.job.lineage import lineage
+        from pipeline.command.lineage import lineage
         from pipeline.job.score import score_paths
         from pipeline.result.by_type import types_of
         from pipeline.result.wish import Wish

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline import Graph, cli, prepare
-from pipeline.job import lineage
+from pipeline.command import lineage
 from tests.formulas import build
 from tests.whole import whole
 
