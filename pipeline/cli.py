@@ -124,12 +124,16 @@ def prepare_command(
         if spec is None or not spec.options:
             options["features"] = "x" if features is None else feature_columns(features)
             options["edge_features"] = edge_columns(edge_features or "")
+        from pipeline.command.lineage import lineage
         from pipeline.job.prepare import prepare_paths
 
         files = {"the settings' file": conf, "the graph's file": graph_spec}
-        prepared = prepare_paths(
-            tables, output, options, settings, _sessions(verbose), overwrite, if_same, report, files
-        )
+        with lineage("prepare", tables.tables, output) as told:
+            prepared = prepare_paths(
+                tables, output, options, settings, _sessions(verbose), overwrite, if_same, report, files
+            )
+            if told is not None:
+                told.made(prepared.graph.nodes)
         answer("prepare", str(prepared), prepared.facts, json)
 
 
@@ -192,6 +196,7 @@ def infer_command(
         if graph is not None and (columns or formats or blocks):
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*columns, *formats, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
+        from pipeline.command.lineage import lineage
         from pipeline.job.score import score_paths
         from pipeline.result.by_type import types_of
         from pipeline.result.wish import Wish
@@ -205,8 +210,12 @@ def infer_command(
         spec = spec_of(graph_spec, nodes, edges, of_columns)
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
         files = {"the settings' file": conf, "the graph's file": graph_spec, "the targets": targets}
+        read = {"graph": graph} if graph is not None else RawTables(nodes, edges, spec=spec).tables
         sessions = _sessions(verbose)
-        scored = score_paths(source, columns, model, wish, settings, sessions, files, not quiet, report, mlflow)
+        with lineage("infer", {**read, "model": model, "targets": targets}, output) as told:
+            scored = score_paths(source, columns, model, wish, settings, sessions, files, not quiet, report, mlflow)
+            if told is not None:
+                told.made(scored.report.rows)
         answer("infer", str(scored), scored.facts, json)
 
 

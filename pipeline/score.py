@@ -140,8 +140,8 @@ def score(
     wanted = Targets.of(targets, ignore_unknown)
     wish = Wish(path_of("the output", output), format, overwrite, classify, if_same, types_of(types), wanted, output_id)
     page = None if report is None else _page(report, graph, model, wish, settings, spark)
-    with Scratch(settings.scratch) as scratch:
-        done = scored(graph, model, wish, settings, spark, progress, scratch, page=page)
+    with Scratch(settings.scratch) as scratch, Progress.watched() as own:
+        done = scored(graph, model, wish, settings, spark, progress or own, scratch, page=page)
         if page is not None:
             page.write(
                 {**done.facts, "format_of_output": format}, place_in(session_of(some_graph(graph), spark), output)

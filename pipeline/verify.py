@@ -28,6 +28,7 @@ from pipeline.places.filesystem import opened
 from pipeline.places.marker import read_marker
 from pipeline.places.place import Place
 from pipeline.prepared import PreparedGraph
+from pipeline.progress import Bar
 from pipeline.result.by_type import giving
 from pipeline.result.manifest import id_columns
 from pipeline.result.output import PREDICTED, PROBABILITY
@@ -197,11 +198,13 @@ class _Asked:
                 parts, too_large = _groups(model, graph, neighbourhoods, ids, classify), neighbourhoods.too_large
         comparison = Comparison(model, node_type, sampled, classify, self.wire, self.tolerance)
         recomputed = touched_nodes = touched_edges = 0
-        for centres, part in parts:
-            comparison.add(centres, part)
-            recomputed += len(centres)
-            touched_nodes += sum(part.arrays.counts.values())
-            touched_edges += sum(len(src) for src, _ in part.arrays.ends.values())
+        with Bar("verifying", len(ids), "node") as bar:
+            for centres, part in parts:
+                comparison.add(centres, part)
+                recomputed += len(centres)
+                bar.to(recomputed)
+                touched_nodes += sum(part.arrays.counts.values())
+                touched_edges += sum(len(src) for src, _ in part.arrays.ends.values())
         covered = neighbourhoods is not None and neighbourhoods.rest is not None
         return Verification(
             outputs=comparison.outputs(),

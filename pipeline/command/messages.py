@@ -24,6 +24,7 @@ from pipeline.command.exits import DONE, FAILED, INTERRUPTED, MENDABLE, SPARK_FA
 from pipeline.command.log_lines import JSON, TEXT, JsonLines, json_line
 from pipeline.errors import GraphsweepError
 from pipeline.events import event
+from pipeline.progress import BARS, LINES, NOBODY, watched_by
 from pipeline.spark.agreement import refused
 from pipeline.spark.failures import last_error
 
@@ -77,7 +78,8 @@ def messages(
             if not verbose:  # what libraries have to tell each other
                 warnings.simplefilter("ignore", FutureWarning)
                 warnings.simplefilter("ignore", DeprecationWarning)
-            yield
+            with watched_by(_watched_how(quiet, log_format)):
+                yield
         end.well(DONE)
     except typer.Exit as left:
         end.well(left.exit_code)
@@ -93,6 +95,12 @@ def messages(
         log.removeHandler(handler)
         logging.getLogger().removeHandler(silence)
         log.setLevel(before)
+
+
+def _watched_how(quiet: bool, log_format: str) -> str:
+    if quiet:
+        return NOBODY
+    return BARS if log_format == TEXT and sys.stderr.isatty() else LINES
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def score_paths(
     if found is not None:
         return _reported(Scored(found, wish.format), page, asked, loaded, settings, prepared)
     warm_up = WarmUp(loaded)
-    with Scratch(settings.scratch) as scratch, Progress.on_terminal() as progress:
+    with Scratch(settings.scratch) as scratch, Progress.watched() as progress:
         graph: Any = prepared
         preparing, started = 0.0, time.perf_counter()
         if here is not None:

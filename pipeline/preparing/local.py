@@ -22,6 +22,7 @@ from pipeline.preparing.in_transit import Exchange
 from pipeline.preparing.pack import pack
 from pipeline.preparing.preparation import Preparation, Step
 from pipeline.preparing.steps import Writes, keep, steps_written
+from pipeline.progress import Bar
 
 TableSource = Callable[[], Iterable[pa.RecordBatch]]
 """Opens a part of a table: batches of its layout's columns."""
@@ -55,13 +56,13 @@ def prepare_in_process(
         def exchange() -> Exchange:
             return exchanges.enter_context(Exchange(directory, int(SHARE * memory), known_as))
 
-        rows = exchange()
-        _each(pool, lambda part: rows.put(pack(part[1](), part[0], plan.blocks)), parts)
-        for step, file in steps_written(plan):
+        rows, written = exchange(), list(steps_written(plan))
+        bar = exchanges.enter_context(Bar("preparing the graph", len(parts) + len(written) * plan.blocks, "part"))
+        _each(pool, lambda part: rows.put(pack(part[1](), part[0], plan.blocks)), parts, bar)
+        for step, file in written:
             after, writes = exchange(), (folder, file) if file else None
-            _each(
-                pool, partial(_advance, step=step, plan=plan, writes=writes, rows=rows, after=after), range(plan.blocks)
-            )
+            work = partial(_advance, step=step, plan=plan, writes=writes, rows=rows, after=after)
+            _each(pool, work, range(plan.blocks), bar)
             rows = after
         return [row for block in range(plan.blocks) for row in rows.take(block)]
 
@@ -71,6 +72,6 @@ def _advance(block: int, step: Step, plan: Preparation, writes: Writes | None, r
     after.put(keep(made, block, *writes) if writes else made)
 
 
-def _each(pool: ThreadPoolExecutor, work: Callable[[Any], None], items: Iterable[Any]) -> None:
+def _each(pool: ThreadPoolExecutor, work: Callable[[Any], None], items: Iterable[Any], bar: Bar) -> None:
     for _ in pool.map(work, items):  # an error of one cancels those that wait
-        pass
+        bar.add()

@@ -21,7 +21,7 @@ from pipeline.tables.types import spelt
 
 WIDTH, LEFT, BOX = 900, 20, 660
 LINE, PAD, GAP = 18, 12, 26
-LETTERS = 78  # of a line in a box
+LETTERS, LABEL = 78, 104  # of a line in a box, and of one beside an arrow
 MOST = 8  # exchanges between two supersteps that are drawn, those of most bytes; all are in the table
 
 
@@ -103,7 +103,9 @@ def drawing(plan: Plan, counts: Counts, seconds: list[str]) -> dict[str, Any]:
         for at, each in enumerate(drawn):
             x = LEFT + 30 + 16 * at
             thick = 2 + 8 * math.sqrt(each["bytes"] / largest)
-            label = _text(LEFT + 30 + 16 * len(drawn) + 12, y + GAP // 2 + 8 + LINE * at, f"{at + 1}. {_label(each)}")
+            label = _text(
+                LEFT + 30 + 16 * len(drawn) + 12, y + GAP // 2 + 8 + LINE * at, f"{at + 1}. {_label(each)}", LABEL
+            )
             arrows.append(Arrow(x, y, bottom, round(thick, 1), label))
         if len(here) > MOST:
             last = arrows[-1].label
@@ -158,5 +160,5 @@ def _other(step: Superstep, kind: str, columns: int, moved: int) -> dict[str, An
     }
 
 
-def _text(x: int, y: int, words: str) -> Text:
-    return Text(x, y, words if len(words) <= LETTERS else f"{words[: LETTERS - 1]}…", words)
+def _text(x: int, y: int, words: str, most: int = LETTERS) -> Text:
+    return Text(x, y, words if len(words) <= most else f"{words[: most - 1]}…", words)

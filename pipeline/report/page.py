@@ -65,7 +65,7 @@ def _plots(facts: Facts, told: Facts) -> dict[str, Any]:
             _image(plots.histogram(bars["counts"], bars["from"], bars["to"])) if bars else None
             for bars in (column["bars"] for column in of["distributions"])
         ]
-        if of["classes"]:
+        if of["classes"] and any(of["classes"]["counts"]):
             first = frequent(of["classes"]["counts"])
             found["classes"][type] = _image(plots.labelled([n for _, n in first], [str(at) for at, _ in first]))
     return found

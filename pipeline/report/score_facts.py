@@ -23,7 +23,7 @@ from pipeline.result.destination import find_manifest
 from pipeline.result.flat import lanes_of
 from pipeline.result.output import PREDICTED
 from pipeline.result.written import CSV
-from pipeline.schema import ID, NODE
+from pipeline.schema import NODE
 
 SHOWN = 24
 """Columns of numbers of a table whose distribution is told. A page of a thousand plots is not read."""
@@ -82,8 +82,8 @@ def _tables(marker: Mapping[str, Any]) -> Iterator[_Table]:
         folder = f"{of['folder']}/" if of["folder"] else ""
         columns = [
             Column(column["name"], int(column.get("width", 1)), "width" in column)
-            for column in of["columns"]
-            if column["name"] not in (ID, PREDICTED)
+            for column in of["columns"][1:]  # the first are the ids, whatever they are called
+            if column["name"] != PREDICTED
         ]
         classified = any(column["name"] == PREDICTED for column in of["columns"])
         yield _Table(node_type, [file for file in files if file[0].startswith(folder)], columns, classified, format)

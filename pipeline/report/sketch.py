@@ -59,7 +59,8 @@ class Sketch:
         """From where to where a histogram shows the numbers."""
         low, high = self.quantiles(SHOWN)
         # near the ends nothing is gained by leaving out; all that lies within twice the range is shown
-        wide = high - low + (abs(low) + abs(high)) / 128  # which is as far as a quantile may be off
+        # by as much a quantile may be off; the numbers next to zero are one kind
+        wide = high - low + (abs(low) + abs(high)) / 128 + 2.0**-132
         low = self.least if self.least >= low - wide else low
         high = self.largest if self.largest <= high + wide else high
         return low, high
@@ -89,6 +90,7 @@ def _middles() -> npt.NDArray[np.float64]:
     last = ((np.arange(KINDS, dtype=np.uint32) << 16) | 0xFFFF).view(np.float32)
     with np.errstate(invalid="ignore"):
         middles = (first.astype(np.float64) + last.astype(np.float64)) / 2
+    middles[[0, KINDS // 2]] = 0.0  # a zero is far more often than any number below 1e-40
     return np.where(np.isfinite(middles), middles, 0.0)
 
 

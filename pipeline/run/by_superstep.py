@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.errors import unwritable
 from pipeline.result.written import RECEIPT_DDL, Receipt
+from pipeline.run.progress import mark
 from pipeline.run.task import Run
 from pipeline.run.through_files import STORED_DDL, Files, Stored, check_block, run_block
 
@@ -72,6 +73,8 @@ def run_by_superstep(
         rows = each(partial(run_block, run, files, number), todo, STORED_DDL) if todo else []
         found |= {row.block: row for row in (Stored(*row) for row in rows)}  # two attempts have two receipts
         done[number] = sorted(found.values())
+        for block in range(run.blocks):  # tasks on other machines cannot mark what they do
+            mark(run.marks, number, block)
         if journal is not None:
             journal.note(number, done[number])
     receipts = [Receipt(*row) for row in each(partial(run_block, run, files, last), range(run.blocks), RECEIPT_DDL)]

@@ -127,6 +127,15 @@ def test_csv_scores_have_the_same_facts(at: Path) -> None:
     assert tables("csv") == tables("parquet")
 
 
+def test_the_column_of_ids_is_no_column_of_numbers(at: Path) -> None:
+    nodes = whole("mixed").nodes().rename_columns(["number", "x"])
+    prepare(Graph(nodes, whole("mixed").edges(), id="number"), at / "other", 2)
+    command = ["infer", "--graph", "other", "--model", "model", "--output", "o", "--report", "run.html"]
+    table = told(*command)["report"]["scores"]["tables"]["node"]
+    assert (table["rows"], table["columns"]) == (200, 4)
+    assert [column["name"] for column in table["distributions"]] == [f"embedding[{lane}]" for lane in range(4)]
+
+
 def test_without_numbers_to_draw(at: Path) -> None:
     x = np.array([[-1, 1], [np.e, 1], [1, 200], [1, 1]], np.float32)
     facts = scored(at, lambda g, x: {"logits": log(x), "huge": exp(x)}, x)["report"]["scores"]["tables"]["node"]

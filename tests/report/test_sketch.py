@@ -54,6 +54,10 @@ def test_what_is_no_number_is_counted_apart() -> None:
     assert (found.least, found.largest, found.mean) == (1.0, 1.0, 1.0)
 
 
+def test_zeros_are_zero() -> None:
+    assert sketch(np.array([0.0, -0.0, 0.0, 5.0, -5.0])).quantiles((0.5,)) == [0.0]
+
+
 def test_of_nothing_nothing_is_known() -> None:
     for numbers in (np.zeros(0), np.array([np.nan])):
         found = sketch(numbers)

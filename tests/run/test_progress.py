@@ -12,6 +12,7 @@ import time
 import pytest
 
 from pipeline.command.messages import messages
+from pipeline.progress import BARS, LINES, watched_by
 from pipeline.run.progress import POLL_SECONDS, Progress, mark
 
 
@@ -40,7 +41,7 @@ def test_a_mark_never_fails(tmp_path):
 
 def test_the_bar_follows_the_marks(monkeypatch):
     terminal = watched(monkeypatch)
-    with Progress.on_terminal() as progress:
+    with watched_by(BARS), Progress.watched() as progress:
         progress.expect(supersteps=2, blocks=2)
         assert progress.directory is not None
         for superstep, block in [(0, 0), (0, 1), (1, 0)]:
@@ -53,7 +54,8 @@ def test_the_bar_follows_the_marks(monkeypatch):
 
 def test_the_directory_goes_even_if_the_run_fails(monkeypatch):
     watched(monkeypatch)
-    progress = Progress.on_terminal()
+    with watched_by(BARS):
+        progress = Progress.watched()
     with pytest.raises(RuntimeError), progress:
         raise RuntimeError
     assert progress.directory is not None
@@ -62,7 +64,7 @@ def test_the_directory_goes_even_if_the_run_fails(monkeypatch):
 
 def test_log_lines_do_not_run_into_the_bar(monkeypatch):
     terminal = watched(monkeypatch)
-    with messages(), Progress.on_terminal() as progress:
+    with messages(), Progress.watched() as progress:
         progress.expect(supersteps=2, blocks=2)
         mark(progress.directory, 0, 0)
         time.sleep(2 * POLL_SECONDS)
@@ -75,15 +77,41 @@ def test_log_lines_do_not_run_into_the_bar(monkeypatch):
 def test_quiet_where_nobody_watches(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
-    with Progress.on_terminal() as progress:
+    with Progress.watched() as progress:
         progress.expect(supersteps=2, blocks=2)
         assert progress.directory is None
     assert screen.getvalue() == ""
 
 
+def test_a_line_when_a_superstep_has_ended(caplog, monkeypatch):
+    monkeypatch.setattr("pipeline.run.progress.SHORT", 0.0)
+    caplog.set_level(logging.INFO, "graphsweep")
+    with watched_by(LINES), Progress.watched() as progress:
+        progress.expect(supersteps=2, blocks=2)
+        for block in (0, 1):
+            assert not caplog.records
+            mark(progress.directory, 0, block)
+            time.sleep(2 * POLL_SECONDS)
+        assert len(caplog.records) == 1  # before the run has ended
+    (line,) = caplog.records
+    assert re.fullmatch(
+        r"superstep 0: all 2 blocks are done, \d+ s after the run began; it was number 1 of 2", line.getMessage()
+    )
+    assert line.facts.items() >= {"superstep": 0, "blocks": 2, "supersteps": 2}.items()
+
+
+def test_a_short_run_says_nothing_meanwhile(caplog):
+    caplog.set_level(logging.INFO, "graphsweep")
+    with watched_by(LINES), Progress.watched() as progress:
+        progress.expect(supersteps=1, blocks=1)
+        mark(progress.directory, 0, 0)
+        time.sleep(2 * POLL_SECONDS)
+    assert not caplog.records
+
+
 def test_a_given_directory_is_not_deleted(tmp_path, monkeypatch):
     terminal = watched(monkeypatch)
-    with Progress(str(tmp_path)) as progress:
+    with watched_by(BARS), Progress(str(tmp_path)) as progress:
         progress.expect(1, 1)
         mark(progress.directory, 0, 0)
     assert tmp_path.is_dir()
