@@ -98,16 +98,16 @@ def _rows_of_parquet(file: Opened) -> int:
 
 
 def _rows_of_csv(file: Opened) -> int:
-    parsed, read = csv.ParseOptions(newlines_in_values=True), csv.ReadOptions(block_size=BLOCK_BYTES)
+    parsed, read = (
+        csv.ParseOptions(newlines_in_values=True),
+        csv.ReadOptions(block_size=BLOCK_BYTES, autogenerate_column_names=True),
+    )
     with file.filesystem.open_input_stream(file.path, compression=None) as stream:
         head = stream.read(1)
     if not head:
         return 0  # Spark's file of no rows, which has no header
+    # one column is enough to count rows, whatever the header calls it, and nothing has to be made of it
+    convert = csv.ConvertOptions(include_columns=["f0"], column_types={"f0": pa.string()})
     with file.filesystem.open_input_stream(file.path, compression=None) as stream:
-        reader = csv.open_csv(stream, read, parsed, convert_options=_as_text())
-        return sum(batch.num_rows for batch in reader)
-
-
-def _as_text() -> csv.ConvertOptions:
-    """One column is enough to count rows, and nothing has to be made of it."""
-    return csv.ConvertOptions(include_columns=["id"], column_types={"id": pa.string()})
+        reader = csv.open_csv(stream, read, parsed, convert_options=convert)
+        return sum(batch.num_rows for batch in reader) - 1  # the header

@@ -50,24 +50,31 @@ class OutputTable:
     probabilities: bool = False
     """Whether the first output is a softmax already."""
     node_type: str = NODE
+    id_name: str = ID
+    """What the column of ids is called."""
 
     @staticmethod
-    def of(outputs: Mapping[str, Value], id_type: str, classify: bool, node_type: str = NODE) -> OutputTable:
+    def of(
+        outputs: Mapping[str, Value], id_type: str, classify: bool, node_type: str = NODE, id_name: str = ID
+    ) -> OutputTable:
         shapes = {name: value.shape for name, value in outputs.items()}
         id_type = id_type if id_type in ID_TYPES else "string"  # varchar(8)
-        return OutputTable(id_type, shapes, classify, is_softmax(next(iter(outputs.values()))), node_type)
+        return OutputTable(id_type, shapes, classify, is_softmax(next(iter(outputs.values()))), node_type, id_name)
 
     @staticmethod
-    def of_program(program: Program, id_types: Mapping[str, str], classify: bool) -> tuple[OutputTable, ...]:
-        """A table for each type of nodes that has outputs."""
+    def of_program(
+        program: Program, id_types: Mapping[str, str], ids: Mapping[str, str], classify: bool
+    ) -> tuple[OutputTable, ...]:
+        """A table for each type of nodes that has outputs. `ids`: type → the name of the column of ids."""
         return tuple(
-            OutputTable.of(program.outputs_of(type), id_types[type], classify, type) for type in program.output_types
+            OutputTable.of(program.outputs_of(type), id_types[type], classify, type, ids[type])
+            for type in program.output_types
         )
 
     @property
     def columns(self) -> pa.Schema:
         """What the user sees."""
-        fields = [pa.field(ID, ID_TYPES[self.id_type])]
+        fields = [pa.field(self.id_name, ID_TYPES[self.id_type])]
         for name, shape in self.outputs.items():
             fields.append(pa.field(name, pa.float32() if shape == () else pa.list_(pa.float32())))
         if self.classify:
@@ -103,7 +110,7 @@ class OutputTable:
         size = max(1, BATCH_LANES // lanes)
         for start in range(0, len(ids), size):
             rows = slice(start, min(start + size, len(ids)))
-            arrays = [ids[rows].cast(self.columns.field(ID).type)]
+            arrays = [ids[rows].cast(self.columns.field(0).type)]
             arrays += [_column(outputs[name][rows], shape) for name, shape in self.outputs.items()]
             if self.classify:
                 arrays += classes(outputs[next(iter(self.outputs))][rows], self.probabilities)
