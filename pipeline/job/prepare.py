@@ -19,9 +19,9 @@ from pipeline.prepare import already_there, prepare
 from pipeline.prepared import PreparedGraph
 from pipeline.preparing.origin import places_named
 from pipeline.preparing.publish import refuse_taken
+from pipeline.preparing.work import refuse_work, was_ended
 from pipeline.report.run_report import RunReport, reads_of
 from pipeline.result.inputs import inputs_of
-from pipeline.preparing.work import refuse_work, was_ended
 from pipeline.settings import Settings
 
 
