@@ -380,6 +380,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise SystemExit(left if isinstance(left, int) else DONE)
 
 
+def task() -> None:
+    """The same for a wheel task of Databricks: it returns when all is well, where a command ends in SystemExit(0)."""
+    try:
+        main()
+    except SystemExit as end:
+        if end.code != DONE:
+            raise
+
+
 # ---- from options to the library
 
 

@@ -100,5 +100,6 @@ def test_a_conf_file_says_every_setting_with_a_comment(file):
 
 
 def test_the_local_file_holds_the_defaults():
-    assert {file.name for file in FILES} == {"local.toml", "cluster.toml", "databricks.toml"}
+    databricks = {f"databricks-{compute}.toml" for compute in ("standard", "dedicated", "serverless")}
+    assert {file.name for file in FILES} == {"local.toml", "cluster.toml", *databricks}
     assert Settings.load(CONF / "local.toml") == Settings()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,8 @@ class Plan:
 
     @staticmethod
     def of(model: Model, undirected: bool = False, wire: str = "float32", seen: Rewritten | None = None) -> Plan:
-        """Rewrites a model's program, reading the graph's columns, and cuts it into supersteps.
+        """Rewrites a model's program, reading the graph's columns, and cuts it into supersteps. Once for a model: of a
+        small graph that is scored again and again it took half of the time.
 
         Parameters
         ----------
@@ -51,7 +53,10 @@ class Plan:
         seen
             Is told what became of each rewrite.
         """
-        return Plan(*lower(_on_columns(model), model.weights, undirected, seen), wire=wire)
+        made, key = _MADE.setdefault(model, {}), (undirected, wire)
+        if seen is not None or key not in made:
+            made[key] = Plan(*lower(_on_columns(model), model.weights, undirected, seen), wire=wire)
+        return made[key]
 
     def pushing(self, pushes: Pushes) -> Plan:
         """The same plan, but that these shipments push; those that cannot do not."""
@@ -78,6 +83,10 @@ class Plan:
         """For each phase of a superstep, its passes over edges."""
         self.compile(step)
         return self._passes[step.number]
+
+
+_MADE: WeakKeyDictionary[Model, dict[tuple[bool, str], Plan]] = WeakKeyDictionary()
+"""For as long as a model lives."""
 
 
 def _offsets(step: Superstep, reduction: Value) -> Mapping[int, int]:

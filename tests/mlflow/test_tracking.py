@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import graphsweep.mlflow
 import mlflow
@@ -143,6 +144,12 @@ def test_a_run_that_is_logged_by_half_is_marked_as_failed(store, graph, model, t
     with pytest.raises(SettingError, match=r"log_report: MLflow at file:.* says: full"):
         graphsweep.mlflow.log_report(score(graph, model, tmp_path / "o"))
     assert [run.info.status for run in runs()] == ["FAILED"]
+
+
+def test_what_was_found_there_is_not_logged_again(store, graph, model, tmp_path):
+    report = replace(score(graph, model, tmp_path / "o"), skipped=True)
+    assert Tracking().try_to_log(report, {}, {}) is None
+    assert not runs()
 
 
 def test_what_is_no_report(store):
