@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.command.answers import OUTCOMES, answer
-from pipeline.command.columns import column_names, csv_options, edge_columns, feature_columns, input_column
+from pipeline.command.columns import (
+    column_names,
+    csv_options,
+    edge_columns,
+    feature_columns,
+    input_column,
+    output_names,
+)
 from pipeline.command.exits import DIFFERS, DONE, MENDABLE, TABLE
 from pipeline.command.log_lines import json_line, wants_lines
 from pipeline.command.messages import messages
@@ -315,8 +322,17 @@ def export_command(
         option(
             "--input",
             "NAME=COLUMN",
-            "Argument of forward and its column: edge_weight=edges.weight, or none; edge_attr=edges.a+edges.b; "
-            "adj_t=edge_index+edges.weight.",
+            "Argument of forward and its column: edge_weight=edges.weight, or none, or a number; "
+            "edge_attr=edges.a+edges.b; adj_t=edge_index+edges.weight.",
+        ),
+    ] = None,
+    outputs: Annotated[
+        str | None,
+        option(
+            "--outputs",
+            "NAME[,NAME…]",
+            "What the outputs are called, in their order, like logits; of a dict: those that are wanted; "
+            "logits=output_0: both.",
         ),
     ] = None,
     features: Annotated[int | None, option("--features", "WIDTH", "Width of x; else it is found by trying.")] = None,
@@ -349,7 +365,7 @@ def export_command(
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's own module
         model = export_module(
             reference, output, checkpoint, inputs, features, unused or (), column_names(columns or ""), training,
-            untrained, overwrite, like,
+            untrained, overwrite, like, output_names(outputs),
         )  # fmt: skip
         first, _, _ = str(model).partition("\n")
         about = "".join(f"{line}\n" for line in model.about.lines)

@@ -7,8 +7,10 @@ readable message and exit code 2.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterable
 
 
@@ -43,14 +45,35 @@ class StorageError(GraphsweepError, OSError):
 def unwritable(path: str, error: Exception) -> StorageError:
     """What is said of a place that cannot be written. pyarrow's own texts name temporary files, so only the number of
     its errors is taken."""
-    number = getattr(error, "errno", None)
-    return StorageError(f"{path}: cannot be written: {os.strerror(number) if number else error}")
+    return StorageError(f"{path}: cannot be written: {reason_of(path, error)}")
 
 
 def unreadable(path: str, error: Exception) -> StorageError:
     """What is said of a place that cannot be read; the text of pyarrow's errors as above."""
+    return StorageError(f"{path}: cannot be read: {reason_of(path, error)}")
+
+
+def reason_of(path: str | os.PathLike[str], error: Exception) -> str:
+    """What the system says of a place. Of a permission that is missing also whose the place is, or the directory in its
+    way, and the mode."""
     number = getattr(error, "errno", None)
-    return StorageError(f"{path}: cannot be read: {os.strerror(number) if number else error}")
+    said = os.strerror(number) if number else str(error)
+    if number not in (errno.EACCES, errno.EPERM) or "://" in os.fspath(path):
+        return said
+    at = os.path.abspath(os.fspath(path))
+    while not os.path.exists(at) and at != os.path.dirname(at):
+        at = os.path.dirname(at)
+    found = os.stat(at)
+    return f"{said} ({at} belongs to {_user(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o})"
+
+
+def _user(number: int) -> str:
+    try:
+        import pwd  # which Windows has not
+
+        return pwd.getpwuid(number).pw_name
+    except (ImportError, KeyError):
+        return f"user {number}"
 
 
 def shortened(item: object, letters: int = 60) -> str:

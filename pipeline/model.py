@@ -115,7 +115,7 @@ class Model:
         features: Any = None,
         *,
         unused: Sequence[str] = (),
-        outputs: Sequence[str] = (),
+        outputs: Sequence[str] | Mapping[str, str] = (),
         training: Any = None,
         weights: str = "as the module held them",
         **options: Any,
@@ -126,7 +126,7 @@ class Model:
         ----------
         inputs, features, unused, outputs
             See pipeline.pyg.import_module: which argument of forward is which column, widths, weights that may go
-            unread, the outputs that are wanted.
+            unread, what the outputs are called, and which are wanted.
         training
             The columns of x in training, see `trained_on`.
         weights
@@ -245,7 +245,7 @@ class Model:
     @property
     def _summary(self) -> str:
         return (
-            f"model from {self.origin}: reads {_widths(self.inputs)}; outputs {_widths(self.outputs)}; "
+            f"model from {self.origin}: reads {_widths(self.inputs)}; gives {_widths(self.outputs)}; "
             f"{len(self.weights)} weights of {self.parameters:,} numbers"
         )
 

@@ -105,7 +105,7 @@ def score(
     Parameters
     ----------
     format
-        "parquet", or "csv": with a column for each number of an array, embedding_0, embedding_1, …
+        "parquet", or "csv": with a column for each number of an array, output_0, output_1, …
     overwrite
         Replace scores that graphsweep wrote. Nothing else is ever replaced.
     if_same

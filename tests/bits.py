@@ -19,14 +19,14 @@ Bits = dict[Any, bytes]
 WAYS = [(tier, read) for tier in ("fused", "distributed") for read in ("worker", "spark")]
 
 
-def by_id(table: pa.Table, output: str = "embedding") -> Bits:
+def by_id(table: pa.Table, output: str = "output") -> Bits:
     return {
         node: np.asarray(row, np.float32).tobytes()
         for node, row in zip(table["id"].to_pylist(), table[output].to_pylist(), strict=True)
     }
 
 
-def in_process(name: str, graph: Whole, blocks: int, output: str = "embedding", plan: Plan | None = None) -> Bits:
+def in_process(name: str, graph: Whole, blocks: int, output: str = "output", plan: Plan | None = None) -> Bits:
     model = build(name)
     parts = graph.blocks(blocks, reverse=model.reads_reversed)
     results = run_fused(plan or Plan.of(model), parts)

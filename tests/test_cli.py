@@ -83,7 +83,7 @@ def prepared_in_memory(tmp_path):
 
 def expected():
     graph, net = whole("mixed"), build("sage")
-    outputs = interpret(net.program, net.weights, graph.arrays())["embedding"]
+    outputs = interpret(net.program, net.weights, graph.arrays())["output"]
     return dict(zip(graph.ids, outputs, strict=True))
 
 
@@ -135,8 +135,8 @@ def test_a_repeated_prepare_is_told_to_do_nothing(tables, tmp_path):
 
 def test_infer_scores_every_node(scores):
     table = pa.parquet.read_table(scores)
-    assert table.column_names == ["id", "embedding"]
-    assert_scores(table["id"].to_pylist(), table["embedding"].to_pylist())
+    assert table.column_names == ["id", "output"]
+    assert_scores(table["id"].to_pylist(), table["output"].to_pylist())
 
 
 def test_infer_says_what_it_did(spark, prepared, model, tmp_path):
@@ -161,7 +161,7 @@ def test_infer_from_raw_tables_leaves_nothing_behind(spark, tables, model, tmp_p
     assert "preparing" in result.stdout
     parts = [pa.csv.read_csv(part) for part in (tmp_path / "o").glob("*.csv")]
     table = pa.concat_tables(parts).to_pandas()
-    assert_scores(table["id"].tolist(), table[[f"embedding_{lane}" for lane in range(4)]].to_numpy())
+    assert_scores(table["id"].tolist(), table[[f"output_{lane}" for lane in range(4)]].to_numpy())
     assert {"predicted", "probability"} < set(table.columns)
 
 
@@ -187,7 +187,7 @@ def test_raw_tables_of_this_machine_take_no_spark(tables, model, tmp_path, monke
     assert re.search(r"in [\d.]+ s: preparing [\d.]+ s, (compiling [\d.]+ s, )?supersteps", result.stdout)
     assert "tier     fused, without Spark: " in result.stdout
     table = pa.parquet.read_table(tmp_path / "o")
-    assert_scores(table["id"].to_pylist(), table["embedding"].to_pylist())
+    assert_scores(table["id"].to_pylist(), table["output"].to_pylist())
     assert os.listdir(tmp_path) == ["o"], "the prepared graph has gone"
 
 
@@ -400,7 +400,7 @@ def test_export(module, tmp_path):
     save_file({name: 2 * tensor for name, tensor in net.state_dict().items()}, tmp_path / "w.safetensors")
     result = done("export", "mynet:Net", "--checkpoint", "w.safetensors", "--output", "m",
                   "--input", "edge_weight=edges.amount", "--features", 6)  # fmt: skip
-    assert "model from mynet.Net: reads edges.amount (1), nodes.x (6); outputs embedding (4)" in result.stdout
+    assert "model from mynet.Net: reads edges.amount (1), nodes.x (6); gives output (4)" in result.stdout
     saved = Model.load("m")
     assert saved.inputs == {"nodes.x": 6, "edges.amount": 1}
     doubled = 2 * net.conv.lin.weight.detach().numpy()
@@ -506,7 +506,7 @@ def test_integers_from_export_to_scores(spark, module, tables, tmp_path, told):
         want = mynet.Kinds()(torch.from_numpy(graph.x), ends, torch.from_numpy(kind)).numpy()
     scores = pa.parquet.read_table(tmp_path / "o")
     rows = [graph.ids.index(node) for node in scores["id"].to_pylist()]
-    np.testing.assert_allclose(np.array(scores["embedding"].to_pylist()), want[rows], atol=1e-5)
+    np.testing.assert_allclose(np.array(scores["output"].to_pylist()), want[rows], atol=1e-5)
 
 
 @pytest.mark.parametrize(

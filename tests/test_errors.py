@@ -556,7 +556,7 @@ def test_unusual_graphs_are_no_mistakes(spark, tmp_path, net, ids, ends):
     found = pa.parquet.read_table(tmp_path / "o").sort_by("id").to_pydict()
     means = [np.mean([[s, 1.0] for s, d in ends if d == i] or [[0, 0]], axis=0).sum() for i in ids]
     assert found["id"] == ids
-    np.testing.assert_allclose(np.ravel(np.array(found["embedding"], np.float64)), means)
+    np.testing.assert_allclose(np.ravel(np.array(found["output"], np.float64)), means)
 
 
 # ---- what Spark says, in words for people

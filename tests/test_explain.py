@@ -44,7 +44,7 @@ def test_it_says_what_a_run_would_do(prepared: PreparedGraph) -> None:
     loops = sum(prepared.manifest["per_block"]["payload_rows_loops"])
     assert "200 nodes, 1,500 edges" in said
     assert "3 blocks" in said
-    assert "reads nodes.x (6); outputs embedding (4)" in said
+    assert "reads nodes.x (6); gives output (4)" in said
     assert "tier     distributed: asked for; the whole run needs about" in said
     assert [line for line in said.splitlines() if line.startswith("superstep")] == [f"superstep {n}" for n in range(3)]
     assert f"6 columns × {rows + loops:,} rows" in said

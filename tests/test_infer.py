@@ -144,7 +144,7 @@ def test_an_undirected_graph_is_its_own_reverse(spark: SparkSession, tier: str, 
         graph.x,
         weight=np.concatenate([graph.weight, graph.weight[back]]),
     )
-    want = interpret(model.program, model.weights, arrays)["embedding"]
+    want = interpret(model.program, model.weights, arrays)["output"]
     got = collected(infer(prepared, model, settings=Settings(tier=tier), spark=spark))
     for node, expected in zip(graph.ids, want, strict=True):
         np.testing.assert_allclose(np.frombuffer(got[node], np.float32), expected, atol=2e-5 * np.abs(want).max())

@@ -19,7 +19,7 @@ from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 
 
 def weighted(g, x, w):
-    return {"embedding": linear(g.sum(g.edge("weight").reshape(1) * g.src(x)), w.lin), "same": x}
+    return {"output": linear(g.sum(g.edge("weight").reshape(1) * g.src(x)), w.lin), "same": x}
 
 
 def weights(**changes):
@@ -41,7 +41,7 @@ def model(columns=None, **changes):
 def test_says_what_it_reads_and_gives():
     made = model({"edges.weight": "edges.amount"})
     assert made.inputs == {"nodes.x": 3, "edges.amount": 1}
-    assert made.outputs == {"embedding": 2, "same": 3}
+    assert made.outputs == {"output": 2, "same": 3}
     text = str(made)
     assert "formula weighted" in text
     assert "edges.amount (1)" in text
@@ -53,7 +53,7 @@ def test_says_what_it_reads_and_gives():
 def test_options_go_through_to_the_formula():
     made = Model.from_formula(lambda g, x, w, times: x * w.a * times, {"a": np.ones(3)}, {"nodes.x": 3}, times=2.0)
     found = interpret(made.program, made.weights, GraphArrays.single([], [], np.ones((1, 3))))
-    np.testing.assert_array_equal(found["embedding"], [[2, 2, 2]])
+    np.testing.assert_array_equal(found["output"], [[2, 2, 2]])
 
 
 def test_weights_are_a_copy_that_nobody_changes():
@@ -113,7 +113,7 @@ def test_a_graph_that_fits():
 def test_a_type_of_edges_that_the_graph_does_not_have():
     """Nothing but their ends is read: there would be no such edges, and every sum 0."""
     other = Relation(Edges(EdgeType("node", "likes", "node")))
-    made = Model(Program({"embedding": other.sum(other.src(node_input("x", (3,))))}), {})
+    made = Model(Program({"output": other.sum(other.src(node_input("x", (3,))))}), {})
     words = r"for a typed graph, with nodes 'node'; edges \(node, likes, node\), and this graph has no types"
     with pytest.raises(ModelError, match=words):
         made.check_against(schema())
@@ -330,11 +330,11 @@ def _set(path, item):
         (_set(["program"], []), "is not well formed"),
         (_set(["program", "values", 0, "op"], "system"), "unknown operation 'system'"),
         (_set(["program", "outputs"], {}), "at least one output"),
-        (_set(["program", "outputs", "embedding"], 10_000), "is not well formed"),
+        (_set(["program", "outputs", "output"], 10_000), "is not well formed"),
         (_set(["program", "values", 0, "shape"], "wide"), "is not well formed"),
         (_set(["inputs", "nodes.x", "shape"], [4]), "contradicts itself"),
         (_set(["inputs", "nodes.x", "column"], "edges.x"), "nodes.x is read from 'edges.x'"),
-        (_set(["outputs", "embedding", "width"], 7), "contradicts itself"),
+        (_set(["outputs", "output", "width"], 7), "contradicts itself"),
         (_set(["inputs"], None), "is not well formed"),
     ],
 )

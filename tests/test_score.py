@@ -42,7 +42,7 @@ def model() -> Model:
 def test_parquet(spark: SparkSession, prepared: PreparedGraph, model: Model, tmp_path: Path) -> None:
     report = score(prepared, model, str(tmp_path / "out"), spark=spark)
     table = pyarrow.parquet.read_table(tmp_path / "out")
-    assert table.column_names == ["id", "embedding"]
+    assert table.column_names == ["id", "output"]
     assert report.rows == table.num_rows == prepared.nodes
     assert sorted(table["id"].to_pylist()) == sorted(whole("mixed").ids)
     assert os.listdir(tmp_path) == ["out"], "nothing is left beside it"
@@ -122,7 +122,7 @@ def test_csv_has_a_column_for_each_lane(
     score(prepared, model, str(tmp_path / "out"), format="csv", classify=True, spark=spark)
     parts = sorted((tmp_path / "out").glob("part-*.csv"))
     names = pyarrow.csv.read_csv(parts[0]).column_names
-    assert names == ["id", *(f"embedding_{lane}" for lane in range(4)), "predicted", "probability"]
+    assert names == ["id", *(f"output_{lane}" for lane in range(4)), "predicted", "probability"]
     assert sum(pyarrow.csv.read_csv(part).num_rows for part in parts) == prepared.nodes
 
 
@@ -180,7 +180,7 @@ def test_the_marker_says_what_is_there(
     assert found["settings"] == told
     assert found["columns"] == [
         {"name": "id", "type": prepared.id_type},
-        {"name": "embedding", "type": "array<float>", "width": 4},
+        {"name": "output", "type": "array<float>", "width": 4},
         {"name": "predicted", "type": "int"},
         {"name": "probability", "type": "float"},
     ]

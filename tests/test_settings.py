@@ -74,7 +74,10 @@ def test_load(tmp_path):
     [
         (None, "run.toml: cannot be read: No such file or directory"),
         (b"tier = fused", "run.toml: is not TOML: "),
-        (b"\xff\xfe", "run.toml: is not TOML: "),
+        (b"\xff\xfe", "run.toml: is not TOML: it is text in UTF-16, and UTF-8 is expected"),
+        (b"PAR1\x15\xff", "run.toml: is not TOML: it is a Parquet file"),
+        (b"PK\x03\x04\xff", "run.toml: is not TOML: it is a ZIP archive, such as torch.save and NumPy write"),
+        (b"\x00\xff", "run.toml: is not TOML: it is a binary file"),
         (b'tear = "fused"', "run.toml: unknown setting 'tear'; did you mean 'tier'?"),
         (b"[spark]\nmaster = 1", "run.toml: unknown setting 'spark'; "),
     ],

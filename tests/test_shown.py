@@ -67,7 +67,7 @@ def test_what_is_said(tmp_path: Path) -> None:
     ]
     model = build("sage")
     assert str(model) == (
-        "model from formula sage: reads nodes.x (6); outputs embedding (4); 6 weights of 130 numbers\n"
+        "model from formula sage: reads nodes.x (6); gives output (4); 6 weights of 130 numbers\n"
         f"{len(model.program.values)} values; print(model.program) shows them"
     )
 

@@ -58,7 +58,7 @@ def assert_scores(output: Path, expected: Path, most: float) -> None:
     """A table of scores has a row for each that is expected, and no number is further away."""
     found, wanted = (pq.read_table(path).sort_by("id") for path in (output, expected))
     assert found["id"].to_pylist() == wanted["id"].to_pylist()
-    scores, exact = np.array(found["embedding"].to_pylist()), np.array(wanted["out"].to_pylist())
+    scores, exact = np.array(found["output"].to_pylist()), np.array(wanted["out"].to_pylist())
     assert float(np.abs(scores - exact).max()) <= most
 
 
@@ -151,7 +151,7 @@ def relational_means(weights: Mapping[str, np.ndarray], relations: Sequence[str]
             edges = Relation(Edges(EdgeType(THING, relation, THING)))
             found += edges.mean(edges.src(linear(x, read(made, f"{layer}.{relation}", matrix.T))))
         x = relu(found) if layer == "conv1" else found
-    return Model(Program({output_key(THING, "embedding"): x}), made)
+    return Model(Program({output_key(THING, "output"): x}), made)
 
 
 def read(made: dict[str, np.ndarray], name: str, array: np.ndarray) -> Value:

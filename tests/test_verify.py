@@ -42,7 +42,7 @@ def gcn(g, x, w):
     scale = own.sum(weight) ** -0.5
     for lin in (w.a, w.b):
         x = relu(own.sum((own.src(scale) * weight * own.dst(scale)).reshape(1) * own.src(linear(x, lin))))
-    return {"embedding": x, "degree": own.sum(weight)}
+    return {"output": x, "degree": own.sum(weight)}
 
 
 def gat(g, x, w):
@@ -62,7 +62,7 @@ def both(g, x, w):
 def against(g, x, w):
     back = g.reversed()
     return {
-        "embedding": linear(back.mean(back.src(x) * back.edge("weight").reshape(1)), w.a) + back.sum(flip(g.dst(x))),
+        "output": linear(back.mean(back.src(x) * back.edge("weight").reshape(1)), w.a) + back.sum(flip(g.dst(x))),
         "far": linear(g.max(flip(back.dst(x))), w.b),
     }
 
@@ -205,7 +205,7 @@ def test_text_ids_and_features_in_several_columns(spark, kept):
         id="the id",
         src="a.b",
     )
-    found = verify(graph, net, kept.scores(scores(spark, net, text=True)), sample=15)
+    found = verify(graph, net, kept.scores(scores(spark, net, text=True)), sample=15, output_id="id")
     assert found.passed, str(found)
     assert str(found.outputs[0].worst).startswith("n")
 
@@ -339,11 +339,11 @@ def test_nothing_recomputed_is_no_pass(spark, kept):
 
 
 def wrong_number(outputs):
-    outputs["embedding"][17, 1] += 0.01
+    outputs["output"][17, 1] += 0.01
 
 
 def not_a_number(outputs):
-    outputs["embedding"][17, 1] = np.nan
+    outputs["output"][17, 1] = np.nan
 
 
 @pytest.mark.parametrize("change", [wrong_number, not_a_number])
@@ -352,7 +352,7 @@ def test_a_wrong_score_fails_and_is_named(spark, kept, change):
     found = verify(kept.graph(*tables(spark)), net, kept.scores(scores(spark, net, change=change)), sample=NODES)
     assert not found.passed
     assert found.outputs[0].worst == int(arrays()[0][17])
-    assert re.search(rf"embedding: largest error .*\(id {arrays()[0][17]}, number 1\)", str(found))
+    assert re.search(rf"output: largest error .*\(id {arrays()[0][17]}, number 1\)", str(found))
     assert str(found).endswith("FAIL")
 
 
@@ -441,12 +441,12 @@ def test_dangling_edges_and_all_nodes(spark, kept):
 def test_scores_of_something_else_are_refused(spark, kept):
     net = model("sage")
     given, graph = scores(spark, net), kept.graph(*tables(spark))
-    with pytest.raises(DataError, match="the scores have no column 'embedding'; they have id, other"):
-        verify(graph, net, kept.scores(given.withColumnRenamed("embedding", "other")))
+    with pytest.raises(DataError, match="the scores have no column 'output'; they have id, other"):
+        verify(graph, net, kept.scores(given.withColumnRenamed("output", "other")))
     with pytest.raises(DataError, match=r"the scores hold ids that are not among the nodes \(first: 1\)"):
         verify(graph, net, kept.scores(given.withColumn("id", given.id * 0 + 1)))
-    with pytest.raises(DataError, match="the scores' embedding has 1 columns; the model gives 3"):
-        verify(graph, net, kept.scores(given.selectExpr("id", "slice(embedding, 1, 1) as embedding")))
+    with pytest.raises(DataError, match="the scores' output has 1 columns; the model gives 3"):
+        verify(graph, net, kept.scores(given.selectExpr("id", "slice(output, 1, 1) as output")))
     with pytest.raises(ModelError, match=r"the model reads edges.weight, which the graph does not have; it has none"):
         verify(graph, model("gat"), kept.scores(given))
     with pytest.raises(SettingError, match="sample is 0; accepted: a whole number from 1, or all"):
@@ -461,14 +461,14 @@ def test_scores_of_something_else_are_refused(spark, kept):
 def test_the_sample_is_the_same_from_files(spark, tmp_path, seed, text):
     given = scores(spark, model("sage"), text=text)
     files = local_scores(Kept("from files", tmp_path).scores(given.repartition(3)))
-    both = [sample_rows(table, ["embedding"], text, 9, seed) for table in (given, files)]
+    both = [sample_rows(table, ["output"], text, 9, seed) for table in (given, files)]
     assert both[0].to_pylist() == both[1].to_pylist()
 
 
 def test_a_score_without_an_id_is_refused(tmp_path):
-    pq.write_table(pa.table({"id": [1, None], "embedding": [[0.0], [1.0]]}), tmp_path / "s.parquet")
+    pq.write_table(pa.table({"id": [1, None], "output": [[0.0], [1.0]]}), tmp_path / "s.parquet")
     with pytest.raises(DataError, match="the scores hold 1 rows without an id"):
-        sample_rows(local_scores(str(tmp_path / "s.parquet")), ["embedding"], False, 5, 0)
+        sample_rows(local_scores(str(tmp_path / "s.parquet")), ["output"], False, 5, 0)
 
 
 @pytest.mark.parametrize("by_both_ends", [False, True])

@@ -84,7 +84,7 @@ def model() -> Model:
         card = owns.sum(owns.src(paid))
         account = owned.max(owned.src(card)) + haunts.degree().reshape(1) + paid
         return {
-            ACCOUNT: {"embedding": account, "pair": owned.mean(owned.src(x[CARD])) + sold},
+            ACCOUNT: {"output": account, "pair": owned.mean(owned.src(x[CARD])) + sold},
             CARD: {"card": card},
             SHOP: {"shop": x[SHOP] + rents.degree()},
         }
@@ -110,7 +110,7 @@ def answers(nodes: Any, edges: Any) -> dict[str, dict[Any, Any]]:
     card = _reduced(edges[OWNS], paid, nodes[CARD], 3)
     most = _reduced(edges[OWNED], card, nodes[ACCOUNT], 3, how="max")
     return {
-        "embedding": {id: most[id] + paid[id] for id in x},
+        "output": {id: most[id] + paid[id] for id in x},
         "pair": {id: held[id] + sold[id] for id in x},
         "card": card,
         "shop": shop,

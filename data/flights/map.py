@@ -63,7 +63,7 @@ FRAMES: dict[str, tuple[Projection, float, float, float, float, tuple[float, flo
 
 
 def probabilities(path: Path) -> pd.DataFrame:
-    """id → one column for each region, from a list column (`out`, `embedding`, …) or from one column per region."""
+    """id → one column for each region, from a list column (`out`, `probabilities`, …) or from one column per region."""
     scores = pd.read_parquet(path).set_index("id")
     if set(COLOURS) <= set(scores):
         return scores[list(COLOURS)]

@@ -126,7 +126,7 @@ def write(ids: Any, values: Any, output: Path) -> None:
     offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
     lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1)))
     output.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"id": ids, "embedding": lists}), output)
+    pq.write_table(pa.table({"id": ids, "output": lists}), output)
 
 
 def main() -> None:

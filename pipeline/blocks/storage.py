@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from pipeline.blocks.block import Block
 from pipeline.blocks.columns import KIND, NAME, ROW_COLUMNS
 from pipeline.blocks.rows import KINDS, SCHEMA, Row, block_from_rows, edge_type_of, from_batches, part_of, to_batches
-from pipeline.errors import StorageError, unwritable
+from pipeline.errors import StorageError, unreadable, unwritable
 from pipeline.places.directories import sizes_within
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.place import Place, refuse_unreachable
@@ -297,7 +297,7 @@ def read_text(path: str, name: str) -> str | None:
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error}") from error
+        raise unreadable(f"{path}/{name}", error) from error
     return content.decode(errors="replace")
 
 

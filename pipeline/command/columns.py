@@ -60,17 +60,61 @@ def _named(text: str) -> dict[str, list[str]]:
 
 def input_column(text: str) -> tuple[str, Any]:
     """edge_weight=edges.weight, edge_weight=none, edge_attr=edges.a+edges.b, edges=edge_index,
-    adj_t=edge_index+edges.weight"""
+    adj_t=edge_index+edges.weight, adjs=edge_index+edge_index; a number, scale=2.0, or true or false"""
     name, found, column = text.partition("=")
     index, plus, values = column.partition("+")
-    if plus and index != "edge_index":
-        given: Any = column.split("+")
+    given: Any = _constant(column)
+    if given is not None:
+        return _named_input(text, name), given
+    if plus and (index != "edge_index" or set(values.split("+")) == {"edge_index"}):
+        given = column.split("+")
     else:
         given = (index, None if values == "none" else values) if plus else None if column == "none" else column
-    if not found or not name or not column or (isinstance(given, str) and "." not in given and given != "edge_index"):
-        raise SettingError(
-            f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight; NAME=none; several columns "
-            "edge_attr=edges.a+edges.b; or for a matrix "
-            "adj_t=edge_index+edges.weight, adj_t=edge_index+gcn_norm, adj_t=edge_index+none"
-        )
-    return name, given
+    if not found or not column or (isinstance(given, str) and "." not in given and given not in WORDS):
+        raise _no_input(text)
+    return _named_input(text, name), given
+
+
+WORDS = ("edge_index", "num_nodes", "data")
+
+
+def _constant(text: str) -> bool | int | float | None:
+    """A number, or true or false; None if it is something else."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text) if text[:1] in "+-.0123456789" and "_" not in text else None
+        except ValueError:
+            continue
+    return None
+
+
+def _named_input(text: str, name: str) -> str:
+    if not name:
+        raise _no_input(text)
+    return name
+
+
+def _no_input(text: str) -> SettingError:
+    return SettingError(
+        f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight; NAME=none; a number, scale=2.0; "
+        "several columns edge_attr=edges.a+edges.b; or for a matrix "
+        "adj_t=edge_index+edges.weight, adj_t=edge_index+gcn_norm, adj_t=edge_index+none"
+    )
+
+
+def output_names(text: str | None) -> list[str] | dict[str, str]:
+    """NAME[,NAME…], with NAME=NAME_IN_FORWARD among them."""
+    names = column_names(text or "")
+    if not any("=" in name for name in names):
+        return names
+    found: dict[str, str] = {}
+    for each in names:
+        name, equals, of = (part.strip() for part in each.partition("="))
+        if not name or (equals and not of):
+            raise SettingError(f"--outputs {text}: write NAME,NAME or NAME=NAME_IN_FORWARD")
+        if name in found:
+            raise SettingError(f"--outputs {text}: {name!r} is given twice")
+        found[name] = of or name
+    return found

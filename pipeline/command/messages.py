@@ -256,7 +256,7 @@ def _gist(text: str) -> str:
 # … and what tells arguments apart
 ITEM = re.compile(r"'(\w+)': (?:'([\w.]+)'|(None)|\('(\w+)', (?:'([\w.]+)'|(None))\))")
 GIVEN = re.compile(r"inputs=\{([^{}]*)\}")
-LISTS = {"unused": "--unused", "features": "--features", "edge_features": "--edge-features"}
+LISTS = {"unused": "--unused", "outputs": "--outputs", "features": "--features", "edge_features": "--edge-features"}
 MADE = re.compile(r"\b(features|edge_features)=\{'([^']+)': (?:'([^']+)'|\[([^\[\]]*)\])\}")
 LISTED = re.compile(rf"\b({'|'.join(LISTS)})=\[([^\[\]]*)\]")
 

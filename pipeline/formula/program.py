@@ -22,6 +22,9 @@ from pipeline.schema import ID, NODE, EdgeType, spelled
 RESERVED = frozenset([ID, "__superstep", "__milliseconds"])  # columns of a result; the last two are taken out of it
 
 
+OUTPUT = "output"  # of a model that gives one value, and no name to it: what it means, only its author knows
+
+
 @dataclass(frozen=True)
 class Input:
     """A column that a program reads: of which table, by what name, with rows of what shape."""
@@ -44,7 +47,7 @@ def input_name(column: Input) -> str:
 
 
 def output_key(node_type: str, name: str) -> str:
-    """How a program calls an output of a node type: "embedding", and "paper.embedding" where there are several types.
+    """How a program calls an output of a node type: "logits", and "paper.logits" where there are several types.
 
     `Program.outputs` and the files of a model have these keys; a result has the names, in a table per type.
     """

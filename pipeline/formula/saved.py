@@ -16,7 +16,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from pipeline.errors import FormulaError, ModelError, StorageError, shortened
+from pipeline.errors import FormulaError, ModelError, StorageError, reason_of, shortened
 from pipeline.formula.attributes import check_name
 from pipeline.formula.program import Program, input_name
 from pipeline.places.given import path_of
@@ -97,7 +97,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {_reason(error)}") from error
+        raise StorageError(f"cannot read {path}: {_reason(path, error)}") from error
     except ValueError as error:
         raise ModelError(f"{path} is not JSON: {error}") from None
     if not isinstance(data, dict):
@@ -109,13 +109,15 @@ def _read_weights(path: Path, program: Program) -> dict[str, npt.NDArray[Any]]:
     numbers = sum(math.prod(shape) for shape in program.weights.values())
     try:
         check_regular(path, MOST_HEADER + 8 * numbers)  # twice float32: told of another type by name
+        with open(path, "rb"):  # safetensors says of a file that it may not read that there is none
+            pass
         arrays: dict[str, npt.NDArray[Any]] = safetensors.numpy.load_file(path)
     except FileNotFoundError:
         raise ModelError(f"{path.parent} holds no {path.name}: the model was not saved whole") from None
     except StorageError:
         raise
     except (OSError, MemoryError) as error:
-        raise StorageError(f"cannot read {path}: {_reason(error)}") from error
+        raise StorageError(f"cannot read {path}: {_reason(path, error)}") from error
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read as safetensors: {shortened(error, 200)}") from None
     for name, array in arrays.items():
@@ -124,5 +126,5 @@ def _read_weights(path: Path, program: Program) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def _reason(error: OSError | MemoryError) -> str:
-    return "it does not fit in memory" if isinstance(error, MemoryError) else error.strerror or str(error)
+def _reason(path: Path, error: OSError | MemoryError) -> str:
+    return "it does not fit in memory" if isinstance(error, MemoryError) else reason_of(path, error)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import FormulaError, nearest, shortened
-from pipeline.formula.program import Program, output_key
+from pipeline.formula.program import OUTPUT, Program, output_key
 from pipeline.formula.relation import Relation
 from pipeline.formula.relations import Relations
 from pipeline.formula.spaces import Nodes
@@ -122,7 +122,7 @@ def _shape(form: Any) -> tuple[int, ...]:
 def _named(result: Any) -> Mapping[str, Value]:
     """The outputs of a formula for a graph without types."""
     if isinstance(result, Value):
-        return {"embedding": result}
+        return {OUTPUT: result}
     if isinstance(result, Mapping) and all(isinstance(value, Value) for value in result.values()):
         return result
     raise FormulaError(
@@ -134,7 +134,7 @@ def _by_type(result: Any, types: Sequence[str]) -> Mapping[str, Value]:
     """The outputs of a formula for a graph with types, by `output_key`."""
     if isinstance(result, Value):
         if not isinstance(result.space, Nodes):
-            return {"embedding": result}  # Program says what it is instead
+            return {OUTPUT: result}  # Program says what it is instead
         result = {result.space.type: result}
     if not isinstance(result, Mapping) or not result:
         raise FormulaError(
@@ -143,7 +143,7 @@ def _by_type(result: Any, types: Sequence[str]) -> Mapping[str, Value]:
         )
     outputs: dict[str, Value] = {}
     for name, found in result.items():
-        for key, value in (found if isinstance(found, Mapping) else {"embedding": found}).items():
+        for key, value in (found if isinstance(found, Mapping) else {OUTPUT: found}).items():
             if name not in types:
                 raise FormulaError(f"the formula returned nodes of the type {name!r}; {nearest(name, types)}")
             if not isinstance(value, Value):

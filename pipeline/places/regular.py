@@ -41,13 +41,31 @@ def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
 def read_toml(path: str | os.PathLike[str], most: int) -> dict[str, Any]:
     """A TOML file. SettingError if it cannot be read, or is none; StorageError as of `check_regular`."""
     try:
-        return tomllib.loads(read_regular(path, most).decode("utf-8").replace("\r\n", "\n"))
+        content = read_regular(path, most)
+        return tomllib.loads(content.decode("utf-8").replace("\r\n", "\n"))
     except StorageError:
         raise
     except OSError as error:
         raise SettingError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SettingError(f"{path}: is not TOML: it is {_kind(content)}") from error
     except (ValueError, RecursionError) as error:  # also of text that is not UTF-8, and of a path with a null
         raise SettingError(f"{path}: is not TOML: {shortened(str(error), 200)}") from error
+
+
+def _kind(content: bytes) -> str:
+    """What a file is that is no text."""
+    return next((kind for start, kind in KINDS.items() if content.startswith(start)), "a binary file")
+
+
+KINDS = {
+    b"PAR1": "a Parquet file",
+    b"PK": "a ZIP archive, such as torch.save and NumPy write",
+    b"\x80": "a pickle of Python",
+    b"\x1f\x8b": "compressed by gzip",
+    b"\xff\xfe": "text in UTF-16, and UTF-8 is expected",
+}
+"""How a file begins → what it is."""
 
 
 def parse_json(content: bytes) -> Any:

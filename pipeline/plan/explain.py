@@ -73,7 +73,7 @@ def explain_plan(
         f"         {counts.blocks:,} block{'' if counts.blocks == 1 else 's'}; the heaviest has {heaviest:,} edges, "
         f"the median {median:,}",
         *_types(manifest),
-        f"model    {model.origin}: reads {reads or 'no columns'}; outputs {outputs}",
+        f"model    {model.origin}: reads {reads or 'no columns'}; gives {outputs}",
         f"tier     {choice.tier}: {choice.reason}",
         f"memory   {size(max(per_task))} for the largest block of the distributed tier",
     ]

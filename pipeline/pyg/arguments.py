@@ -16,6 +16,7 @@ import torch
 from pipeline.errors import ModelError, nearest
 from pipeline.formula.spaces import Edges, Nodes, parse_space
 from pipeline.pyg.called import AS_IT_IS, STARS, Called, called
+from pipeline.pyg.outputs import Wanted
 from pipeline.pyg.several_columns import several_columns
 from pipeline.pyg.types import UNTYPED, Types
 from pipeline.pyg.untold import matrix_forms, matrix_like, untold
@@ -95,7 +96,7 @@ class Signature:
     tables: tuple[str, ...] = ()
     """Parameters of the module, by name, whose rows are a column of the nodes: a learned row per node."""
     called: Called = AS_IT_IS
-    outputs: tuple[str, ...] = ()
+    outputs: tuple[Wanted, ...] = ()
     """The outputs that are wanted; none: all."""
 
 

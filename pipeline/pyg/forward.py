@@ -15,13 +15,14 @@ from torch import Tensor
 from torch.nn.parameter import UninitializedParameter
 from torch_geometric.loader.neighbor_sampler import EdgeIndex as SampledEdges
 
-from pipeline.errors import ModelError, nearest
+from pipeline.errors import ModelError
 from pipeline.formula.spaces import Nodes
 from pipeline.pyg.arguments import Signature
 from pipeline.pyg.asked import Attributes, GivenData
 from pipeline.pyg.called import FORWARD, Called
 from pipeline.pyg.example import Example
 from pipeline.pyg.matrix import matrix_of
+from pipeline.pyg.outputs import named_outputs
 from pipeline.pyg.typed_forward import arguments_of, lost_types, named_by_type
 
 
@@ -152,34 +153,6 @@ def run_typed(net: torch.nn.Module, signature: Signature, example: Example) -> d
         )
         raise ForwardFailed(_failed(net, signature, error) + why) from error
     return named_by_type(result, signature.types.nodes, signature.outputs)
-
-
-def named_outputs(result: Any, wanted: Sequence[str] = ()) -> dict[str, Tensor]:
-    """One tensor is "embedding"; several go by their keys, fields or positions. `wanted`: only these; none: all."""
-    if isinstance(result, Tensor):
-        named: dict[str, Any] = {"embedding": result}
-    elif isinstance(result, Mapping):
-        named = {str(key): item for key, item in result.items()}
-    elif isinstance(result, tuple) and hasattr(result, "_fields"):
-        named = dict(zip(result._fields, result, strict=True))
-    elif isinstance(result, tuple | list):
-        named = {f"output_{position}": item for position, item in enumerate(result)}
-    else:
-        raise ModelError(f"forward returned {type(result).__name__}; a tensor, or several by name, is expected")
-    for name in wanted:
-        if name not in named:
-            raise ModelError(f"outputs names {name!r}, which forward does not return; {nearest(name, named)}")
-    chosen = {name: item for name, item in named.items() if not wanted or name in wanted}
-    for name, item in chosen.items():
-        if not isinstance(item, Tensor):
-            tensors = [name for name, item in chosen.items() if isinstance(item, Tensor)]
-            raise ModelError(
-                f"output {name!r} of forward is {type(item).__name__}, not a tensor"
-                + (f"; choose those that have a row per node: outputs={tensors}" if tensors else "")
-            )
-    if not chosen:
-        raise ModelError("forward returned nothing")
-    return chosen
 
 
 def some(names: Sequence[str]) -> str:

@@ -30,6 +30,7 @@ from pipeline.pyg.example import examples, tiny_example
 from pipeline.pyg.forward import ForwardFailed, check_ready, check_weights, run_forward
 from pipeline.pyg.like import data_like
 from pipeline.pyg.one_thread import one_thread
+from pipeline.pyg.outputs import Outputs, Wanted, wanted_outputs
 from pipeline.pyg.own_precision import precision_notes
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import GraphLevel, record, recorded_weights
@@ -72,7 +73,7 @@ def import_module(
     unused: Sequence[str] = (),
     metadata: Any = None,
     like: Any = None,
-    outputs: Sequence[str] = (),
+    outputs: Outputs = (),
 ) -> tuple[Program, dict[str, npt.NDArray[np.float64]], dict[str, str]]:
     """The program that a module computes, its weights in float64, and program input → table column.
 
@@ -102,7 +103,10 @@ def import_module(
     unused
         Weights that may go unread, by name or pattern: `["decoder.*"]`.
     outputs
-        The outputs of forward that are wanted, by the names that they get: `["output_0"]`. None: all.
+        What the outputs are called, since a tensor has no name: `["logits"]`, or as many names as forward returns
+        tensors; else it is "output", or "output_0", "output_1", …. Where forward returns a dict or a named tuple, these
+        are their names, and `outputs` says which of them are wanted, in which order: `["logits"]`, `["output_0"]`. Both
+        at once: `{"logits": "output_0"}`. None: all.
     metadata, like
         Of a module with several types: (node types, edge types); or a HeteroData such as it was trained on, or the
         graph that it is for, which also tell widths and which types have which columns. Needed only where the module
@@ -127,16 +131,16 @@ def imported(
     unused: Sequence[str] = (),
     metadata: Any = None,
     like: Any = None,
-    outputs: Sequence[str] = (),
+    outputs: Outputs = (),
 ) -> Imported:
     """As `import_module`, with what has to be said of the import."""
     net = unwrapped(net)
     check_ready(net)
-    outputs = (outputs,) if isinstance(outputs, str) else tuple(map(str, outputs))
+    named = wanted_outputs(outputs)
     copied(net)  # what is in the way of every copy is said before widths are tried
     with one_thread(), torch.random.fork_rng(devices=()):  # a forward may draw; the user's next numbers are his own
         try:
-            found = _found(net, inputs, features, seed, unused, metadata, like, outputs)
+            found = _found(net, inputs, features, seed, unused, metadata, like, named)
         except GraphsweepError:
             raise
         except Exception as error:
@@ -160,7 +164,7 @@ def _found(
     unused: Sequence[str],
     metadata: Any,
     like: Any,
-    outputs: tuple[str, ...],
+    outputs: tuple[Wanted, ...],
 ) -> Imported:
     if has_types(net, metadata, like):
         like = None if like is None else data_like(like)
@@ -175,7 +179,7 @@ def _found(
 
 
 def _pooled(
-    net: torch.nn.Module, inputs: Inputs, features: Features, seed: int, outputs: tuple[str, ...], error: ModelError
+    net: torch.nn.Module, inputs: Inputs, features: Features, seed: int, outputs: tuple[Wanted, ...], error: ModelError
 ) -> ModelError | None:
     """The error of a model that gives a row per graph, if that is why the import failed. What it pools by is a batch,
     whose column hides that in many ways."""

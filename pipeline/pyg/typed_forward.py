@@ -1,6 +1,6 @@
 """Running the forward of a module with several node and edge types: dicts by type, or a HeteroData.
 
-Comes in: a copy of a module, an example graph. Goes out: its outputs by name, those of a dict by type "TYPE.embedding".
+Comes in: a copy of a module, an example graph. Goes out: its outputs by name, those of a dict by type "TYPE.output".
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from pipeline.errors import ModelError, nearest
-from pipeline.formula.program import output_key
+from pipeline.formula.program import OUTPUT, output_key
 from pipeline.formula.spaces import Nodes
 from pipeline.pyg.arguments import Argument, Signature
 from pipeline.pyg.example import Example
+from pipeline.pyg.outputs import Wanted, are_names, parts_of
 from pipeline.pyg.types import triple
-
-EMBEDDING = "embedding"
 
 
 def arguments_of(signature: Signature, example: Example) -> dict[str, Any]:
@@ -50,47 +49,54 @@ def _data(signature: Signature, example: Example, given: Mapping[str, Any]) -> H
     return data
 
 
-def named_by_type(result: Any, types: Sequence[str], wanted: Collection[str] = ()) -> dict[str, Tensor]:
+def named_by_type(result: Any, types: Sequence[str], wanted: Sequence[Wanted] = ()) -> dict[str, Tensor]:
     """The tensors of what forward returned. One by one they go by their keys, fields or positions; a dict by type gives
-    an output of each of the types, None of a type that has none. `wanted`: only these; none: all."""
-    if isinstance(result, Tensor):
-        return {EMBEDDING: result}
-    named: dict[str, Tensor] = {}
-    known: list[str] = []
-    for name, item in _parts(result, types):
-        if isinstance(item, Mapping):
-            found = {output_key(str(key), name or EMBEDDING): each for key, each in item.items() if each is not None}
-            unknown = [str(key) for key in item if key not in types]
-            if unknown:
-                raise ModelError(f"forward returned a dict with {', '.join(map(repr, unknown))}, which is no node type")
-        else:
-            found = {name: item}
-        known += [*found] if name in found else [name, *found]
-        for key, tensor in found.items():
-            if wanted and not {key, name} & set(wanted):
-                continue
-            if not isinstance(tensor, Tensor):
-                raise ModelError(f"output {key!r} of forward is {type(tensor).__name__}, not a tensor")
-            named[key] = tensor
-    for each in wanted:
-        if each not in known:
-            raise ModelError(
-                f"outputs names {each!r}, which forward does not return; {nearest(each, filter(None, known))}"
-            )
-    if not named:
+    an output of each of the types, None of a type that has none. `wanted`: only these, by their names or keys; none:
+    all."""
+    by_type = isinstance(result, Mapping) and bool(result) and all(key in types for key in result)
+    alone = by_type or isinstance(result, Tensor)
+    parts, unnamed = ({OUTPUT: result}, True) if alone else parts_of(result)
+    found = _by_key(parts, types)
+    known = {*found, *parts}
+    if unnamed and are_names(wanted, known, len(parts)):
+        names = [each.name for each in wanted]
+        found = _by_key(dict(zip(names, parts.values(), strict=True)), types)
+    elif wanted:
+        found = {key: item for each in wanted for key, item in _chosen(each, found, known)}
+    for key, (_, tensor) in found.items():
+        if not isinstance(tensor, Tensor):
+            raise ModelError(f"output {key!r} of forward is {type(tensor).__name__}, not a tensor")
+    if not found:
         raise ModelError("forward returned nothing")
-    return named
+    return {key: tensor for key, (_, tensor) in found.items()}
 
 
-def _parts(result: Any, types: Sequence[str]) -> list[tuple[str, Any]]:
-    if isinstance(result, Mapping):
-        by_type = bool(result) and all(key in types for key in result)
-        return [("", result)] if by_type else [(str(key), item) for key, item in result.items()]
-    if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return list(zip(result._fields, result, strict=True))
-    if isinstance(result, tuple | list):
-        return [(f"output_{position}", item) for position, item in enumerate(result)]
-    raise ModelError(f"forward returned {type(result).__name__}; a tensor, or several by name, is expected")
+Found = dict[str, tuple[str, Any]]
+"""`output_key` → the name alone, and what forward returned."""
+
+
+def _by_key(parts: Mapping[str, Any], types: Sequence[str]) -> Found:
+    found: Found = {}
+    for name, item in parts.items():
+        if not isinstance(item, Mapping):
+            found[name] = (name, item)
+            continue
+        unknown = [str(key) for key in item if key not in types]
+        if unknown:
+            raise ModelError(f"forward returned a dict with {', '.join(map(repr, unknown))}, which is no node type")
+        found |= {output_key(str(key), name): (name, each) for key, each in item.items() if each is not None}
+    return found
+
+
+def _chosen(each: Wanted, found: Found, known: Collection[str]) -> Iterator[tuple[str, tuple[str, Any]]]:
+    """What one name means: an output of one type, or of all that have one of this name."""
+    of = each.of or each.name
+    if of not in known:
+        raise ModelError(f"outputs names {of!r}, which forward does not return; {nearest(of, known)}")
+    for key, (name, item) in found.items():
+        if of in (key, name):
+            start = key.removesuffix(name)
+            yield (start + each.name.removeprefix(start) if each.of else key), (name, item)
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def writable(output: Place, staging: Staging | Direct) -> Iterator[None]:
 
 
 def flattened(table: DataFrame, outputs: Mapping[str, Value]) -> DataFrame:
-    """The result for formats without arrays: a column per lane, embedding_0, embedding_1, …"""
+    """The result for formats without arrays: a column per lane, output_0, output_1, …"""
     from pyspark.sql import functions as F
 
     columns: list[Any] = []

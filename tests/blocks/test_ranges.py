@@ -226,7 +226,7 @@ def test_categories_cross_processes(spark, tmp_path) -> None:
     prepared = prepare(graph(spark, relations), str(tmp_path / "g"), blocks=3)
     net = model()
     table = infer(prepared, net, settings=Settings(tier="distributed"), spark=spark).toArrow().sort_by("id")
-    found = np.array(table["embedding"].to_pylist())
+    found = np.array(table["output"].to_pylist())
     x, kind = (np.array(nodes[name].to_pylist()) for name in ("x", "kind"))
     kind = kind.astype(int)
     first, second, relation = (np.asarray(net.weights[name], float) for name in SHAPES)

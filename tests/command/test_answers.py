@@ -68,7 +68,7 @@ def test_every_command_and_its_keys(at: Path) -> None:
 
     explained = said("explain --graph g --model model")
     assert explained.keys() == ALL | GRAPH | MODEL | PLANNED
-    assert explained["outputs"] == {"embedding": 4}
+    assert explained["outputs"] == {"output": 4}
     assert [step["number"] for step in explained["supersteps"]] == [0, 1, 2]
     assert all(step["shipped_bytes"] > 0 for step in explained["supersteps"][:-1])
 
@@ -84,7 +84,7 @@ def test_every_command_and_its_keys(at: Path) -> None:
     verified = said("verify --graph g --model model --output o --sample all")
     assert verified.keys() == ALL | VERIFIED
     assert (verified["passed"], verified["recomputed"], verified["missing_ids"]) == (True, 200, 0)
-    assert [output["name"] for output in verified["outputs"]] == ["embedding"]
+    assert [output["name"] for output in verified["outputs"]] == ["output"]
 
 
 def test_scores_that_differ(at: Path) -> None:

@@ -76,7 +76,7 @@ def arguments(at: Path, model: str = "model") -> list[object]:
 
 def scores(at: Path) -> dict[int, list[float]]:
     table = pq.read_table(at / "out" / "o")
-    return dict(zip(table["id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
+    return dict(zip(table["id"].to_pylist(), table["output"].to_pylist(), strict=True))
 
 
 STOPS = [("block", 2), ("rename", 1), ("rename", 2)]

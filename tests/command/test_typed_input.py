@@ -183,7 +183,7 @@ def test_a_model_without_types(folder: Path) -> None:
     refused(
         folder,
         "the model is for graphs without types, and this graph has several: nodes 'account', 'bank card/1', ",
-        made=Model(Program({"embedding": node_input("x", (3,))}), {}),
+        made=Model(Program({"output": node_input("x", (3,))}), {}),
     )
 
 

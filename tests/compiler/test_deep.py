@@ -25,8 +25,8 @@ def check(formula: Callable[..., Value], weights: dict[str, Any], monkeypatch: p
     blocks = whole("mixed").blocks(3)
     found: dict[Any, Any] = {}
     for block, outputs in zip(blocks, run_fused(Plan.of(model), blocks), strict=True):
-        found |= zip(block.ids["node"].to_pylist(), outputs["embedding"], strict=True)
-    want = interpret(model.program, model.weights, whole("mixed").arrays())["embedding"]
+        found |= zip(block.ids["node"].to_pylist(), outputs["output"], strict=True)
+    want = interpret(model.program, model.weights, whole("mixed").arrays())["output"]
     got = np.array([found[node] for node in whole("mixed").ids])
     np.testing.assert_allclose(got, want, atol=1e-5 * max(1.0, np.abs(want).max()))
 
@@ -55,8 +55,8 @@ def test_a_long_chain_of_views_on_edges(monkeypatch: pytest.MonkeyPatch) -> None
 def test_short_chains_stay_in_one_loop() -> None:
     g = Relation()
     program = Model.from_formula(lambda g, x: g.max(tanh(tanh(g.src(x)) * g.dst(x))), {}, {"nodes.x": 6}).program
-    assert not edge_program(program.outputs["embedding"]).dense
-    assert g.edges == edge_program(program.outputs["embedding"]).roots[0].space
+    assert not edge_program(program.outputs["output"]).dense
+    assert g.edges == edge_program(program.outputs["output"]).roots[0].space
 
 
 @pytest.mark.parametrize("op", ["mul", "maximum", "sub"])

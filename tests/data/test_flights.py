@@ -133,7 +133,7 @@ def test_the_map_draws_scores_in_either_form(form: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     drawing = script("map")
     expected = table("expected")
-    scores = pa.table({"id": expected["id"], "embedding": expected["out"]})
+    scores = pa.table({"id": expected["id"], "output": expected["out"]})
     if form == "columns":
         values = np.stack(expected.to_pandas().out)
         regions = {region: values[:, column] for column, region in enumerate(drawing.COLOURS)}

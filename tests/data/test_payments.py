@@ -61,7 +61,7 @@ def expected() -> pd.DataFrame:
 
 
 def assert_expected(path: Path, expected: pd.DataFrame) -> None:
-    found = pq.read_table(path).to_pandas().set_index("id")["embedding"]
+    found = pq.read_table(path).to_pandas().set_index("id")["probability"]
     assert found.index.is_unique
     assert set(found.index) == set(expected.index)
     assert np.abs(found - expected.out64.reindex(found.index)).max() < 1e-5  # probabilities; PyG's float32: 2.1e-6
@@ -136,7 +136,8 @@ def test_the_command_from_tables_to_scores(
     scripts["generate"].write(tmp_path / "tables")
     shutil.copy(PAYMENTS / "graph.toml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    like = ["--input", "edge_attr=edges.amount", "--like"]  # amounts are on payments only, which the graph tells
+    # amounts are on payments only, which the graph tells
+    like = ["--input", "edge_attr=edges.amount", "--outputs", "probability", "--like"]
     for command in (
         ["prepare", "--graph-spec", "graph.toml", "--output", "graph"],
         ["export", "module:build", *like, "graph", "--output", "model"],

@@ -63,7 +63,7 @@ SAGE_WEIGHTS = random(lin_l__weight=(8, 16), lin_r__weight=(8, 16))
 
 def test_sage() -> None:
     w = random(lin_l__weight=(8, 16), lin_l__bias=(8,), lin_r__weight=(8, 16))
-    found = outputs(run(SAGE, w))["embedding"]
+    found = outputs(run(SAGE, w))["output"]
     degree = np.maximum(np.bincount(DST, minlength=NODES), 1)[:, None]
     expected = summed(X[SRC]) / degree @ w["lin_l.weight"].T + w["lin_l.bias"] + X @ w["lin_r.weight"].T
     np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-5, atol=1e-5)
@@ -82,14 +82,14 @@ def attention(w: dict[str, np.ndarray]) -> np.ndarray:
 
 def test_attention() -> None:
     w = attention_weights()
-    np.testing.assert_allclose(outputs(run(ATTENTION, w))["embedding"], attention(w), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs(run(ATTENTION, w))["output"], attention(w), rtol=1e-5, atol=1e-5)
 
 
 def test_run() -> None:
     """The last block: the interpreter on arrays."""
     w = attention_weights()
     done = run(ATTENTION + RUN, w)
-    np.testing.assert_allclose(done["outputs"]["embedding"], attention(w), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(done["outputs"]["output"], attention(w), rtol=1e-5, atol=1e-5)
 
 
 def test_transfers() -> None:
@@ -121,7 +121,7 @@ def test_customers() -> None:
     degree = np.maximum(np.bincount(DST, minlength=NODES), 1)[:, None]
     known = summed((X @ w["friend.weight"].T)[SRC]) / degree
     np.testing.assert_allclose(
-        found["account.embedding"], np.maximum(X @ w["account.weight"].T + known, 0), rtol=1e-5, atol=1e-5
+        found["account.output"], np.maximum(X @ w["account.weight"].T + known, 0), rtol=1e-5, atol=1e-5
     )
     total = np.zeros((10, 6))
     np.add.at(total, shops, np.log(1 + paid)[:, None] * (X @ w["payer.weight"].T)[payers])

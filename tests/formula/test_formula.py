@@ -38,7 +38,7 @@ GRAPH = GraphArrays.single(SRC, DST, X, weight=np.arange(6.0))
 
 def run(formula: object, **inputs: object) -> np.ndarray:
     program = trace(formula, {"nodes.x": 2, "edges.weight": ()}, {})  # type: ignore[arg-type]
-    return interpret(program, {}, GRAPH)["embedding"]
+    return interpret(program, {}, GRAPH)["output"]
 
 
 def test_reductions_by_hand() -> None:
@@ -126,7 +126,7 @@ def test_a_type_of_edges_and_its_reverse() -> None:
         (lambda g, x: g.src(g.src(x)), "src takes a value on nodes"),
         (lambda g, x: g.sum(x), "a reduction takes edge values"),
         (lambda g, x: g.softmax(x), "softmax over neighbours takes an edge value"),
-        (lambda g, x: g.src(x), r"output 'embedding' has one row per edge, not per node; reduce edge values first"),
+        (lambda g, x: g.src(x), r"output 'output' has one row per edge, not per node; reduce edge values first"),
         (lambda g, x: g.edge("wieght"), "no edge column 'wieght' among the inputs; did you mean 'weight'"),
         (lambda g, x: g.src(x) + g.without_self_loops().src(x), "values of different types do not mix"),
         (lambda g, x: g.without_self_loops().without_self_loops(), "self-loops were already changed"),

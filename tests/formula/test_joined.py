@@ -16,7 +16,7 @@ OTHER = np.array([[2.0], [3.0], [5.0]])
 
 def run(program, nodes, edges):
     arrays = GraphArrays({NODE: 3}, {EDGE: (SRC, DST)}, {NODE: nodes}, {EDGE: edges})
-    return interpret(program, {}, arrays)["embedding"]
+    return interpret(program, {}, arrays)["output"]
 
 
 def test_the_parts_are_the_numbers_of_a_row_in_order():

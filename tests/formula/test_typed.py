@@ -48,12 +48,12 @@ def test_reductions_over_all_types_of_edges(how: str) -> None:
         return getattr(g, how)({kind: g[kind].src(x[kind[0]]) for kind in g})
 
     found = computed(formula)
-    assert found.keys() == {"account.embedding", "shop.embedding"}
+    assert found.keys() == {"account.output", "shop.output"}
     for name in WIDTHS:
         expected = [
             getattr(np, how)(rows, axis=0) if rows else np.zeros(4) for rows in messages([PAYS, KNOWS, BACK], name)
         ]
-        np.testing.assert_allclose(found[f"{name}.embedding"], expected, atol=1e-12)
+        np.testing.assert_allclose(found[f"{name}.output"], expected, atol=1e-12)
 
 
 def test_one_softmax_over_all_types_of_edges() -> None:
@@ -62,7 +62,7 @@ def test_one_softmax_over_all_types_of_edges() -> None:
         shares = g.softmax(logits)
         return g.sum({kind: shares[kind] * logits[kind] for kind in shares})
 
-    found = computed(formula)["account.embedding"]
+    found = computed(formula)["account.output"]
     for row, rows in zip(found, messages([KNOWS, BACK], "account"), strict=True):
         powers = np.exp(rows - np.max(rows, axis=0)) if rows else np.zeros((0, 4))
         expected = (powers / powers.sum(axis=0) * rows).sum(axis=0) if rows else np.zeros(4)
@@ -73,7 +73,7 @@ def test_a_mean_without_self_loops_counts_without_them() -> None:
     found = computed(lambda g, x: g.mean({KNOWS: g[KNOWS].without_self_loops().src(x["account"])}))
     src, dst = GRAPH.ends[TYPES[KNOWS]]
     assert (src == dst).any()
-    for node, row in enumerate(found["account.embedding"]):
+    for node, row in enumerate(found["account.output"]):
         rows = GRAPH.x["account"]["x"][src[(dst == node) & (src != dst)]]
         np.testing.assert_allclose(row, rows.mean(axis=0) if len(rows) else np.zeros(4), atol=1e-12)
 
@@ -95,7 +95,7 @@ def test_degrees_edge_columns_and_totals() -> None:
     amounts = GRAPH.values[TYPES[PAYS]]["amount"]
     np.testing.assert_allclose(found["shop.turnover"], np.bincount(dst, amounts, minlength=12))
     np.testing.assert_allclose(found["shop.apart"], shops - shops.mean(axis=0))
-    np.testing.assert_allclose(found["account.embedding"], 2 * GRAPH.x["account"]["x"])
+    np.testing.assert_allclose(found["account.output"], 2 * GRAPH.x["account"]["x"])
 
 
 def test_types_of_a_graph() -> None:
@@ -105,7 +105,7 @@ def test_types_of_a_graph() -> None:
         seen.update(types=g.types, kinds=list(g), into=g.into("account"), has=(PAYS in g, "pays" in g), x=list(x))
         return x["shop"]
 
-    assert list(trace(formula, INPUTS, {}).outputs) == ["shop.embedding"]
+    assert list(trace(formula, INPUTS, {}).outputs) == ["shop.output"]
     assert seen == {
         "types": ("account", "shop", "city"), "kinds": [PAYS, KNOWS, BACK], "into": [KNOWS, BACK],
         "has": (True, False), "x": ["account", "shop"],
@@ -113,7 +113,7 @@ def test_types_of_a_graph() -> None:
 
 
 def test_a_column_of_all_types_is_an_output_of_each() -> None:
-    assert list(trace(lambda x: x, INPUTS, {}).outputs) == ["account.embedding", "shop.embedding"]
+    assert list(trace(lambda x: x, INPUTS, {}).outputs) == ["account.output", "shop.output"]
 
 
 def test_the_files_of_a_model_hold_the_program() -> None:

@@ -243,7 +243,7 @@ def _number(item: Any) -> float:
 
 
 def _compare(found: pa.Table, expected: dict[Any, list[float]], width: int) -> None:
-    rows = dict(zip(found["id"].to_pylist(), found["embedding"].to_pylist(), strict=True))
+    rows = dict(zip(found["id"].to_pylist(), found["output"].to_pylist(), strict=True))
     assert len(found) == len(rows) == len(expected), f"{len(found)} rows of {len(rows)} ids; {len(expected)} nodes"
     assert rows.keys() == expected.keys(), "other ids"
     for node, row in expected.items():

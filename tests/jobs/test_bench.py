@@ -136,7 +136,7 @@ def test_a_wrong_answer_stops_the_benchmark(tmp_path: Path, change: str) -> None
 
 
 def write(path: Path, ids: list[int], values: list[list[float]]) -> None:
-    pq.write_table(pa.table({"id": ids, "embedding": pa.array(values, pa.list_(pa.float32()))}), path)
+    pq.write_table(pa.table({"id": ids, "output": pa.array(values, pa.list_(pa.float32()))}), path)
 
 
 def test_memory_and_work_of_child_processes_count() -> None:

@@ -143,7 +143,7 @@ def test_a_failure_is_one_row(tasks: dict[str, Task], monkeypatch: pytest.Monkey
         off = 0.01 if answers[name] == 1 else 0.0
         lists = bench_spark.lists(values + np.float32(off))
         task.output(name).mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table({"id": ids, "embedding": lists}), task.output(name) / "0.parquet")
+        pq.write_table(pa.table({"id": ids, "output": lists}), task.output(name) / "0.parquet")
         return Outcome(name, Run(name, round, 1.0, {}, 1, {"jvm": 1.0}, 0.0), whole=1.0)
 
     monkeypatch.setattr(bench_rivals, "contend", pretend)

@@ -72,7 +72,7 @@ def test_the_numbers_of_pyg(case: str, kind: str) -> None:
     graph = whole(kind)
     model, expected = both(case, graph)
     # the model keeps its weights in float32
-    got = interpret(model.program, model.weights, graph.arrays())["embedding"]
+    got = interpret(model.program, model.weights, graph.arrays())["output"]
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * max(1.0, np.abs(expected).max()))
 
     blocks = graph.blocks(3)
@@ -80,7 +80,7 @@ def test_the_numbers_of_pyg(case: str, kind: str) -> None:
     for block, outputs in zip(blocks, run_fused(Plan.of(model), blocks), strict=True):
         here = [rows[node] for node in block.ids["node"].to_pylist()]
         np.testing.assert_allclose(
-            outputs["embedding"], expected[here], rtol=0, atol=1e-5 * max(1.0, np.abs(expected).max())
+            outputs["output"], expected[here], rtol=0, atol=1e-5 * max(1.0, np.abs(expected).max())
         )
 
 

@@ -92,10 +92,10 @@ def test_the_numbers_of_pyg(case: str, kind: str) -> None:
     model = Model.from_formula(lambda g, x, w: layer(g, x, w, **options), read(layer, held, inputs, options), inputs)
     found = interpret(model.program, model.weights, given.arrays)
     spelled = {"account": "account", "bank card": "bank%20card", "city": "city"}
-    assert {spelled[each] + ".embedding" for each in expected} == found.keys()
+    assert {spelled[each] + ".output" for each in expected} == found.keys()
     for of, values in expected.items():
         scale = max(1.0, np.abs(values).max(initial=0))
-        key = f"{spelled[of]}.embedding"
+        key = f"{spelled[of]}.output"
         np.testing.assert_allclose(found[key], values, rtol=0, atol=1e-6 * scale)
         for count in (1, 3):
             blocks = given.blocks(count)

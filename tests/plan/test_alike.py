@@ -51,7 +51,7 @@ def layer(make: object, x: dict[str, Value], number: int) -> dict[str, Value]:
 
 def program(make: object) -> Program:
     made = layer(make, layer(make, X, 0), 1)
-    return Program({f"{name}.embedding": made[name] for name in ("paper", "author")})
+    return Program({f"{name}.output": made[name] for name in ("paper", "author")})
 
 
 @pytest.mark.parametrize("make", [sums, attention])

@@ -53,12 +53,12 @@ def sage(number: int) -> Value:
 
 def stacked(how: str = "lane_sum") -> Program:
     stack = concat([sage(number).reshape(1, OUT) for number in range(MANY)], axis=0)
-    return Program({f"{PAPER}.embedding": apply(how, stack, axes=(0,), keepdims=False)})
+    return Program({f"{PAPER}.output": apply(how, stack, axes=(0,), keepdims=False)})
 
 
 def chained() -> Program:
     """As to_hetero writes it."""
-    return Program({f"{PAPER}.embedding": reduce(lambda a, b: a + b, map(sage, range(MANY)))})
+    return Program({f"{PAPER}.output": reduce(lambda a, b: a + b, map(sage, range(MANY)))})
 
 
 def products(program: Program) -> list[Value]:
@@ -72,16 +72,16 @@ def test_one_product_for_all_that_read_the_same_rows(program: Program) -> None:
     assert len(products(got)) == MANY + 1
     assert not {"concat", "lane_sum"} & {value.op for value in got.values}
     want, found = (interpret(each, WEIGHTS, GRAPH.arrays) for each in (program, got))
-    np.testing.assert_allclose(found[f"{PAPER}.embedding"], want[f"{PAPER}.embedding"], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found[f"{PAPER}.output"], want[f"{PAPER}.output"], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 8])
 @pytest.mark.parametrize("program", [stacked(), chained(), stacked("lane_max")], ids=["stacked", "chained", "max"])
 def test_blocks_give_what_the_program_says(program: Program, blocks: int) -> None:
-    want = interpret(program, WEIGHTS, GRAPH.arrays)[f"{PAPER}.embedding"]
+    want = interpret(program, WEIGHTS, GRAPH.arrays)[f"{PAPER}.output"]
     parts = GRAPH.blocks(blocks)
     outputs = run_fused(Plan.of(Model(program, WEIGHTS)), parts)
-    found = GRAPH.whole(PAPER, parts, [each[f"{PAPER}.embedding"] for each in outputs])
+    found = GRAPH.whole(PAPER, parts, [each[f"{PAPER}.output"] for each in outputs])
     np.testing.assert_allclose(found, want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
@@ -115,6 +115,6 @@ def test_a_chunk_is_charged_for_what_is_there_at_once() -> None:
 
 
 def _lanes(relations: int) -> int:
-    made = Program({f"{PAPER}.embedding": reduce(lambda a, b: a + b, map(sage, range(relations)))})
+    made = Program({f"{PAPER}.output": reduce(lambda a, b: a + b, map(sage, range(relations)))})
     plan = Plan.of(Model(made, {name: WEIGHTS[name] for name in made.weights}))
     return max(_most_lanes(phase.nodes) for phase in plan.steps[-1].phases)

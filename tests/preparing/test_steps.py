@@ -369,7 +369,7 @@ def test_the_same_text_twice_is_a_duplicate_and_not_a_collision() -> None:
 
 UNUSABLE = [
     ({"id": "idd"}, r"nodes has no column 'idd'; did you mean 'id'\? \(id, x, age exist\)"),
-    ({"features": "embedding"}, r"nodes has no column 'embedding'"),
+    ({"features": "output"}, r"nodes has no column 'output'"),
     ({"src": "source"}, r"edges has no column 'source'"),
     ({"id": "age"}, r"nodes\.age is float; ids may be integers up to 64 bits, or strings"),
     ({"id": "x"}, r"nodes\.x is array<float>; ids may be"),

@@ -231,7 +231,7 @@ def test_a_name_that_no_disk_has(tmp_path: Path) -> None:
 
 
 def check(output: Path, types: list[str]) -> None:
-    expected, columns = answers(NODES, EDGES), {ACCOUNT: ["embedding", "pair"], CARD: ["card"], SHOP: ["shop"]}
+    expected, columns = answers(NODES, EDGES), {ACCOUNT: ["output", "pair"], CARD: ["card"], SHOP: ["shop"]}
     folders = {ACCOUNT: "account", CARD: "bank%20card%2F1", SHOP: "%5F%5Fshop%5F%5F"}
     assert {path.name for path in output.iterdir() if path.is_dir()} == {folders[type] for type in types}
     for type in types:

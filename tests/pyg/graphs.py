@@ -113,7 +113,7 @@ def run(net, x, src, dst, values, dtype=torch.float64):
     finally:
         torch.set_default_dtype(default)
     if isinstance(result, torch.Tensor):
-        return {"embedding": result.numpy()}
+        return {"output": result.numpy()}
     if isinstance(result, dict):
         return {name: tensor.numpy() for name, tensor in result.items()}
     return {f"output_{position}": tensor.numpy() for position, tensor in enumerate(result)}

@@ -35,9 +35,9 @@ def test_a_logsumexp_written_by_scatters_is_that_of_formulas() -> None:
     src, dst = rng.integers(0, 30, (2, 200))
     graph = GraphArrays.single(src, dst, rng.normal(scale=50, size=(40, WIDTH)))
     program, weights, _ = import_module(nn.SimpleConv(aggr=LogSumExp()).eval(), features={"x": WIDTH})
-    by_scatters = interpret(program, weights, graph)["embedding"]
+    by_scatters = interpret(program, weights, graph)["output"]
     formula = trace(lambda g, x: g.logsumexp(g.src(x)), {"nodes.x": WIDTH}, {})
-    found = interpret(formula, {}, graph)["embedding"]
+    found = interpret(formula, {}, graph)["output"]
     for node in range(40):
         messages = graph.node_columns[NODE]["x"][src[dst == node]]
         want = scipy.special.logsumexp(messages, axis=0) if len(messages) else np.zeros(WIDTH)

@@ -148,7 +148,7 @@ class Pools(nn.Module):
             "features gives 'x' None; write a width, a shape, range(K) for int",
         ),
         (GCNConv(16, 8), {"inputs": {"x": 5j}}, "input 'x' is 5j; write a column, or for a matrix"),
-        (GCNConv(16, 8), {"outputs": [3]}, "outputs names '3', which forward does not return; known: embedding"),
+        (GCNConv(16, 8), {"outputs": ["a", "b"]}, "outputs names 'a', which forward does not return; known: output"),
     ],
 )
 def test_what_is_asked_for(net, options, message):

@@ -137,12 +137,12 @@ def test_label_propagation(told, layers):
         rng = np.random.default_rng(3)
         labels, mask = rng.random((nodes, 5)), rng.random(nodes) < 0.5
         labels[~mask] = np.nan
-        expected = run(net, labels, src, dst, {"mask": mask})["embedding"]
+        expected = run(net, labels, src, dst, {"mask": mask})["output"]
         for train in (mask, mask.astype(np.int64), mask * 3.5):  # a column of the table may be of any type
             arrays = GraphArrays(
                 {NODE: nodes}, {EDGE: (np.array(src, int), np.array(dst, int))}, {NODE: {"y": labels, "mask": train}}
             )
-            assert_close(interpret(program, weights, arrays)["embedding"], expected, name)
+            assert_close(interpret(program, weights, arrays)["output"], expected, name)
 
 
 class Corrected(nn.Module):
@@ -182,14 +182,14 @@ def test_correct_and_smooth(net, y_true, weighted):
         labels = rng.integers(0, 4, nodes) if isinstance(y_true, range) else rng.random((nodes, 4))
         labels[~mask] = -1 if isinstance(y_true, range) else np.nan  # unknown, as tables often say it
         given = {"y_true": labels, "mask": mask} | ({"edge_weight": weight} if weighted else {})
-        expected = run(net, soft, src, dst, given)["embedding"]
+        expected = run(net, soft, src, dst, given)["output"]
         arrays = GraphArrays(
             {NODE: nodes},
             {EDGE: (np.array(src, int), np.array(dst, int))},
             {NODE: {"y_soft": soft, "y_true": labels, "mask": mask}},
             {EDGE: {"edge_weight": weight}},
         )
-        assert_close(interpret(program, weights, arrays)["embedding"], expected, name)
+        assert_close(interpret(program, weights, arrays)["output"], expected, name)
 
 
 @pytest.mark.parametrize("net", [Corrected(True), Corrected(False)], ids=["scaled", "fixed"])
@@ -201,10 +201,10 @@ def test_correct_and_smooth_compiled(net):
         rng = np.random.default_rng(seed)
         soft, mask = rng.normal(size=(graph.nodes, 4)), rng.random(graph.nodes) < 0.3
         labels = np.where(mask[:, None], rng.random((graph.nodes, 4)), -1e30)
-        expected = run(net, soft, graph.src, graph.dst, {"y_true": labels, "mask": mask})["embedding"]
+        expected = run(net, soft, graph.src, graph.dst, {"y_true": labels, "mask": mask})["output"]
         columns = {"y_soft": soft.astype(np.float32), "y_true": labels.astype(np.float32), "mask": mask}
         for blocks in BLOCKS:
-            found = compiled(plan, graph, columns, {}, blocks)["embedding"]
+            found = compiled(plan, graph, columns, {}, blocks)["output"]
             assert_close(found, expected, f"graph {seed}, {blocks} blocks", 1e-5)
 
 
@@ -339,7 +339,7 @@ def _sparse_table(self, x, e):
 BACK = r"write them back first \(out\[mask\] = rows\), or keep all rows and use torch.where"
 HERE = r"nodes chosen in test_chosen.py:\d+"
 REFUSED = {
-    _returned: f"output 'embedding' of the module has one row for each of the {HERE}; {BACK}",
+    _returned: f"output 'output' of the module has one row for each of the {HERE}; {BACK}",
     _of_two_masks: f"Does, test_chosen.py:\\d+, index_put_? mixes rows of {HERE} with rows of {HERE}; {BACK}",
     _two_masks_added: f"Does, test_chosen.py:\\d+, add mixes rows of {HERE} with rows of {HERE}; {BACK}",
     _two_masks_joined: f"cat joins {HERE} and {HERE} one after the other",
@@ -389,7 +389,7 @@ def test_rows_that_only_other_data_leave_out():
     program, weights, _ = import_module(Does(forward).eval(), features=16)
     x = np.ones((3, 16))
     x[1, 0] = -2000
-    found = interpret(program, weights, GraphArrays.single([0], [1], x))["embedding"]
+    found = interpret(program, weights, GraphArrays.single([0], [1], x))["output"]
     np.testing.assert_array_equal(np.isnan(found), [[False] * 16, [True] * 16, [False] * 16])
 
 

@@ -68,7 +68,7 @@ def assert_imported(net, **options):
     program, weights, _ = import_module(net, features=8, **options)
     assert_untouched(before, state(net))
     assert torch.equal(drawn, torch.get_rng_state())
-    found = interpret(program, weights, GraphArrays.single(*EDGES.numpy(), X.numpy()))["embedding"]
+    found = interpret(program, weights, GraphArrays.single(*EDGES.numpy(), X.numpy()))["output"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
     return weights
 

@@ -70,7 +70,7 @@ def test_a_module_that_insists_on_float32():
     nodes, src, dst = GRAPHS["random"]
     x = np.random.default_rng(0).normal(size=(nodes, 16)).astype(np.float32)
     expected = net(torch.from_numpy(x), torch.tensor([src, dst])).numpy()
-    found = interpret(program, weights, GraphArrays.single(src, dst, x))["embedding"]
+    found = interpret(program, weights, GraphArrays.single(src, dst, x))["output"]
     np.testing.assert_allclose(found, expected, atol=1e-4)  # the module itself rounds to float32 here
 
 
@@ -149,8 +149,8 @@ def test_what_a_layer_remembers_of_another_graph_is_forgotten(make):
     assert all(getattr(net, name) is not None for name in remembered)
     nodes, src, dst = GRAPHS["random"]
     x = np.random.default_rng(0).normal(size=(nodes, 16))
-    found = interpret(program, weights, GraphArrays.single(src, dst, x))["embedding"]
-    assert_close(found, run(fresh, x, src, dst, {})["embedding"], "cached")
+    found = interpret(program, weights, GraphArrays.single(src, dst, x))["output"]
+    assert_close(found, run(fresh, x, src, dst, {})["output"], "cached")
 
 
 def test_a_module_in_double_precision():
@@ -176,7 +176,7 @@ def test_an_imported_model_is_saved_and_loaded(tmp_path):
     net = models.GCN(16, 12, 2, 5).eval()
     model = Model.from_pyg(net, inputs={"edge_weight": "edges.amount"})
     assert model.inputs == {"nodes.x": 16, "edges.amount": 1}
-    assert model.outputs == {"embedding": 5}
+    assert model.outputs == {"output": 5}
     assert model.origin == "torch_geometric.nn.models.basic_gnn.GCN"
     model.save(tmp_path / "m")
     loaded = Model.load(tmp_path / "m")
@@ -185,5 +185,5 @@ def test_an_imported_model_is_saved_and_loaded(tmp_path):
     rng = np.random.default_rng(1)
     x, weight = rng.normal(size=(nodes, 16)), rng.uniform(size=len(src))
     arrays = GraphArrays.single(src, dst, x, edge_weight=weight)
-    found = interpret(loaded.program, loaded.weights, arrays)["embedding"]
-    assert_close(found, run(net, x, src, dst, {"edge_weight": weight})["embedding"], "loaded")
+    found = interpret(loaded.program, loaded.weights, arrays)["output"]
+    assert_close(found, run(net, x, src, dst, {"edge_weight": weight})["output"], "loaded")

@@ -217,14 +217,14 @@ def test_integers(name):
             {key: rng.integers(0, below, (rows, *shape)) for key, (shape, below) in chosen.items()}
             for chosen, rows in ((on_nodes, nodes), (on_edges, len(src)))
         )
-        expected = run(net, x.astype(float), src, dst, kinds | relations)["embedding"]
+        expected = run(net, x.astype(float), src, dst, kinds | relations)["output"]
         arrays = GraphArrays(
             {NODE: nodes},
             {EDGE: (np.array(src, int), np.array(dst, int))},
             {NODE: {"x": x, **kinds}},
             {EDGE: relations},
         )
-        assert_close(interpret(program, model.weights, arrays)["embedding"], expected, title, 1e-6)
+        assert_close(interpret(program, model.weights, arrays)["output"], expected, title, 1e-6)
         for blocks in BLOCKS:
             found = through_blocks(plan, x, kinds, src, dst, relations, blocks)
             assert_close(found, expected, f"{title}, {blocks} blocks", 1e-5)
@@ -244,9 +244,9 @@ def through_blocks(plan, x, kinds, src, dst, relations, blocks):
     edges = pa.table({**ends, **{name: column(array) for name, array in relations.items()}})
     names = {name: name for name in ("x", *kinds)}
     parts = blocks_from_tables(nodes, edges, blocks, names, list(relations))
-    found = np.empty((len(x), plan.program.outputs["embedding"].width))
+    found = np.empty((len(x), plan.program.outputs["output"].width))
     for part, outputs in zip(parts, run_fused(plan, parts), strict=True):
-        found[part.ids[NODE].to_numpy()] = outputs["embedding"]
+        found[part.ids[NODE].to_numpy()] = outputs["output"]
     return found
 
 
@@ -365,4 +365,4 @@ def test_a_lane_chosen_by_each_row():
     table = np.ones((1, 16))
     names = list(program.weights)
     weights = {name: np.eye(16) if program.weights[name] == (16, 16) else table for name in names}
-    np.testing.assert_array_equal(interpret(program, weights, arrays)["embedding"][:, 0], [3, 16, 47])
+    np.testing.assert_array_equal(interpret(program, weights, arrays)["output"][:, 0], [3, 16, 47])

@@ -73,7 +73,7 @@ def witness(net, *arguments):
 def imported(net, inputs, nodes, src, dst, x, **edges):
     program, weights, columns = import_module(net.eval(), inputs=inputs, features={"x": WIDTH})
     arrays = GraphArrays({NODE: nodes}, {EDGE: (src, dst)}, {NODE: {"x": x}}, {EDGE: edges})
-    return interpret(program, weights, arrays)["embedding"], columns
+    return interpret(program, weights, arrays)["output"], columns
 
 
 class Takes(nn.Module):
@@ -237,7 +237,7 @@ def test_the_same_in_float32_through_the_plan(name):
     model = Model.from_pyg(net, inputs={"adj_t": ("edge_index", "gcn_norm")}, features={"x": WIDTH})
     nodes, src, dst, _, x = graph(3)
     arrays = GraphArrays.single(src, dst, x)
-    found = interpret(model.program, model.weights, arrays)["embedding"]
+    found = interpret(model.program, model.weights, arrays)["output"]
     assert_close(found, witness(net, torch.from_numpy(x), normalised(nodes, src, dst)), name, 1e-6)
 
 

@@ -264,4 +264,4 @@ def test_imported_as_it_is(kind):
             expected = witness(Data(*given)) if kind in (GPRGNN, GCNII) else witness(*given)
         ends = np.array(src, int), np.array(dst, int)
         arrays = GraphArrays({NODE: nodes}, {EDGE: ends}, {NODE: {name: x}}, {EDGE: {"edge_attr": attr}})
-        assert_close(interpret(program, weights, arrays)["embedding"], expected.numpy(), graph)
+        assert_close(interpret(program, weights, arrays)["output"], expected.numpy(), graph)

@@ -79,7 +79,7 @@ class Several(nn.Module):
         a = F.relu(self.first(x, edge_index), inplace=True)
         b = a + F.elu(self.second(a, edge_index))
         c = self.norm(self.third(torch.cat([a, b], dim=-1), edge_index))
-        return {"classes": F.log_softmax(self.head(torch.cat([c, x], 1)), dim=1), "embedding": F.normalize(b + c)}
+        return {"classes": F.log_softmax(self.head(torch.cat([c, x], 1)), dim=1), "output": F.normalize(b + c)}
 
 
 class WithData(nn.Module):

@@ -69,7 +69,7 @@ def test_rows_of_a_table_are_a_column(kind):
     assert model.inputs["nodes.learned"] == rows.shape[1]
     assert name not in model.weights
     arrays = GraphArrays({NODE: 6}, {EDGE: tuple(EDGES.numpy())}, {NODE: {"x": X.numpy(), key: rows}}, {EDGE: {}})
-    found = interpret(model.program, model.weights, arrays)["embedding"]
+    found = interpret(model.program, model.weights, arrays)["output"]
     np.testing.assert_allclose(found, forward(net).detach().numpy(), rtol=0, atol=1e-10)
     assert all(torch.equal(tensor, net.state_dict()[key]) for key, tensor in before.items())
     assert isinstance(net.get_parameter(name), nn.Parameter)

@@ -53,7 +53,7 @@ def test_trained_model(dataset, name):
     src, dst = (np.array([ids[key] for key in edges[end].to_pylist()], np.int64) for end in ("src", "dst"))
     values = {key: matrix(edges, COLUMNS[key]) for key in optional}
     arrays = GraphArrays({NODE: len(ids)}, {EDGE: (src, dst)}, {NODE: {"x": matrix(nodes, "x")}}, {EDGE: values})
-    found = interpret(program, weights, arrays)["embedding"]
+    found = interpret(program, weights, arrays)["output"]
 
     assert_stored(found, folder / "models" / name / "expected64.parquet", ids)
 
@@ -113,5 +113,5 @@ def test_relations_as_a_column():
     kinds = edges["rel"].to_numpy().astype(np.float64)
     columns = {NODE: {"x": matrix(nodes, "x")}}, {EDGE: {"edge_type": kinds}}
     arrays = GraphArrays({NODE: len(ids)}, {EDGE: (src, dst)}, *columns)
-    found = interpret(program, weights, arrays)["embedding"]
+    found = interpret(program, weights, arrays)["output"]
     assert_stored(found, folder / "models" / "rgcn" / "expected64.parquet", ids)

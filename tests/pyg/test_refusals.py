@@ -283,7 +283,7 @@ def test_a_constant_of_as_many_rows():
 
 
 def test_outputs_that_are_not_per_node():
-    refused(Does(lambda self, x, e: x[e[0]] * x[e[1]]), "output 'embedding' of the module has one row per edge")
+    refused(Does(lambda self, x, e: x[e[0]] * x[e[1]]), "output 'output' of the module has one row per edge")
     refused(Does(lambda self, x, e: {"a": x, "b": torch.ones(3)}), "output 'b' of the module does not depend on the n")
     refused(Does(lambda self, x, e: {"graph": x.sum(0)}), r"'graph' .* \(graph-level output\); graphsweep")
     refused(Does(lambda self, x, e: (x, "text")), "output 'output_1' of forward is str, not a tensor")
@@ -347,7 +347,7 @@ def test_the_users_function_is_restored_after_an_error():
 def test_numbers_that_are_never_finite():
     refused(
         Does(lambda self, x, e: (x * 0).log() - float("inf")),
-        "output 'embedding' of the module is NaN or infinite in every row of a random graph, so the import cannot be",
+        "output 'output' of the module is NaN or infinite in every row of a random graph, so the import cannot be",
     )
 
 
@@ -361,9 +361,7 @@ class Uneven(MessagePassing):
 
 
 def test_control_flow_that_depends_on_the_size():
-    refused(
-        Uneven(), r"does not compute what the module computes \(output 'embedding' on another graph\): its operations"
-    )
+    refused(Uneven(), r"does not compute what the module computes \(output 'output' on another graph\): its operations")
 
 
 def test_a_number_of_the_example_in_the_program():

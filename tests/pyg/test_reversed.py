@@ -263,11 +263,11 @@ def test_in_blocks(kind):
     inputs = {"edge_weight": "edges.weight", "edge_attr": "edges.attr"}
     model = Model.from_pyg(net, inputs, {"x": WIDTH, "edge_attr": 3})
     values = {"edge_weight": graph.weight.astype(float), "edge_attr": graph.attr.astype(float)}
-    want = run(net, graph.x.astype(float), graph.src.tolist(), graph.dst.tolist(), values)["embedding"]
+    want = run(net, graph.x.astype(float), graph.src.tolist(), graph.dst.tolist(), values)["output"]
     plan, place = Plan.of(model), {node: row for row, node in enumerate(graph.ids)}
     for blocks in (1, 3, 8, 17):
         parts = graph.blocks(blocks, reverse=True)
         for block, outputs in zip(parts, run_fused(plan, parts), strict=True):
             rows = [place[node] for node in block.ids[NODE].to_pylist()]
             # float32 against float64, five exchanges deep
-            np.testing.assert_allclose(outputs["embedding"], want[rows], rtol=0, atol=1e-5 * np.abs(want).max())
+            np.testing.assert_allclose(outputs["output"], want[rows], rtol=0, atol=1e-5 * np.abs(want).max())

@@ -70,7 +70,7 @@ def by_torch(nodes, edges):
 
 def scored(path):
     rows = pq.ParquetDataset(path).read().sort_by("id")
-    return np.stack(rows["embedding"].to_numpy())
+    return np.stack(rows["output"].to_numpy())
 
 
 GRAPHS = {
@@ -103,7 +103,7 @@ def test_spark_gives_the_same_bits(kind, spark, tables, tmp_path):
     assert distributed.fingerprint == here.fingerprint
     score(here, model, tmp_path / "fused")
     rows = infer(distributed, model, settings={"tier": "distributed"}, spark=spark).orderBy("id").toArrow()
-    assert np.stack(rows["embedding"].to_numpy()).tobytes() == scored(tmp_path / "fused").tobytes()
+    assert np.stack(rows["output"].to_numpy()).tobytes() == scored(tmp_path / "fused").tobytes()
     np.testing.assert_allclose(scored(tmp_path / "fused"), by_torch(*tables), rtol=2e-5, atol=2e-5)
 
 

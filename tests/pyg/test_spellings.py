@@ -88,7 +88,7 @@ def test_autoencoders_are_imported_as_their_encoder(kind, given):
     net = kind(*more.get(kind, (encoder,))).double().eval()
     unused = {"unused": ["discriminator.*"]} if kind is ARGVA else {}
     expected = encoder(X, EDGES) if kind is DeepGraphInfomax else net.encode(X, EDGES)
-    model = assert_gives(net, {"embedding": expected}, **given, **unused)
+    model = assert_gives(net, {"output": expected}, **given, **unused)
     how = "encoder" if kind is DeepGraphInfomax else "encode"
     assert f"{kind.__name__} is imported as its {how}" in model.about.notes
 
@@ -115,7 +115,7 @@ class Keywords(ByName):
 @pytest.mark.parametrize("kind", [ByName, ByPosition, Keywords])
 def test_a_forward_that_hands_on_what_it_is_given(kind):
     net = kind()
-    assert_gives(net, {"embedding": net.model(X, EDGES).tanh()})
+    assert_gives(net, {"output": net.model(X, EDGES).tanh()})
 
 
 class Bare(nn.Module):
@@ -129,7 +129,7 @@ class Bare(nn.Module):
 
 def test_keywords_that_inputs_names():
     net = Bare()
-    expected = {"embedding": net(feat=X, graph=EDGES)}
+    expected = {"output": net(feat=X, graph=EDGES)}
     assert_gives(net, expected, inputs={"feat": "nodes.x", "graph": "edge_index"}, features={"feat": 8})
     refused(
         net, "forward takes no edge_index; it takes **given: the graph is an argument, not something that the modul"
@@ -153,12 +153,12 @@ class OfGraph(Conv):
 def test_a_data_object_by_any_name():
     weight = torch.arange(1.0, 8.0, dtype=torch.float64)
     net = OfBatch(None)
-    expected = {"embedding": net(Data(x=X, edge_index=EDGES, edge_weight=weight))}
+    expected = {"output": net(Data(x=X, edge_index=EDGES, edge_weight=weight))}
     assert_gives(net, expected, {"edge_weight": weight}, inputs={"edge_weight": "edges.edge_weight"})
     net, data = OfGraph(None), Data(x=X, edge_index=EDGES)
     for inputs in ({}, {"g": "data"}, {"x": "nodes.x", "edge_index": "edge_index"}):
-        assert_gives(net, {"embedding": net(data)}, inputs=inputs)
-    assert_gives(net, {"embedding": net(data, 3.0)}, inputs={"scale": 3.0})
+        assert_gives(net, {"output": net(data)}, inputs=inputs)
+    assert_gives(net, {"output": net(data, 3.0)}, inputs={"scale": 3.0})
 
 
 def test_what_is_no_data_object_says_so():
@@ -205,7 +205,7 @@ def test_an_authors_own_container():
         def forward(self, x, edge_index):
             return self.net(SimpleNamespace(graph={"node_feat": x, "edge_index": edge_index}))
 
-    assert_gives(Puts(), {"embedding": net.conv(X, EDGES)})
+    assert_gives(Puts(), {"output": net.conv(X, EDGES)})
 
 
 # ---- numbers
@@ -219,9 +219,9 @@ class Scaled(Conv):
 
 def test_a_number_as_it_is():
     net = Scaled(None)
-    assert_gives(net, {"embedding": net(X, EDGES, 2.0)}, inputs={"scale": 2.0})
-    assert_gives(net, {"embedding": net(X, EDGES, 3, True)}, inputs={"scale": 3, "deep": True})
-    assert_gives(net, {"embedding": net(X, EDGES, 1009)}, inputs={"scale": 1009})  # as many as nodes of an example
+    assert_gives(net, {"output": net(X, EDGES, 2.0)}, inputs={"scale": 2.0})
+    assert_gives(net, {"output": net(X, EDGES, 3, True)}, inputs={"scale": 3, "deep": True})
+    assert_gives(net, {"output": net(X, EDGES, 1009)}, inputs={"scale": 1009})  # as many as nodes of an example
     refused(
         net,
         "forward takes 'scale': say where it comes from, inputs={'scale': 'nodes.COLUMN'} or 'edges.COLUMN' (or "
@@ -237,7 +237,7 @@ class Counted(Conv):
 
 def test_the_number_of_nodes():
     net = Counted(None)
-    model = assert_gives(net, {"embedding": net(X, EDGES, 6, 6)}, inputs={"n": "num_nodes"})
+    model = assert_gives(net, {"output": net(X, EDGES, 6, 6)}, inputs={"n": "num_nodes"})
     assert set(model.columns) == {"nodes.x"}
 
 
@@ -317,7 +317,7 @@ class Sampled(nn.Module):
 def test_sampled_edges_of_each_layer():
     net = Sampled()
     adjs = [EdgeIndex(EDGES, None, (6, 6))] * 2
-    model = assert_gives(net, {"embedding": net(X, adjs)}, inputs={"adjs": ["edge_index", "edge_index"]})
+    model = assert_gives(net, {"output": net(X, adjs)}, inputs={"adjs": ["edge_index", "edge_index"]})
     assert "adjs is given all edges in each of its 2 layers" in model.about.notes
     refused(
         net,
@@ -408,7 +408,7 @@ class Pools(Conv):
 )
 def test_a_row_per_graph(options):
     message = (
-        "output 'embedding' of the module has one row for the whole graph (graph-level output); graphsweep gives one "
+        "output 'output' of the module has one row for the whole graph (graph-level output); graphsweep gives one "
         "row per node: import the part of the module before the pooling"
     )
     refused(Pools(None), message, **options)
@@ -426,7 +426,7 @@ def test_a_batch_that_only_norms_take():
             return self.norm(self.conv(x, edge_index), batch)
 
     net = Normed(None, norm=GraphNorm(4))
-    assert_gives(net, {"embedding": net(X, EDGES, None)}, inputs={"batch": None})
+    assert_gives(net, {"output": net(X, EDGES, None)}, inputs={"batch": None})
     refused(
         net,
         "forward takes 'batch', the number of each node's graph; graphsweep takes all nodes for one graph: if that is "
@@ -485,7 +485,7 @@ def test_pairs_to_score():
         "and has no table of pairs: import the encoder, the part that gives a row per node, and score pairs of its "
         "rows",
     )
-    per_edge = "output 'embedding' of the module has one row per edge (edge classification, a link decoder); graphsweep"
+    per_edge = "output 'output' of the module has one row per edge (edge classification, a link decoder); graphsweep"
     refused(Decodes(None), per_edge, inputs={"edge_label_index": "edge_index"})
 
 

@@ -205,7 +205,7 @@ def test_a_graph_level_output_is_refused():
         def forward(self, x, edge_index):
             return self.head(pyg.global_mean_pool(self.conv(x, edge_index), None))
 
-    message = r"output 'embedding' of the module has one row for the whole graph \(graph-level output\); graphsweep g"
+    message = r"output 'output' of the module has one row for the whole graph \(graph-level output\); graphsweep g"
     with pytest.raises(ModelError, match=message):
         import_module(Readout().eval(), features=16)
 
@@ -234,7 +234,7 @@ def test_blocks_give_what_pyg_gives(kind):
         expected = net.double()(torch.from_numpy(graph.x).double(), edge_index).numpy()
     plan = Plan.of(Model.from_pyg(net.float(), features=WIDTH))
     for blocks in (1, 3, 8, 17):
-        found = run(plan, graph, blocks)["embedding"]
+        found = run(plan, graph, blocks)["output"]
         # float32 against float64, and the norms divide by what may be small
         np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
 

@@ -69,8 +69,8 @@ def tensors(given: TypedGraph, kind: torch.dtype = torch.float64) -> dict[str, A
 
 def by_key(outputs: Any, of: str = "") -> dict[str, Any]:
     if isinstance(outputs, torch.Tensor):
-        return {f"{of}.embedding": outputs}
-    return {f"{name}.embedding": tensor for name, tensor in outputs.items() if tensor is not None}
+        return {f"{of}.output": outputs}
+    return {f"{name}.output": tensor for name, tensor in outputs.items() if tensor is not None}
 
 
 def error(found: np.ndarray, expected: np.ndarray) -> float:

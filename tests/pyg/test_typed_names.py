@@ -39,9 +39,9 @@ def assert_same(net: nn.Module, model: Model, given: TypedGraph, **columns: str)
     with torch.no_grad():
         expected = net.double().eval()(edge_index_dict=edges, **inputs)
     found = interpret(model.program, model.weights, given.arrays)
-    assert found.keys() == {output_key(name, "embedding") for name in expected}
+    assert found.keys() == {output_key(name, "output") for name in expected}
     for name, values in expected.items():
-        np.testing.assert_allclose(found[output_key(name, "embedding")], values.numpy(), atol=1e-6)
+        np.testing.assert_allclose(found[output_key(name, "output")], values.numpy(), atol=1e-6)
 
 
 class Encoded(nn.Module):

@@ -64,7 +64,7 @@ class FraudNet(nn.Module):
         for layer in self.layers:
             h = layer(h, edge_index, edge_attr, hours)
         score = torch.sigmoid(self.head(torch.cat([first, h], dim=-1)).squeeze(-1))
-        return {"score": score, "embedding": F.normalize(h, dim=-1), "suspicious": (score > 0.5).float()}
+        return {"score": score, "output": F.normalize(h, dim=-1), "suspicious": (score > 0.5).float()}
 
 
 class RecommenderNet(nn.Module):

@@ -51,7 +51,7 @@ def test_the_marker_lists_all_tables(prepared: PreparedGraph, tmp_path: Path, no
     assert {type: (of["folder"], of["rows"]) for type, of in marker["node_types"].items()} == {
         ACCOUNT: ("account", 60), CARD: ("bank%20card%2F1", 23), SHOP: ("%5F%5Fshop%5F%5F", 40)
     }  # fmt: skip
-    assert [column["name"] for column in marker["node_types"][ACCOUNT]["columns"]] == ["id", "embedding", "pair"]
+    assert [column["name"] for column in marker["node_types"][ACCOUNT]["columns"]] == ["id", "output", "pair"]
     assert marker["node_types"][CARD]["columns"][0] == {"name": "id", "type": "string"}
     assert "columns" not in marker
     assert sum(file["rows"] for file in marker["files"] if file["name"].startswith("account/")) == 60
@@ -121,8 +121,8 @@ def test_fewer_rows_of_one_type_are_noticed(
 def test_classes_of_each_type(prepared: PreparedGraph, tmp_path: Path, no_session: None) -> None:
     score(prepared, model(), tmp_path / "o", classify=True)
     accounts = pq.read_table(tmp_path / "o" / "account").to_pydict()
-    assert list(accounts) == ["id", "embedding", "pair", "predicted", "probability"]
-    assert accounts["predicted"] == [max(range(3), key=row.__getitem__) for row in accounts["embedding"]]
+    assert list(accounts) == ["id", "output", "pair", "predicted", "probability"]
+    assert accounts["predicted"] == [max(range(3), key=row.__getitem__) for row in accounts["output"]]
 
 
 def test_csv_has_a_column_for_each_lane(prepared: PreparedGraph, tmp_path: Path, no_session: None) -> None:

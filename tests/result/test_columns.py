@@ -55,7 +55,7 @@ def test_ids_are_called_as_in_the_nodes(name: str, tmp_path: Path, no_session: N
     model = build("sage")
     prepared = prepare(graph(name), tmp_path / "g", 2)
     found = infer(prepared, model)
-    assert found.column_names == [name, "embedding"]
+    assert found.column_names == [name, "output"]
     assert sorted(found[name].to_pylist()) == sorted(whole("mixed").ids)
     assert verify(graph(name), model, found).passed
     for format in ("parquet", "csv"):
@@ -64,7 +64,7 @@ def test_ids_are_called_as_in_the_nodes(name: str, tmp_path: Path, no_session: N
     rows = pq.read_table(tmp_path / "parquet").to_pylist()
     assert sorted(rows, key=lambda row: row[name]) == sorted(found.to_pylist(), key=lambda row: row[name])
     with (tmp_path / "csv" / "part-00000.csv").open(newline="", encoding="utf-8") as file:
-        assert next(csv.reader(file))[:2] == [name, "embedding_0"]
+        assert next(csv.reader(file))[:2] == [name, "output_0"]
     assert json.loads((tmp_path / "csv" / MARKER).read_text())["columns"][0]["name"] == name
 
 
@@ -98,10 +98,10 @@ def test_each_type_keeps_its_own(tmp_path: Path, no_session: None) -> None:
 def test_another_name_is_chosen(tmp_path: Path, no_session: None) -> None:
     model = build("sage")
     score(graph(), model, tmp_path / "o", output_id="Kunde Nr. 1")
-    assert pq.read_table(tmp_path / "o").column_names == ["Kunde Nr. 1", "embedding"]
+    assert pq.read_table(tmp_path / "o").column_names == ["Kunde Nr. 1", "output"]
     assert verify(graph(), model, tmp_path / "o").passed, "the marker knows the name"
     found = infer(graph(), model, output_id="key")
-    said = r"the scores have no column 'account_id' of ids; they have key, embedding; output_id=NAME says what it is"
+    said = r"the scores have no column 'account_id' of ids; they have key, output; output_id=NAME says what it is"
     with pytest.raises(DataError, match=said):
         verify(graph(), model, found)
     assert verify(graph(), model, found, output_id="key").passed
@@ -155,7 +155,7 @@ def test_the_same_through_spark(spark: SparkSession, tmp_path: Path) -> None:
         score(prepared, model, at, format=format, settings=Settings(tier=tier, write=write), spark=spark)
         assert verify(raw, model, at, spark=spark).passed
     lazy = infer(prepared, model, settings=Settings(tier="distributed"), spark=spark)
-    assert lazy.columns == [name, "embedding"]
+    assert lazy.columns == [name, "output"]
     assert verify(raw, model, lazy, spark=spark).passed
     assert verify(raw, model, infer(prepared, model, output_id="key", spark=spark), output_id="key", spark=spark).passed
 

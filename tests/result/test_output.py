@@ -17,9 +17,9 @@ def table(classify: bool = False, **outputs: Value) -> OutputTable:
 
 
 def test_schema_and_ddl_agree() -> None:
-    made = table(True, embedding=X, score=X[0])
-    assert made.schema.names == ["id", "embedding", "score", "predicted", "probability", SUPERSTEP, MILLISECONDS]
-    assert made.ddl.startswith("`id` bigint, `embedding` array<float>, `score` float, `predicted` int")
+    made = table(True, output=X, score=X[0])
+    assert made.schema.names == ["id", "output", "score", "predicted", "probability", SUPERSTEP, MILLISECONDS]
+    assert made.ddl.startswith("`id` bigint, `output` array<float>, `score` float, `predicted` int")
 
 
 def test_batches_hold_all_rows_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,7 +172,7 @@ def test_verify_takes_tables_in_memory_for_all_that_are_tables(here: Path, tmp_p
     assert verify(raw, here / "model", scores.to_pandas()).passed
     nodes, edges = polars.read_parquet(here / "nodes.parquet"), polars.read_parquet(here / "edges.parquet").lazy()
     assert verify(here / "graph", here / "model", polars.from_arrow(scores), nodes, edges).passed
-    wrong = scores.set_column(1, "embedding", scores["embedding"][::-1])
+    wrong = scores.set_column(1, "output", scores["output"][::-1])
     assert not verify(raw, here / "model", wrong).passed
 
 

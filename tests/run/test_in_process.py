@@ -54,7 +54,7 @@ def prepared(tables: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) 
 
 def scores(output: Path) -> dict[object, list[float]]:
     table = pq.read_table(output)
-    return dict(zip(table["id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
+    return dict(zip(table["id"].to_pylist(), table["output"].to_pylist(), strict=True))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -68,7 +68,7 @@ def test_the_bits_of_the_block_program(prepared: PreparedGraph, tmp_path: Path, 
     want = {
         node: row.tolist()
         for block, outputs in zip(blocks, found, strict=True)
-        for node, row in zip(block.ids["node"].to_pylist(), outputs["embedding"], strict=True)
+        for node, row in zip(block.ids["node"].to_pylist(), outputs["output"], strict=True)
     }
     assert scores(tmp_path / "o") == want
     assert os.listdir(tmp_path) == ["o"], "nothing is left beside it"
@@ -145,7 +145,7 @@ def test_infer_prepares_raw_tables_and_leaves_nothing(tables: tuple[str, str], t
 def test_infer_of_a_graph_without_nodes_has_the_columns() -> None:
     nodes, edges = whole("mixed").nodes().slice(0, 0), whole("mixed").edges().slice(0, 0)
     found = infer(Graph(nodes, edges), build("sage"))
-    assert (found.num_rows, found.column_names) == (0, ["id", "embedding"])
+    assert (found.num_rows, found.column_names) == (0, ["id", "output"])
 
 
 def test_infer_of_a_typed_graph_is_a_table_for_each_type(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_the_commands_import_no_spark(tables: tuple[str, str], prepared: Prepare
     assert passed.stdout.endswith("PASS\n")
     assert passed.stderr == ""
     wrong = {id: [lane + 1 for lane in lanes] for id, lanes in scores(tmp_path / "o").items()}
-    pq.write_table(pa.table({"id": list(wrong), "embedding": list(wrong.values())}), tmp_path / "wrong.parquet")
+    pq.write_table(pa.table({"id": list(wrong), "output": list(wrong.values())}), tmp_path / "wrong.parquet")
     failed = command("verify", *given, tmp_path / "wrong.parquet")
     assert failed.returncode == 3, failed.stderr
     assert failed.stdout.endswith("FAIL\n")

@@ -34,7 +34,7 @@ def by_rows(plan: Plan, graph: Whole, blocks: int, seed: int) -> dict[int, bytes
     table = pa.concat_tables(pa.Table.from_batches([batch]) for batch in made if batch[SUPERSTEP].null_count)
     return {
         node: np.asarray(row, np.float32).tobytes()
-        for node, row in zip(table[ID].to_pylist(), table["embedding"].to_pylist(), strict=True)
+        for node, row in zip(table[ID].to_pylist(), table["output"].to_pylist(), strict=True)
     }
 
 
@@ -43,7 +43,7 @@ def in_process(plan: Plan, graph: Whole, blocks: int) -> dict[int, bytes]:
     return {
         node: row.tobytes()
         for block, outputs in zip(parts, run_fused(plan, parts), strict=True)
-        for node, row in zip(block.ids["node"].to_pylist(), outputs["embedding"], strict=True)
+        for node, row in zip(block.ids["node"].to_pylist(), outputs["output"], strict=True)
     }
 
 

@@ -67,10 +67,10 @@ def test_an_undirected_graph_has_no_other_direction(name: str, kind: str) -> Non
         np.concatenate([graph.weight, graph.weight[back]]),
         np.concatenate([graph.attr, graph.attr[back]]),
     )
-    want = interpret(model.program, model.weights, both.arrays())["embedding"]
+    want = interpret(model.program, model.weights, both.arrays())["output"]
     plan = Plan.of(model, undirected=True)
     assert not any(kind.is_reversed for kind in plan.program.edge_types)
-    got = run(plan, both, 3)["embedding"]
+    got = run(plan, both, 3)["output"]
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * max(1.0, float(np.abs(want).max(initial=0))))
 
 

@@ -76,7 +76,7 @@ def expected() -> dict[str, np.ndarray]:
 
 
 def close(table: pa.Table, expected: dict[str, np.ndarray]) -> None:
-    found = dict(zip(table["id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
+    found = dict(zip(table["id"].to_pylist(), table["output"].to_pylist(), strict=True))
     assert found.keys() == expected.keys()
     np.testing.assert_allclose([found[name] for name in expected], list(expected.values()), rtol=2e-6, atol=2e-6)
 

@@ -184,11 +184,11 @@ def test_results_of_trained_models_pass(tmp_path, dataset, name):
 
 
 def lanes(table):
-    return np.array(table["embedding"].to_pylist(), np.float32)
+    return np.array(table["output"].to_pylist(), np.float32)
 
 
 def with_lanes(table, values):
-    return table.set_column(table.column_names.index("embedding"), "embedding", pa.array(list(values)))
+    return table.set_column(table.column_names.index("output"), "output", pa.array(list(values)))
 
 
 def shifted(table, _):
@@ -335,7 +335,7 @@ def test_classes_are_verified(prepared, tmp_path, formula):
 
     right = found(table)
     assert right.passed, str(right)
-    assert [output.name for output in right.outputs] == ["embedding", "probability"]
+    assert [output.name for output in right.outputs] == ["output", "probability"]
     for name, change in (("predicted", lambda old: (old + 1) % WIDTH), ("probability", lambda old: old * 1.001)):
         values = table[name].to_numpy().copy()
         values[33] = change(values[33])
@@ -390,8 +390,8 @@ def test_right_scores_pass_whatever_the_limit(tmp_path, seed):
         return x
 
     net = Model.from_formula(three, {}, {"nodes.x": 1})
-    exact = interpret(net.program, net.weights, GraphArrays.single(src, dst, x))["embedding"]
-    pq.write_table(pa.table({"id": np.arange(count), "embedding": list(exact)}), tmp_path / "scores.parquet")
+    exact = interpret(net.program, net.weights, GraphArrays.single(src, dst, x))["output"]
+    pq.write_table(pa.table({"id": np.arange(count), "output": list(exact)}), tmp_path / "scores.parquet")
     graph = Graph.of_files(str(tmp_path / "nodes.parquet"), str(tmp_path / "edges.parquet"))
     reach = [around(node, src, dst, 3) for node in range(count)]
     for limit in {1, 2, 3, 5, 8, int(rng.integers(1, edges + 1)), edges}:

@@ -73,7 +73,7 @@ def test_each_type_is_recomputed_and_said(scored: Path) -> None:
         part = said.partition(f"nodes of type {type} ")[2]
         assert part.startswith("recomputed 10 of 10 sampled nodes in float64 from the raw tables: ")
         assert f"all {nodes} ids: each node has one row, and there is no other" in part
-    assert "embedding: largest error" in said
+    assert "output: largest error" in said
     assert "pair: largest error" in said
     assert said.endswith("all types: PASS")
     hops = [text.partition(" hop")[0].rpartition(" ")[2] for text in said.split("nodes of type ")[1:]]
@@ -85,7 +85,7 @@ def test_each_type_is_recomputed_and_said(scored: Path) -> None:
 @pytest.mark.parametrize(("type", "name"), [(ACCOUNT, "pair"), (CARD, "card"), (SHOP, "shop")])
 def test_a_wrong_number_of_one_type_is_found(scored: Path, type: str, name: str, sample: str) -> None:
     rows = pq.read_table(scored / "o" / spelled(type))
-    id = pq.read_table(min((scored / "o" / spelled(type)).glob("*.parquet")))["id"][0].as_py()
+    id = pq.read_table(min((scored / "o" / spelled(type)).glob("*.parquet"))).column(0)[0].as_py()
     changed(scored, type, wrong(name))
     code, said = verified(scored, "--sample", max(23, len(rows)) if sample == "23" else "all")
     assert code == 3, said
@@ -96,7 +96,13 @@ def test_a_wrong_number_of_one_type_is_found(scored: Path, type: str, name: str,
 
 
 def test_rows_that_are_missing_or_unknown_are_said_by_type(scored: Path) -> None:
-    changed(scored, CARD, lambda table: table.set_column(0, "id", pa.array(["no card", *table["id"].to_pylist()[1:]])))
+    changed(
+        scored,
+        CARD,
+        lambda table: table.set_column(
+            0, table.column_names[0], pa.array(["no card", *table.column(0).to_pylist()[1:]])
+        ),
+    )
     code, said = verified(scored)
     assert code == 3
     of_cards = said.partition(f"nodes of type {CARD} ")[2].partition("nodes of type")[0]

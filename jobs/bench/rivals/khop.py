@@ -1,7 +1,7 @@
 """The competitor that people use today: cut every seed's neighbourhood with Spark, run PyG on each.
 
 Comes in: the tables of a graph, PyG's weights, how many seeds a neighbourhood is shared by, how many seeds are scored.
-Goes out: (id, embedding) of these seeds. Knows nothing of graphsweep.
+Goes out: (id, output) of these seeds. Knows nothing of graphsweep.
 
 All neighbours over two layers, none sampled, so that the numbers are exact: the edges into the seeds and into their
 neighbours, once per batch of seeds, and the features of all nodes at these edges. Spark's joins find both; a group per
@@ -33,7 +33,7 @@ def run(spark: SparkSession, graph: Path, weights: Path, output: Path, batch: in
         return forward(str(weights), edges, nodes)
 
     groups = edges.groupBy("batch").cogroup(nodes.groupBy("batch"))
-    scored = groups.applyInArrow(score, "id long, embedding array<float>")
+    scored = groups.applyInArrow(score, "id long, output array<float>")
     scored.write.mode("overwrite").parquet(str(output))
     edges.unpersist()
 
@@ -79,7 +79,7 @@ def forward(weights: str, edges: pa.Table, nodes: pa.Table) -> pa.Table:
     with torch.no_grad():
         out = net(weights, x.shape[1])(torch.from_numpy(x), torch.from_numpy(np.stack(ends))).numpy()
     seeds = nodes["seed"].to_numpy()
-    return pa.table({"id": ids[seeds], "embedding": lists(out[seeds])})
+    return pa.table({"id": ids[seeds], "output": lists(out[seeds])})
 
 
 @functools.cache

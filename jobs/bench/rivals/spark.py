@@ -69,7 +69,7 @@ def layers_of(path: Path) -> list[Layer]:
 
 
 def run(spark: SparkSession, graph: Path, weights: Path, output: Path, form: str) -> None:
-    """Runs a job: every node's output, written as (id, embedding array<float>)."""
+    """Runs a job: every node's output, written as (id, output array<float>)."""
     from pyspark.sql import functions as F
 
     layers = layers_of(weights)
@@ -103,14 +103,14 @@ def between(rows: DataFrame, layer: Layer | None, following: Layer | None) -> Da
             else:
                 h = matrix(batch["h"])
             if following is None:
-                values = {"embedding": h}
+                values = {"output": h}
             else:
                 sent, own = following.begin(np.maximum(h, 0) if layer else h)
                 values = {"sent": sent, "kept": own}
             columns = {"id": batch["id"], **{name: lists(value) for name, value in values.items()}}
             yield pa.RecordBatch.from_pydict(columns)
 
-    arrays = "sent array<float>, kept array<float>" if following else "embedding array<float>"
+    arrays = "sent array<float>, kept array<float>" if following else "output array<float>"
     return rows.mapInArrow(work, f"id long, {arrays}")
 
 
