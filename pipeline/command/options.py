@@ -29,7 +29,7 @@ def _refuse_empty(parameter: typer.CallbackParam, given: str | None) -> str | No
 
 
 # the raw tables
-Nodes = Annotated[str, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta.")]
+Nodes = Annotated[str, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta; or catalog.schema.table.")]
 Edges = Annotated[str, option("--edges", "PATH", "Edge table.")]
 GraphSpecPath = Annotated[
     str | None,
@@ -48,7 +48,9 @@ TargetTable = Annotated[
     option("--targets", "TABLE", "Score these nodes only: a table with their ids. The same bits as in a run for all."),
 ]
 IgnoreUnknown = Annotated[bool, option("--ignore-unknown", None, "Leave out targets that are not among the nodes.")]
-SomeNodes = Annotated[str | None, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta.")]
+SomeNodes = Annotated[
+    str | None, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta; or catalog.schema.table.")
+]
 SomeEdges = Annotated[str | None, option("--edges", "PATH", "Edge table.")]
 NodesFormat = Annotated[str | None, option("--nodes-format", "FORMAT", "parquet, csv or delta; else by file names.")]
 EdgesFormat = Annotated[str | None, option("--edges-format", "FORMAT", "parquet, csv or delta; else by file names.")]

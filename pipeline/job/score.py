@@ -78,7 +78,7 @@ def score_paths(
     """
     # whatever can be refused is refused before anything is started
     raw = source if isinstance(source, RawTables) else None
-    optional = sessions.optional()
+    optional = sessions.optional() and not (wish.targets is not None and wish.targets.needs_spark)
     asked = Asked.of(wish, settings, optional)
     asked.refuse_overlap({} if raw is None else raw.tables, {"the model": model, **(files or {})})
     prepared = None if isinstance(source, RawTables) else open_graph(source)
