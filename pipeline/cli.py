@@ -123,7 +123,17 @@ def prepare_command(
 @app.command(name="infer")
 def infer_command(
     model: ModelPath,
-    output: Annotated[str, option("--output", "PATH", "Where the scores go.")],
+    output: Annotated[str | None, option("--output", "PATH", "Where the scores go.")] = None,
+    output_table: Annotated[
+        str | None,
+        option(
+            "--output-table", "NAME", "Instead of --output: a table of Spark's catalog, with updated_at and run_id."
+        ),
+    ] = None,
+    table_mode: Annotated[
+        str | None,
+        option("--table-mode", "MODE", "create (default); of a Delta table overwrite, append, or merge by id."),
+    ] = None,
     graph: SomeGraph = None,
     nodes: SomeNodes = None,
     edges: SomeEdges = None,
@@ -131,7 +141,10 @@ def infer_command(
     types: Types = None,
     targets: TargetTable = None,
     ignore_unknown: IgnoreUnknown = False,
-    format: Annotated[str, option("--format", "FORMAT", "Of the scores: parquet (default) or csv.")] = "parquet",
+    format: Annotated[
+        str | None,
+        option("--format", "FORMAT", "Of the scores: parquet (default) or csv; of a new table delta or parquet."),
+    ] = None,
     classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
     overwrite: Overwrite = False,
     if_same: IfSame = None,
@@ -173,18 +186,36 @@ def infer_command(
         if graph is not None and (columns or formats or blocks):
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*columns, *formats, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
-        from pipeline.job.score import score_paths
+        if (output is None) == (output_table is None):
+            raise SettingError("give --output, a path, or --output-table, the name of a table")
+        if output_table is None and table_mode is not None:
+            raise SettingError("--table-mode is of --output-table, which names the table")
+        if output_table is not None and (overwrite or if_same):
+            extra = "--overwrite" if overwrite else "--if-same"
+            raise SettingError(f"{extra}: of no use with --output-table; --table-mode says what becomes of a table")
+        from pipeline.job.score import Scored, score_into_table, score_paths
         from pipeline.result.by_type import types_of
+        from pipeline.result.into_table import IntoTable
         from pipeline.result.wish import Wish
+        from pipeline.result.written import PARQUET
         from pipeline.tables.targets import Targets
 
         chosen = types_of(column_names(types)) if types else None
-        wish = Wish(output, format, overwrite, classify, if_same, chosen, Targets.of(targets, ignore_unknown))
+        wanted = Targets.of(targets, ignore_unknown)
         of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
         spec = spec_of(graph_spec, nodes, edges, of_columns)
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
         files = {"the settings' file": conf, "the graph's file": graph_spec, "the targets": targets}
-        scored = score_paths(source, columns, model, wish, settings, _sessions(verbose), files, not quiet)
+        if output_table is not None:
+            table = IntoTable(output_table, table_mode, format)
+            made = partial(Wish, classify=classify, types=chosen, targets=wanted)
+            scored: Scored = score_into_table(
+                source, columns, model, table, made, settings, _sessions(verbose), files, not quiet
+            )
+        else:
+            assert output is not None, "one of the two was given"
+            wish = Wish(output, format or PARQUET, overwrite, classify, if_same, chosen, wanted)
+            scored = score_paths(source, columns, model, wish, settings, _sessions(verbose), files, not quiet)
         answer("infer", str(scored), scored.facts, json)
 
 

@@ -9,28 +9,34 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pipeline.errors import SettingError
 from pipeline.job.output import Asked
 from pipeline.job.raw_tables import RawTables, columns_for
 from pipeline.job.sessions import Sessions, is_small
 from pipeline.job.texts import already_there, describe, summary
 from pipeline.job.warm_up import WarmUp
 from pipeline.model import Model
+from pipeline.places.place import Place
 from pipeline.places.scratch import Scratch
 from pipeline.planning import prepare_for, runs_in_process
 from pipeline.prepared import open_graph
 from pipeline.result.by_type import giving
+from pipeline.result.destination import find_manifest
+from pipeline.result.into_table import IntoTable, Written, expected_columns
 from pipeline.result.report import Report
 from pipeline.result.wish import Wish
 from pipeline.run.progress import Progress
 from pipeline.run.python_worker import wake_worker
+from pipeline.schema import spelled
 from pipeline.score import scored
 from pipeline.settings import Settings
 from pipeline.spark.resources import is_local
+from pipeline.tables.layout import words_of
 
 log = logging.getLogger("graphsweep")
 
@@ -53,6 +59,78 @@ class Scored:
         if self.report.skipped:
             return already_there(self.report, self.format)
         return summary(self.report, self.compiling, self.report.output, self.format)
+
+
+@dataclass(frozen=True)
+class ScoredTable(Scored):
+    """What came of it, and of the table."""
+
+    mode: str = "create"
+    written: Written = field(kw_only=True)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For programs."""
+        done = self.written
+        counts = {"inserted": done.inserted, "updated": done.updated, "unchanged": done.unchanged}
+        return {**super().facts, "table_mode": self.mode, **counts}
+
+    def __str__(self) -> str:
+        done = self.written
+        merged = f"{done.inserted:,} rows inserted, {done.updated:,} updated, {done.unchanged:,} unchanged"
+        return f"{super().__str__()}\ntable    {self.mode}: {merged}"
+
+
+def score_into_table(
+    source: RawTables | str,
+    columns: Mapping[str, Any],
+    model: str,
+    table: IntoTable,
+    wish: Callable[[str], Wish],
+    settings: Settings,
+    sessions: Sessions,
+    files: Mapping[str, str | None] | None = None,
+    show_progress: bool = True,
+) -> ScoredTable:
+    """Runs the model, and puts the scores into a table of Spark's catalog, at once.
+
+    Parameters
+    ----------
+    wish
+        A path in the scratch directory → what is wanted there: scores are whole files before the table sees a row.
+    """
+    read = dict(source.tables) if isinstance(source, RawTables) else {}
+    prepared = None if isinstance(source, RawTables) else open_graph(source)
+    read = {words_of(name): text for name, text in read.items()}
+    if prepared is not None:
+        read |= {"the prepared graph": prepared.path}
+        for name, known in (prepared.manifest.get("sources") or {}).items():
+            read |= {f"{words_of(name)} that the graph was prepared from": known.get("table") or known["path"]}
+    read |= {"the model": model, **{what: path for what, path in (files or {}).items() if path is not None}}
+    with sessions.start(False, None) as spark, Scratch(settings.scratch) as scratch:
+        wanted = wish(scratch.inside("scores"))
+        given = giving(Model.load(model), wanted.types).program
+        if len(given.output_types) > 1:
+            raise SettingError(
+                f"{table}: one table takes the nodes of one type, and the model gives {', '.join(given.output_types)}; "
+                "name one with --types, and run the others into tables of their own"
+            )
+        table.refuse_inputs(spark, read)
+        (node_type,) = given.output_types
+        table.check(spark, expected_columns(given.outputs_of(node_type), wanted.classify))
+        wanted = wish(f"{scratch.make()}/scores")
+        settings = replace(settings, scratch=f"{scratch.make()}/work")  # no output may lie in it
+        same = Sessions(lambda: False, lambda small, meanwhile: nullcontext(spark))
+        scored = score_paths(source, columns, model, wanted, settings, same, files, show_progress)
+        place = Place.of(wanted.output)
+        marker = find_manifest(place, spark) or {}
+        if "node_types" in marker:
+            place = place.child(spelled(node_type))
+        started = time.perf_counter()
+        written = table.write(spark, place, scored.report.run)
+        seconds = scored.report.seconds + time.perf_counter() - started
+    report = replace(scored.report, output=str(table), seconds=seconds)
+    return ScoredTable(report, "table", scored.compiling, table.mode, written=written)
 
 
 def score_paths(

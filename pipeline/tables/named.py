@@ -203,6 +203,19 @@ def open_named(spark: SparkSession, name: TableName) -> tuple[DataFrame, Mapping
     return frame, {**source, **known}
 
 
+def relations_of(spark: SparkSession, name: TableName) -> list[TableName]:
+    """All tables and views that a name leads to, through views: as Spark's plan of it names them. No job."""
+    found = described(spark, name)
+    try:
+        row = spark.sql(f"EXPLAIN EXTENDED SELECT * FROM {name.quoted}").first()
+    except Exception as error:  # of Java, of py4j, of PySpark
+        raise StorageError(f"{name}: cannot be read: {first_line(error)}") from error
+    plan = "" if row is None else str(row.plan)
+    texts = re.findall(r"SubqueryAlias (\S.*)", plan)
+    names = [each for text in texts if (each := TableName.of(f"{PREFIX}{text}" if _NAME.fullmatch(text) else text))]
+    return [*([found.name] if found else []), *names]
+
+
 def _what(found: Described) -> str:
     return f"a table of {found.provider}" if found.provider else "a view"
 

@@ -9,15 +9,18 @@ in an environment of their own, where GRAPHSWEEP_DELTA names it:
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
-from pipeline import Graph, infer, prepare, score, verify
+from pipeline import Graph, cli, infer, prepare, score, verify
 from pipeline.errors import StorageError
 from pipeline.prepared import PreparedGraph
 from tests.formulas import build
@@ -120,3 +123,90 @@ def test_the_same_graph_is_known_again(spark: SparkSession, names: tuple[str, st
 def test_a_view_over_delta(spark: SparkSession, names: tuple[str, str], wanted: list[object]) -> None:
     spark.sql(f"CREATE VIEW {SCHEMA}.strong AS SELECT * FROM {names[1]} WHERE weight >= 0")
     assert rows(infer(Graph(names[0], f"{SCHEMA}.strong", edge_features=()), build(MODEL))) == wanted
+
+
+# ---- scores into a Delta table
+
+
+def go(*arguments: str, code: int = 0) -> str:
+    done = CliRunner().invoke(cli.app, ["infer", "--model", "model", *arguments])
+    assert done.exit_code == code, done.output
+    return done.output.splitlines()[-1]
+
+
+def table(spark: SparkSession, name: str) -> dict[int, tuple[object, ...]]:
+    """id → embedding, updated_at, run_id, and what else there is."""
+    return {row[0]: tuple(row[1:]) for row in spark.table(name).collect()}
+
+
+def test_merged(spark: SparkSession, names: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows whose numbers are the same keep their time and their run; ids that are gone keep their rows."""
+    monkeypatch.chdir(tmp_path)
+    build(MODEL).save("model")
+    name, raw = f"{SCHEMA}.scores", whole("mixed")
+    pq.write_table(raw.nodes(), "nodes.parquet")
+    pq.write_table(raw.edges(), "edges.parquet")
+    given = ["--nodes", "nodes.parquet", "--edges", "edges.parquet", "--output-table", name, "--json"]
+    created = json.loads(go(*given, "--format", "delta"))
+    before = table(spark, name)
+    again = json.loads(go(*given, "--table-mode", "merge"))
+    assert (again["inserted"], again["updated"], again["unchanged"]) == (0, 0, 200)
+    assert table(spark, name) == before
+    # without the last edge and the first node with its edges, and with a new one
+    first = raw.ids[0]
+    nodes = raw.nodes().slice(1)
+    new = pa.table({"id": [7], "x": pa.array([raw.x[3].tolist()], pa.list_(pa.float32()))})
+    pq.write_table(pa.concat_tables([nodes, new]), "nodes.parquet")
+    edges = [row for row in raw.edges().to_pylist()[:-1] if first not in (row["src"], row["dst"])]
+    pq.write_table(pa.Table.from_pylist(edges, raw.edges().schema), "edges.parquet")
+    note = spark.createDataFrame([], "id bigint, note string")
+    note.write.format("delta").mode("append").option("mergeSchema", True).saveAsTable(name)
+    merged = json.loads(go(*given, "--table-mode", "merge"))
+    scores = infer(Graph("nodes.parquet", "edges.parquet", edge_features=()), build(MODEL)).toArrow()
+    wanted = {row["id"]: row for row in scores.to_pylist()}
+    after = table(spark, name)
+    changed = {id for id, row in wanted.items() if id in before and row["embedding"] != before[id][0]}
+    assert 0 < len(changed) < 199
+    assert (merged["inserted"], merged["updated"], merged["unchanged"]) == (1, len(changed), 199 - len(changed))
+    assert after[first] == (*before[first], None)
+    for id, row in wanted.items():
+        assert after[id][0] == row["embedding"]
+        assert after[id][2] == (merged["run"] if id in changed or id == 7 else created["run"])
+    assert after.keys() == before.keys() | {7}
+
+
+def test_overwritten_and_appended_to(
+    spark: SparkSession, names: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    build(MODEL).save("model")
+    name = f"{SCHEMA}.scores"
+    given = ["--nodes", names[0], "--edges", names[1], "--output-table", name, "--json"]
+    go(*given, "--format", "delta")
+    fewer_edges(spark, names)
+    run = json.loads(go(*given, "--table-mode", "overwrite"))["run"]
+    assert {row[2] for row in table(spark, name).values()} == {run}
+    go(*given, "--table-mode", "append")
+    assert spark.table(name).count() == 400
+    # a table of somebody else's: merge alone may touch it, if it has the columns
+    spark.sql(f"CREATE TABLE {SCHEMA}.own (id bigint, embedding array<double>, updated_at timestamp) USING delta")
+    given[5] = f"{SCHEMA}.own"
+    assert "graphsweep did not create it (it has no property graphsweep.kind)" in go(
+        *given[:-1], "--table-mode", "overwrite", code=2
+    )
+    assert "own: has no column run_id, which the scores have" in go(*given[:-1], "--table-mode", "merge", code=2)
+    spark.sql(f"DROP TABLE {SCHEMA}.own")
+    columns = "id bigint, embedding array<double>, updated_at timestamp, run_id string"
+    spark.sql(f"CREATE TABLE {SCHEMA}.own ({columns}, twice bigint GENERATED ALWAYS AS (id + id)) USING delta")
+    assert json.loads(go(*given, "--table-mode", "merge"))["inserted"] == 200
+    # what the table does not take leaves it as it was
+    spark.sql(f"CREATE TABLE {SCHEMA}.strict ({columns}, note string NOT NULL) USING delta")
+    given[5] = f"{SCHEMA}.strict"
+    said = go(*given[:-1], "--table-mode", "append", code=2)
+    assert f"{SCHEMA}.strict: does not take the scores; it is as it was: " in said
+    assert spark.table(f"{SCHEMA}.strict").count() == 0
+    # the output is an input, through a view
+    spark.sql(f"CREATE VIEW {SCHEMA}.seen AS SELECT * FROM {names[0]}")
+    for nodes in (f"{SCHEMA}.seen", f"{names[0]}@v0", located(spark, names[0])):
+        said = go("--nodes", nodes, *given[2:4], "--output-table", names[0], "--table-mode", "append", code=2)
+        assert "the output is the node table" in said
