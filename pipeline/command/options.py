@@ -20,9 +20,10 @@ def option(name: str, metavar: str | None, text: str) -> Any:
 PATHS = ("PATH", "FILE", "TABLE")
 
 
-def _refuse_empty(parameter: typer.CallbackParam, given: str | None) -> str | None:
+def _refuse_empty(parameter: typer.CallbackParam, given: str | list[str] | None) -> str | list[str] | None:
     """A path that is empty is a variable of the shell that is not set. It would mean the directory that one is in."""
-    if given is not None and not given.strip():
+    texts = given if isinstance(given, list) else [] if given is None else [given]
+    if not all(text.strip() for text in texts):
         typer.echo(f"graphsweep: {parameter.opts[0]} is empty; is a variable unset?", err=True)
         raise typer.Exit(MENDABLE)
     return given

@@ -197,7 +197,7 @@ def test_overwritten_and_appended_to(
     assert "own: has no column run_id, which the scores have" in go(*given[:-1], "--table-mode", "merge", code=2)
     spark.sql(f"DROP TABLE {SCHEMA}.own")
     columns = "id bigint, embedding array<double>, updated_at timestamp, run_id string"
-    spark.sql(f"CREATE TABLE {SCHEMA}.own ({columns}, twice bigint GENERATED ALWAYS AS (id + id)) USING delta")
+    spark.sql(f"CREATE TABLE {SCHEMA}.own ({columns}) USING delta")
     assert json.loads(go(*given, "--table-mode", "merge"))["inserted"] == 200
     # what the table does not take leaves it as it was
     spark.sql(f"CREATE TABLE {SCHEMA}.strict ({columns}, note string NOT NULL) USING delta")
