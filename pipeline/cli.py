@@ -1,4 +1,4 @@
-"""The command line: `graphsweep prepare | infer | explain | verify | export`.
+"""The command line: `graphsweep prepare | infer | explain | verify | doctor | export`.
 
 Comes in: arguments. Goes out: one call of the library each, what came of it on stdout, log lines and errors on stderr.
 Options are parsed here, and here only; the jobs for spark-submit call the same commands.
@@ -16,7 +16,7 @@ import typer
 
 from pipeline.command.answers import answer
 from pipeline.command.columns import column_names, csv_options, edge_columns, feature_columns, input_column
-from pipeline.command.exits import DIFFERS, DONE, TABLE
+from pipeline.command.exits import DIFFERS, DONE, MENDABLE, TABLE
 from pipeline.command.messages import messages
 from pipeline.command.options import (
     Blocks,
@@ -285,6 +285,28 @@ def verify_command(
         code = DONE if found.passed else DIFFERS
         answer("verify", str(found), found.facts, json, code)
         if not found.passed:
+            raise typer.Exit(code)
+
+
+@app.command(name="doctor")
+def doctor_command(
+    path: Annotated[
+        list[str] | None, option("--path", "PATH", "A folder that all machines should share; may be given again.")
+    ] = None,
+    conf: Conf = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what is missing, here and where tasks run, and what to change. Exit code 2 if runs would fail."""
+    with messages(quiet, verbose, "doctor" if json else None):
+        from pipeline.command.own_session import check_java, check_pyspark
+        from pipeline.job.doctor import diagnose
+
+        found = diagnose(path or [], _settings(conf), _sessions(verbose), check_pyspark, check_java)
+        code = MENDABLE if found.failed else DONE
+        answer("doctor", str(found), found.facts, json, code)
+        if found.failed:
             raise typer.Exit(code)
 
 
