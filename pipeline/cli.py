@@ -1,4 +1,4 @@
-"""The command line: `graphsweep prepare | infer | explain | verify | export`.
+"""The command line: `graphsweep prepare | infer | explain | verify | doctor | export`.
 
 Comes in: arguments. Goes out: one call of the library each, what came of it on stdout, log lines and errors on stderr.
 Options are parsed here, and here only; the jobs for spark-submit call the same commands.
@@ -147,7 +147,17 @@ def prepare_command(
 @app.command(name="infer")
 def infer_command(
     model: ModelPath,
-    output: Annotated[str, option("--output", "PATH", "Where the scores go.")],
+    output: Annotated[str | None, option("--output", "PATH", "Where the scores go.")] = None,
+    output_table: Annotated[
+        str | None,
+        option(
+            "--output-table", "NAME", "Instead of --output: a table of Spark's catalog, with updated_at and run_id."
+        ),
+    ] = None,
+    table_mode: Annotated[
+        str | None,
+        option("--table-mode", "MODE", "create (default); of a Delta table overwrite, append, or merge by id."),
+    ] = None,
     graph: SomeGraph = None,
     nodes: SomeNodes = None,
     edges: SomeEdges = None,
@@ -155,7 +165,10 @@ def infer_command(
     types: Types = None,
     targets: TargetTable = None,
     ignore_unknown: IgnoreUnknown = False,
-    format: Annotated[str, option("--format", "FORMAT", "Of the scores: parquet (default) or csv.")] = "parquet",
+    format: Annotated[
+        str | None,
+        option("--format", "FORMAT", "Of the scores: parquet (default) or csv; of a new table delta or parquet."),
+    ] = None,
     classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
     output_id: Annotated[
         str | None, option("--output-id", "NAME", "Column of ids in the scores; else as --id.")
@@ -203,24 +216,42 @@ def infer_command(
         if graph is not None and (columns or formats or blocks):
             extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*columns, *formats, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
+        if (output is None) == (output_table is None):
+            raise SettingError("give --output, a path, or --output-table, the name of a table")
+        if output_table is None and table_mode is not None:
+            raise SettingError("--table-mode is of --output-table, which names the table")
+        if output_table is not None and (overwrite or if_same):
+            extra = "--overwrite" if overwrite else "--if-same"
+            raise SettingError(f"{extra}: of no use with --output-table; --table-mode says what becomes of a table")
+        if output_table is not None and (report or mlflow):
+            raise SettingError(f"{'--report' if report else '--mlflow'}: only for scores that go to a path, --output")
         from pipeline.command.lineage import lineage
-        from pipeline.job.score import score_paths
+        from pipeline.job.score import Scored, score_into_table, score_paths
         from pipeline.result.by_type import types_of
+        from pipeline.result.into_table import IntoTable
         from pipeline.result.wish import Wish
+        from pipeline.result.written import PARQUET
         from pipeline.tables.targets import Targets
 
         chosen = types_of(column_names(types)) if types else None
-        wish = Wish(
-            output, format, overwrite, classify, if_same, chosen, Targets.of(targets, ignore_unknown), output_id
-        )
+        wanted = Targets.of(targets, ignore_unknown)
         of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
         spec = spec_of(graph_spec, nodes, edges, of_columns)
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
         files = {"the settings' file": conf, "the graph's file": graph_spec, "the targets": targets}
         read = {"graph": graph} if graph is not None else RawTables(nodes, edges, spec=spec).tables
         sessions = _sessions(verbose)
-        with lineage("infer", {**read, "model": model, "targets": targets}, output) as told:
-            scored = score_paths(source, columns, model, wish, settings, sessions, files, not quiet, report, mlflow)
+        with lineage("infer", {**read, "model": model, "targets": targets}, str(output or output_table)) as told:
+            if output_table is not None:
+                table = IntoTable(output_table, table_mode, format)
+                made = partial(Wish, classify=classify, types=chosen, targets=wanted, output_id=output_id)
+                scored: Scored = score_into_table(
+                    source, columns, model, table, made, settings, sessions, files, not quiet
+                )
+            else:
+                assert output is not None, "one of the two was given"
+                wish = Wish(output, format or PARQUET, overwrite, classify, if_same, chosen, wanted, output_id)
+                scored = score_paths(source, columns, model, wish, settings, sessions, files, not quiet, report, mlflow)
             if told is not None:
                 told.made(scored.report.rows)
         answer("infer", str(scored), scored.facts, json)
@@ -309,6 +340,29 @@ def verify_command(
         code = DONE if found.passed else DIFFERS
         answer("verify", str(found), found.facts, json, code)
         if not found.passed:
+            raise typer.Exit(code)
+
+
+@app.command(name="doctor")
+def doctor_command(
+    path: Annotated[
+        list[str] | None, option("--path", "PATH", "A folder that all machines should share; may be given again.")
+    ] = None,
+    conf: Conf = None,
+    json: Json = False,
+    log_format: LogFormat = "text",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what is missing, here and where tasks run, and what to change. Exit code 2 if runs would fail."""
+    with messages("doctor", quiet, verbose, json, log_format):
+        from pipeline.command.own_session import check_java, check_pyspark
+        from pipeline.job.doctor import diagnose
+
+        found = diagnose(path or [], _settings(conf), _sessions(verbose), check_pyspark, check_java)
+        code = MENDABLE if found.failed else DONE
+        answer("doctor", str(found), found.facts, json, code)
+        if found.failed:
             raise typer.Exit(code)
 
 

@@ -35,6 +35,7 @@ from pipeline.result.output import PREDICTED, PROBABILITY
 from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph
 from pipeline.schema import ID, NODE
 from pipeline.spark.resources import local_memory
+from pipeline.tables.named import is_name
 from pipeline.tables.survey import rows_of
 from pipeline.tables.table import Table
 from pipeline.verifying.around import Around
@@ -247,7 +248,7 @@ def _sample_size(sample: int | str) -> int | None:
 
 def _marker(scores: str) -> Mapping[str, Any]:
     """What the run says of its result; nothing where there is no marker."""
-    at = opened(Place.of(scores))
+    at = None if is_name(scores) else opened(Place.of(scores))
     return (read_marker(at) if at is not None else None) or {}
 
 

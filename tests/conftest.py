@@ -74,6 +74,17 @@ SETTINGS = {
 }
 
 
+# Delta Lake is of another version of Spark than the newest: with its coordinates here, in an environment that has that
+# version, the session has it, and tests/tables/test_delta.py run.
+DELTA = os.environ.get("GRAPHSWEEP_DELTA")
+DELTA_SETTINGS = {
+    "spark.jars.packages": DELTA or "",
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.databricks.delta.snapshotPartitions": "1",  # 50 tasks for each look at a log of a few lines
+}
+
+
 @pytest.fixture(scope="session")
 def spark(request: pytest.FixtureRequest) -> Iterator[SparkSession]:
     """Two tasks at once in this machine's one JVM; with --cluster, two executors of one core each."""
@@ -83,7 +94,7 @@ def spark(request: pytest.FixtureRequest) -> Iterator[SparkSession]:
     os.environ["PYSPARK_PYTHON"] = sys.executable  # workers run what the tests run
     cluster = request.config.getoption("--cluster")
     builder = SparkSession.builder.master("local-cluster[2,1,1024]" if cluster else "local[2]").appName("tests")
-    for key, value in SETTINGS.items():
+    for key, value in {**SETTINGS, **(DELTA_SETTINGS if DELTA else {})}.items():
         builder = builder.config(key, value)
     if cluster:
         builder = builder.config("spark.executor.memory", "1g")  # all that a worker of 1024 MB has

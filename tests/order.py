@@ -34,6 +34,7 @@ CLUSTERS = (
     "tests/spark/test_executors.py",
     "tests/spark/test_own_disks.py",
     "tests/spark/test_interrupted.py",
+    "tests/spark/test_py_files.py",
 )
 
 

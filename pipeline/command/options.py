@@ -29,9 +29,10 @@ def _one_of(name: str, given: str, choices: Sequence[str]) -> str:
 PATHS = ("PATH", "FILE", "TABLE", "FILE|DIR")
 
 
-def _refuse_empty(parameter: typer.CallbackParam, given: str | None) -> str | None:
+def _refuse_empty(parameter: typer.CallbackParam, given: str | list[str] | None) -> str | list[str] | None:
     """A path that is empty is a variable of the shell that is not set. It would mean the directory that one is in."""
-    if given is not None and not given.strip():
+    texts = given if isinstance(given, list) else [] if given is None else [given]
+    if not all(text.strip() for text in texts):
         text = f"{parameter.opts[0]} is empty; is a variable unset?"
         if wants_lines(sys.argv):
             raise typer.BadParameter(text)
@@ -41,7 +42,7 @@ def _refuse_empty(parameter: typer.CallbackParam, given: str | None) -> str | No
 
 
 # the raw tables
-Nodes = Annotated[str, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta.")]
+Nodes = Annotated[str, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta; or catalog.schema.table.")]
 Edges = Annotated[str, option("--edges", "PATH", "Edge table.")]
 GraphSpecPath = Annotated[
     str | None,
@@ -60,7 +61,9 @@ TargetTable = Annotated[
     option("--targets", "TABLE", "Score these nodes only: a table with their ids. The same bits as in a run for all."),
 ]
 IgnoreUnknown = Annotated[bool, option("--ignore-unknown", None, "Leave out targets that are not among the nodes.")]
-SomeNodes = Annotated[str | None, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta.")]
+SomeNodes = Annotated[
+    str | None, option("--nodes", "PATH", "Node table: Parquet, CSV or Delta; or catalog.schema.table.")
+]
 SomeEdges = Annotated[str | None, option("--edges", "PATH", "Edge table.")]
 NodesFormat = Annotated[str | None, option("--nodes-format", "FORMAT", "parquet, csv or delta; else by file names.")]
 EdgesFormat = Annotated[str | None, option("--edges-format", "FORMAT", "parquet, csv or delta; else by file names.")]

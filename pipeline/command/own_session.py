@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("graphsweep")
 
 OLDEST_JAVA = 17
+OLDEST_PYSPARK = 4
 INSTALL_JAVA = "`apt install openjdk-17-jre-headless`, `brew install openjdk@17` or `conda install openjdk=17`"
 
 # Of a session on this machine. The master is not among them: without any, spark-submit takes local[*].
@@ -81,6 +82,7 @@ def spark_session(
     if there is not None:
         yield there
         return
+    check_pyspark()
     started = time.perf_counter()
     ours = not _somebodys()
     known = spark_setup(os.environ)
@@ -192,6 +194,21 @@ def _stderr_into(file: int) -> Iterator[None]:
     finally:
         os.dup2(own, 2)
         os.close(own)
+
+
+def check_pyspark() -> None:
+    """GraphsweepError, saying what to install, unless there is a pyspark that is new enough. graphsweep does not bring
+    one: the cluster's own has to stay."""
+    needs = f"Spark is needed for this, through pyspark {OLDEST_PYSPARK} or newer"
+    try:
+        from pyspark import __version__ as found
+    except ImportError as error:
+        raise GraphsweepError(
+            f"{needs}, and there is none ({error}). Install the version of your cluster, as pip install "
+            "'pyspark==4.1.*'; or, for Spark on this machine, pip install 'graphsweep[spark]'"
+        ) from error
+    if int(found.partition(".")[0]) < OLDEST_PYSPARK:
+        raise GraphsweepError(f"{needs}; this Python has pyspark {found}. Take a cluster with Spark 4, and its pyspark")
 
 
 def check_java() -> None:

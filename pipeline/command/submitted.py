@@ -122,13 +122,14 @@ def submitted() -> dict[str, str]:
 
 
 def _conf_directory(environment: Mapping[str, str]) -> str:
-    """Where Spark's start looks for its files: of the Spark that is named, or of the one that is installed."""
+    """Where Spark's start looks for its files: of the Spark that is named, or of the one that is installed; a directory
+    that is not there if none is."""
     if environment.get("SPARK_CONF_DIR"):
         return environment["SPARK_CONF_DIR"]
     home = environment.get("SPARK_HOME")
     if not home:
         spec = importlib.util.find_spec("pyspark")
-        home = next(iter((spec and spec.submodule_search_locations) or [""]))
+        home = next(iter((spec and spec.submodule_search_locations) or [os.path.join(os.devnull, "spark")]))
         distribution = os.path.join(home, "spark-distribution")
         home = distribution if os.path.isdir(distribution) else home
     return os.path.join(home, "conf")

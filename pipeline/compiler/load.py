@@ -8,6 +8,7 @@ file is never executed: what runs is the text in memory, whatever the file holds
 from __future__ import annotations
 
 import hashlib
+import pkgutil
 import sys
 import threading
 import types
@@ -15,14 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.compiler import functions
 from pipeline.kernels.jit import jit, keep
 
 # What a generated function may use. The hash of functions.py is part of the text, since Numba's cache does not see
 # that a function called from a cached one has changed.
 HEADER = f"""\
 # One reduction over the edges of a tile, generated. Calls functions.py of sha256
-# {hashlib.sha256(Path(functions.__file__).read_bytes()).hexdigest()}
+# {hashlib.sha256(pkgutil.get_data("pipeline.compiler", "functions.py") or b"").hexdigest()}
 import math
 
 import numpy as np

@@ -26,7 +26,7 @@ from pipeline.score import find_same
 from pipeline.settings import Settings
 from pipeline.spark.session import active_session
 from pipeline.tables.identity import identity
-from pipeline.tables.targets import digest_of
+from pipeline.tables.targets import Targets, digest_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -74,12 +74,12 @@ class Asked:
     def find_same(self, model: Model, graph: Graph | PreparedGraph | None) -> Report | None:
         """The report of the same result, if it is there, and that is enough. What is wrong with targets, and with names
         of columns, is said."""
-        if graph is None or not self._known:
+        wish = self._wish
+        if graph is None or not self._known or (wish.targets is not None and not self._reads(wish.targets)):
             return None
         fingerprint = graph.fingerprint if isinstance(graph, PreparedGraph) else None
         if isinstance(graph, Graph):
             self.tables = identity(graph)
-        wish = self._wish
         wish.columns.tables(model.program, graph, wish.format)
         targets = None if wish.targets is None else digest_of(ids_of(wish.targets, graph, self._spark))
         ids = wish.columns.ids(graph)
@@ -87,6 +87,9 @@ class Asked:
             model, self._settings, wish.format, wish.classify, ids, fingerprint, self.tables, wish.types, targets
         )
         return find_same(self.place, wish, wanted, self._spark)
+
+    def _reads(self, targets: Targets) -> bool:
+        return self._spark is not None or not targets.needs_spark
 
     def refuse_taken(self) -> None:
         """StorageError if something is there that may not be replaced."""

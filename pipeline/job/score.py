@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from pipeline.errors import SettingError
 from pipeline.events import event
 from pipeline.job.output import Asked
 from pipeline.job.raw_tables import RawTables, columns_for
@@ -23,18 +24,23 @@ from pipeline.job.texts import already_there, describe, report_line, summary
 from pipeline.job.warm_up import WarmUp
 from pipeline.mlflow.tracking import Tracking
 from pipeline.model import Model
+from pipeline.places.place import Place
 from pipeline.places.scratch import Scratch
 from pipeline.planning import prepare_for, runs_in_process
 from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.report.run_report import RunReport
 from pipeline.result.by_type import giving
+from pipeline.result.destination import find_manifest
+from pipeline.result.into_table import IntoTable, Written, expected_columns
 from pipeline.result.report import Report
 from pipeline.result.wish import Wish
 from pipeline.run.progress import Progress
 from pipeline.run.python_worker import wake_worker
+from pipeline.schema import ID, spelled
 from pipeline.score import scored
 from pipeline.settings import Settings
 from pipeline.spark.resources import is_local
+from pipeline.tables.layout import words_of
 
 log = logging.getLogger("graphsweep")
 
@@ -62,6 +68,84 @@ class Scored:
     def __str__(self) -> str:
         said = already_there if self.report.skipped else partial(summary, compiling=self.compiling)
         return "\n".join([said(self.report, format=self.format), *report_line(self.page)])
+
+
+@dataclass(frozen=True)
+class ScoredTable(Scored):
+    """What came of it, and of the table."""
+
+    mode: str = "create"
+    written: Written = field(kw_only=True)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For programs."""
+        done = self.written
+        counts = {"inserted": done.inserted, "updated": done.updated, "unchanged": done.unchanged}
+        return {**super().facts, "table_mode": self.mode, **counts}
+
+    def __str__(self) -> str:
+        done = self.written
+        merged = f"{done.inserted:,} rows inserted, {done.updated:,} updated, {done.unchanged:,} unchanged"
+        return f"{super().__str__()}\ntable    {self.mode}: {merged}"
+
+
+def score_into_table(
+    source: RawTables | str,
+    columns: Mapping[str, Any],
+    model: str,
+    table: IntoTable,
+    wish: Callable[[str], Wish],
+    settings: Settings,
+    sessions: Sessions,
+    files: Mapping[str, str | None] | None = None,
+    show_progress: bool = True,
+) -> ScoredTable:
+    """Runs the model, and puts the scores into a table of Spark's catalog, at once.
+
+    Parameters
+    ----------
+    wish
+        A path in the scratch directory → what is wanted there: scores are whole files before the table sees a row.
+    """
+    read = dict(source.tables) if isinstance(source, RawTables) else {}
+    prepared = None if isinstance(source, RawTables) else open_graph(source)
+    read = {words_of(name): text for name, text in read.items()}
+    if prepared is not None:
+        read |= {"the prepared graph": prepared.path}
+        for name, known in (prepared.manifest.get("sources") or {}).items():
+            read |= {f"{words_of(name)} that the graph was prepared from": known.get("table") or known["path"]}
+    read |= {"the model": model, **{what: path for what, path in (files or {}).items() if path is not None}}
+    with sessions.start(False, None) as spark, Scratch(settings.scratch) as scratch:
+        wanted = wish(scratch.inside("scores"))
+        given = giving(Model.load(model), wanted.types).program
+        if len(given.output_types) > 1:
+            raise SettingError(
+                f"{table}: one table takes the nodes of one type, and the model gives {', '.join(given.output_types)}; "
+                "name one with --types, and run the others into tables of their own"
+            )
+        table.refuse_inputs(spark, read)
+        (node_type,) = given.output_types
+        ids = prepared.id_names[node_type] if prepared is not None else _id_of(source, columns)
+        table.check(spark, expected_columns(wanted.output_id or ids, given.outputs_of(node_type), wanted.classify))
+        wanted = wish(f"{scratch.make()}/scores")
+        settings = replace(settings, scratch=f"{scratch.make()}/work")  # no output may lie in it
+        same = Sessions(lambda: False, lambda small, meanwhile: nullcontext(spark))
+        scored = score_paths(source, columns, model, wanted, settings, same, files, show_progress)
+        place = Place.of(wanted.output)
+        marker = find_manifest(place, spark) or {}
+        if "node_types" in marker:
+            place = place.child(spelled(node_type))
+        started = time.perf_counter()
+        written = table.write(spark, place, scored.report.run)
+        seconds = scored.report.seconds + time.perf_counter() - started
+    report = replace(scored.report, output=str(table), seconds=seconds)
+    return ScoredTable(report, "table", scored.compiling, mode=table.mode, written=written)
+
+
+def _id_of(source: RawTables | str, columns: Mapping[str, Any]) -> str | None:
+    """The name of the ids' column of raw tables; None where a file tells it for each type."""
+    return str(columns.get("id") or ID) if isinstance(source, RawTables) and source.spec is None else None
 
 
 def score_paths(
@@ -93,7 +177,7 @@ def score_paths(
     """
     # whatever can be refused is refused before anything is started
     raw = source if isinstance(source, RawTables) else None
-    optional = sessions.optional()
+    optional = sessions.optional() and not (wish.targets is not None and wish.targets.needs_spark)
     asked = Asked.of(wish, settings, optional)
     read = {"the model": model, **(files or {})}
     asked.refuse_overlap({} if raw is None else raw.tables, read)

@@ -37,7 +37,7 @@ def jit(function: Function) -> Function:
     `nogil` lets blocks run in threads; NumPy's error model has no branch for division by zero in the inner loop.
     """
     if not numba.config.DISABLE_JIT:  # then it is run as it stands, and coverage wants its own file
-        kept = _kept_source(function.__code__.co_filename)
+        kept = _kept_source(function.__code__.co_filename, function.__globals__.get("__loader__"))
         function.__code__ = function.__code__.replace(co_filename=str(kept))
     with _decorating:
         chosen = numba.config.CACHE_DIR  # the user's NUMBA_CACHE_DIR, which goes first
@@ -51,14 +51,17 @@ def jit(function: Function) -> Function:
 
 
 @functools.cache
-def _kept_source(path: str) -> Path:
-    """The copy of a source file. A function that is compiled may call others of its own file, and of no other."""
+def _kept_source(path: str, loader: Any = None) -> Path:
+    """The copy of a source file. A function that is compiled may call others of its own file, and of no other.
+
+    `loader` has read it: of a zip file, which `spark-submit --py-files` puts on the path, it alone can read it again.
+    """
     file = Path(path)
     if file.parent.parent == cache_directory():  # it is one
         return file
     try:
-        text = file.read_bytes()
-    except OSError:  # in a zip file, say: where Numba keeps what is compiled then is its own business
+        text = file.read_bytes() if file.is_file() else loader.get_data(path)
+    except (OSError, AttributeError):  # nobody reads it: where Numba keeps what is compiled then is its own business
         return file
     return keep("kernels", f"{file.stem}_{hashlib.sha256(text).hexdigest()}.py", text)
 
@@ -98,6 +101,11 @@ def cache_directory() -> Path:
     directory = Path(tempfile.mkdtemp(prefix="graphsweep-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return directory
+
+
+def is_kept(directory: Path) -> bool:
+    """Whether what is in the cache directory stays there when the process ends."""
+    return directory in _candidates()
 
 
 def _candidates() -> Iterator[Path]:

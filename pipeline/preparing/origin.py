@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from pipeline.blocks.storage import VERSION, find_manifest
@@ -18,27 +17,30 @@ from pipeline.graph import Graph
 from pipeline.places.place import Place
 from pipeline.places.through_spark import read_from
 from pipeline.prepared import PreparedGraph, open_graph
-from pipeline.tables.identity import known_files
+from pipeline.tables.identity import known_source
 from pipeline.tables.layout import words_of
+from pipeline.tables.named import TableName, is_name
 
 
 def places_of(graph: Graph) -> dict[str, list[Place]]:
     """What the tables are, for messages → where they lie. For DataFrames, the files that Spark says they read."""
     found = {}
     for table, frame in graph.tables.items():
-        path = graph.sources.get(table, {}).get("path")
-        found[words_of(table)] = _places(path) if path is not None else read_from(frame)
+        source = graph.sources.get(table, {})
+        path = source.get("path") or source.get("location")
+        found[words_of(table)] = [*(_places(path) if path else ()), *(() if "path" in source else read_from(frame))]
     return found
 
 
 def places_named(paths: Mapping[str, str]) -> dict[str, list[Place]]:
     """The same, of paths that have not been read yet: what a table is called → its path."""
-    return {words_of(table): _places(path) for table, path in paths.items()}
+    return {words_of(table): _places(path) for table, path in paths.items() if not is_name(path)}
 
 
 def _places(path: str) -> list[Place]:
+    name = TableName.of(path)
     try:
-        return [Place.of(path)]
+        return [Place.of(path if name is None or name.path is None else name.path[0])]
     except SettingError:  # what is no path is of a source that has no files
         return []
 
@@ -61,11 +63,7 @@ def files_of(graph: Graph) -> dict[str, dict[str, Any] | None]:
 
 def _files(graph: Graph, table: str) -> dict[str, Any] | None:
     """None if they are not known: a DataFrame is whatever Spark makes of it."""
-    path = graph.sources.get(table, {}).get("path")
-    if path is None:
-        return None
-    known = known_files(path, graph.session)
-    return None if known is None else asdict(known)
+    return known_source(graph.sources.get(table, {}), graph.session)
 
 
 def same_graph(
@@ -95,11 +93,11 @@ def _difference(graph: Graph, manifest: Mapping[str, Any], blocks: int | None) -
     if manifest.get("version") != VERSION:
         return f"it is of version {manifest.get('version')} of the format, not {VERSION}"
     asked: dict[str, Any] = json.loads(json.dumps({**graph.describe(), "asked_blocks": blocks}))
+    asked["sources"] = _unversioned(asked["sources"])
     for name, value in asked.items():
-        if manifest.get(name) != value and not (name == "asked_blocks" and value == manifest.get("blocks")):
-            return (
-                f"{name.removeprefix('asked_').replace('_', ' ')} was {_spelt(manifest.get(name))}, now {_spelt(value)}"
-            )
+        then = _unversioned(manifest.get(name)) if name == "sources" else manifest.get(name)
+        if then != value and not (name == "asked_blocks" and value == manifest.get("blocks")):
+            return f"{name.removeprefix('asked_').replace('_', ' ')} was {_spelt(then)}, now {_spelt(value)}"
     before = manifest.get("files")
     for table in graph.tables:
         words = words_of(table)
@@ -113,8 +111,21 @@ def _difference(graph: Graph, manifest: Mapping[str, Any], blocks: int | None) -
     return None
 
 
+def _unversioned(sources: Any) -> Any:
+    """Which tables these are: the version of a Delta table is what files are of others, and compared like them."""
+    if not isinstance(sources, dict):
+        return sources
+    return {
+        table: {name: value for name, value in source.items() if name not in ("version", "id")}
+        for table, source in sources.items()
+        if isinstance(source, dict)
+    }
+
+
 def _told(files: Mapping[str, Any]) -> str:
-    count = files.get("count")
+    if "version" in files:
+        return f"version {files['version']} of the Delta table {files.get('id')}"
+    count = files.get("files")
     return f"{count} file{'' if count == 1 else 's'} of {files.get('bytes')} bytes"
 
 

@@ -15,6 +15,7 @@ from pipeline.places.through_spark import read_from
 from pipeline.prepared import PreparedGraph
 from pipeline.settings import Settings
 from pipeline.tables.layout import words_of
+from pipeline.tables.named import TableName
 from pipeline.tables.opening import is_frame
 
 Path = str | os.PathLike[str]
@@ -38,8 +39,8 @@ def inputs_of(
     default
         The file system of such tables' paths without a scheme, as `Place.of` takes it.
     """
-    found = {words_of(name): Place.of(path, default) for name, path in (tables or {}).items() if path is not None}
-    found |= {what: Place.of(path) for what, path in (files or {}).items() if path is not None}
+    found = {words_of(name): each for name, path in (tables or {}).items() if (each := _place(path, default))}
+    found |= {what: each for what, path in (files or {}).items() if (each := _place(path))}
     if settings is not None and settings.scratch is not None:
         found["the scratch directory"] = Place.of(settings.scratch)
     if isinstance(graph, PreparedGraph):
@@ -51,19 +52,30 @@ def inputs_of(
     return found
 
 
+def _place(given: Path | None, default: str = LOCAL) -> Place | None:
+    """None of what is not given, and of a table by name: where that lies only its DataFrame tells."""
+    if given is None:
+        return None
+    name = TableName.of(given)
+    if name is None:
+        return Place.of(given, default)
+    return None if name.path is None else Place.of(name.path[0], default)
+
+
 def _sources(sources: Mapping[str, Any], more: str) -> Iterator[tuple[str, Place]]:
     """Tables that were opened: a path without a scheme is of disks, whatever a session's default is."""
     for name, source in sources.items():
-        if source and source.get("path"):
-            yield f"{words_of(name)}{more}", Place.of(source["path"])
+        path = source and (source.get("path") or source.get("location"))
+        if path:
+            yield f"{words_of(name)}{more}", Place.of(path)
 
 
 def _of_frames(graph: Graph) -> dict[str, Place]:
-    """Of DataFrames that somebody made: the files that they are read from."""
+    """Of DataFrames that somebody made, and of tables by name: the files that they are read from."""
     found = {}
     for name, frame in graph.tables.items():
-        if name in graph.sources or not is_frame(frame):
+        if "path" in graph.sources.get(name, ()) or not is_frame(frame):
             continue
         for number, place in enumerate(read_from(frame)):
-            found[words_of(name) if number == 0 else f"a file of {words_of(name)} (number {number + 1})"] = place
+            found[f"a file of {words_of(name)} (number {number + 1})" if number else words_of(name)] = place
     return found

@@ -90,7 +90,7 @@ def _package(here: Facts, task: Facts) -> str | None:
             "another folder"
         )
     if task["hash"] is None:
-        return f"find graphsweep in an archive, {task['where']}, for which compiled code cannot be kept"
+        return f"find graphsweep in {task['where']}, whose sources cannot be read"
     return f"run another graphsweep than this process: its sources in {task['where']} are not those in {here['where']}"
 
 

@@ -16,6 +16,7 @@ import platform
 import socket
 import sys
 import time
+import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -69,8 +70,8 @@ def facts() -> dict[str, Any]:
 
 
 def package() -> dict[str, Any]:
-    """Where graphsweep is, and a hash of all its sources; of a package that is not in a directory, or not there, the
-    hash is None."""
+    """Where graphsweep is, and a hash of all its sources, in a directory or in a zip file; of a package that is in
+    neither, or not there, the hash is None."""
     try:
         spec = importlib.util.find_spec(PACKAGE)
     except (ImportError, ValueError):
@@ -78,20 +79,35 @@ def package() -> dict[str, Any]:
     if spec is None:
         return {"where": None, "hash": None}
     where = next(iter(spec.submodule_search_locations or [spec.origin or "?"]))
-    if not os.path.isdir(where):
+    sources = dict(_files(where) if os.path.isdir(where) else _zipped(where))
+    if not sources:
         return {"where": where, "hash": None}
     found = hashlib.sha256()
-    for path in sorted(_sources(where)):
-        with open(os.path.join(where, path), "rb") as file:
-            content = file.read()
+    for path, content in sorted(sources.items()):
         found.update(f"{path} {len(content)}\n".encode() + content)
     return {"where": where, "hash": found.hexdigest()}
 
 
-def _sources(root: str) -> Iterator[str]:
+def _files(root: str) -> Iterator[tuple[str, bytes]]:
+    """The sources below a directory."""
     for directory, _, names in os.walk(root):
         inside = os.path.relpath(directory, root).replace(os.sep, "/")
-        yield from (f"{inside}/{name}" for name in names if name.endswith(".py"))
+        for name in names:
+            if name.endswith(".py"):
+                with open(os.path.join(directory, name), "rb") as file:
+                    yield f"{inside}/{name}", file.read()
+
+
+def _zipped(where: str) -> Iterator[tuple[str, bytes]]:
+    """The same of a zip file or a wheel, as --py-files puts it on the path: /tmp/x.zip/pipeline."""
+    archive, root = os.path.split(where)
+    if not (os.path.isfile(archive) and zipfile.is_zipfile(archive)):
+        return
+    with zipfile.ZipFile(archive) as file:
+        for name in file.namelist():
+            if name.startswith(f"{root}/") and name.endswith(".py"):
+                inside = os.path.dirname(name[len(root) + 1 :]) or "."
+                yield f"{inside}/{os.path.basename(name)}", file.read(name)
 
 
 def _version(library: str) -> str:

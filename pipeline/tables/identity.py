@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,23 @@ def identity(graph: Graph) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = {}
     for table, source in sorted(graph.sources.items()):
-        known = known_files(source["path"], graph.session)
+        known = known_source(source, graph.session)
         if known is None:
             return None
-        found[table] = {"format": source["format"], "files": known.count, "bytes": known.bytes, "digest": known.digest}
+        found[table] = {"format": source["format"], **known}
     meaning = {name: value for name, value in graph.describe().items() if name != "sources"}
     return {**found, "meaning": meaning}
+
+
+def known_source(source: Mapping[str, Any], spark: SparkSession | None) -> dict[str, Any] | None:
+    """Of a table as its source says it: of Delta the version, else its files. None if it cannot be known again: of a
+    view, and of other tables by name."""
+    if "id" in source:
+        return {"version": source["version"], "id": source["id"]}
+    if "path" not in source:
+        return None
+    known = known_files(source["path"], spark)
+    return None if known is None else {"files": known.count, "bytes": known.bytes, "digest": known.digest}
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from pipeline.tables.csv_text import Csv
 from pipeline.tables.formats import format_of, known_format
 from pipeline.tables.listing import absolute, list_table
 from pipeline.tables.memory import describe, table_in_memory
+from pipeline.tables.named import PREFIX, TableName, delta_version, open_named
 from pipeline.tables.parquet import MOST_FILES, ParquetTable
-from pipeline.tables.spark_files import csv_heads, delta_frame, list_by_spark, parquet_frame
+from pipeline.tables.spark_files import csv_heads, delta_frame, list_by_spark, parquet_frame, start
 from pipeline.tables.table import Table
 
 if TYPE_CHECKING:
@@ -90,9 +91,16 @@ def is_frame(given: Any) -> bool:
 
 
 def open_table(path: str, reading: Reading) -> Given:
-    """A table at a path. NeedsSpark if only Spark can read it and there is no session."""
+    """A table at a path, or of a name. NeedsSpark if only Spark can read it and there is no session."""
     spark = reading.spark
     asked = known_format(path, reading.format)
+    name, version = TableName.of(path), None
+    if name is not None and name.path is None and (asked is None or path.startswith(PREFIX)):
+        if asked is not None:
+            raise SettingError(f"{path}: a table of the catalog has a format of its own; leave {asked} out")
+        return Given(*open_named(_session(path, "a table by name", spark), name))
+    if name is not None and name.path is not None:
+        (path, asked), version = name.path, name.version
     place = place_in(spark, path)
     listing = list_table(place)
     visible = listing is not None
@@ -101,21 +109,26 @@ def open_table(path: str, reading: Reading) -> Given:
             raise NeedsSpark(f"{path}: cannot be looked at from here, only by Spark, and there is no session")
         listing = list_by_spark(spark, place)
     format = format_of(listing, asked, looks_inside=visible)
+    if version is not None and format != "delta":
+        raise StorageError(f"{path}: has no versions, it is a table of {format}; leave @v{version} out")
     if format == "csv":
-        heads = None if visible else csv_heads(_session(path, format, spark), listing, reading.csv)
+        heads = None if visible else csv_heads(_session(path, f"{format} of this kind", spark), listing, reading.csv)
         table: Table = CsvTable.of(listing, reading.csv, heads, None if visible else spark)
         return Given(table, table.source)
     if format == "parquet" and visible and len(listing.parts) <= MOST_FILES:
         table = ParquetTable.of(listing)
         return Given(table, table.source)
-    spark = _session(path, format, spark)
-    frame = delta_frame(spark, place) if format == "delta" else parquet_frame(spark, listing)
-    return Given(frame, {"path": absolute(place), "format": format})
+    spark = _session(path, f"{format} of this kind", spark)
+    source = {"path": absolute(place), "format": format}
+    if format == "delta":
+        known = delta_version(spark, TableName(("delta", start(place) + place.path)).quoted, path, version)
+        return Given(delta_frame(spark, place, known.get("version")), {**source, **known})
+    return Given(parquet_frame(spark, listing), source)
 
 
-def _session(path: str, format: str, spark: SparkSession | None) -> SparkSession:
+def _session(path: str, kind: str, spark: SparkSession | None) -> SparkSession:
     if spark is None:
-        raise NeedsSpark(f"{path}: {format} of this kind is read by Spark, and there is no session; make one")
+        raise NeedsSpark(f"{path}: {kind} is read by Spark, and there is no session; make one")
     return spark
 
 

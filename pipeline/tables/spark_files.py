@@ -165,8 +165,12 @@ def parquet_frame(spark: SparkSession, listing: Listing, types: Mapping[str, str
     return _loaded(place, "parquet", lambda: reader.parquet(*paths))
 
 
-def delta_frame(spark: SparkSession, place: Place) -> DataFrame:
-    return _loaded(place, "delta", lambda: spark.read.format("delta").load(start(place) + place.path))
+def delta_frame(spark: SparkSession, place: Place, version: int | None = None) -> DataFrame:
+    """A Delta table, at one of its versions or at the newest one of whenever it is read."""
+    reader = spark.read.format("delta")
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
+    return _loaded(place, "delta", lambda: reader.load(start(place) + place.path))
 
 
 def _loaded(place: Place, format: str, load: Any) -> DataFrame:

@@ -38,6 +38,7 @@ from pipeline.places.place import Place
 from pipeline.places.regular import read_toml
 from pipeline.schema import EdgeType, name_of
 from pipeline.tables.layout import table_of
+from pipeline.tables.named import TableName
 from pipeline.tables.types import Type, edge_type_of, node_type_of, spelt
 
 NODES, EDGES = "nodes", "edges"
@@ -199,9 +200,12 @@ def _path(path: str, where: str, table: Mapping[str, Any]) -> str:
     if not isinstance(given, str) or not given:
         what = "no path" if given is None else f"the path {shortened(given)}"
         raise SettingError(f'{path}: {where} has {what}; write path = "…", from the folder of this file on')
+    folder = os.path.dirname(path)
+    name = TableName.of(given, folder)
+    if name is not None:
+        return str(name)
     if ":" in given.partition("/")[0] or os.path.isabs(given):
         return given
-    folder = os.path.dirname(path)
     return f"{folder}/{given}" if folder else given
 
 

@@ -19,7 +19,7 @@ from pipeline.errors import DataError, SettingError, first_line, shortened
 from pipeline.schema import ID, quoted
 from pipeline.tables.csv import CsvTable
 from pipeline.tables.layout import INTEGERS
-from pipeline.tables.opening import Reading, is_frame, open_given
+from pipeline.tables.opening import NeedsSpark, Reading, is_frame, open_given
 from pipeline.tables.table import Table, read_pieces
 from pipeline.tables.words import plain, word
 
@@ -52,6 +52,16 @@ class Targets:
     def path(self) -> str | None:
         """Of a table that is given by its path."""
         return os.fspath(self._given) if isinstance(self._given, (str, os.PathLike)) else None
+
+    @property
+    def needs_spark(self) -> bool:
+        """Whether they are a table that only Spark can read. StorageError if nothing is there."""
+        try:
+            if self.path is not None:
+                open_given("targets", self._given, Reading(), [ID])
+        except NeedsSpark:
+            return True
+        return False
 
     def ids_as(self, id_type: str, id_column: str, spark: SparkSession | None) -> pa.Array:
         """The ids, each once, ascending: int64, or strings if the graph's are.

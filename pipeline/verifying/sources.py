@@ -7,6 +7,7 @@ Comes in: a prepared graph, whose manifest knows paths and columns; paths of oth
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import DataError, SettingError
@@ -20,6 +21,7 @@ from pipeline.spark.resources import is_local
 from pipeline.spark.session import active_session
 from pipeline.tables.csv_text import Csv
 from pipeline.tables.memory import describe, table_in_memory
+from pipeline.tables.named import TableName, is_name
 from pipeline.tables.opening import NeedsSpark, Reading, is_frame, open_table
 from pipeline.tables.table import Table
 
@@ -55,7 +57,8 @@ def local_graph(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> G
 
 def local_scores(path: str) -> Table | None:
     """Scores that this process reads; None if it takes Spark. StorageError if they are not there, or not whole."""
-    refuse_mixture(Place.of(path))
+    if not is_name(path):
+        refuse_mixture(Place.of(path))
     try:
         found = open_table(path, Reading()).table
     except NeedsSpark:
@@ -75,7 +78,8 @@ def scores_table(graph: Graph, given: Any) -> DataFrame | Table:
             )
         return found
     spark = graph.session or active_session()
-    refuse_mixture(place_in(spark, path))
+    if not is_name(path):
+        refuse_mixture(place_in(spark, path))
     try:
         found = open_table(path, Reading(spark)).table
     except NeedsSpark:
@@ -101,6 +105,8 @@ def source_of(graph: PreparedGraph, name: str, given: Any) -> Source:
     """A table: the one given, or that of the manifest. SettingError if it knows none."""
     source = graph.manifest["sources"].get(name) or {}
     path = source.get("path") if given is None else given
+    if given is None and (by_name := _version_of(source)):
+        return Source(by_name)
     if path is None:
         raise SettingError(f"{graph.path} was prepared from DataFrames: give the {name} table, {name}=…")
     known = isinstance(path, str) and path == source.get("path")
@@ -108,6 +114,15 @@ def source_of(graph: PreparedGraph, name: str, given: Any) -> Source:
         path = Place.of(path).for_spark
     options = Csv(**source["csv"]) if "csv" in source else None
     return Source(path, source.get("format") if known else None, options)
+
+
+def _version_of(source: Mapping[str, Any]) -> str | None:
+    """A table by name, or a version of a Delta table at a path, as the graph was prepared from it; None of others."""
+    version = source.get("version")
+    name = TableName.of(source["table"]) if "table" in source else None
+    if name is None and version is not None and "path" in source:
+        name = TableName(("delta", Place.of(source["path"]).for_spark))
+    return None if name is None else str(replace(name, version=version))
 
 
 def _reading(given: Mapping[str, Source]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _one_format(formats: set[str | None]) -> str:
 
 
 def _typed_source(graph: PreparedGraph, name: str, given: Any) -> Source:
-    if given is None and not (graph.manifest["sources"].get(name) or {}).get("path"):
+    if given is None and not {"path", "table"} & {*(graph.manifest["sources"].get(name) or ())}:
         raise SettingError(
             f"{graph.path} was prepared from tables in memory: nobody knows where {name} is; verify from Python, with "
             "the Graph, or with nodes= and edges= by type"

@@ -18,7 +18,7 @@ from tests.whole import whole
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-JOBS = ("prepare", "infer", "explain", "verify")
+JOBS = ("prepare", "infer", "explain", "verify", "doctor")
 SPARK_CONF = sorted((ROOT / "conf").glob("spark-*.conf"))
 
 # A process in which there is no torch, wherever it is installed; it runs a script as spark-submit does.

@@ -38,9 +38,9 @@ DIFFERENT = {
         "run another graphsweep than this process: its sources in /old/pipeline are not those in /env/pipeline",
     ),
     "none": (task(hash=None, where=None), "find no graphsweep (no module named 'pipeline')"),
-    "an archive": (
-        task(hash=None, where="/x/graphsweep.zip/pipeline"),
-        "find graphsweep in an archive, /x/graphsweep.zip/pipeline, for which compiled code cannot be kept",
+    "no sources": (
+        task(hash=None, where="/x/graphsweep.egg/pipeline"),
+        "find graphsweep in /x/graphsweep.egg/pipeline, whose sources cannot be read",
     ),
     "another Python": (task(python="3.10.13", hash="bb"), "run Python 3.10.13, and this process Python 3.11.7"),
     "bytes the other way round": (
@@ -77,9 +77,9 @@ def test_every_machine_is_counted_and_some_are_named() -> None:
         agree(HERE, [task("h1", hash="bb", where="/x"), task("h2", hash="cc", where="/y")])
 
 
-def test_this_process_in_an_archive() -> None:
-    with pytest.raises(ClusterError, match=r"find graphsweep in an archive, /a.zip/pipeline"):
-        agree({**HERE, "hash": None}, [task(hash=None, where="/a.zip/pipeline")])
+def test_this_process_without_sources() -> None:
+    with pytest.raises(ClusterError, match=r"find graphsweep in /a.pyz/pipeline, whose sources cannot be read"):
+        agree({**HERE, "hash": None}, [task(hash=None, where="/a.pyz/pipeline")])
 
 
 def test_what_is_warned_of() -> None:

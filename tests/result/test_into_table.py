@@ -1,0 +1,114 @@
+"""Scores into a table of the catalog: created whole, and what is refused. Of Delta: tests/tables/test_delta.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from pipeline import Graph, cli, infer
+from pipeline.errors import SettingError
+from pipeline.result.into_table import IntoTable
+from tests.formulas import build
+from tests.whole import whole
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+SCHEMA = "graphsweep_into"
+
+
+@pytest.fixture(scope="module")
+def schema(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    spark.sql(f"CREATE DATABASE {SCHEMA} LOCATION 'file://{tmp_path_factory.mktemp('warehouse')}'")
+    spark.createDataFrame(whole("mixed").nodes()).write.saveAsTable(f"{SCHEMA}.accounts")
+    spark.sql(f"CREATE VIEW {SCHEMA}.of_accounts AS SELECT * FROM {SCHEMA}.accounts")
+    yield SCHEMA
+    spark.sql(f"DROP DATABASE {SCHEMA} CASCADE")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    build("sage").save("model")
+    pq.write_table(whole("mixed").nodes(), "nodes.parquet")
+    pq.write_table(whole("mixed").edges(), "edges.parquet")
+    return tmp_path
+
+
+def go(*arguments: str, code: int = 0) -> str:
+    raw = [] if "--nodes" in arguments else ["--nodes", "nodes.parquet"]
+    done = CliRunner().invoke(cli.app, ["infer", *raw, "--edges", "edges.parquet", "--model", "model", *arguments])
+    assert done.exit_code == code, done.output
+    return done.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("scratch", [False, True])
+def test_created(spark: SparkSession, schema: str, here: Path, scratch: bool) -> None:
+    Path("conf.toml").write_text(f'scratch = "{here}/scratch"\n' if scratch else "")
+    name = f"{schema}.scores_{scratch}"
+    said = json.loads(go("--output-table", name, "--conf", "conf.toml", "--json"))
+    assert (said["output"], said["table_mode"], said["inserted"], said["updated"]) == (name, "create", 200, 0)
+    raw = whole("mixed")
+    wanted = infer(Graph(raw.nodes(), raw.edges(), edge_features=()), build("sage"), spark=spark).toArrow()
+    found = spark.table(name)
+    assert found.columns == [*wanted.column_names, "updated_at", "run_id"]
+    values = found.toArrow().sort_by("id")
+    assert values.select(wanted.column_names).to_pylist() == wanted.sort_by("id").to_pylist()
+    assert set(values["run_id"].to_pylist()) == {said["run"]}
+    assert len(set(values["updated_at"].to_pylist())) == 1
+    assert sorted(path.name for path in here.iterdir()) == ["conf.toml", "edges.parquet", "model", "nodes.parquet"]
+    assert f"{name}: there is a table of parquet of that name already" in go("--output-table", name, code=2)
+    for mode in ("overwrite", "append", "merge"):
+        said = go("--output-table", name, "--table-mode", mode, code=2)
+        assert f"{name}: is a table of parquet; {mode} takes a Delta table, whose rows change all at once" in said
+    assert found.count() == 200
+
+
+def test_refused(spark: SparkSession, schema: str, here: Path) -> None:
+    accounts = f"{schema}.accounts"
+    for nodes, output in (
+        (accounts, accounts),
+        (f"{schema}.of_accounts", accounts.upper()),
+        (accounts, f"table:spark_catalog.{accounts}"),
+    ):
+        said = go("--nodes", nodes, "--output-table", output, code=2)
+        assert f"the output is the node table ({nodes}); give another name. Nothing was touched" in said
+    at = spark.sql(f"DESCRIBE TABLE EXTENDED {accounts}").where("col_name = 'Location'").first()
+    assert at is not None
+    said = go("--nodes", at.data_type, "--output-table", accounts, "--table-mode", "append", code=2)
+    assert "the output is the node table" in said
+    said = go("--output-table", f"{schema}.none", "--table-mode", "merge", code=2)
+    assert f"{schema}.none: there is no such table to merge; --table-mode create makes it" in said
+    said = go("--output-table", f"{schema}.of_accounts", code=2)
+    assert "there is a view of that name already" in said
+    assert "give --output, a path, or --output-table, the name of a table" in go(code=2)
+    assert "give --output, a path, or" in go("--output", "o", "--output-table", "t", code=2)
+    assert "--table-mode is of --output-table" in go("--output", "o", "--table-mode", "merge", code=2)
+    assert "--overwrite: of no use with --output-table; --table-mode says" in go(
+        "--output-table", "t", "--overwrite", code=2
+    )
+    assert spark.table(accounts).count() == 200
+    assert not Path("o").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "mode", "format", "said"),
+    [
+        ("a.b", "replace", None, "unknown table mode 'replace'; did you mean 'create'?"),
+        ("a.b", "create", "csv", "unknown format 'csv' of a table; known: delta, parquet"),
+        ("a.b", "merge", "delta", "--format delta: the table is there and has a format; leave it out"),
+        ("delta.`/x`", None, None, "names files; --output-table takes a table of the catalog, --output a path"),
+        ("a.b@v1", None, None, "a.b@v1: old versions cannot be written; leave @v1 out"),
+        ("my-graph.scores", None, None, "table:my-graph.scores: not the name of a table"),
+    ],
+)
+def test_wishes(given: str, mode: str | None, format: str | None, said: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        IntoTable(given, mode, format)
+    assert said in str(caught.value)
