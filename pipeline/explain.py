@@ -14,7 +14,7 @@ from pipeline.model import Model
 from pipeline.plan.explain import explain_plan, plan_facts
 from pipeline.plan.memory import Counts
 from pipeline.plan.seconds import duration, expect, expect_part
-from pipeline.planning import plan_run, why_all, with_targets
+from pipeline.planning import plan_run, refuse_targets, why_all, with_targets
 from pipeline.prepared import PreparedGraph
 from pipeline.run.arguments import model_of, prepared_of
 from pipeline.run.needed import computed
@@ -48,8 +48,9 @@ class Explanation:
         ignore_unknown: bool = False,
     ) -> Explanation:
         prepared, model, settings = prepared_of(graph, "explain"), model_of(model), Settings.taken(settings)
-        planned = plan_run(prepared, model, settings, handshake(None))
         wanted = Targets.of(targets, ignore_unknown)
+        refuse_targets(model, wanted)
+        planned = plan_run(prepared, model, settings, handshake(None))
         lines = [] if wanted is None else _targets(with_targets(planned, wanted, settings, None), settings)
         return Explanation(prepared, model, planned, transport_of(planned, settings), tuple(lines))
 

@@ -32,7 +32,18 @@ from pipeline.run.in_process import table_in_process
 from pipeline.run.located import ids_of
 from pipeline.run.placement import place
 from pipeline.run.planned import Planned
-from pipeline.run.stage import CLOCK, PARTIAL, PAYLOAD, SEED, STATE, TOTAL, fused_worker, superstep_worker
+from pipeline.run.stage import (
+    CLOCK,
+    PARTIAL,
+    PAYLOAD,
+    SEED,
+    SOURCE_ID_OFFSETS,
+    SOURCE_IDS,
+    STATE,
+    TOTAL,
+    fused_worker,
+    superstep_worker,
+)
 from pipeline.run.task import Run, static_edges, static_kinds
 from pipeline.schema import NODE
 from pipeline.settings import Settings
@@ -47,6 +58,7 @@ from pipeline.planning import (
     planned_run,
     probes_of,
     refuse_distributed,
+    refuse_targets,
     refuse_without_spark,
     session_of,
 )
@@ -80,7 +92,9 @@ def infer(
     -------
     DataFrame, or pyarrow.Table without a session
         id (of the user's type), the model's outputs by name (array<float>; float where a row is one number), and with
-        `classify` predicted int and probability float of the first output. Of a typed graph: node type → one of these,
+        `classify` predicted int and probability float of the first output. Of a model that gives a row per edge, in
+        place of id: src, dst, parallel int (0, 1, … of the edges between the same two nodes, in the order of their
+        columns), and the columns of the edges in the graph. Of a typed graph: node type → one of these,
         of all types for which the model gives something, or of `types`. Each is a run of its own, which computes what
         its type needs and nothing else: `score` writes all types in one run.
 
@@ -96,6 +110,7 @@ def infer(
     model = giving(whole, types_of(types))
     spark = session_of(graph, spark)
     wanted = Targets.of(targets, ignore_unknown)
+    refuse_targets(model, wanted)
     if wanted is not None:
         ids_of(wanted, graph, spark)  # what is wrong with them is said before any work
     if spark is None:
@@ -238,7 +253,7 @@ def _observe_superstep(rows: DataFrame, number: int, seen: Observations) -> Data
     seen[str(number)] = Observation(f"superstep {number}")
     return rows.observe(
         seen[str(number)],
-        total((PAYLOAD, PARTIAL, TOTAL), F.length(DATA)).alias("shipped"),
+        total((PAYLOAD, PARTIAL, TOTAL, SOURCE_IDS, SOURCE_ID_OFFSETS), F.length(DATA)).alias("shipped"),
         total((STATE,), F.length(DATA)).alias("kept"),
         total((CLOCK,), F.col(PART)).alias("ms"),
     )

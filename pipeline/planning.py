@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.blocks import storage
-from pipeline.errors import DataError, ModelError, StorageError
+from pipeline.errors import DataError, ModelError, SettingError, StorageError
 from pipeline.formula.graph_types import named, unread_types
 from pipeline.graph import Graph
 from pipeline.model import Model
@@ -29,6 +29,7 @@ from pipeline.plan.tier import choose_tier
 from pipeline.prepare import prepare
 from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.preparing.origin import origin_of, same_graph
+from pipeline.result.output import refuse_same_names
 from pipeline.run.arguments import given_session
 from pipeline.run.located import ids_of, locate
 from pipeline.run.needed import why_whole
@@ -96,6 +97,15 @@ def planned_run(
     warn_far_outside(planned.graph, model)
     warn_unread(planned.graph, whole)
     return planned
+
+
+def refuse_targets(model: Model, targets: Targets | None) -> None:
+    """SettingError if some nodes are wanted of a model that gives edges."""
+    if targets is not None and model.program.is_per_edge:
+        raise SettingError(
+            "targets are ids of nodes, and the result of this model has a row per edge; leave them out, and take the "
+            "rows that you want from the result"
+        )
 
 
 def why_all(planned: Planned, settings: Settings) -> str | None:
@@ -227,6 +237,7 @@ def plan_run(
     columns = graph.manifest.get("columns", {})
     model.check_against(graph.schema, graph.ranges, columns)
     model = model.bound_to(columns)
+    refuse_same_names(model.program, graph.schema)
     counts = Counts.of(graph.manifest)
     plan = choose_exchange(Plan.of(model, graph.undirected, settings.wire), counts, settings.exchange)
     memory, threads = settings.task_memory or shake.task_memory, settings.threads or shake.task_cores

@@ -108,6 +108,8 @@ def verify(
     if not _is_whole(seed):
         raise SettingError(f"seed is {shortened(seed)}; accepted: a whole number")
     model = model_of(model)
+    if model.program.is_per_edge:
+        raise SettingError("verify compares rows of nodes, and the result of this model has a row per edge: not yet")
     graph = some_graph(graph)
     given_session(spark)
     if isinstance(graph, PreparedGraph):

@@ -21,7 +21,7 @@ from pipeline.job.texts import already_there, describe, summary
 from pipeline.job.warm_up import WarmUp
 from pipeline.model import Model
 from pipeline.places.scratch import Scratch
-from pipeline.planning import prepare_for, runs_in_process
+from pipeline.planning import prepare_for, refuse_targets, runs_in_process
 from pipeline.prepared import open_graph
 from pipeline.result.by_type import giving
 from pipeline.result.report import Report
@@ -87,6 +87,7 @@ def score_paths(
     asked.refuse_taken()
     whole = Model.load(model)
     loaded = giving(whole, wish.types)
+    refuse_targets(loaded, wish.targets)
     if prepared is not None:
         loaded.check_against(prepared.schema, prepared.ranges, prepared.manifest.get("columns"))
         log.info("%s", describe(prepared))

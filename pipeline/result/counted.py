@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from pipeline.places.directories import THREADS, list_files, remove_others
 from pipeline.places.filesystem import Opened
 from pipeline.places.marker import MARKER
 from pipeline.result.written import CSV, Receipt
+from pipeline.schema import ID
 
 BLOCK_BYTES = 1 << 24  # no row of a CSV file is longer
 _PART = re.compile(r"part-\d[^/]*\.(?:parquet|csv)")
@@ -34,16 +36,16 @@ class File(NamedTuple):
     bytes: int
 
 
-def count_files(directory: Opened, format: str, output: str) -> list[File]:
+def count_files(directory: Opened, format: str, output: str, key: str = ID) -> list[File]:
     """The files of a table, in the order of their names. What is no part of it is removed: what tasks were writing when
     they were killed, and checksums, which only Hadoop's local file system has.
 
-    `output` is what the user calls the directory.
+    `output` is what the user calls the directory; `key`: a column of the table.
     """
     sizes = list_files(directory)
     names = sorted(filter(is_part, sizes))
     remove_others(directory, {*names, MARKER, DONE})
-    rows_of = _rows_of_csv if format == CSV else _rows_of_parquet
+    rows_of = partial(_rows_of_csv, key) if format == CSV else _rows_of_parquet
 
     def count(name: str) -> File:
         try:
@@ -61,13 +63,13 @@ def is_part(name: str, folders: Collection[str] = ("",)) -> bool:
     return folder in folders and _PART.fullmatch(name) is not None
 
 
-def refuse_missing(found: int, computed: int, nodes: int, output: str) -> None:
-    """StorageError unless the files hold a row for each node, as many as were computed."""
-    if found == computed == nodes:
+def refuse_missing(found: int, computed: int, wanted: int, output: str, what: str = "nodes") -> None:
+    """StorageError unless the files hold a row for each node (or each of `what`), as many as were computed."""
+    if found == computed == wanted:
         return
-    if computed != nodes:
+    if computed != wanted:
         raise StorageError(
-            f"{output}: {computed:,} rows were computed for {nodes:,} nodes; nothing was put in place. Was the graph "
+            f"{output}: {computed:,} rows were computed for {wanted:,} {what}; nothing was put in place. Was the graph "
             "replaced meanwhile? Run it again"
         )
     raise StorageError(
@@ -97,17 +99,17 @@ def _rows_of_parquet(file: Opened) -> int:
     return int(pq.read_metadata(file.path, filesystem=file.filesystem).num_rows)
 
 
-def _rows_of_csv(file: Opened) -> int:
+def _rows_of_csv(key: str, file: Opened) -> int:
     parsed, read = csv.ParseOptions(newlines_in_values=True), csv.ReadOptions(block_size=BLOCK_BYTES)
     with file.filesystem.open_input_stream(file.path, compression=None) as stream:
         head = stream.read(1)
     if not head:
         return 0  # Spark's file of no rows, which has no header
     with file.filesystem.open_input_stream(file.path, compression=None) as stream:
-        reader = csv.open_csv(stream, read, parsed, convert_options=_as_text())
+        reader = csv.open_csv(stream, read, parsed, convert_options=_as_text(key))
         return sum(batch.num_rows for batch in reader)
 
 
-def _as_text() -> csv.ConvertOptions:
+def _as_text(key: str) -> csv.ConvertOptions:
     """One column is enough to count rows, and nothing has to be made of it."""
-    return csv.ConvertOptions(include_columns=["id"], column_types={"id": pa.string()})
+    return csv.ConvertOptions(include_columns=[key], column_types={key: pa.string()})

@@ -16,6 +16,7 @@ from pipeline.errors import SettingError
 from pipeline.model import Model
 from pipeline.result.counted import File
 from pipeline.result.output import OutputTable
+from pipeline.result.report import EDGES, NODES
 from pipeline.schema import spelled
 from pipeline.settings import Settings
 from pipeline.tables.targets import digest_of
@@ -110,6 +111,7 @@ def facts_of(
         "graph": fingerprint,
         **described,
         "rows": rows,
+        "rows_of": EDGES if tables[0].edge_columns is not None else NODES,
         **({"targets": {"rows": len(targets), "ids": digest_of(targets)}} if targets is not None else {}),
         "files": [file._asdict() for file in files],
     }

@@ -25,7 +25,7 @@ from pipeline.places.filesystem import Opened, opened
 from pipeline.places.place import Place, refuse_unreachable
 from pipeline.result.flat import flat_batch, flat_schema
 from pipeline.result.output import OutputTable
-from pipeline.schema import ID, NODE, spelled
+from pipeline.schema import NODE, spelled
 
 RECEIPT_DDL = "block int, rows bigint, superstep int, milliseconds int, node_type string"
 SCHEMA = pa.schema(
@@ -119,7 +119,9 @@ def _writer(file: Opened, format: str, table: OutputTable) -> Iterator[Any]:
                 yield writer
         else:
             # numbers hardly repeat: looking for a dictionary of them costs as much as writing them
-            with pq.ParquetWriter(stream, table.columns, use_dictionary=False, write_statistics=[ID]) as writer:
+            with pq.ParquetWriter(
+                stream, table.columns, use_dictionary=False, write_statistics=[*table.keys.names]
+            ) as writer:
                 yield writer
 
 
