@@ -117,8 +117,8 @@ FOOTER = """
 ## Public families of node models
 
 Written anew in their authors' spelling, compared with PyG in float64 (tests/pyg/test_model_families.py,
-test_spellings.py, test_node_tables.py, test_models.py, test_matrix.py, test_edge_outputs.py). Those marked * were imported once, with the
-import's own check on other graphs, and are in no test. Nothing is told but what stands here.
+test_spellings.py, test_node_tables.py, test_models.py, test_matrix.py, test_edge_outputs.py). Those marked * were
+imported once, with the import's own check on other graphs, and are in no test. Nothing is told but what stands here.
 
 | family | told |
 |---|---|
