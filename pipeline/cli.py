@@ -37,10 +37,12 @@ from pipeline.command.options import (
     IfSame,
     IgnoreUnknown,
     Json,
+    LogToMlflow,
     ModelPath,
     NodesFormat,
     Overwrite,
     Quiet,
+    ReportPath,
     Reverse,
     SomeEdges,
     SomeGraph,
@@ -87,6 +89,7 @@ def prepare_command(
     drop_dangling: DropDangling = False,
     overwrite: Overwrite = False,
     if_same: IfSame = None,
+    work_dir: WorkDir = None,
     nodes_format: NodesFormat = None,
     edges_format: EdgesFormat = None,
     csv_sep: CsvSep = None,
@@ -97,13 +100,14 @@ def prepare_command(
     src: Src = None,
     dst: Dst = None,
     conf: Conf = None,
+    report: ReportPath = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Cut a graph into blocks and store it: once per graph, for any number of models."""
     with messages(quiet, verbose, "prepare" if json else None):
-        settings = _settings(conf, blocks=blocks)
+        settings = _settings(conf, blocks=blocks, work_dir=work_dir)
         if graph_spec is None and (nodes is None or edges is None):
             raise SettingError("give --nodes and --edges, or --graph-spec")
         of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
@@ -116,7 +120,10 @@ def prepare_command(
             options["edge_features"] = edge_columns(edge_features or "")
         from pipeline.job.prepare import prepare_paths
 
-        prepared = prepare_paths(tables, output, options, settings, _sessions(verbose), overwrite, if_same)
+        files = {"the settings' file": conf, "the graph's file": graph_spec}
+        prepared = prepare_paths(
+            tables, output, options, settings, _sessions(verbose), overwrite, if_same, report, files
+        )
         answer("prepare", str(prepared), prepared.facts, json)
 
 
@@ -133,6 +140,9 @@ def infer_command(
     ignore_unknown: IgnoreUnknown = False,
     format: Annotated[str, option("--format", "FORMAT", "Of the scores: parquet (default) or csv.")] = "parquet",
     classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
+    output_id: Annotated[
+        str | None, option("--output-id", "NAME", "Column of ids in the scores; else as --id.")
+    ] = None,
     overwrite: Overwrite = False,
     if_same: IfSame = None,
     tier: Tier = None,
@@ -152,7 +162,9 @@ def infer_command(
     id: Id = None,
     src: Src = None,
     dst: Dst = None,
+    mlflow: LogToMlflow = False,
     conf: Conf = None,
+    report: ReportPath = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -179,12 +191,15 @@ def infer_command(
         from pipeline.tables.targets import Targets
 
         chosen = types_of(column_names(types)) if types else None
-        wish = Wish(output, format, overwrite, classify, if_same, chosen, Targets.of(targets, ignore_unknown))
+        wish = Wish(
+            output, format, overwrite, classify, if_same, chosen, Targets.of(targets, ignore_unknown), output_id
+        )
         of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
         spec = spec_of(graph_spec, nodes, edges, of_columns)
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
         files = {"the settings' file": conf, "the graph's file": graph_spec, "the targets": targets}
-        scored = score_paths(source, columns, model, wish, settings, _sessions(verbose), files, not quiet)
+        sessions = _sessions(verbose)
+        scored = score_paths(source, columns, model, wish, settings, sessions, files, not quiet, report, mlflow)
         answer("infer", str(scored), scored.facts, json)
 
 
@@ -212,7 +227,7 @@ def explain_command(
 
 @app.command(name="status")
 def status_command(
-    work_dir: Annotated[str, typer.Argument(metavar="DIR", help="What infer was given as --work-dir.")],
+    work_dir: Annotated[str, typer.Argument(metavar="DIR", help="What infer or prepare was given as --work-dir.")],
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -241,6 +256,10 @@ def verify_command(
         float | None,
         option("--tolerance", "T", "Error that passes, in parts of the largest value; else what rounding explains."),
     ] = None,
+    output_id: Annotated[
+        str | None, option("--output-id", "NAME", "Column of ids in the scores; else as the run has written it.")
+    ] = None,
+    report: ReportPath = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -249,8 +268,8 @@ def verify_command(
     with messages(quiet, verbose, "verify" if json else None):
         from pipeline.job.verify import verify_paths
 
-        options = {"sample": sample, "seed": seed, "limit": limit, **_given(tolerance=tolerance)}
-        found = verify_paths(graph, model, output, nodes, edges, _sessions(verbose), **options)
+        options = {"sample": sample, "seed": seed, "limit": limit, **_given(tolerance=tolerance, output_id=output_id)}
+        found = verify_paths(graph, model, output, nodes, edges, _sessions(verbose), report, **options)
         code = DONE if found.passed else DIFFERS
         answer("verify", str(found), found.facts, json, code)
         if not found.passed:

@@ -53,7 +53,8 @@ class Graph:
         `{("account", "pays", "shop"): …}`. Ids are per type: the same id in two types is two nodes. An empty table says
         that there are none of a type. The options below are then for all types alike, or by type.
     features : str, list of str, mapping or None
-        A column of arrays, several columns of numbers (together they are the feature "x"), or name → either of these.
+        A list of columns of numbers, or of one column of arrays: the feature "x". A mapping, name → column or columns;
+        a column alone is a feature of its own name.
         Of a typed graph by type: `{"account": ["age", "balance"], "shop": None}`; a type that is not named has x, if
         its table has such a column.
     edge_features : str, list of str, mapping or None
@@ -241,6 +242,11 @@ class Graph:
         """Of a graph without types."""
         (word,) = self.id_types.values()
         return word
+
+    @property
+    def id_names(self) -> dict[str, str]:
+        """Node type → the column of its ids."""
+        return {layout.type: layout.keys[0] for layout in self.node_layouts}
 
     @property
     def undirected(self) -> bool:

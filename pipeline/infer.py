@@ -25,12 +25,12 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
 from pipeline.prepared import PreparedGraph
 from pipeline.result.by_type import giving, say_left_out, types_of
+from pipeline.result.columns import Columns
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder
 from pipeline.run.arguments import model_of, some_graph
 from pipeline.run.in_process import table_in_process
 from pipeline.run.located import ids_of
-from pipeline.run.placement import place
 from pipeline.run.planned import Planned
 from pipeline.run.stage import (
     CLOCK,
@@ -48,6 +48,7 @@ from pipeline.run.task import Run, static_edges, static_kinds
 from pipeline.schema import NODE
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, handshake
+from pipeline.spark.placement import place
 from pipeline.tables.targets import Targets
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def infer(
     types: Sequence[str] | None = None,
     targets: Any = None,
     ignore_unknown: bool = False,
+    output_id: str | None = None,
 ) -> Any:
     """Every node's exact output, keyed by the user's id.
 
@@ -91,10 +93,11 @@ def infer(
     Returns
     -------
     DataFrame, or pyarrow.Table without a session
-        id (of the user's type), the model's outputs by name (array<float>; float where a row is one number), and with
-        `classify` predicted int and probability float of the first output. Of a model that gives a row per edge, in
-        place of id: src, dst, parallel int (0, 1, … of the edges between the same two nodes, in the order of their
-        columns), and the columns of the edges in the graph. Of a typed graph: node type → one of these,
+        The ids, under the name and in the type that they have in the node table, or under `output_id`; the model's
+        outputs by name (array<float>; float where a row is one number), and with `classify` predicted int and
+        probability float of the first output. Of a model that gives a row per edge, in place of the ids: src, dst,
+        parallel int (0, 1, … of the edges between the same two nodes, in the order of their columns), and the columns
+        of the edges in the graph. Of a typed graph: node type → one of these,
         of all types for which the model gives something, or of `types`. Each is a run of its own, which computes what
         its type needs and nothing else: `score` writes all types in one run.
 
@@ -103,29 +106,38 @@ def infer(
     ModelError
         If the graph lacks a column that the model reads, or has it in another width. Before any work starts. Or if
         there is no session, and this process has too little memory for the run, or a setting asks for Spark.
+    SettingError
+        If two columns of the result would have the same name, or names that differ by case only.
     ClusterError
         If tasks do not have what this process has.
     """
+    columns = Columns(classify, output_id)
     settings, whole, graph = Settings.taken(settings), model_of(model), some_graph(graph)
     model = giving(whole, types_of(types))
+    columns.tables(model.program, graph)
     spark = session_of(graph, spark)
     wanted = Targets.of(targets, ignore_unknown)
     refuse_targets(model, wanted)
     if wanted is not None:
         ids_of(wanted, graph, spark)  # what is wrong with them is said before any work
     if spark is None:
-        return _in_process(graph, whole, model, settings, classify, wanted)
+        return _in_process(graph, whole, model, settings, columns, wanted)
     shake = handshake(spark, probes_of(graph, settings))
     say_left_out(whole, model)
     planned = planned_run(graph, whole, model, settings, shake, spark, wanted)
     if not planned.graph.is_typed:
-        return run_frames(planned, spark, settings, classify).result
+        return run_frames(planned, spark, settings, columns).result
     of_types = _by_type(planned, model, settings, shake)
-    return {type: run_frames(each, spark, settings, classify).result for type, each in of_types.items()}
+    return {type: run_frames(each, spark, settings, columns).result for type, each in of_types.items()}
 
 
 def _in_process(
-    graph: Graph | PreparedGraph, whole: Model, model: Model, settings: Settings, classify: bool, wanted: Targets | None
+    graph: Graph | PreparedGraph,
+    whole: Model,
+    model: Model,
+    settings: Settings,
+    columns: Columns,
+    wanted: Targets | None,
 ) -> Any:
     """The same without a session: Arrow tables, computed now."""
     refuse_without_spark(None, settings)
@@ -136,7 +148,7 @@ def _in_process(
         runs = _by_type(planned, model, settings, shake) if planned.graph.is_typed else {NODE: planned}
         for each in runs.values():
             refuse_distributed(each)
-        tables = {type: table_in_process(each, settings, classify) for type, each in runs.items()}
+        tables = {type: table_in_process(each, settings, columns) for type, each in runs.items()}
     return tables if planned.graph.is_typed else tables[NODE]
 
 
@@ -162,12 +174,12 @@ def run_frames(
     planned: Planned,
     spark: SparkSession,
     settings: Settings,
-    classify: bool = False,
+    columns: Columns | None = None,
     marks: str | None = None,
     output: Folder | None = None,
 ) -> Frames:
     """Builds the frames of a run; no job starts. `output` is a directory that tasks write their results into."""
-    run, steps = Run.of(planned, settings, classify, marks, output), planned.plan.steps
+    run, steps = Run.of(planned, settings, columns, marks, output), planned.plan.steps
     if run.folder is None:  # Spark takes any files that are there
         storage.check_files(planned.graph.folder, planned.graph.sizes)
     seen: Observations = {}

@@ -39,6 +39,7 @@ from pipeline.places.filesystem import Opened, opened
 from pipeline.places.given import path_of
 from pipeline.places.marker import MODEL
 from pipeline.places.place import Place, refuse_overlap
+from pipeline.places.registered import fetched, is_registered
 from pipeline.places.staging import followed, refuse_taken, staged
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 from pipeline.tables.categories import check_categories
@@ -342,8 +343,13 @@ class Model:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Model:
-        """Reads a model's directory; StorageError if it cannot be read, ModelError if it is not a model of ours."""
-        directory = _on_disk(path)[1].path
+        """Reads a model's directory, or what MLflow keeps as `models:/NAME@ALIAS`, `models:/NAME/VERSION` or
+        `runs:/RUN/PATH`.
+
+        StorageError if it cannot be read, ModelError if it is not a model of ours, SettingError if MLflow is not there.
+        """
+        text = path_of("the path of a model", path)
+        directory = fetched(text, PROGRAM_FILE) if is_registered(text) else _on_disk(text)[1].path
         saved = read_saved(directory)
         program, columns = saved.program, saved.columns
         try:

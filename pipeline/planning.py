@@ -22,20 +22,20 @@ from pipeline.model import Model
 from pipeline.places.filesystem import opened
 from pipeline.places.place import Place
 from pipeline.places.scratch import Scratch
+from pipeline.places.working import GRAPH
 from pipeline.plan.memory import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.tier import choose_tier
-from pipeline.prepare import prepare
+from pipeline.prepare import prepare, prepare_in_steps
 from pipeline.prepared import PreparedGraph, open_graph
-from pipeline.preparing.origin import origin_of, same_graph
-from pipeline.result.output import refuse_same_names
+from pipeline.preparing.origin import files_of, same_graph
+from pipeline.preparing.work import steps_directory
 from pipeline.run.arguments import given_session
 from pipeline.run.located import ids_of, locate
 from pipeline.run.needed import why_whole
 from pipeline.run.planned import Planned
 from pipeline.run.transport import SEEN
-from pipeline.run.work import GRAPH, preparing_in
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import active_session, readable_errors
@@ -158,7 +158,7 @@ def prepare_for(
         model.check_against(first_widths(graph, shake).both_ways(), columns=graph.describe()["columns"])
     if model.reads_reversed:
         graph = graph.with_reverse()
-    if settings.work_dir is not None and None not in origin_of(graph, settings.blocks)["files"].values():
+    if settings.work_dir is not None and None not in files_of(graph).values():
         shake.require_written(settings.work_dir, f"work_dir: {SEEN}")
         return _prepare_to_keep(graph, settings, Place.of(settings.work_dir), shake)
     path = scratch.inside("graph")
@@ -180,19 +180,22 @@ def prepare_for(
 def _prepare_to_keep(graph: Graph, settings: Settings, work: Place, shake: Handshake) -> PreparedGraph:
     """The graph in a work directory: the one that is there, if it was made of the same tables, or a new one."""
     path, started = str(work.child(GRAPH)), time.perf_counter()
-    with preparing_in(work) as begun:
+    with steps_directory(work, graph, path, settings.blocks, in_run=True) as steps:
         found = same_graph(graph, path, settings.blocks, overwrite=True)
         if found is not None:
             log.info("prepared already: %s nodes, %s edges", found.nodes, found.edges)
-            return found
-        if begun and storage.find_manifest(path) is not None:
+        elif steps is None:
             raise StorageError(
                 f"{work}: holds what was left by a run with other tables, or of other columns or blocks; run that one "
                 "again, give another path, or remove the directory. Nothing was touched"
             )
-        memory = settings.task_memory
-        prepared = prepare(graph, path, settings.blocks, overwrite=True, task_memory=memory, shake=shake)
-    log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
+        prepared = found or prepare_in_steps(
+            graph, path, settings.blocks, True, settings.task_memory, shake=shake, steps=steps
+        )
+        if steps is not None:
+            steps.end(kept=True)
+    if found is None:
+        log.info("prepared %s nodes, %s edges in %.1f s", prepared.nodes, prepared.edges, time.perf_counter() - started)
     return prepared
 
 
@@ -237,7 +240,6 @@ def plan_run(
     columns = graph.manifest.get("columns", {})
     model.check_against(graph.schema, graph.ranges, columns)
     model = model.bound_to(columns)
-    refuse_same_names(model.program, graph.schema)
     counts = Counts.of(graph.manifest)
     plan = choose_exchange(Plan.of(model, graph.undirected, settings.wire), counts, settings.exchange)
     memory, threads = settings.task_memory or shake.task_memory, settings.threads or shake.task_cores

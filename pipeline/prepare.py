@@ -1,12 +1,12 @@
 """Tables to a prepared graph, once per graph; no edge is ever joined.
 
 Comes in: a `Graph` of Spark DataFrames. Goes out: a `PreparedGraph` on disk. Knows Spark, and how rows get from one
-step to the next; what a step does is in build/.
+step to the next; what a step does is in preparing/.
 
     nodes, edges → pack ─ shuffle 1: every node and edge once, packed ─► build: nodes, tiles, requests
                           shuffle 2: 8 bytes for each boundary node   ─► answer: send lists
 
-On one machine that sees the tables itself, the same steps run in this process (build/local.py).
+On one machine that sees the tables itself, the same steps run in this process (preparing/local.py).
 """
 
 from __future__ import annotations
@@ -14,86 +14,50 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 import logging
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
 from pipeline.blocks import storage
-from pipeline.blocks.columns import ROW_DDL, TARGET
-from pipeline.blocks.manifest import sealed
-from pipeline.blocks.ranges import merge_ranges
-from pipeline.blocks.rows import Row, by_target, from_batches, to_batches
+from pipeline.blocks.rows import Row, from_batches
 from pipeline.errors import SettingError
 from pipeline.graph import Graph
 from pipeline.places.given import path_of
+from pipeline.places.place import Place
 from pipeline.prepared import PreparedGraph, open_graph
+from pipeline.preparing.by_step import Packing, Parts, prepare_by_step, step_names
 from pipeline.preparing.checks import check_totals, refuse
 from pipeline.preparing.facts import FACTS
-from pipeline.preparing.local import TableSource, Writes, keep, prepare_in_process, steps_written
+from pipeline.preparing.findings import find_names, findings_of
+from pipeline.preparing.in_tasks import pack_in_tasks, steps_in_tasks
+from pipeline.preparing.local import TableSource, prepare_in_process
+from pipeline.preparing.manifest import manifest_of, warn_both_ways
 from pipeline.preparing.origin import origin_of, places_of, same_graph
-from pipeline.preparing.pack import pack
+from pipeline.preparing.preparation import SEEDS, Preparation
 from pipeline.preparing.publish import publishing, refuse_taken, sweep
-from pipeline.preparing.steps import SEEDS, Preparation, Step, find_names, findings_of, texts_of
-from pipeline.run.placement import place
-from pipeline.schema import EdgeType, GraphSchema, quoted
+from pipeline.preparing.sizes import MOST_BLOCKS, check_blocks, choose_blocks, record_bytes
+from pipeline.preparing.texts import texts_by_key
+from pipeline.preparing.work import Steps, refuse_work, steps_directory, was_ended
+from pipeline.run.by_superstep import InTasks, InThreads
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.limits import trim_memory
 from pipeline.spark.session import readable_errors, session_settings
 from pipeline.tables.layout import Layout, TextHash, text_keys
 from pipeline.tables.survey import Pieces, frame_of, measure, pieces_of, selected, table_probes
-from pipeline.tables.table import Piece, Table, read_pieces
+from pipeline.tables.table import Piece, read_pieces
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 log = logging.getLogger("graphsweep")
 
-# 131 072 nodes: what tiles read of 64 float32 features is 32 MB, and mostly stays in cache (0.56 s instead of 1.1 s
-# for one aggregation over 16.8M edges).
-BLOCK_NODES = 1 << 17
-# More blocks than this only if memory asks for them: every block more is another copy of the hubs (1.8 rows
-# shipped per node with 8 blocks, 6.8 with 128).
-MOST_BLOCKS = 256
-# A block of fewer nodes than this is mostly its own fixed costs: two files and a task.
-FEWEST_NODES = 64
 # Of records in tables that come through the JVM: so much is prepared in the driver of a local session. Spark's fixed
 # costs for it, in a session that has just started, are 5 s.
 DRIVER_BYTES = 1 << 26
-
-# of each block: of its nodes of a type ...
-NODE_COUNTS = ("nodes",)
-# ... of its edges of a type ...
-EDGE_COUNTS = (
-    "edges",
-    "self_loops",
-    "payload_rows_loops",  # nodes with self-loops: rows that the block needs of itself for them
-    "dropped",  # edges left out because an end is no node
-    "both_ways",  # of undirected edges: rows of the table, no self-loops, whose reverse is a row too
-    "max_in_degree",
-    "payload_rows_in",  # rows that all tiles of the block need for one exchange, but those of the self-loops
-    "payload_rows_own",  # of payload_rows_in, rows of the block itself
-    "payload_rows_pulled",  # rows for pulled edges, if the others are pushed ...
-    "payload_rows_pushed",  # ... and partial results of those
-    "payload_rows_out",
-    "static_bytes",  # of static_bytes of the block, of its tiles
-    "sends_bytes",  # of sends_bytes of the block
-    "push_bytes",  # of these, edges that may be pushed
-)
-# ... and of all of it
-BLOCK_COUNTS = (
-    "static_bytes",
-    "sends_bytes",
-    "static_file_bytes",  # of its files on disk
-    "sends_file_bytes",
-)
-LARGEST = "max_in_degree"  # of several of these the largest counts, of others the sum
 
 IF_SAME = ("skip",)
 
@@ -115,6 +79,7 @@ def prepare(
     text_hash: TextHash = text_keys,
     if_same: str | None = None,
     shake: Handshake | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
 ) -> PreparedGraph:
     """Runs jobs: cuts a graph into blocks and stores them at `path`, which all machines must be able to write.
 
@@ -135,7 +100,12 @@ def prepare(
         If the graph at `path` was made of the same files in the same way, return it and do nothing. Files are the same
         if their names, sizes and times are; of DataFrames they are not known.
     shake : Handshake, optional
-        What is known of the tasks of the tables' session, if they were asked about `path` and the tables already.
+        What is known of the tasks of the tables' session, if they were asked about `path`, the tables and `work_dir`
+        already.
+    work_dir : path, optional
+        A directory that all machines see, where what is done is kept until the graph is there: the same call goes on
+        where a killed one stopped. The tables have to be files. What is done of the graph itself stays at `path` when
+        a call fails; whatever is prepared there next goes on with it, or removes it.
 
     Raises
     ------
@@ -146,25 +116,58 @@ def prepare(
     SettingError
         If the path is, holds or lies in one of the tables.
     StorageError
-        If there is something at the path (but for a graph, with `overwrite`), or if it cannot be written. Nothing is
-        left there that was not there before.
+        If there is something at the path (but for a graph, with `overwrite`), or if it cannot be written; if `work_dir`
+        holds what was left of something else. Without `work_dir`, nothing is left that was not there before.
     """
     from pipeline.run.arguments import graph_of
 
     graph, path = graph_of(graph), path_of("the path of a prepared graph", path)
-    checked = Settings.of({"blocks": blocks, "task_memory": task_memory})
+    checked = Settings.of({"blocks": blocks, "task_memory": task_memory, "work_dir": work_dir})
     blocks, task_memory = checked.blocks, checked.task_memory
+    work = None if checked.work_dir is None else Place.of(checked.work_dir)
     if if_same not in (None, *IF_SAME):
         raise SettingError(f"if_same is {if_same!r}; accepted: {', '.join(IF_SAME)}")
-    if if_same and (there := already_there(graph, path, blocks, overwrite)):
+    if work is not None:
+        refuse_work(work, path, places_of(graph))
+    ended = work is not None and was_ended(work, path)
+    if if_same and not ended and (there := already_there(graph, path, blocks, overwrite)):
         return there
+    if not ended:
+        refuse_taken(path, overwrite, places_of(graph))  # before any job
+    if work is None:
+        return prepare_in_steps(graph, path, blocks, overwrite, task_memory, text_hash, shake)
+    with steps_directory(work, graph, path, blocks, in_run=False) as steps:
+        assert steps is not None, "no run has begun there"
+        if was_ended(work, path):
+            sweep(path)
+        else:
+            prepare_in_steps(graph, path, blocks, overwrite, task_memory, text_hash, shake, steps)
+        steps.end(kept=False)
+    return open_graph(path)
+
+
+def prepare_in_steps(
+    graph: Graph,
+    path: str | os.PathLike[str],
+    asked: int | None,
+    overwrite: bool = False,
+    task_memory: int | None = None,
+    text_hash: TextHash = text_keys,
+    shake: Handshake | None = None,
+    steps: Steps | None = None,
+) -> PreparedGraph:
+    """The same, of what has been checked. `asked`: for so many blocks. `steps`: the journal of an open work
+    directory."""
     spark = graph.session
     if shake is None:
-        refuse_taken(path, overwrite, places_of(graph))  # before any job
-        shake = handshake(spark, [Probe(os.fspath(path), made=True), *table_probes(graph)])
+        probes = [Probe(os.fspath(path), made=True), *table_probes(graph)]
+        shake = handshake(spark, [*probes, *([Probe(steps.directory, made=True)] if steps else [])])
     shake.require_written(os.fspath(path), "give a path that all machines share")
-    with publishing(path, overwrite, places_of(graph)) as target:
-        origin = origin_of(graph, blocks)  # before they are read: what changes meanwhile is seen by the next prepare
+    if steps is not None:
+        shake.require_written(steps.directory, "work_dir: set it to a directory that all machines share")
+    blocks = asked if steps is None or steps.blocks is None else steps.blocks
+    with publishing(path, overwrite, places_of(graph), steps.prepare if steps else None) as target:
+        origin = origin_of(graph, asked)  # before they are read: what changes meanwhile is seen by the next prepare
         with session_settings(spark, SETTINGS) if spark else nullcontext(), readable_errors():
             pieces = {layout.table: pieces_of(graph, layout, shake) for layout in graph.layouts}
             cores = shake.tasks
@@ -175,13 +178,13 @@ def prepare(
                 blocks = choose_blocks(*found, memory, cores)
             elif blocks > MOST_BLOCKS:
                 found = found or measure(graph, pieces)
-                _check_blocks(blocks, choose_blocks(*found, memory, cores), found[0])
+                check_blocks(blocks, choose_blocks(*found, memory, cores), found[0])
             here = Here(cores, cores * memory) if _fits_in_process(shake, pieces, found) else None
-            rows = _run(graph, pieces, target.folder, blocks, text_hash, here)
-        manifest = _manifest(graph, blocks, rows)
+            rows = _run(graph, pieces, target.folder, blocks, text_hash, here, steps)
+        manifest = manifest_of(graph, blocks, rows)
         known = {layout.table: _known_rows(layout, pieces[layout.table]) for layout in graph.layouts}
         check_totals(manifest, known, graph.layouts)
-        _warn_both_ways(manifest["totals"])
+        warn_both_ways(manifest["totals"])
         sizes = {name: manifest["per_block"][f"{name}_file_bytes"] for name in storage.FILES}
         target.publish({**manifest, **origin}, sizes)
     return open_graph(path)
@@ -196,57 +199,6 @@ def already_there(
     if found:
         sweep(path)
     return found
-
-
-def _warn_both_ways(totals: Mapping[str, int]) -> None:
-    """Says that undirected edges are in the table in both directions, if some are: each of them is there twice then."""
-    both, edges = totals["both_ways"], (totals["edges"] - totals["self_loops"]) // 2
-    if both and both == edges:
-        log.warning(
-            "undirected=True, and every one of the %s edges is in the table in both directions already: each is stored "
-            "twice in each direction, which changes sums and degrees; leave undirected=True out",
-            f"{edges:,}",
-        )
-    elif both:
-        log.warning(
-            "undirected=True, and %s of the %s edges have their reverse in the table too: each of these is stored "
-            "twice in each direction, which changes sums and degrees; keep one row for each pair, if that is not meant",
-            f"{both:,}",
-            f"{edges:,}",
-        )
-
-
-def choose_blocks(nodes: int, edges: int, width: int, task_memory: int = 1 << 30, cores: int = 1) -> int:
-    """How many blocks: about 131 072 nodes in each, but no more than 256 unless a block would not fit a task's memory.
-
-    A graph of one block's size is one block; a larger one has at least a block for each core.
-    """
-    if nodes <= BLOCK_NODES and edges <= 16 * BLOCK_NODES:
-        return 1
-    # records are held three times, as they arrived, in order, and as rows
-    needed = math.ceil(3 * record_bytes(nodes, edges, width) / task_memory)
-    return max(needed, cores, min(math.ceil(nodes / BLOCK_NODES), MOST_BLOCKS))
-
-
-def _check_blocks(blocks: int, chosen: int, nodes: int) -> None:
-    """SettingError for blocks of less than FEWEST_NODES on average; a warning for far more than the size asks for."""
-    most = max(MOST_BLOCKS, nodes // FEWEST_NODES, chosen)
-    if blocks > most:
-        raise SettingError(
-            f"blocks is {blocks:,}, and the graph has {nodes:,} nodes: each block is a task and two files, and "
-            f"at most {most:,} are worth it here; {chosen:,} is what its size asks for, and is chosen without blocks"
-        )
-    if blocks > 16 * chosen:
-        log.warning(
-            "blocks is %s, where the size of the graph asks for %s: each is a task and two files, with its own costs",
-            f"{blocks:,}",
-            f"{chosen:,}",
-        )
-
-
-def record_bytes(nodes: int, edges: int, width: int) -> int:
-    """Of all keys and features: 8 + 4 * width bytes a node, 16 an edge."""
-    return nodes * (8 + 4 * width) + edges * 16
 
 
 # ---- the job
@@ -267,41 +219,44 @@ def _fits_in_process(shake: Handshake, pieces: Pieces, found: tuple[int, int, in
     return shake.local and (plain or (found is not None and record_bytes(*found) <= DRIVER_BYTES))
 
 
-def _run(graph: Graph, pieces: Pieces, folder: str, blocks: int, text_hash: TextHash, here: Here | None) -> list[Row]:
+def _run(
+    graph: Graph, pieces: Pieces, folder: str, blocks: int, text_hash: TextHash, here: Here | None, steps: Steps | None
+) -> list[Row]:
     """FACTS of all blocks, whose files are written; DataError for what is wrong."""
-    for seed in SEEDS:
+    for seed in SEEDS[SEEDS.index(steps.seed) :] if steps else SEEDS:
         layouts = (dataclasses.replace(layout, seed=seed, text_hash=text_hash) for layout in graph.layouts)
         plan = Preparation(tuple(layouts), blocks, graph.drop_dangling)
-        if here:
+        if steps is not None:
+            rows = _run_by_step(graph, pieces, plan, folder, here, steps, seed)
+        elif here:
             rows = prepare_in_process(_sources(graph, pieces, plan), plan, folder, here.threads, here.memory)
-            trim_memory()
         else:
-            rows = list(from_batches(_frame(graph, pieces, plan, folder).toArrow().to_batches()))
+            rows = list(from_batches(steps_in_tasks(graph, pieces, plan, folder).toArrow().to_batches()))
+        trim_memory()
         findings = findings_of(rows)
         if not any(finding.what == "collision" for finding in findings):
             break
-    refuse(find_names(findings, plan, functools.partial(_texts, graph, pieces if here else {})))
+    refuse(find_names(findings, plan, functools.partial(texts_by_key, graph, pieces if here else {})))
     return [row for row in rows if row.kind == FACTS]
 
 
-def _frame(graph: Graph, pieces: Pieces, plan: Preparation, folder: str) -> DataFrame:
-    """The whole job, lazily: rows of kind FACTS and FINDING."""
-    from pyspark.sql import functions as F
-
-    # a row for each block: one without nodes and edges is a block too
-    spark = graph.session
-    assert spark is not None
-    every = spark.range(0, plan.blocks, 1, 1).select(
-        F.col("id").cast("int").alias(TARGET),
-        *(F.lit(None).cast(column.split()[1]).alias(column.split()[0]) for column in ROW_DDL.split(", ")[1:]),
-    )
-    rows = every
-    for layout in plan.layouts:
-        rows = rows.union(_packed(spark, graph.tables[layout.table], layout, pieces[layout.table], plan.blocks))
-    for step, file in steps_written(plan):
-        work = functools.partial(_work, step=step, plan=plan, writes=(folder, file) if file else None)
-        rows = place(rows, plan.blocks).mapInArrow(work, ROW_DDL)
-    return rows
+def _run_by_step(
+    graph: Graph, pieces: Pieces, plan: Preparation, folder: str, here: Here | None, steps: Steps, seed: int
+) -> list[Row]:
+    """The same rows; what is done outlasts this process."""
+    if steps.seed != seed:
+        steps.begin_again(seed)
+    steps.decide(plan.blocks, step_names(plan))
+    if here or all(found is not None for found in pieces.values()):
+        sources = _sources(graph, pieces, plan)
+        parts = [(layout, source) for layout in plan.layouts for source in sources[layout.table]]
+        packing: Packing = Parts(parts, hashlib.sha256(repr((plan.blocks, pieces)).encode()).hexdigest())
+    else:
+        packing = functools.partial(pack_in_tasks, graph, pieces, plan)
+    if here:
+        return prepare_by_step(packing, plan, folder, steps, InThreads(here.threads))
+    assert graph.session is not None
+    return prepare_by_step(packing, plan, folder, steps, InTasks(graph.session))
 
 
 def _sources(graph: Graph, pieces: Pieces, plan: Preparation) -> dict[str, list[TableSource]]:
@@ -321,39 +276,6 @@ def _collected(table: DataFrame, layout: Layout) -> list[pa.RecordBatch]:
     return batches
 
 
-def _packed(
-    spark: SparkSession, table: DataFrame | Table, layout: Layout, pieces: list[Piece] | None, blocks: int
-) -> DataFrame:
-    """The packed rows of a table, which workers read themselves if there are pieces of it."""
-    if pieces is not None:
-        tasks = max(1, len(pieces))
-        numbers = spark.range(0, len(pieces), 1, tasks)
-        return numbers.mapInArrow(functools.partial(_pack_pieces, pieces=pieces, layout=layout, blocks=blocks), ROW_DDL)
-    table = frame_of(table, spark, layout)
-    return selected(table, layout).mapInArrow(functools.partial(_pack, layout=layout, blocks=blocks), ROW_DDL)
-
-
-def _pack(batches: Iterable[pa.RecordBatch], layout: Layout, blocks: int) -> Iterator[pa.RecordBatch]:
-    yield from to_batches(pack(batches, layout, blocks))
-
-
-def _pack_pieces(
-    batches: Iterable[pa.RecordBatch], pieces: list[Piece], layout: Layout, blocks: int
-) -> Iterator[pa.RecordBatch]:
-    mine = [pieces[number] for batch in batches for number in batch.column(0).to_pylist()]
-    yield from to_batches(pack(read_pieces(mine, layout.columns), layout, blocks))
-
-
-def _work(
-    batches: Iterable[pa.RecordBatch], step: Step, plan: Preparation, writes: Writes | None
-) -> Iterator[pa.RecordBatch]:
-    """One step of all blocks of a partition. What a block keeps is written here, by the worker; the rest goes on."""
-    arrived = by_target(batches)
-    for index in list(arrived):  # each is let go when its turn comes
-        rows = step(index, arrived.pop(index), plan)
-        yield from to_batches(keep(rows, index, *writes) if writes else rows)
-
-
 # ---- what is known after
 
 
@@ -362,82 +284,3 @@ def _known_rows(layout: Layout, pieces: list[Piece] | None) -> int | None:
     if layout.where is not None:
         return layout.where.rows
     return None if pieces is None else sum(piece.rows for piece in pieces)
-
-
-def _texts(graph: Graph, pieces: Pieces, layout: Layout, column: str, keys: list[int]) -> dict[int, str]:
-    """Runs a job, or reads pieces of the table here, but only to say what is wrong: edge ends by their keys."""
-    here = pieces.get(layout.table)
-    if here is not None:
-        named: dict[int, str] = {}
-        for batch in read_pieces(here, [column]):
-            named |= texts_of(batch.column(0), keys, layout)
-        return named
-    find = functools.partial(_find_texts, keys=keys, layout=layout)
-    edges = frame_of(graph.tables[layout.table], graph.session, layout)
-    found = edges.select(quoted(column)).mapInArrow(find, "key bigint, text string").distinct().collect()
-    return {row.key: row.text for row in found}
-
-
-def _find_texts(batches: Iterable[pa.RecordBatch], keys: list[int], layout: Layout) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        found = texts_of(batch.column(0), keys, layout)
-        yield pa.RecordBatch.from_arrays(
-            [pa.array(found.keys(), pa.int64()), pa.array(found.values(), pa.string())], ["key", "text"]
-        )
-
-
-def _manifest(graph: Graph, blocks: int, rows: list[Row]) -> dict[str, Any]:
-    facts: list[dict[str, Any]] = [{} for _ in range(blocks)]
-    for row in rows:
-        facts[row.target] |= json.loads(row.data.tobytes())
-    node_types = {
-        layout.type: {name: [block["static_nodes"][layout.type][name] for block in facts] for name in NODE_COUNTS}
-        for layout in graph.node_layouts
-    }
-    given = [str(layout.edge_type) for layout in graph.edge_layouts]
-    of_edges = {str(type): layout for layout in graph.edge_layouts for type in layout.edge_types}
-    edge_types = {type: _of_edges(facts, type) for type in of_edges}
-    per_block = {name: [block[name] for block in facts] for name in BLOCK_COUNTS}
-    for counts, types in ((NODE_COUNTS, node_types), (EDGE_COUNTS, {type: edge_types[type] for type in given})):
-        for name in counts:
-            if name not in per_block:  # bytes of a block are of both directions, and of nodes too
-                per_type = [types[type][name] for type in types]
-                per_block[name] = [_together(name, numbers) for numbers in zip(*per_type, strict=True)]
-    schema = _schema(graph, facts, of_edges).to_json()
-    digests = [(block["static_digest"], block["sends_digest"]) for block in facts]
-    return sealed(
-        {
-            "fingerprint": hashlib.sha256(json.dumps([schema, digests]).encode()).hexdigest(),
-            "blocks": blocks,
-            "schema": schema,
-            "ranges": merge_ranges(block["ranges"] for block in facts),
-            **graph.describe(),
-            "totals": {name: _together(name, numbers) for name, numbers in per_block.items()},
-            "per_block": per_block,
-            "node_types": node_types,
-            "edge_types": edge_types,
-            "sums": [{**block["static_sums"], **block["sends_sums"]} for block in facts],
-        }
-    )
-
-
-def _together(name: str, numbers: Iterable[int]) -> int:
-    return max(numbers) if name == LARGEST else sum(numbers)
-
-
-def _of_edges(facts: list[dict[str, Any]], type: str) -> dict[str, list[int]]:
-    """Of the edges of a type, count → a number for each block."""
-    told = [{**block["static_edges"][type], **block["sends_edges"][type]} for block in facts]
-    return {name: [block[name] for block in told] for name in EDGE_COUNTS}
-
-
-def _schema(graph: Graph, facts: list[dict[str, Any]], of_edges: Mapping[str, Layout]) -> GraphSchema:
-    """Widths of edge values are known where there are edges; without any, those of numbers still are."""
-    edges: dict[EdgeType, dict[str, int]] = {}
-    for type, layout in of_edges.items():
-        widths = {value.name: 0 if value.array else len(value.columns) for value in layout.values}
-        for block in facts:
-            widths |= block["static_edges"][type]["widths"]
-        edges[EdgeType.parse(type)] = widths
-    nodes = {layout.type: facts[0]["static_nodes"][layout.type]["widths"] for layout in graph.node_layouts}
-    return GraphSchema(nodes, edges)

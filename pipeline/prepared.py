@@ -95,6 +95,11 @@ class PreparedGraph:
         return id_types_of(self.manifest)
 
     @property
+    def id_names(self) -> dict[str, str]:
+        """Node type → the column of its ids in the user's table."""
+        return {type: self.manifest["columns"][table_of(type)]["ids"][0] for type in self.id_types}
+
+    @property
     def is_typed(self) -> bool:
         return not isinstance(self.manifest["id_type"], str)
 

@@ -36,6 +36,7 @@ from pipeline.planning import (
     session_of,
 )
 from pipeline.prepared import PreparedGraph
+from pipeline.report.run_report import RunReport, reads_of
 from pipeline.result.by_spark import count_by_spark, writable, write_by_spark
 from pipeline.result.by_type import giving, say_left_out, types_of
 from pipeline.result.counted import count_files, mark_done, refuse_missing, refuse_other_blocks
@@ -93,6 +94,8 @@ def score(
     types: Sequence[str] | None = None,
     targets: Any = None,
     ignore_unknown: bool = False,
+    output_id: str | None = None,
+    report: str | os.PathLike[str] | None = None,
 ) -> Report:
     """Runs jobs: computes every node's output and writes it to `output`; of a typed graph a table for each type of
     nodes, in a folder of its name, all of them at once.
@@ -116,22 +119,53 @@ def score(
         run is fused and that is less work.
     ignore_unknown
         Leave out targets that are not among the nodes; else they are an error.
+    output_id
+        What the column of ids is called; else as in the node table.
+    report
+        A file that ends in .html, or a folder: there goes a page about the run, for people. It takes the libraries of
+        `graphsweep[report]`.
 
     Raises
     ------
     DataError
         If targets are unknown, null or of another type than the graph's ids, or there are none.
     SettingError
-        If the path is, holds or lies in something that the run reads.
+        If the path is, holds or lies in something that the run reads. If two columns of the result would have the same
+        name, or names that differ by case only.
     StorageError
         If the path exists (and `overwrite` is not given, or it is not ours), or cannot be written. Before any job
         starts.
     """
     settings = Settings.taken(settings)
     wanted = Targets.of(targets, ignore_unknown)
-    wish = Wish(path_of("the output", output), format, overwrite, classify, if_same, types_of(types), wanted)
+    wish = Wish(path_of("the output", output), format, overwrite, classify, if_same, types_of(types), wanted, output_id)
+    page = None if report is None else _page(report, graph, model, wish, settings, spark)
     with Scratch(settings.scratch) as scratch:
-        return scored(graph, model, wish, settings, spark, progress, scratch)
+        done = scored(graph, model, wish, settings, spark, progress, scratch, page=page)
+        if page is not None:
+            page.write(
+                {**done.facts, "format_of_output": format}, place_in(session_of(some_graph(graph), spark), output)
+            )
+        return done
+
+
+def _page(
+    report: str | os.PathLike[str],
+    graph: Graph | PreparedGraph | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str],
+    wish: Wish,
+    settings: Settings,
+    spark: SparkSession | None,
+) -> RunReport:
+    """Refused before any work, if it cannot be made."""
+    opened_graph = some_graph(graph)
+    files = {"the model": None if isinstance(model, Model) else model}
+    files |= {"the targets": None if wish.targets is None else wish.targets.path}
+    output = place_in(session_of(opened_graph, spark), wish.output)
+    page = RunReport.asked(report, "infer", reads_of(inputs_of(opened_graph, settings, files=files), output, settings))
+    of_graph = opened_graph.path if isinstance(opened_graph, PreparedGraph) else None
+    page.of(graph_path=of_graph, model_path=None if isinstance(model, Model) else model)
+    return page
 
 
 def scored(
@@ -143,15 +177,21 @@ def scored(
     progress: Progress | None,
     scratch: Scratch,
     tables: Mapping[str, Any] | None = None,
+    page: RunReport | None = None,
 ) -> Report:
-    """The same for who has a scratch directory, and for a graph that was prepared in it: of `tables`."""
+    """The same for who has a scratch directory, and for a graph that was prepared in it: of `tables`. `page` is told of
+    graph, model and plan."""
     started = time.perf_counter()
     read = {"the model": None if isinstance(model, Model) else model}
     read |= {"the targets": None if wish.targets is None else wish.targets.path}
     whole, graph = model_of(model), some_graph(graph)
     model = giving(whole, wish.types)
     refuse_targets(model, wish.targets)
+    wish.columns.tables(model.program, graph, wish.format)
     say_left_out(whole, model)
+    if page is not None:
+        page.model(model)
+        page.settings(settings)
     session = session_of(graph, spark)
     place = place_in(session, wish.output)
     inputs = inputs_of(graph, settings, files=read)
@@ -163,7 +203,8 @@ def scored(
         tables = identity(graph)
     known = None if isinstance(graph, Graph) else graph.fingerprint
     targets = None if wish.targets is None else digest_of(ids_of(wish.targets, graph, session))
-    wanted = origin(model, settings, wish.format, wish.classify, known, tables, wish.types, targets)
+    ids = wish.columns.ids(graph)
+    wanted = origin(model, settings, wish.format, wish.classify, ids, known, tables, wish.types, targets)
 
     def look(manifest: Manifest) -> None:
         if wish.is_met_by(manifest, wanted):
@@ -177,6 +218,8 @@ def scored(
             folder = _folder(place, staging, wish.format, settings, shake)
             planned = planned_run(graph, whole, model, settings, shake, session, wish.targets, scratch)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
+            if page is not None:
+                page.planned(planned, settings)
             with exchange_files(planned, model, settings, shake, scratch, folder is not None) as exchange:
                 facts, seen = _run(planned, session, settings, wish, progress, staging, folder, place, exchange)
                 if staging.opened is not None and not staging.opened.renames:
@@ -184,9 +227,9 @@ def scored(
                 steps = _supersteps(planned, seen, facts)
                 fingerprint, made = planned.graph.fingerprint, _tables(planned, wish)
                 by_type = planned.graph.is_typed
-                ids = None if planned.targets is None else planned.targets.ids
+                chosen = None if planned.targets is None else planned.targets.ids
                 files, rows = facts["files"], facts["rows"]
-                staging.publish(SCORES, facts_of(wanted, fingerprint, made, files, rows, by_type, ids))
+                staging.publish(SCORES, facts_of(wanted, fingerprint, made, files, rows, by_type, chosen))
     except AlreadyThere as found:
         with suppress(StorageError):  # somebody is writing there, or nobody can: the result is there all the same
             tidy(place)
@@ -273,16 +316,16 @@ def _run(
         folder = replace(folder, by_type=True)
         make_folders(staging.opened, types, str(output))
     if exchange is not None:
-        run = Run.of(planned, settings, wish.classify, marks, folder)
+        run = Run.of(planned, settings, wish.columns, marks, folder)
         each = InThreads(planned.threads) if session is None else InTasks(session)
         with readable_errors():
             receipts, moved = run_by_superstep(run, exchange.files, each, exchange.journal)
         seen = {number: {"ms": did.milliseconds, "shipped": did.bytes} for number, did in enumerate(moved)}
     elif session is None:
         assert folder is not None
-        receipts = run_in_process(planned, settings, wish.classify, folder, marks)
+        receipts = run_in_process(planned, settings, wish.columns, folder, marks)
     else:
-        frames = run_frames(planned, session, settings, wish.classify, marks, folder)
+        frames = run_frames(planned, session, settings, wish.columns, marks, folder)
         observations = frames.observations
         if folder is not None:
             with readable_errors():
@@ -302,9 +345,7 @@ def _run(
         counts = {type: planned.graph.node_counts[type] for type in types}
         facts["files"] = count_types(staging.opened, wish.format, counts, blocks, receipts, str(output))
         return facts, seen or _observed(observations)
-    facts["files"] = files = count_files(
-        staging.opened, wish.format, str(output), _tables(planned, wish)[0].keys.names[0]
-    )
+    facts["files"] = files = count_files(staging.opened, wish.format, str(output))
     if folder is not None:
         refuse_other_blocks(files, blocks, receipts, str(output))
     refuse_missing(sum(file.rows for file in files), facts["rows"], rows, str(output), what)
@@ -328,7 +369,7 @@ def _clock(receipts: Iterable[Receipt]) -> dict[str, Any]:
 
 
 def _tables(planned: Planned, wish: Wish) -> tuple[OutputTable, ...]:
-    return OutputTable.of_program(planned.plan.program, planned.graph.id_types, wish.classify, planned.graph.schema)
+    return wish.columns.tables(planned.plan.program, planned.graph, wish.format)
 
 
 def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[SuperstepReport, ...]:

@@ -29,6 +29,7 @@ from pipeline.places.marker import read_marker
 from pipeline.places.place import Place
 from pipeline.prepared import PreparedGraph
 from pipeline.result.by_type import giving
+from pipeline.result.manifest import id_columns
 from pipeline.result.output import PREDICTED, PROBABILITY
 from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph
 from pipeline.schema import ID, NODE
@@ -44,6 +45,7 @@ from pipeline.verifying.report import TypedVerification, Verification
 from pipeline.verifying.rounding import WIRES
 from pipeline.verifying.rows import check_rows
 from pipeline.verifying.sampled import sample_rows
+from pipeline.verifying.scores import standard_scores
 from pipeline.verifying.semi_join import edge_rows, node_rows
 from pipeline.verifying.sources import raw_graph, scores_table
 from pipeline.verifying.typed_sources import scores_by_type, typed_graph
@@ -68,6 +70,7 @@ def verify(
     limit: int | None = None,
     spark: SparkSession | None = None,
     tolerance: float | None = None,
+    output_id: str | None = None,
 ) -> Verification | TypedVerification:
     """Recomputes `sample` nodes, chosen by `seed` alone, and compares them with their scores.
 
@@ -88,9 +91,9 @@ def verify(
     graph
         The user's graph, or the prepared one: its manifest knows the tables that it was made of, and their columns.
     scores
-        Where `score` wrote, or what `infer` gave, a DataFrame or an Arrow table (pandas and polars too), of a typed
-        graph node type → one of these; a lazy one is computed several times, and of one nobody knows whether the run
-        sent numbers in two bytes: give the path of such a result, or a tolerance.
+        Where `score` wrote, Parquet or CSV, or what `infer` gave, a DataFrame or an Arrow table (pandas and polars
+        too), of a typed graph node type → one of these; a lazy one is computed several times, and of one nobody knows
+        whether the run sent numbers in two bytes: give the path of such a result, or a tolerance.
     nodes, edges
         The raw tables, as `Graph` takes them, where they are not those of the manifest; of a typed graph type → table.
     sample
@@ -99,6 +102,8 @@ def verify(
         Edges that are computed with at a time. None: as many as the interpreter needs 2 GB for.
     tolerance
         Error that passes, in parts of the largest value of the column, in place of what rounding explains.
+    output_id
+        What the ids are called in the scores. None: as the marker of the run says, else as in the node table.
     """
     started = time.perf_counter()
     size = _sample_size(sample)
@@ -122,14 +127,26 @@ def verify(
     asked = _Asked(graph, size, seed, limit, tolerance, _wire(marker), _targets(found, marker))
     if model.program.is_per_edge:
         return asked.verified_edges(model, scores_table(graph, found), started)
+    ids = id_columns(graph.id_names, marker, output_id)
     if not graph.is_typed:
-        return asked.verified(model, NODE, scores_table(graph, found), started)
+        frame = _standard(graph, model, NODE, scores_table(graph, found), ids)
+        return asked.verified(model, NODE, frame, started)
     tables = scores_by_type(graph, model.program.output_types, found)
+    tables = {type: _standard(graph, model, type, frame, ids) for type, frame in tables.items()}
     checked = {}
     for node_type, frame in tables.items():
         checked[node_type] = asked.verified(giving(model, [node_type]), node_type, frame, time.perf_counter())
     left_out = tuple(each for each in model.program.output_types if each not in checked)
     return TypedVerification(checked, left_out)
+
+
+def _standard(
+    graph: Graph, model: Model, node_type: str, scores: DataFrame | Table, ids: Mapping[str, str]
+) -> DataFrame | Table:
+    """The scores of a type in the form that is verified."""
+    widths = {name: value.width for name, value in model.program.outputs_of(node_type).items()}
+    (text,) = (layout.text for layout in graph.node_layouts if layout.type == node_type)
+    return standard_scores(scores, ids[node_type], widths, text)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import pytest
 from pipeline.errors import DataError, StorageError
 from pipeline.graph import Graph
 from pipeline.places.place import Place
+from pipeline.schema import NODE
 from pipeline.tables.formats import format_of
 from pipeline.tables.layout import ValueColumns
 from pipeline.tables.listing import list_table
@@ -293,3 +294,11 @@ def test_a_column_that_is_nearly_named_says_the_option_and_all_columns_once(no_s
         "edges has no column 'dist'; did you mean 'distance'? (src, dst, distance exist); edge_features= says which "
         "column is meant"
     )
+
+
+@pytest.mark.parametrize("features", [["age"], {"x": "age"}, {"x": ["age"]}])
+def test_a_list_of_one_column_is_x(features: Any) -> None:
+    """As lists of several are: whoever makes the list need not count it."""
+    nodes, edges = pa.table({"id": [1, 2], "age": [1.0, 2.0]}), pa.table({"src": [1], "dst": [2]})
+    assert Graph(nodes, edges, features=features).widths[NODE].keys() == {"x"}
+    assert Graph(nodes, edges, features="age").widths[NODE].keys() == {"age"}

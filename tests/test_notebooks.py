@@ -60,6 +60,16 @@ def test_payments_runs_from_tables_to_a_ring() -> None:
     assert shows_a_picture(notebook)
 
 
+def test_airlines_runs_from_tables_to_a_map() -> None:
+    notebook = read(ROOT / "notebooks" / "airlines.ipynb")
+    execute(notebook, "notebooks")
+    printed = text_of(notebook)
+    assert "{'airport': (514, 16), 'carrier': (12, 16)}" in printed
+    assert "all types: PASS" in printed
+    assert "Myrtle Beach (MYR)" in printed
+    assert shows_a_picture(notebook)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebook_is_stored_clean(path: Path) -> None:
     """Outputs are a run's, not the source's; and a cell that defines a function is a module waiting to be written."""

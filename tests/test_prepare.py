@@ -21,10 +21,13 @@ from pipeline.blocks.block import LOOPS
 from pipeline.blocks.rows import PUSHES, digest, send_rows, static_rows
 from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.graph import Graph
-from pipeline.prepare import SETTINGS, choose_blocks, prepare
+from pipeline.places.marker import MARKER
+from pipeline.prepare import SETTINGS, prepare
 from pipeline.prepared import PreparedGraph, open_graph
+from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.preparing.in_transit import Exchange
-from pipeline.preparing.steps import blocks_from_tables
+from pipeline.preparing.sizes import choose_blocks
+from pipeline.preparing.work import Steps
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.spark.handshake import Handshake, handshake
 from pipeline.tables.layout import text_keys
@@ -78,7 +81,8 @@ def way(request: pytest.FixtureRequest) -> None:
 
 
 both_ways = pytest.mark.usefixtures("way")
-FEW = ("empty", "mixed", "text")  # by tasks as well, which take seconds; tests/preparing/test_steps.py cuts them all
+# through Spark as well, which takes seconds; tests/preparing/test_steps.py cuts them all
+FEW = ("empty", "mixed", "text")
 
 
 # ---- the same blocks
@@ -86,18 +90,21 @@ FEW = ("empty", "mixed", "text")  # by tasks as well, which take seconds; tests/
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", GRAPHS)
-def test_blocks_are_those_of_one_process(spark: SparkSession, tmp_path: Path, name: str, reverse: bool) -> None:
+def test_blocks_are_those_of_one_process(tmp_path: Path, name: str, reverse: bool) -> None:
     graph = GRAPHS[name]()
-    prepared = prepare(frames(spark, graph, reverse=reverse), f"{tmp_path}/graph", blocks=3)
+    prepared = prepare(Graph(*write(graph, tmp_path), **OPTIONS, reverse=reverse), f"{tmp_path}/graph", blocks=3)
     assert_same(prepared, graph, reverse=reverse)
     assert (prepared.nodes, prepared.edges) == (len(graph.nodes), len(graph.edges))
 
 
-@pytest.mark.usefixtures("by_tasks")
+@both_ways
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", FEW)
-def test_tasks_make_the_same_blocks(spark: SparkSession, tmp_path: Path, name: str, reverse: bool) -> None:
-    test_blocks_are_those_of_one_process(spark, tmp_path, name, reverse)
+def test_frames_give_the_same_blocks(spark: SparkSession, tmp_path: Path, name: str, reverse: bool) -> None:
+    graph = GRAPHS[name]()
+    prepared = prepare(frames(spark, graph, reverse=reverse), f"{tmp_path}/graph", blocks=3)
+    assert_same(prepared, graph, reverse=reverse)
+    assert (prepared.nodes, prepared.edges) == (len(graph.nodes), len(graph.edges))
 
 
 @both_ways
@@ -500,7 +507,7 @@ def test_no_blocks(spark: SparkSession, tmp_path: Path) -> None:
 def test_blocks_are_chosen_by_size(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: bool
 ) -> None:
-    monkeypatch.setattr(sys.modules[prepare.__module__], "BLOCK_NODES", 100)
+    monkeypatch.setattr("pipeline.preparing.sizes.BLOCK_NODES", 100)
     graph = Graph.read(spark, *write(mixed(), tmp_path / "t"), **OPTIONS) if read else frames(spark, mixed())
     assert public(graph, f"{tmp_path}/graph").blocks == 3
 
@@ -511,3 +518,34 @@ def test_across_processes(cluster: SparkSession, tmp_path: Path, name: str) -> N
     graph = GRAPHS[name]()
     prepared = prepare(frames(cluster, graph), f"{tmp_path}/graph", blocks=8)
     assert_same(prepared, graph)
+
+
+@pytest.mark.parametrize("by_pieces", [True, False])
+def test_with_a_work_directory_in_a_session(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_pieces: bool
+) -> None:
+    """The driver ends in each step, and the next one goes on: tasks have kept what is done. Of tables that come through
+    Spark too; and a process without Spark ends it."""
+    monkeypatch.setattr(MODULE, "_fits_in_process", lambda *_: False)
+    if not by_pieces:
+        monkeypatch.setattr(MODULE, "pieces_of", lambda *_: None)
+    paths = write(mixed(), tmp_path / "t", files=2)
+    graph, noted = Graph.read(spark, *paths, **OPTIONS), []
+    note = Steps.note
+
+    def stopped(self: Steps, step: str, written: Any) -> None:
+        note(self, step, written)
+        noted.append(step)
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(Steps, "note", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(graph, tmp_path / "graph", 3, work_dir=tmp_path / "work")
+    assert noted == ["pack", "build"]
+    if by_pieces:
+        monkeypatch.undo()
+    assert_same(prepare(graph, tmp_path / "graph", 3, work_dir=tmp_path / "work"), mixed())
+    assert os.listdir(tmp_path / "work") == [MARKER]
+    assert len(os.listdir(tmp_path / "graph")) == 2

@@ -176,7 +176,7 @@ def test_the_marker_says_what_is_there(
     found = json.loads((tmp_path / "o" / MARKER).read_text())
     assert (found["product"], found["kind"], found["run"]) == ("graphsweep", "scores", report.run)
     assert (found["graph"], found["model"]) == (prepared.fingerprint, model.fingerprint)
-    told = {"wire": "float16", "exchange": "pull", "classify": True, "format": format}
+    told = {"wire": "float16", "exchange": "pull", "classify": True, "format": format, "output_id": "id"}
     assert found["settings"] == told
     assert found["columns"] == [
         {"name": "id", "type": prepared.id_type},

@@ -274,8 +274,7 @@ def test_groups_are_collected_together(spark, tmp_path, monkeypatch):
     assert len(asked) > 6
 
 
-@pytest.mark.parametrize("hold", [1, 1 << 30])
-@pytest.mark.parametrize("name", ["sage", "both"])
+@pytest.mark.parametrize(("name", "hold"), [("sage", 1), ("both", 1 << 30)])
 def test_the_whole_graph_where_groups_would_be_more(spark, kept, name, hold, monkeypatch):
     """Neighbourhoods that are cut into groups if the whole graph may not be computed at once."""
     net = model(name)

@@ -14,7 +14,7 @@ from pipeline.blocks.block import Block
 from pipeline.formula import GraphArrays
 from pipeline.graph import Graph
 from pipeline.plan.plan import Plan
-from pipeline.preparing.steps import blocks_from_tables
+from pipeline.preparing.in_memory import blocks_from_tables
 from tests.formulas import WIDTH
 
 if TYPE_CHECKING:

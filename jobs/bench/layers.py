@@ -33,7 +33,7 @@ from pipeline.blocks.block import Block
 from pipeline.compiler import EdgePass
 from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
-from pipeline.preparing.steps import blocks_from_tables
+from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.run.fused import run_fused
 
 WIDTH, HEADS, EDGE_WIDTH = 64, 4, 8

@@ -36,11 +36,12 @@ def sums_of(rows: Iterable[Row]) -> dict[str, int]:
     for row in rows:
         if row.kind in KINDS:
             key = f"{file_of(row)}/{row.kind}/{edge_type_of(row.kind, row.name)}"
-            found[key] = (found[key] + _sum(row)) % (1 << 64)
+            found[key] = (found[key] + sum_of(row)) % (1 << 64)
     return dict(found)
 
 
-def _sum(row: Row) -> int:
+def sum_of(row: Row) -> int:
+    """Of a row of any kind: what it holds, and its place."""
     data = row.data
     if data.ctypes.data % WORD:
         data = data.copy()  # to Numba an unaligned array is another type

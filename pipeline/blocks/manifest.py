@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.errors import StorageError
 from pipeline.formula.attributes import MOST_LANES, is_number
-from pipeline.schema import NODE, EdgeType, GraphSchema
+from pipeline.schema import NODE, EdgeType, GraphSchema, spelled
 
 # What the seal covers: all that a run depends on. Where the tables are may be changed.
 SEALED = (
@@ -71,6 +71,10 @@ def _check_types(manifest: Mapping[str, Any]) -> None:
         raise ValueError("schema has no types of nodes or of edges")
     if isinstance(manifest["id_type"], str) and nodes != [NODE]:
         raise ValueError("schema has other types of nodes")
+    for name in nodes:
+        table = "nodes" if name == NODE else f"nodes[{spelled(name)}]"
+        if table not in manifest["columns"]:
+            raise ValueError(f"columns of {table} are missing")
     for key, types in (("node_types", set(nodes)), ("edge_types", edges), ("id_type", set(nodes))):
         found = id_types_of(manifest) if key == "id_type" else manifest[key]
         if set(found) != types:

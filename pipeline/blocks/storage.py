@@ -116,35 +116,40 @@ def read_rows(
         If a file is missing, damaged, or of another prepare than its folder; or all of them, because the graph has been
         replaced since it was opened.
     """
-    filesystem, root = locate(folder)
     for name in FILES:
-        path = f"{root}/target={index}/{name}.parquet"
-        try:
-            if filesystem.get_file_info(path).type not in (fs.FileType.File, fs.FileType.NotFound):
-                raise _lost(folder, f"{name}.parquet of block {index} is no file")  # a pipe would never end
-            with filesystem.open_input_file(path) as stream:
-                file = pq.ParquetFile(stream)
-                metadata = file.metadata
-                _check_folder(folder, index, name, metadata)
-                groups = [
-                    group
-                    for group in range(file.num_row_groups)
-                    if _holds(metadata.row_group(group), kinds, edge_types)
-                ]
-                table = file.read_row_groups(groups, columns=list(ROW_COLUMNS[1:]), use_threads=False)
-        except StorageError:
-            raise
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise _lost(folder, f"block {index} is missing: it has no {name}.parquet") from error
-        except (OSError, pa.ArrowException) as error:
-            raise _lost(folder, f"{name}.parquet of block {index} is damaged: {error}") from error
-        for batch in table.to_batches():
-            target = pa.array(np.full(len(batch), index, np.int32))
-            columns = [target, *(batch.column(name) for name in ROW_COLUMNS[1:])]
-            complete = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-            for row in from_batches([complete]):
-                if row.kind in kinds and _is_wanted(edge_type_of(row.kind, row.name), edge_types):
-                    yield row
+        yield from read_file(folder, index, name, kinds, edge_types)
+
+
+def read_file(
+    folder: str, index: int, name: str, kinds: Collection[str] = KINDS, edge_types: Collection[str] | None = None
+) -> Iterator[Row]:
+    """The same of one file of a block, `static` or `sends`."""
+    filesystem, root = locate(folder)
+    path = f"{root}/target={index}/{name}.parquet"
+    try:
+        if filesystem.get_file_info(path).type not in (fs.FileType.File, fs.FileType.NotFound):
+            raise _lost(folder, f"{name}.parquet of block {index} is no file")  # a pipe would never end
+        with filesystem.open_input_file(path) as stream:
+            file = pq.ParquetFile(stream)
+            metadata = file.metadata
+            _check_folder(folder, index, name, metadata)
+            groups = [
+                group for group in range(file.num_row_groups) if _holds(metadata.row_group(group), kinds, edge_types)
+            ]
+            table = file.read_row_groups(groups, columns=list(ROW_COLUMNS[1:]), use_threads=False)
+    except StorageError:
+        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _lost(folder, f"block {index} is missing: it has no {name}.parquet") from error
+    except (OSError, pa.ArrowException) as error:
+        raise _lost(folder, f"{name}.parquet of block {index} is damaged: {error}") from error
+    for batch in table.to_batches():
+        target = pa.array(np.full(len(batch), index, np.int32))
+        columns = [target, *(batch.column(name) for name in ROW_COLUMNS[1:])]
+        complete = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+        for row in from_batches([complete]):
+            if row.kind in kinds and _is_wanted(edge_type_of(row.kind, row.name), edge_types):
+                yield row
 
 
 def _holds(group: Any, kinds: Collection[str], edge_types: Collection[str] | None) -> bool:
@@ -195,6 +200,13 @@ def missing_blocks(folder: str, sizes: Mapping[str, Sequence[int]]) -> list[int]
     blocks = range(len(sizes[STATIC]))
     wanted = {(index, name): f"target={index}/{name}.parquet" for index in blocks for name in FILES}
     return sorted({index for (index, name), file in wanted.items() if there.get(file) != sizes[name][index]})
+
+
+def size_of(folder: str, index: int, name: str) -> int | None:
+    """Bytes of a file of a block; None if it is not there."""
+    filesystem, root = locate(folder)
+    info = filesystem.get_file_info(f"{root}/target={index}/{name}.parquet")
+    return int(info.size) if info.type == fs.FileType.File else None
 
 
 def check_files(folder: str, sizes: Mapping[str, Sequence[int]]) -> None:

@@ -29,14 +29,13 @@ def column_names(text: str) -> list[str]:
 
 
 def feature_columns(text: str) -> list[str] | dict[str, list[str]]:
-    """Columns that are one feature together; with NAME=COLUMN among them, or NAME=COLUMN+COLUMN, that one is a feature
+    """Columns that are x together, one too; with NAME=COLUMN among them, or NAME=COLUMN+COLUMN, that one is a feature
     of its own."""
     together = [name for name in column_names(text) if "=" not in name]
     alone = _named(text)
     if not alone:
         return together
-    first = together[0] if len(together) == 1 else "x"
-    return {**({first: together} if together else {}), **alone}
+    return {**({"x": together} if together else {}), **alone}
 
 
 def edge_columns(text: str) -> dict[str, list[str]]:

@@ -44,6 +44,8 @@ SPELLED = {
     "table, edges=…": "table, --edges",
     'if_same="skip"': "--if-same skip",
     "if_same is": "--if-same is",
+    "output_id=NAME": "--output-id NAME",
+    "output_id=": "--output-id",
 }
 # parameters of Graph that are options of the command: id='ID' is --id ID, features= is --features
 PARAMETERS = re.compile(r"\b(id|src|dst|features|edge_features)=(?:'([^']*)')?")

@@ -17,7 +17,7 @@ def option(name: str, metavar: str | None, text: str) -> Any:
     return typer.Option(name, metavar=metavar, help=text, show_default=False, callback=refuse)
 
 
-PATHS = ("PATH", "FILE", "TABLE")
+PATHS = ("PATH", "FILE", "TABLE", "FILE|DIR")
 
 
 def _refuse_empty(parameter: typer.CallbackParam, given: str | None) -> str | None:
@@ -68,7 +68,7 @@ Features = Annotated[
     option(
         "--features",
         "COL[,COL…]",
-        "Node columns: one of arrays, or several of numbers, which are x together; x,kind=kind: also one of its own; "
+        "Node columns, which are x together: one of arrays, or numbers; x,kind=kind: also one of its own; "
         "kind=a+b: several.",
     ),
 ]
@@ -93,7 +93,13 @@ Blocks = Annotated[int | None, option("--blocks", "P", "Parts to cut the graph i
 # the rest
 GraphPath = Annotated[str, option("--graph", "PATH", "Prepared graph.")]
 SomeGraph = Annotated[str | None, option("--graph", "PATH", "Prepared graph, instead of --nodes and --edges.")]
-ModelPath = Annotated[str, option("--model", "PATH", "Saved model.")]
+ModelPath = Annotated[
+    str,
+    option("--model", "PATH", "Saved model; or models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/PATH of MLflow."),
+]
+LogToMlflow = Annotated[
+    bool, option("--mlflow", None, "Log a run to MLflow (MLFLOW_TRACKING_URI): parameters, metrics, the report.")
+]
 Overwrite = Annotated[bool, option("--overwrite", None, "Replace what is there, if graphsweep wrote it.")]
 IfSame = Annotated[
     str | None,
@@ -115,6 +121,14 @@ Exchange = Annotated[
 Conf = Annotated[str | None, option("--conf", "FILE", "Settings, as conf/local.toml.")]
 Json = Annotated[
     bool, option("--json", None, "For programs: what came of it as one JSON object on stdout, errors too.")
+]
+ReportPath = Annotated[
+    str | None,
+    option(
+        "--report",
+        "FILE|DIR",
+        "A page about it, for people: a file that ends in .html, or a folder. Needs graphsweep[report].",
+    ),
 ]
 Quiet = Annotated[bool, option("--quiet", None, "No log lines.")]
 Verbose = Annotated[bool, option("--verbose", None, "All log lines, Spark's too, and tracebacks.")]

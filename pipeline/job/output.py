@@ -14,6 +14,7 @@ from pipeline.model import Model
 from pipeline.places.place import LOCAL, Place, refuse_overlap
 from pipeline.places.through_spark import default_filesystem
 from pipeline.prepared import PreparedGraph
+from pipeline.report.run_report import reads_of
 from pipeline.result.destination import refuse
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import origin
@@ -62,17 +63,28 @@ class Asked:
             refuse_overlap(self.place, inputs_of(graph))
             refuse_work_dir(self._settings, self.place, inputs_of(graph))
 
+    def reads(
+        self, tables: Mapping[str, str | None], files: Mapping[str, str | None], graph: PreparedGraph | None
+    ) -> dict[str, Place]:
+        """What is read, and what else is written: a report must not touch it."""
+        of_graph = {} if graph is None else inputs_of(graph)
+        given = inputs_of(settings=self._settings, tables=tables, files=files, default=self._default or LOCAL)
+        return reads_of({**given, **of_graph}, self.place, self._settings)
+
     def find_same(self, model: Model, graph: Graph | PreparedGraph | None) -> Report | None:
-        """The report of the same result, if it is there, and that is enough. What is wrong with targets is said."""
+        """The report of the same result, if it is there, and that is enough. What is wrong with targets, and with names
+        of columns, is said."""
         if graph is None or not self._known:
             return None
         fingerprint = graph.fingerprint if isinstance(graph, PreparedGraph) else None
         if isinstance(graph, Graph):
             self.tables = identity(graph)
         wish = self._wish
+        wish.columns.tables(model.program, graph, wish.format)
         targets = None if wish.targets is None else digest_of(ids_of(wish.targets, graph, self._spark))
+        ids = wish.columns.ids(graph)
         wanted = origin(
-            model, self._settings, wish.format, wish.classify, fingerprint, self.tables, wish.types, targets
+            model, self._settings, wish.format, wish.classify, ids, fingerprint, self.tables, wish.types, targets
         )
         return find_same(self.place, wish, wanted, self._spark)
 

@@ -11,18 +11,21 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pipeline.job.output import Asked
 from pipeline.job.raw_tables import RawTables, columns_for
 from pipeline.job.sessions import Sessions, is_small
-from pipeline.job.texts import already_there, describe, summary
+from pipeline.job.texts import already_there, describe, report_line, summary
 from pipeline.job.warm_up import WarmUp
+from pipeline.mlflow.tracking import Tracking
 from pipeline.model import Model
 from pipeline.places.scratch import Scratch
 from pipeline.planning import prepare_for, refuse_targets, runs_in_process
-from pipeline.prepared import open_graph
+from pipeline.prepared import PreparedGraph, open_graph
+from pipeline.report.run_report import RunReport
 from pipeline.result.by_type import giving
 from pipeline.result.report import Report
 from pipeline.result.wish import Wish
@@ -43,16 +46,21 @@ class Scored:
     format: str
     compiling: float = 0.0
     """Seconds that the run waited for compiled code before it started."""
+    page: Mapping[str, Any] | None = None
+    """What the page about the run says beyond this, if there is one."""
+    mlflow_run: str | None = None
+    """The run of MLflow that it was logged as."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """For programs."""
-        return {**self.report.facts, "format_of_output": self.format, "compile_seconds": self.compiling}
+        told: dict[str, Any] = {"report": self.page} if self.page is not None else {}
+        told |= {"format_of_output": self.format, "compile_seconds": self.compiling, "mlflow_run": self.mlflow_run}
+        return {**self.report.facts, **told}
 
     def __str__(self) -> str:
-        if self.report.skipped:
-            return already_there(self.report, self.format)
-        return summary(self.report, self.compiling, self.report.output, self.format)
+        said = already_there if self.report.skipped else partial(summary, compiling=self.compiling)
+        return "\n".join([said(self.report, format=self.format), *report_line(self.page)])
 
 
 def score_paths(
@@ -64,6 +72,8 @@ def score_paths(
     sessions: Sessions,
     files: Mapping[str, str | None] | None = None,
     show_progress: bool = True,
+    report: str | None = None,
+    to_mlflow: bool = False,
 ) -> Scored:
     """Runs the model, or finds that this has been done.
 
@@ -75,16 +85,28 @@ def score_paths(
         Of raw tables: options of `Graph`. What they leave out is what the model reads.
     files
         What else the command reads, and the output must not touch: "the settings' file" → its path.
+    report
+        Where a page about the run goes: a file or a folder.
+    to_mlflow
+        Log the run there, once the scores are written.
     """
     # whatever can be refused is refused before anything is started
     raw = source if isinstance(source, RawTables) else None
     optional = sessions.optional()
     asked = Asked.of(wish, settings, optional)
-    asked.refuse_overlap({} if raw is None else raw.tables, {"the model": model, **(files or {})})
+    read = {"the model": model, **(files or {})}
+    asked.refuse_overlap({} if raw is None else raw.tables, read)
     prepared = None if isinstance(source, RawTables) else open_graph(source)
     if prepared is not None:
         asked.refuse_overlap_with(prepared)
     asked.refuse_taken()
+    page = None
+    if report is not None:
+        page = RunReport.asked(report, "infer", asked.reads({} if raw is None else raw.tables, read, prepared))
+        page.of(graph_path=source if isinstance(source, str) else None, model_path=model)
+        if raw is not None:
+            page.tables(raw.tables)
+    tracking = Tracking() if to_mlflow else None
     whole = Model.load(model)
     loaded = giving(whole, wish.types)
     refuse_targets(loaded, wish.targets)
@@ -96,7 +118,7 @@ def score_paths(
     here = raw.read_without_spark(**options) if raw is not None and optional else None
     found = found or asked.find_same(loaded, here)
     if found is not None:
-        return Scored(found, wish.format)
+        return _reported(Scored(found, wish.format), page, asked, loaded, settings, prepared)
     warm_up = WarmUp(loaded)
     with Scratch(settings.scratch) as scratch, Progress.on_terminal() as progress:
         graph: Any = prepared
@@ -117,5 +139,28 @@ def score_paths(
             warm_up.wait()
             compiling = time.perf_counter() - waited
             bar = progress if show_progress else None
-            report = scored(graph, whole, wish, settings, spark, bar, scratch, asked.tables)
-    return Scored(report if report.skipped else report.with_preparing(preparing), wish.format, compiling)
+            done = scored(graph, whole, wish, settings, spark, bar, scratch, asked.tables, page)
+        came = Scored(done if done.skipped else done.with_preparing(preparing), wish.format, compiling)
+        if tracking is not None:
+            told = {"model": model, **({"graph": source} if raw is None else raw.tables)}
+            logged = tracking.try_to_log(came.report, told, {"compile_seconds": compiling})
+            came = replace(came, mlflow_run=logged)
+        return _reported(came, page, asked, loaded, settings, prepared)
+
+
+def _reported(
+    came: Scored,
+    page: RunReport | None,
+    asked: Asked,
+    model: Model,
+    settings: Settings,
+    prepared: PreparedGraph | None,
+) -> Scored:
+    """The same, with its page written."""
+    if page is None:
+        return came
+    page.model(model)
+    page.settings(settings)
+    if came.report.skipped and prepared is not None:
+        page.graph(prepared)
+    return replace(came, page=page.write(came.facts, asked.place))

@@ -5,7 +5,8 @@ Comes in: a prepared graph; a report. Goes out: lines for people.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.prepared import PreparedGraph
@@ -42,7 +43,12 @@ def already_there(report: Report, format: str) -> str:
     )
 
 
-def summary(report: Report, compiling: float, output: str, format: str) -> str:
+def report_line(page: Mapping[str, Any] | None) -> list[str]:
+    """Where the page about it is, if there is one."""
+    return [] if page is None else [f"report   {page['path']}"]
+
+
+def summary(report: Report, compiling: float, format: str) -> str:
     """Of a result that was computed. `compiling`: seconds that the run waited for compiled code before it started."""
     computed = sum(step.seconds for step in report.supersteps)
     steps = ", ".join(f"{step.seconds:.1f}" for step in report.supersteps)
@@ -57,6 +63,6 @@ def summary(report: Report, compiling: float, output: str, format: str) -> str:
         [
             f"scored   {report.rows:,} nodes in {report.seconds + compiling:.1f} s: {', '.join(where)}",
             f"tier     {report.tier}{'' if report.spark else ', without Spark'}: {report.reason}",
-            f"written  {output} ({format})",
+            f"written  {report.output} ({format})",
         ]
     )

@@ -39,7 +39,7 @@ def _warm_up(model: Model) -> None:
     try:
         # imported here: Numba alone takes half a second, in which the caller can start Spark
         from pipeline.plan.plan import Plan
-        from pipeline.preparing.steps import blocks_from_tables
+        from pipeline.preparing.in_memory import blocks_from_tables
         from pipeline.run.fused import run_fused
 
         widths: dict[str, dict[str, int]] = {"nodes": {}, "edges": {}}

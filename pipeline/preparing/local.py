@@ -7,7 +7,7 @@ JVM.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.blocks import storage
-from pipeline.blocks.rows import KINDS, Row
+from pipeline.blocks.rows import Row
 from pipeline.places.scratch import Scratch
-from pipeline.preparing.facts import file_row
 from pipeline.preparing.in_transit import Exchange
 from pipeline.preparing.pack import pack
-from pipeline.preparing.steps import Preparation, Step, answer, collect, find_missing, steps
+from pipeline.preparing.preparation import Preparation, Step
+from pipeline.preparing.steps import Writes, keep, steps_written
 
 TableSource = Callable[[], Iterable[pa.RecordBatch]]
 """Opens a part of a table: batches of its layout's columns."""
@@ -74,26 +74,3 @@ def _advance(block: int, step: Step, plan: Preparation, writes: Writes | None, r
 def _each(pool: ThreadPoolExecutor, work: Callable[[Any], None], items: Iterable[Any]) -> None:
     for _ in pool.map(work, items):  # an error of one cancels those that wait
         pass
-
-
-# ---- what the tasks of Spark do as well
-
-Writes = tuple[str, str]
-"""The folder of all blocks, and which of a block's files a step writes there."""
-
-
-def steps_written(plan: Preparation) -> Iterator[tuple[Step, str | None]]:
-    """Each step, and the file of what blocks keep that it writes: none, as long as a later step amends it."""
-    for step in steps(plan):
-        yield step, None if step in (collect, find_missing) else storage.SENDING if step is answer else storage.STATIC
-
-
-def keep(rows: Iterable[Row], index: int, folder: str, file: str) -> Iterator[Row]:
-    """Writes a file of a block; the rows that are not of it pass, and then its size."""
-    kept: list[Row] = []
-    for row in rows:
-        if row.kind in KINDS:
-            kept.append(row)
-        else:
-            yield row
-    yield file_row(index, file, storage.write_rows(folder, index, file, kept))

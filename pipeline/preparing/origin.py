@@ -51,7 +51,12 @@ def origin_of(graph: Graph, blocks: int | None) -> dict[str, Any]:
 
     `blocks`: as they were asked for; None if that was left to us.
     """
-    return {"asked_blocks": blocks, "files": {table: _files(graph, table) for table in graph.tables}}
+    return {"asked_blocks": blocks, "files": files_of(graph)}
+
+
+def files_of(graph: Graph) -> dict[str, dict[str, Any] | None]:
+    """Table → what its files are known by, as they are now; None if they are not known."""
+    return {table: _files(graph, table) for table in graph.tables}
 
 
 def _files(graph: Graph, table: str) -> dict[str, Any] | None:

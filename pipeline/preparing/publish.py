@@ -20,19 +20,21 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.blocks.storage import FORMAT, MANIFEST, VERSION, find_manifest, folder_name, missing_blocks
-from pipeline.errors import StorageError, unwritable
-from pipeline.places.directories import make_directories, remove_directory, remove_empty, sizes_within
+from pipeline.errors import DataError, SettingError, StorageError, unwritable
+from pipeline.places.directories import exists, make_directories, remove_directory, remove_empty, sizes_within
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.lock import Lock, new_run
 from pipeline.places.marker import write_marker
 from pipeline.places.place import Place, refuse_overlap, refuse_unreachable
-from pipeline.preparing.contents import KIND, LOCKED, OLD_FOLDER, Contents, refuse_contents
+from pipeline.preparing.contents import KIND, LOCK, LOCKED, OLD_FOLDER, Contents, refuse_contents
 
 log = logging.getLogger("graphsweep")
 
@@ -55,9 +57,14 @@ def refuse_taken(path: str | os.PathLike[str], overwrite: bool, inputs: Inputs) 
 
 
 @contextmanager
-def publishing(path: str | os.PathLike[str], overwrite: bool, inputs: Inputs) -> Iterator[Publication]:
+def publishing(
+    path: str | os.PathLike[str], overwrite: bool, inputs: Inputs, prepare: str | None = None
+) -> Iterator[Publication]:
     """A folder for the blocks of a new prepared graph. Unless `publish` has been called when this is left, nothing is
     left of it, nor of the directories that were made for it.
+
+    `prepare`: the id of one that was begun before, or may have been. What it has written is kept, and stays if this one
+    fails as well, unless the tables cannot be used.
 
     Raises
     ------
@@ -67,24 +74,35 @@ def publishing(path: str | os.PathLike[str], overwrite: bool, inputs: Inputs) ->
         If it is, holds, or lies in one of the inputs.
     """
     place = refuse_taken(path, overwrite, inputs)
-    found, prepare = _opened(place), new_run()
+    found, run = _opened(place), prepare or new_run()
     with ExitStack() as stack:
-        lock = _locked(place, found, prepare, stack)
+        lock = _locked(place, found, new_run(), stack)
         contents = Contents.of(place, found)
         refuse_contents(place, contents, overwrite)  # again: now nobody else writes there
         assert contents is not None
-        publication = Publication(place, found, prepare, contents.current, lock)
-        stack.callback(publication.end)
+        publication = Publication(place, found, run, contents.current, lock)
+        stack.push(partial(_end, publication, prepare is not None))
         publication.begin(contents)
         yield publication
 
 
+def _end(
+    publication: Publication,
+    kept: bool,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    at: TracebackType | None,
+) -> None:
+    if not kept or isinstance(error, (DataError, SettingError)):
+        publication.end()
+
+
 def sweep(path: str | os.PathLike[str]) -> None:
-    """Removes what killed runs left beside a graph, unless somebody is writing there."""
+    """Removes what killed runs left beside a graph, their locks too, unless somebody is writing there."""
     place = Place.of(path)
     found, run = _opened(place), new_run()
     contents = Contents.of(place, found)
-    if contents is None or not (contents.left or contents.beside):
+    if contents is None or not (contents.left or contents.beside or exists(found.child(LOCK))):
         return
     with suppress(StorageError), ExitStack() as stack:
         lock = _locked(place, found, run, stack)
@@ -129,9 +147,10 @@ class Publication:
         return f"{self.place.uri.rstrip('/')}/{folder_name(self.prepare)}"
 
     def begin(self, contents: Contents) -> None:
-        """Removes what killed runs left, and makes the folder, marked as ours."""
+        """Removes what killed runs left, but not of this prepare, and makes the folder, marked as ours."""
+        own = folder_name(self.prepare)
         try:
-            self.clean(contents)
+            self.clean(replace(contents, folders=tuple(name for name in contents.folders if name != own)))
             make_directories(self._child(folder_name(self.prepare)))
             self._mark(folder_name(self.prepare))
         except OSError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -22,7 +21,6 @@ from pipeline.places.directories import THREADS, list_files, remove_others
 from pipeline.places.filesystem import Opened
 from pipeline.places.marker import MARKER
 from pipeline.result.written import CSV, Receipt
-from pipeline.schema import ID
 
 BLOCK_BYTES = 1 << 24  # no row of a CSV file is longer
 _PART = re.compile(r"part-\d[^/]*\.(?:parquet|csv)")
@@ -36,16 +34,16 @@ class File(NamedTuple):
     bytes: int
 
 
-def count_files(directory: Opened, format: str, output: str, key: str = ID) -> list[File]:
+def count_files(directory: Opened, format: str, output: str) -> list[File]:
     """The files of a table, in the order of their names. What is no part of it is removed: what tasks were writing when
     they were killed, and checksums, which only Hadoop's local file system has.
 
-    `output` is what the user calls the directory; `key`: a column of the table.
+    `output` is what the user calls the directory.
     """
     sizes = list_files(directory)
     names = sorted(filter(is_part, sizes))
     remove_others(directory, {*names, MARKER, DONE})
-    rows_of = partial(_rows_of_csv, key) if format == CSV else _rows_of_parquet
+    rows_of = _rows_of_csv if format == CSV else _rows_of_parquet
 
     def count(name: str) -> File:
         try:
@@ -99,17 +97,17 @@ def _rows_of_parquet(file: Opened) -> int:
     return int(pq.read_metadata(file.path, filesystem=file.filesystem).num_rows)
 
 
-def _rows_of_csv(key: str, file: Opened) -> int:
-    parsed, read = csv.ParseOptions(newlines_in_values=True), csv.ReadOptions(block_size=BLOCK_BYTES)
+def _rows_of_csv(file: Opened) -> int:
+    parsed, read = (
+        csv.ParseOptions(newlines_in_values=True),
+        csv.ReadOptions(block_size=BLOCK_BYTES, autogenerate_column_names=True),
+    )
     with file.filesystem.open_input_stream(file.path, compression=None) as stream:
         head = stream.read(1)
     if not head:
         return 0  # Spark's file of no rows, which has no header
+    # one column is enough to count rows, whatever the header calls it, and nothing has to be made of it
+    convert = csv.ConvertOptions(include_columns=["f0"], column_types={"f0": pa.string()})
     with file.filesystem.open_input_stream(file.path, compression=None) as stream:
-        reader = csv.open_csv(stream, read, parsed, convert_options=_as_text(key))
-        return sum(batch.num_rows for batch in reader)
-
-
-def _as_text(key: str) -> csv.ConvertOptions:
-    """One column is enough to count rows, and nothing has to be made of it."""
-    return csv.ConvertOptions(include_columns=[key], column_types={key: pa.string()})
+        reader = csv.open_csv(stream, read, parsed, convert_options=convert)
+        return sum(batch.num_rows for batch in reader) - 1  # the header

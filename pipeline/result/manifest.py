@@ -17,7 +17,7 @@ from pipeline.model import Model
 from pipeline.result.counted import File
 from pipeline.result.output import OutputTable
 from pipeline.result.report import EDGES, NODES
-from pipeline.schema import spelled
+from pipeline.schema import NODE, spelled
 from pipeline.settings import Settings
 from pipeline.tables.targets import digest_of
 
@@ -35,6 +35,7 @@ def origin(
     settings: Settings,
     format: str,
     classify: bool,
+    ids: Mapping[str, str],
     fingerprint: str | None = None,
     tables: Mapping[str, Any] | None = None,
     types: Collection[str] | None = None,
@@ -44,6 +45,8 @@ def origin(
 
     Parameters
     ----------
+    ids
+        Node type → what the column of its ids is called.
     fingerprint
         Of a prepared graph.
     tables
@@ -57,6 +60,7 @@ def origin(
         "exchange": settings.exchange,
         "classify": classify,
         "format": format,
+        "output_id": ids[NODE] if [*ids] == [NODE] else dict(ids),
         **({"blocks": settings.blocks} if tables is not None else {}),
         **({"types": sorted(types)} if types is not None else {}),
         **({"targets": targets} if targets is not None else {}),
@@ -115,6 +119,16 @@ def facts_of(
         **({"targets": {"rows": len(targets), "ids": digest_of(targets)}} if targets is not None else {}),
         "files": [file._asdict() for file in files],
     }
+
+
+def id_columns(names: Mapping[str, str], marker: Mapping[str, Any], output_id: str | None = None) -> dict[str, str]:
+    """Node type → what the ids are called in a result: as the user says; else as its marker says, if it has one; else
+    as `names` has it, those of the node tables."""
+    told = marker.get("settings")
+    said = told.get("output_id") if isinstance(told, dict) else None
+    of_types = said if isinstance(said, dict) else dict.fromkeys(names, said)
+    known = {type: name for type, name in of_types.items() if isinstance(name, str)}
+    return {type: output_id or known.get(type, name) for type, name in names.items()}
 
 
 def _of_table(table: OutputTable, files: Sequence[File]) -> Facts:

@@ -18,10 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.blocks.block import FloatArray
-from pipeline.errors import ModelError
 from pipeline.formula.program import PARALLEL, Program
 from pipeline.formula.values import Value
-from pipeline.schema import DST, EDGE, ID, NODE, SRC, GraphSchema, quoted
+from pipeline.schema import DST, ID, NODE, SRC, quoted
 
 PREDICTED = "predicted"  # int: position of the largest lane of the first output
 PROBABILITY = "probability"  # float: its share in the softmax over the lanes
@@ -53,6 +52,8 @@ class OutputTable:
     probabilities: bool = False
     """Whether the first output is a softmax already."""
     node_type: str = NODE
+    id_name: str = ID
+    """What the column of ids is called."""
     edge_columns: Mapping[str, int] | None = None
     """Of a table with a row per edge: the edges' own columns, with the numbers in a row; None: a row per node."""
 
@@ -62,20 +63,27 @@ class OutputTable:
         id_type: str,
         classify: bool,
         node_type: str = NODE,
+        id_name: str = ID,
         edge_columns: Mapping[str, int] | None = None,
     ) -> OutputTable:
         shapes = {name: value.shape for name, value in outputs.items()}
         id_type = id_type if id_type in ID_TYPES else "string"  # varchar(8)
-        return OutputTable(id_type, shapes, classify, is_softmax(next(iter(outputs.values()))), node_type, edge_columns)
+        softmax = is_softmax(next(iter(outputs.values())))
+        return OutputTable(id_type, shapes, classify, softmax, node_type, id_name, edge_columns)
 
     @staticmethod
     def of_program(
-        program: Program, id_types: Mapping[str, str], classify: bool, schema: GraphSchema
+        program: Program,
+        id_types: Mapping[str, str],
+        ids: Mapping[str, str],
+        classify: bool,
+        edge_columns: Mapping[str, int] | None = None,
     ) -> tuple[OutputTable, ...]:
-        """A table for each type of nodes that has outputs; or one of the edges. `schema`: of the graph."""
-        columns = schema.edges[EDGE] if program.is_per_edge else None
+        """A table for each type of nodes that has outputs; or one of the edges. `ids`: type → the name of the column of
+        ids; `edge_columns`: of the graph."""
+        own = (edge_columns or {}) if program.is_per_edge else None
         return tuple(
-            OutputTable.of(program.outputs_of(type), id_types[type], classify, type, columns)
+            OutputTable.of(program.outputs_of(type), id_types[type], classify, type, ids[type], own)
             for type in program.output_types
         )
 
@@ -84,7 +92,7 @@ class OutputTable:
         """The columns that say whose row it is."""
         id = ID_TYPES[self.id_type]
         if self.edge_columns is None:
-            return pa.schema([pa.field(ID, id)])
+            return pa.schema([pa.field(self.id_name, id)])
         own = [(name, pa.float32() if width == 1 else _ARRAYS) for name, width in self.edge_columns.items()]
         return pa.schema([(SRC, id), (DST, id), (PARALLEL, pa.int32()), *own])
 
@@ -144,20 +152,6 @@ class OutputTable:
         """One row that tells how long a superstep took in this task."""
         row = dict.fromkeys(self.schema.names) | {SUPERSTEP: superstep, MILLISECONDS: round(1000 * seconds)}
         return pa.RecordBatch.from_pylist([row], schema=self.schema)
-
-
-def refuse_same_names(program: Program, schema: GraphSchema) -> None:
-    """ModelError if a result with a row per edge would have two columns of one name."""
-    if not program.is_per_edge:
-        return
-    taken = {name.lower(): name for name in (SRC, DST, PARALLEL, *program.outputs, PREDICTED, PROBABILITY)}
-    own = schema.edges[EDGE]
-    names = [name for name in own if name.lower() in taken or name.lower() in ("__superstep", "__milliseconds")]
-    if names:
-        raise ModelError(
-            f"the result has a row per edge, with the edges' own columns, and one of these is called {names[0]!r} as "
-            "another column of the result; call it otherwise: --edge-features NEW=COLUMN, edge_features={NEW: COLUMN}"
-        )
 
 
 def classes(scores: FloatArray, probabilities: bool = False) -> list[pa.Array]:

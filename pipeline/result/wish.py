@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import SettingError, StorageError, nearest
+from pipeline.result.columns import Columns
 from pipeline.result.destination import Manifest
 from pipeline.result.manifest import differences
 from pipeline.result.written import CSV, PARQUET
@@ -37,12 +38,20 @@ class Wish:
     """Of a typed graph: the types of nodes to score; None: all."""
     targets: Targets | None = None
     """The nodes to score; None: all."""
+    output_id: str | None = None
+    """What the ids are called; None: as in the node table."""
 
     def __post_init__(self) -> None:
+        assert self.columns  # whose names are checked
         if self.format not in FORMATS:
             raise SettingError(f"unknown output format {self.format!r}; {nearest(self.format, FORMATS)}")
         if self.if_same not in (None, SKIP):
             raise SettingError(f"if_same is {self.if_same!r}; accepted: {SKIP}")
+
+    @property
+    def columns(self) -> Columns:
+        """What is wanted of the result's columns."""
+        return Columns(self.classify, self.output_id)
 
     def is_met_by(self, manifest: Manifest, wanted: Mapping[str, Any]) -> bool:
         """Whether a result that is there is the wanted one. StorageError if it is not, and may not be replaced."""

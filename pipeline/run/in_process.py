@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from pipeline.result.columns import Columns
 from pipeline.result.output import SUPERSTEP
 from pipeline.result.written import Folder, Receipt
 from pipeline.run.planned import Planned
@@ -18,19 +19,19 @@ from pipeline.spark.limits import trim_memory
 
 
 def run_in_process(
-    planned: Planned, settings: Settings, classify: bool, output: Folder, marks: str | None
+    planned: Planned, settings: Settings, columns: Columns, output: Folder, marks: str | None
 ) -> list[Receipt]:
     """Runs all supersteps and writes a file for each block into the directory `output`."""
-    run = Run.of(planned, settings, classify, marks, output)
+    run = Run.of(planned, settings, columns, marks, output)
     batches = run_whole(run, stored_blocks(run, planned.graph.folder))
     receipts = [Receipt(**row) for batch in batches for row in batch.to_pylist()]
     trim_memory()
     return receipts
 
 
-def table_in_process(planned: Planned, settings: Settings, classify: bool) -> pa.Table:
+def table_in_process(planned: Planned, settings: Settings, columns: Columns) -> pa.Table:
     """Runs all supersteps; the rows of the nodes of the one type that has outputs, held in memory: id, outputs."""
-    run = Run.of(planned, settings, classify)
+    run = Run.of(planned, settings, columns)
     batches = [
         batch.select(run.table.columns.names)
         for batch in run_whole(run, stored_blocks(run, planned.graph.folder))

@@ -22,6 +22,7 @@ from pipeline.formula.program import output_key
 from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep, edges_of
+from pipeline.result.columns import Columns
 from pipeline.result.output import OutputTable
 from pipeline.result.written import RECEIPT_DDL, Folder, Receipt, write_block
 from pipeline.run.edge_rows import Names, keys_of_edges, names_by
@@ -69,13 +70,13 @@ class Run:
     def of(
         planned: Planned,
         settings: Settings,
-        classify: bool = False,
+        columns: Columns | None = None,
         marks: str | None = None,
         output: Folder | None = None,
     ) -> Run:
-        """The run that was decided upon; `output` and `marks` as above."""
+        """The run that was decided upon; `output` and `marks` as above. `columns`: what is asked of the result's."""
         graph, plan = planned.graph, planned.plan
-        tables = OutputTable.of_program(plan.program, graph.id_types, classify, graph.schema)
+        tables = (columns or Columns()).tables(plan.program, graph)
         folder = graph.folder if planned.reads_files else None
         targets = None if planned.targets is None else planned.targets.rows
         spills = planned.choice.spills or (targets is not None and graph.edges > MOST_CHOSEN)

@@ -15,10 +15,11 @@ from pipeline.errors import SettingError
 from pipeline.model import Model
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.scratch import Scratch
+from pipeline.places.working import GRAPH, on_disk, refuse_other
 from pipeline.run.by_superstep import Journal
 from pipeline.run.planned import Planned
 from pipeline.run.through_files import Files
-from pipeline.run.work import GRAPH, on_disk, refuse_other, work_directory
+from pipeline.run.work import work_directory
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, package_hash
 
@@ -63,7 +64,7 @@ def refuse_work_dir(settings: Settings, output: Place, inputs: Mapping[str, Plac
         own = place.child(GRAPH).path  # which a run before may have prepared
         others = {what: each for what, each in inputs.items() if not (each.is_local and each.path == own)}
         refuse_overlap(place, {**others, "the output": output}, "the work directory")
-        refuse_other(place, on_disk(place), {})
+        refuse_other(place, on_disk(place))
 
 
 class Exchange(NamedTuple):

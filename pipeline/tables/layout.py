@@ -25,7 +25,8 @@ NUMBERS = (*INTEGERS, "float", "double", "decimal", "boolean")
 
 Columns = str | Sequence[str]
 Columned = Columns | Mapping[str, Columns] | None
-"""What `features` and `edge_features` take: a column, a list of columns, or names for these."""
+"""What `features` and `edge_features` take: a column, a list of columns (of nodes: together they are x, one too), or
+names for these."""
 
 TextHash = Callable[[pa.Array, int], LongArray]
 
@@ -246,7 +247,7 @@ def _values(
     elif isinstance(wanted, str):
         wanted = {wanted: wanted}
     elif not isinstance(wanted, Mapping):
-        wanted = {joint: tuple(wanted)} if joint and len(wanted) > 1 else {name: name for name in wanted}
+        wanted = {joint: tuple(wanted)} if joint and wanted else {name: name for name in wanted}
     return tuple(_value(table, types, name, columns, look) for name, columns in wanted.items())
 
 

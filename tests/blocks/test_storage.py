@@ -45,7 +45,7 @@ from pipeline.blocks.rows import (
 )
 from pipeline.blocks.storage import read_block, read_manifest, read_rows, write_rows
 from pipeline.errors import StorageError
-from pipeline.preparing.steps import blocks_from_tables
+from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.schema import EDGE, NODE, EdgeType
 from tests.graphs import GRAPHS
 

@@ -27,7 +27,7 @@ GRAPH = {
 MODEL = {"model", "origin", "inputs", "outputs", "weights", "parameters", "about"}
 RUN = {
     "output", "format_of_output", "run", "skipped", "rows", "seconds", "prepare_seconds", "compile_seconds", "tier",
-    "reason", "spark", "supersteps",
+    "reason", "spark", "supersteps", "mlflow_run",
 }  # fmt: skip
 VERIFIED = {
     "passed", "recomputed", "whole_graph", "rows", "nodes", "repeated_ids", "missing_ids", "unknown_ids",

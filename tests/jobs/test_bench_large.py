@@ -13,7 +13,7 @@ from jobs.bench.boundary import boundary_rows, main
 from jobs.bench.graph import draw_edges, spread
 from jobs.bench.large import main as large
 from pipeline.blocks.block import LOOPS
-from pipeline.preparing.steps import blocks_from_tables
+from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.schema import EDGE
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ STEPS = """
 import json, os, signal, sys
 from pathlib import Path
 from pipeline import Graph, open_graph, prepare
-import pipeline.preparing.steps, pipeline.prepare, pipeline.preparing.publish
+import pipeline.prepare, pipeline.preparing.publish
 
 base, overwrite = Path(sys.argv[1]), sys.argv[2] == "overwrite"
 path = base / "deep" / "graph"

@@ -19,8 +19,8 @@ from pipeline.errors import SettingError, StorageError
 from pipeline.places.lock import Lock
 from pipeline.places.place import Place
 from pipeline.preparing.contents import KIND, OLD_FOLDER
+from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.preparing.publish import Publication, publishing, refuse_taken, sweep
-from pipeline.preparing.steps import blocks_from_tables
 from tests.graphs import GRAPHS
 
 RUN = "20240101T000000-00000000"

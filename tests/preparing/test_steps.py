@@ -16,7 +16,7 @@ from pipeline.errors import DataError
 from pipeline.kernels.hash import blocks_of
 from pipeline.preparing import pack
 from pipeline.preparing.checks import Finding, name_texts
-from pipeline.preparing.steps import blocks_from_tables, schema_of
+from pipeline.preparing.in_memory import blocks_from_tables, schema_of
 from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.tables.layout import text_keys
 from tests.graphs import (
@@ -319,7 +319,7 @@ def test_complaints(
     nodes: dict[str, Any], edges: dict[str, Any], words: str, flush: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pack, "FLUSH_ROWS", flush)
-    monkeypatch.setattr("pipeline.preparing.steps.FLUSH_ROWS", flush)
+    monkeypatch.setattr("pipeline.preparing.in_memory.FLUSH_ROWS", flush)
     with pytest.raises(DataError, match=words):
         build(broken(nodes, edges), 3)
 

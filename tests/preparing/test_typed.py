@@ -17,7 +17,7 @@ from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.values import node_input
 from pipeline.prepared import open_graph
-from pipeline.preparing.steps import blocks_from_tables
+from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.schema import EDGE, NODE, EdgeType
 from pipeline.score import score
 from tests.typed_tables import (

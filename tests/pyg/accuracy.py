@@ -17,7 +17,7 @@ from pipeline.plan.levels import levels
 from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.plan.rewriting import always
-from pipeline.preparing.steps import blocks_from_tables
+from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.run.fused import run_fused
 from tests.pyg.graphs import column, run
 

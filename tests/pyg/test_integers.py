@@ -26,7 +26,7 @@ from pipeline.errors import ModelError
 from pipeline.formula import GraphArrays, interpret
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
-from pipeline.preparing.steps import blocks_from_tables
+from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.pyg import import_module
 from pipeline.run.fused import run_fused
 from pipeline.schema import EDGE, NODE

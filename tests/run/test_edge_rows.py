@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import Graph, Model, infer, prepare, score
-from pipeline.errors import ModelError, SettingError
+from pipeline.errors import SettingError
 from pipeline.explain import Explanation, explain
 from pipeline.formula import concat, dot, exp, linear, relu
 from pipeline.plan.memory import Counts, shipped_bytes
@@ -301,8 +301,18 @@ def test_targets_of_a_run_that_writes(graphs: Graphs, tmp_path: Path) -> None:
 def test_a_column_of_the_edges_called_as_one_of_the_result() -> None:
     table = whole("mixed")
     edges = table.edges().rename_columns(["src", "dst", "Embedding", "attr"])
-    with pytest.raises(ModelError, match="one of these is called 'Embedding' as another column of the result; call it"):
+    message = (
+        "two columns 'embedding', which differs from 'Embedding' by case only: a column of the edges, and the output"
+    )
+    with pytest.raises(SettingError, match=f"{message} 'embedding'; --edge-features NEW=COLUMN, edge_features="):
         infer(Graph(table.nodes(), edges, edge_features=["Embedding"]), model_of("degrees"))
+
+
+def test_the_ids_of_edges_have_their_names() -> None:
+    with pytest.raises(
+        SettingError, match="output_id= names the ids of nodes, and the result of this model has a row pe"
+    ):
+        infer(Graph(whole("mixed").nodes(), whole("mixed").edges()), model_of("degrees"), output_id="key")
 
 
 # ---- what is expected

@@ -34,20 +34,27 @@ from pipeline.run import by_superstep
 when = sys.argv.pop(1)
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
-prepare, run_block = planning.prepare, by_superstep.run_block
+prepare, run_block = planning.prepare_in_steps, by_superstep.run_block
 if when == "preparing":
-    sys.modules["pipeline.prepare"]._manifest = lambda *given: die()
+    sys.modules["pipeline.prepare"].manifest_of = lambda *given: die()
 def prepared(*given, **options):
     found = prepare(*given, **options)
-    if when == "prepared":
+    if when == "put":
         die()
     print("prepared anew", file=sys.stderr)
     return found
+keep = planning._prepare_to_keep
+def kept(*given):
+    found = keep(*given)
+    if when == "prepared":
+        die()
+    return found
+planning._prepare_to_keep = kept
 def work(run, files, number, index):
     if f"{number}-{index}" == when:
         die()
     yield from run_block(run, files, number, index)
-planning.prepare, by_superstep.run_block = prepared, work
+planning.prepare_in_steps, by_superstep.run_block = prepared, work
 main()
 """
 
@@ -87,10 +94,12 @@ def ended(at: Path) -> str:
 def test_killed_once_in_every_part(at: Path) -> None:
     """Prepared anew by the one that is killed after it, and by none of those that come later."""
     killed(at, "preparing")
-    assert str(status(at / "work")).endswith(
-        "; the graph of its tables is not whole; the same command prepares it again"
-    )
-    assert "prepared anew" not in killed(at, "prepared").stderr
+    said = str(status(at / "work"))
+    assert "work: a prepare that was begun 20" in said
+    assert "done     3 of 3 steps: pack, build, answer" in said
+    assert "now      the graph is being put in its place" in said
+    assert "prepared anew" not in killed(at, "put").stderr
+    assert "prepared already" in killed(at, "prepared").stderr
     said = str(status(at / "work"))
     assert "graph    prepared; it is not prepared again, unless its tables change" in said
     assert "now      no superstep has begun" in said
@@ -118,7 +127,19 @@ def test_other_tables_before_a_superstep_has_begun(at: Path) -> None:
     table = whole("mixed").edges()
     pq.write_table(table.slice(0, table.num_rows), at / "edges.parquet")
     os.utime(at / "edges.parquet", (1, 1))
-    assert "prepared anew" in ended(at)
+    found = ended(at)
+    assert "prepared anew" in found
+    assert "work: the edge table has changed since; prepared from the beginning" in found
+
+
+def test_other_columns_before_a_superstep_has_begun_are_refused(at: Path) -> None:
+    killed(at, "prepared")
+    before = files(at)
+    found = run(at, "never", "--undirected")
+    assert found.returncode == 2
+    assert "work: holds what was left by a run with other columns or options; run that one again" in found.stderr
+    assert files(at) == before
+    ended(at)
 
 
 def files(at: Path) -> dict[str, int]:

@@ -22,13 +22,15 @@ import pyarrow.parquet as pq
 
 from pipeline import Graph, prepare
 from pipeline.blocks.storage import MANIFEST
+from pipeline.places.marker import MARKER
 from pipeline.prepared import open_graph
 from tests.formulas import build
 from tests.whole import whole
 
 COMMAND = [sys.executable, "-c", "import sys; from pipeline.cli import main; main(sys.argv[1:])"]
 MODELS = ("sage", "gat")
-KINDS = ("work directory", "no work directory", "overwrite", "raw tables", "prepare", "prepare again")
+KEPT = "prepare with work directory"
+KINDS = ("work directory", "no work directory", "overwrite", "raw tables", "prepare", "prepare again", KEPT)
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)  # what kill -9 and a scheduler send
 
 
@@ -87,6 +89,10 @@ def is_unwritten(path: Path) -> bool:
     return "graphsweep-lock-" in path.name and not path.read_bytes()
 
 
+def list_of(path: Path) -> list[str]:
+    return os.listdir(path) if path.is_dir() else []
+
+
 def is_pythons(path: Path) -> bool:
     """tempfile.gettempdir() tries whether a directory can be written, by a file of eight letters."""
     return len(path.name) == 8 and path.is_file() and path.read_bytes() in (b"", b"blat")
@@ -124,13 +130,17 @@ class Soak:
             shutil.copytree(self.at / "undisturbed" / old, out / "result")
         if kind == "prepare again":
             shutil.copytree(self.at / "graph", out / "result")
+        stopped = False
         for _ in range(self.random.randint(1, 3)):
             after = self.random.uniform(0.3, 1.05) * self.seconds
-            if not killed(self.at, arguments, after, self.random.choice(SIGNALS)):
+            stopped = killed(self.at, arguments, after, self.random.choice(SIGNALS))
+            if not stopped:
                 break
             self.kills += 1
             self._check(kind, out, {model, old} if kind == "overwrite" else {model}, "after a kill")
-        if kind in ("overwrite", "prepare again") or not is_there(kind, out / "result"):
+        # a prepare that was killed at the very end tidies its work directory up
+        again = kind in ("overwrite", "prepare again") or (stopped and kind == KEPT)
+        if again or not is_there(kind, out / "result"):
             done = run(self.at, arguments)
             if done.returncode != 0:
                 self.wrong.append(f"{kind}: the command did not end: {done.stderr[-500:]}")
@@ -138,8 +148,10 @@ class Soak:
         others = [name for name in os.listdir(out) if name not in ("result", "work")]
         left = [name for name in others if not is_unwritten(out / name)]
         scratch = [name for name in os.listdir(self.at / "tmp") if not is_pythons(self.at / "tmp" / name)]
-        if left or scratch:
-            self.left.append(f"{kind}: {left}, {scratch}")
+        kept = [name for name in list_of(out / "work") if name != MARKER]
+        inside = [name for name in list_of(out / "result") if "graphsweep-lock" in name]
+        if left or scratch or kept or inside:
+            self.left.append(f"{kind}: {left}, {scratch}, {kept}, {inside}")
         shutil.rmtree(out)
         self.runs += 1
 
@@ -153,6 +165,8 @@ class Soak:
             return ["infer", *raw, "--blocks", 3, "--model", self.at / model, "--output", result]
         if kind == "prepare":
             return ["prepare", *raw, "--blocks", 3, "--output", result]
+        if kind == KEPT:
+            return ["prepare", *raw, "--blocks", 3, "--output", result, "--work-dir", out / "work"]
         if kind == "prepare again":
             return ["prepare", *raw, "--blocks", 3, "--output", result, "--overwrite"]
         return infer(self.at, model, result)

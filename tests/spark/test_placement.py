@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from pipeline.blocks.columns import TARGET
 from pipeline.run import placement
-from pipeline.run.placement import inverse_keys, murmur3, place
+from pipeline.spark.placement import inverse_keys, murmur3, place
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
