@@ -106,7 +106,7 @@ def facts_of(
 ) -> Facts:
     """The marker of a result that is whole. `files` are of all tables; of a typed graph each is in its table's
     folder. `targets`: the ids of the nodes that were wanted, if not all were."""
-    described: Facts = {"columns": tables[0].describe()}
+    described: Facts = {"columns": tables[0].describe(), "keys": tables[0].keys.names}
     if by_type:
         described = {"node_types": {table.node_type: _of_table(table, files) for table in tables}}
     return {
@@ -134,7 +134,7 @@ def id_columns(names: Mapping[str, str], marker: Mapping[str, Any], output_id: s
 def _of_table(table: OutputTable, files: Sequence[File]) -> Facts:
     folder = spelled(table.node_type)
     rows = sum(file.rows for file in files if file.name.startswith(f"{folder}/"))
-    return {"folder": folder, "columns": table.describe(), "rows": rows}
+    return {"folder": folder, "columns": table.describe(), "keys": table.keys.names, "rows": rows}
 
 
 def own_version() -> str:
