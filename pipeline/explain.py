@@ -16,7 +16,7 @@ from pipeline.plan.memory import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.rewritten import Rewritten
 from pipeline.plan.seconds import duration, expect, expect_part
-from pipeline.planning import plan_run, why_all, with_targets
+from pipeline.planning import plan_run, refuse_targets, why_all, with_targets
 from pipeline.prepared import PreparedGraph
 from pipeline.report.diagram import exchanges
 from pipeline.report.page_file import PageFile
@@ -55,8 +55,9 @@ class Explanation:
         ignore_unknown: bool = False,
     ) -> Explanation:
         prepared, model, settings = prepared_of(graph, "explain"), model_of(model), Settings.taken(settings)
-        planned = plan_run(prepared, model, settings, handshake(None))
         wanted = Targets.of(targets, ignore_unknown)
+        refuse_targets(model, wanted)
+        planned = plan_run(prepared, model, settings, handshake(None))
         lines = [] if wanted is None else _targets(with_targets(planned, wanted, settings, None), settings)
         return Explanation(prepared, model, planned, transport_of(planned, settings), tuple(lines))
 

@@ -32,7 +32,18 @@ from pipeline.run.arguments import model_of, some_graph
 from pipeline.run.in_process import table_in_process
 from pipeline.run.located import ids_of
 from pipeline.run.planned import Planned
-from pipeline.run.stage import CLOCK, PARTIAL, PAYLOAD, SEED, STATE, TOTAL, fused_worker, superstep_worker
+from pipeline.run.stage import (
+    CLOCK,
+    PARTIAL,
+    PAYLOAD,
+    SEED,
+    SOURCE_ID_OFFSETS,
+    SOURCE_IDS,
+    STATE,
+    TOTAL,
+    fused_worker,
+    superstep_worker,
+)
 from pipeline.run.task import Run, static_edges, static_kinds
 from pipeline.schema import NODE
 from pipeline.settings import Settings
@@ -48,6 +59,7 @@ from pipeline.planning import (
     planned_run,
     probes_of,
     refuse_distributed,
+    refuse_targets,
     refuse_without_spark,
     session_of,
 )
@@ -83,7 +95,9 @@ def infer(
     DataFrame, or pyarrow.Table without a session
         The ids, under the name and in the type that they have in the node table, or under `output_id`; the model's
         outputs by name (array<float>; float where a row is one number), and with `classify` predicted int and
-        probability float of the first output. Of a typed graph: node type → one of these,
+        probability float of the first output. Of a model that gives a row per edge, in place of the ids: src, dst,
+        parallel int (0, 1, … of the edges between the same two nodes, in the order of their columns), and the columns
+        of the edges in the graph. Of a typed graph: node type → one of these,
         of all types for which the model gives something, or of `types`. Each is a run of its own, which computes what
         its type needs and nothing else: `score` writes all types in one run.
 
@@ -103,6 +117,7 @@ def infer(
     columns.tables(model.program, graph)
     spark = session_of(graph, spark)
     wanted = Targets.of(targets, ignore_unknown)
+    refuse_targets(model, wanted)
     if wanted is not None:
         ids_of(wanted, graph, spark)  # what is wrong with them is said before any work
     if spark is None:
@@ -250,7 +265,7 @@ def _observe_superstep(rows: DataFrame, number: int, seen: Observations) -> Data
     seen[str(number)] = Observation(f"superstep {number}")
     return rows.observe(
         seen[str(number)],
-        total((PAYLOAD, PARTIAL, TOTAL), F.length(DATA)).alias("shipped"),
+        total((PAYLOAD, PARTIAL, TOTAL, SOURCE_IDS, SOURCE_ID_OFFSETS), F.length(DATA)).alias("shipped"),
         total((STATE,), F.length(DATA)).alias("kept"),
         total((CLOCK,), F.col(PART)).alias("ms"),
     )

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.blocks import storage
-from pipeline.errors import DataError, ModelError, StorageError
+from pipeline.errors import DataError, ModelError, SettingError, StorageError
 from pipeline.events import event
 from pipeline.formula.graph_types import named, unread_types
 from pipeline.graph import Graph
@@ -98,6 +98,15 @@ def planned_run(
     warn_far_outside(planned.graph, model)
     warn_unread(planned.graph, whole)
     return planned
+
+
+def refuse_targets(model: Model, targets: Targets | None) -> None:
+    """SettingError if some nodes are wanted of a model that gives edges."""
+    if targets is not None and model.program.is_per_edge:
+        raise SettingError(
+            "targets are ids of nodes, and the result of this model has a row per edge; leave them out, and take the "
+            "rows that you want from the result"
+        )
 
 
 def why_all(planned: Planned, settings: Settings) -> str | None:

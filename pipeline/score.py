@@ -32,6 +32,7 @@ from pipeline.planning import (
     planned_run,
     probes_of,
     refuse_distributed,
+    refuse_targets,
     refuse_without_spark,
     session_of,
 )
@@ -45,7 +46,7 @@ from pipeline.result.folders import count_types, make_folders
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import facts_of, origin
 from pipeline.result.output import OutputTable
-from pipeline.result.report import Report, SuperstepReport
+from pipeline.result.report import NODES, Report, SuperstepReport
 from pipeline.result.wish import Wish
 from pipeline.result.written import PARQUET, Folder, Receipt
 from pipeline.run.arguments import model_of, some_graph
@@ -186,6 +187,7 @@ def scored(
     read |= {"the targets": None if wish.targets is None else wish.targets.path}
     whole, graph = model_of(model), some_graph(graph)
     model = giving(whole, wish.types)
+    refuse_targets(model, wish.targets)
     wish.columns.tables(model.program, graph, wish.format)
     say_left_out(whole, model)
     if page is not None:
@@ -235,7 +237,7 @@ def scored(
         return _skipped(wish, found.manifest, time.perf_counter() - started)
     seconds, choice = time.perf_counter() - started, planned.choice
     report = Report(os.fspath(wish.output), facts["rows"], seconds, prepared, choice.tier, choice.reason, steps)
-    return replace(report, spark=session is not None, run=staging.run)
+    return replace(report, spark=session is not None, run=staging.run, of=whole.program.what)
 
 
 def find_same(place: Place, wish: Wish, wanted: Mapping[str, Any], spark: SparkSession | None) -> Report | None:
@@ -251,8 +253,8 @@ def find_same(place: Place, wish: Wish, wanted: Mapping[str, Any], spark: SparkS
 
 def _skipped(wish: Wish, manifest: Manifest, seconds: float) -> Report:
     reason = f"of {manifest.get('created', 'an unknown time')}, from the same graph, model and settings"
-    run, rows = str(manifest.get("run")), int(manifest["rows"])
-    return Report(os.fspath(wish.output), rows, seconds, 0.0, "", reason, (), False, run, skipped=True)
+    run, rows, of = str(manifest.get("run")), int(manifest["rows"]), str(manifest.get("rows_of", NODES))
+    return Report(os.fspath(wish.output), rows, seconds, 0.0, "", reason, (), False, run, skipped=True, of=of)
 
 
 # ---- computing and writing
@@ -331,15 +333,15 @@ def _run(
             with readable_errors():
                 receipts = [Receipt(*row) for row in frames.result.collect()]
         else:
-            outputs, text = planned.plan.program.outputs, planned.graph.id_type == "string"
+            widths, text = _tables(planned, wish)[0].widths, planned.graph.id_type == "string"
             with writable(output, staging):
-                write_by_spark(frames.result, outputs, wish.format, staging, text)
+                write_by_spark(frames.result, widths, wish.format, staging, text)
     facts = _clock(receipts) if folder else dict(observations[RESULT].get)
-    nodes, blocks = planned.rows, planned.graph.blocks
+    rows, what, blocks = planned.rows, planned.plan.program.what, planned.graph.blocks
     if staging.opened is None:
         assert session is not None
         facts["files"] = []
-        refuse_missing(count_by_spark(session, wish.format, staging.place), facts["rows"], nodes, str(output))
+        refuse_missing(count_by_spark(session, wish.format, staging.place), facts["rows"], rows, str(output), what)
         return facts, _observed(observations)
     if by_type:
         counts = {type: planned.graph.node_counts[type] for type in types}
@@ -348,7 +350,7 @@ def _run(
     facts["files"] = files = count_files(staging.opened, wish.format, str(output))
     if folder is not None:
         refuse_other_blocks(files, blocks, receipts, str(output))
-    refuse_missing(sum(file.rows for file in files), facts["rows"], nodes, str(output))
+    refuse_missing(sum(file.rows for file in files), facts["rows"], rows, str(output), what)
     mark_done(staging.opened)
     return facts, seen or _observed(observations)
 
@@ -374,7 +376,7 @@ def _tables(planned: Planned, wish: Wish) -> tuple[OutputTable, ...]:
 
 def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[SuperstepReport, ...]:
     supersteps = []
-    nodes = f"{'' if planned.targets is None else 'for '}{facts['rows']}"
+    nodes = f"{'' if planned.targets is None else 'for '}{facts['rows']} {planned.plan.program.what}"
     for step in planned.plan.steps:
         found = seen.get(step.number, {})
         milliseconds = found.get("ms") or facts.get(f"ms_{step.number}") or 0
@@ -390,5 +392,5 @@ def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[Su
             shipped_bytes=report.shipped,
             kept_bytes=report.kept,
         )
-        log.info("superstep %d: %s nodes, computed in %.2f s%s", step.number, nodes, report.seconds, moved, extra=told)
+        log.info("superstep %d: %s, computed in %.2f s%s", step.number, nodes, report.seconds, moved, extra=told)
     return tuple(supersteps)

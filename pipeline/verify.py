@@ -40,14 +40,15 @@ from pipeline.tables.survey import rows_of
 from pipeline.tables.table import Table
 from pipeline.verifying.around import Around
 from pipeline.verifying.comparison import Comparison
+from pipeline.verifying.edges import EdgeRows, sample_edges
 from pipeline.verifying.neighbourhood import Hops, Neighbourhoods
-from pipeline.verifying.recompute import Rows, Subgraph, subgraph_of
+from pipeline.verifying.recompute import Rows, Subgraph, edge_columns_read, subgraph_of
 from pipeline.verifying.report import TypedVerification, Verification
 from pipeline.verifying.rounding import WIRES
 from pipeline.verifying.rows import check_rows
 from pipeline.verifying.sampled import sample_rows
 from pipeline.verifying.scores import standard_scores
-from pipeline.verifying.semi_join import node_rows
+from pipeline.verifying.semi_join import edge_rows, node_rows
 from pipeline.verifying.sources import raw_graph, scores_table
 from pipeline.verifying.typed_sources import scores_by_type, typed_graph
 from pipeline.verifying.whole import bytes_needed, check_memory, count_edges, everything, totals_of
@@ -126,6 +127,8 @@ def verify(
     found = path_or_table(scores)
     marker = _marker(found) if isinstance(found, str) else {}
     asked = _Asked(graph, size, seed, limit, tolerance, _wire(marker), _targets(found, marker))
+    if model.program.is_per_edge:
+        return asked.verified_edges(model, scores_table(graph, found), started)
     ids = id_columns(graph.id_names, marker, output_id)
     if not graph.is_typed:
         frame = _standard(graph, model, NODE, scores_table(graph, found), ids)
@@ -220,6 +223,58 @@ class _Asked:
             whole=whole or covered,
             covered=covered,
             wrong_classes=tuple(comparison.wrong_classes),
+            wire=self.wire,
+        )
+
+    def verified_edges(self, model: Model, frame: DataFrame | Table, started: float) -> Verification:
+        """Of scores that have a row per edge: those of all edges into `size` nodes."""
+        graph, read = self.graph, sorted(edge_columns_read(model))
+        outputs = [*model.program.outputs]
+        classify = {PREDICTED, PROBABILITY} <= set(frame.columns) - set(outputs)
+        columns = [*read, *outputs, *([PREDICTED, PROBABILITY] if classify else [])]
+        (layout,) = graph.node_layouts
+        sampled, rows = sample_edges(frame, columns, layout.text, self.size, self.seed)
+        edges = EdgeRows(sampled, read)
+        nodes, hops = rows_of(graph, layout), Hops.of(model.program)
+        there = node_rows(graph, layout).among(edges.nodes, values=False)[ID].combine_chunks()
+        edges.leave_out(edges.nodes.filter(pc.invert(pc.is_in(edges.nodes, value_set=there))))
+        ids = edges.nodes.filter(pc.is_in(edges.nodes, value_set=there))
+        most = self.limit or max(1, GROUP_BYTES // _bytes_per_edge(model.program))
+        too_large: list[int | str] = []
+        neighbourhoods: Neighbourhoods | None = None
+        whole = self.size is None or bool(totals_of(model.program))
+        if whole:
+            check_memory(graph, model.program, {NODE: nodes})
+            ids = everything(graph).nodes[NODE] if self.size is None else ids
+            parts = _whole(model, graph, NODE, ids, classify)
+        else:
+            held = HOLD_BYTES // _held_bytes(model.program)
+            neighbourhoods = Neighbourhoods(graph, hops, most, held, partial(self._edges_at_once, model, nodes))
+            parts, too_large = _groups(model, graph, neighbourhoods, ids, classify), neighbourhoods.too_large
+        comparison = Comparison(model, NODE, sampled, classify, self.wire, self.tolerance)
+        recomputed = compared = touched_nodes = touched_edges = 0
+        for centres, part in parts:
+            matched, names, some = edges.matched(centres, part)
+            comparison.compare(matched, names, some)
+            recomputed, compared = recomputed + len(centres), compared + len(names)
+            touched_nodes += sum(part.arrays.counts.values())
+            touched_edges += sum(len(src) for src, _ in part.arrays.ends.values())
+        expected = None if graph.drop_dangling else edge_rows(graph, False).total()
+        covered = neighbourhoods is not None and neighbourhoods.rest is not None
+        return Verification(
+            outputs=comparison.outputs(),
+            recomputed=recomputed,
+            too_large=tuple(too_large),
+            check=edges.check(rows, expected),
+            hops=hops.edges,
+            nodes=touched_nodes,
+            edges=touched_edges,
+            limit=most,
+            seconds=time.perf_counter() - started,
+            whole=whole or covered,
+            covered=covered,
+            wrong_classes=tuple(comparison.wrong_classes),
+            compared_edges=compared,
             wire=self.wire,
         )
 

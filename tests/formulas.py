@@ -33,9 +33,8 @@ from pipeline.formula import (
     total_sum,
     where,
 )
-from pipeline.formula.reductions import REDUCTIONS
 from pipeline.model import Model
-from tests.reductions import CASES
+from tests.reductions import CASES, REDUCING
 
 WIDTH = 6
 
@@ -142,7 +141,7 @@ def every_reduction(g: Relation, x: Value, w: Any) -> Mapping[str, Value]:
     """Each by itself, with added self-loops and without, over edges that read both ends."""
     own = g.without_self_loops().with_self_loops()
     found = {}
-    for name, record in REDUCTIONS.items():
+    for name, record in REDUCING.items():
         for loops in (g, own) if CASES[name].part is None else (g,):
             messages = [loops.src(x) - loops.dst(x), loops.src(x)][: record.messages]
             found[name if loops is g else f"{name}, loops added"] = CASES[name].reduction(name, *messages)
@@ -151,7 +150,7 @@ def every_reduction(g: Relation, x: Value, w: Any) -> Mapping[str, Value]:
 
 def every_distributive(g: Relation, x: Value, w: Any) -> Mapping[str, Value]:
     """All that another block may begin, of what the source has alone."""
-    names = [name for name, record in REDUCTIONS.items() if record.is_distributive]
+    names = [name for name, record in REDUCING.items() if record.is_distributive]
     return {name: CASES[name].reduction(name, g.src(x)) for name in names}
 
 

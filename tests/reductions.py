@@ -13,6 +13,9 @@ from pipeline.formula import Value, apply
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import SELF_LOOPS
 
+REDUCING = {name: record for name, record in REDUCTIONS.items() if not record.is_per_edge}
+"""Those that give a row per node. What gives rows of edges is tried in tests/run/test_edge_rows.py."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -66,4 +69,4 @@ CASES = {
 
 def variants() -> list[tuple[str, bool]]:
     """(name, whether the node's own edge is an input) of every reduction, in both forms where there are two."""
-    return [(name, own) for name, record in REDUCTIONS.items() for own in (False, True) if own < len(record.inputs)]
+    return [(name, own) for name, record in REDUCING.items() for own in (False, True) if own < len(record.inputs)]

@@ -21,7 +21,18 @@ from pipeline.plan.schedule import Superstep
 from pipeline.prepared import PreparedGraph
 from pipeline.result.output import SUPERSTEP
 from pipeline.run.planned import Planned
-from pipeline.run.stage import CLOCK, PARTIAL, PAYLOAD, SEED, STATE, TOTAL, fused_worker, superstep_worker
+from pipeline.run.stage import (
+    CLOCK,
+    PARTIAL,
+    PAYLOAD,
+    SEED,
+    SOURCE_ID_OFFSETS,
+    SOURCE_IDS,
+    STATE,
+    TOTAL,
+    fused_worker,
+    superstep_worker,
+)
 from pipeline.run.task import Run, static_edges, static_kinds
 from pipeline.settings import Settings
 
@@ -57,7 +68,7 @@ def run_stages(planned: Planned, settings: Settings, seed: int = 5) -> Staged:
             return Staged(_result(out), shipped, kept)
         made = pa.Table.from_batches(out)
         made = made.filter(pc.not_equal(made[KIND], CLOCK))
-        shipped.append(_bytes(made, (PAYLOAD, PARTIAL, TOTAL)))
+        shipped.append(_bytes(made, (PAYLOAD, PARTIAL, TOTAL, SOURCE_IDS, SOURCE_ID_OFFSETS)))
         kept.append(_bytes(made, (STATE,)))
     raise AssertionError("a plan has a last superstep")
 

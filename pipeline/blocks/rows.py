@@ -188,13 +188,7 @@ def static_rows(block: Block) -> Iterator[Row]:
     """
     here = block.index
     for node_type, ids in block.ids.items():
-        name = spelled(node_type)
-        if pa.types.is_string(ids.type):
-            offsets, data = text_buffers(ids)
-            yield from array_rows(here, here, ID_OFFSETS, name, offsets - offsets[0])
-            yield from array_rows(here, here, IDS, name, data[offsets[0] : offsets[-1]])
-        else:
-            yield from array_rows(here, here, IDS, name, ids.to_numpy())
+        yield from id_rows(here, here, spelled(node_type), ids, (IDS, ID_OFFSETS))
     for node_type, columns in block.features.items():
         for column, matrix in sorted(columns.items()):
             yield from array_rows(here, here, FEATURES, f"{spelled(node_type)}/{column}", matrix)
@@ -204,6 +198,17 @@ def static_rows(block: Block) -> Iterator[Row]:
     for edge_type, sends in _by_name(block.sends):
         if LOOPS in sends:
             yield from array_rows(here, LOOPS, SENDS, str(edge_type), sends[LOOPS])
+
+
+def id_rows(target: int, source: int, name: str, ids: pa.Array, kinds: tuple[str, str]) -> Iterator[Row]:
+    """Ids under the kind of ids, or for ids of text of bytes, and that of offsets into these."""
+    of_ids, of_offsets = kinds
+    if pa.types.is_string(ids.type):
+        offsets, data = text_buffers(ids)
+        yield from array_rows(target, source, of_offsets, name, offsets - offsets[0])
+        yield from array_rows(target, source, of_ids, name, data[offsets[0] : offsets[-1]])
+    else:
+        yield from array_rows(target, source, of_ids, name, ids.to_numpy())
 
 
 def send_rows(block: Block) -> Iterator[Row]:
@@ -246,7 +251,9 @@ def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
     What a kind would have filled is empty if the rows were read without it.
     """
     arrays = _arrays((row for row in rows if row.target == index), KINDS)
-    ids = {name_of(name): _ids(array, arrays[ID_OFFSETS].get((at, name))) for (at, name), array in arrays[IDS].items()}
+    ids = {
+        name_of(name): ids_of(array, arrays[ID_OFFSETS].get((at, name))) for (at, name), array in arrays[IDS].items()
+    }
     features: dict[str, dict[str, npt.NDArray[np.float32]]] = {node_type: {} for node_type in ids}
     for (_, name), array in arrays[FEATURES].items():
         spelling, _, column = name.partition("/")
@@ -324,7 +331,7 @@ def text_buffers(texts: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np
     return offsets, np.frombuffer(texts.buffers()[2] or b"", np.uint8)
 
 
-def _ids(array: npt.NDArray[Any], offsets: npt.NDArray[np.int32] | None) -> pa.Array:
+def ids_of(array: npt.NDArray[Any], offsets: npt.NDArray[np.int32] | None) -> pa.Array:
     if offsets is None:
         return pa.array(array)
     return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(array))

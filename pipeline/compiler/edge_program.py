@@ -73,7 +73,7 @@ def edge_program(value: Value) -> EdgeProgram:
         raise FormulaError(f"{value.op} is no reduction over edges; known: {', '.join(sorted(REDUCTIONS))}")
     record = REDUCTIONS[value.op]
     program = EdgeProgram(value, list(value.inputs[: record.messages]), list(value.inputs[record.messages :]))
-    if record.is_holistic:
+    if record.keeps_messages:
         program.dense, program.below = program.roots, _collect(program.roots, stop=frozenset())
         return program
     _sort(program)

@@ -38,7 +38,7 @@ class Accumulator:
     """The states of the reduction (see its record), in the order of a loop's arguments: (nodes, lanes) float32, or
     (nodes,) marks."""
     kept: list[tuple[IntArray, FloatArray]] = field(default_factory=list)
-    """Holistic only: dst and messages of the nodes that are worked at."""
+    """dst and messages: holistic, of the nodes that are worked at; per edge, of all edges so far."""
     own: FloatArray | None = None
     """(nodes, width of a message): holistic only, one more message for each node."""
 
@@ -66,7 +66,7 @@ class CompiledReduction:
         self.edge_columns = sorted({value.attributes["name"] for value in read})
         self._chunk = chunk_size(program) if program.dense else 0
         self.record = program.reduction
-        written = self.value.width and not self.record.is_holistic
+        written = self.value.width and not self.record.keeps_messages
         self.loop = Loop(write_loop(program, self.offsets), program, self.weights) if written else None
 
     def ranges(self, tiles: Sequence[Tile], nodes: int) -> list[tuple[int, int]]:
@@ -125,7 +125,11 @@ class CompiledReduction:
                 reduce_sorted(self.value, dst, messages, accumulator.states["out"])
 
     def finish(self, accumulator: Accumulator) -> FloatArray:
-        """(nodes, *shape) float32; uses up the accumulator."""
+        """(nodes, *shape) float32, per edge (edges, *shape); uses up the accumulator."""
+        if self.record.is_per_edge:
+            found = [messages for _, messages in accumulator.kept] or [np.empty((0, self.value.width), np.float32)]
+            accumulator.kept.clear()
+            return np.concatenate(found).reshape(-1, *self.value.shape)
         return self.record.result(accumulator.states, self.value)
 
     # ---- inside

@@ -20,9 +20,13 @@ def check_types(program: Program, schema: GraphSchema) -> None:
     """ModelError if the program is about nodes or edges of a type that the graph does not have: without a column of
     theirs, it would find none of them, and go on."""
     types: dict[str | EdgeType, None] = {}
+    reduced = set(program.edge_types)
     for value in program.values:
         if isinstance(value.space, Nodes | Edges):
-            types[value.space.type] = None
+            type = value.space.type
+            # against their direction edges are read only where they are reduced; what is seen from there is turned back
+            turned = isinstance(type, EdgeType) and type.is_reversed and type not in reduced
+            types[type.reversed if turned and isinstance(type, EdgeType) else type] = None
     missing = [type for type in types if type not in (schema.nodes if isinstance(type, str) else schema.edges)]
     if not missing:
         return

@@ -222,4 +222,5 @@ def _over_edges(value: Value, inputs: list[Array], graph: GraphArrays) -> Array:
         dst = np.concatenate([np.arange(count), dst])
         rows = [np.broadcast_to(row, (count, *message.shape[1:])) for row, message in zip(own, messages, strict=True)]
         messages = [np.concatenate(both) for both in zip(rows, messages, strict=True)]
-    return record.meaning(*messages, dst, count, **value.attributes).reshape(count, *value.shape)
+    found = record.meaning(*messages, dst, count, **value.attributes)
+    return found.reshape(len(found), *value.shape)

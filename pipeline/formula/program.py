@@ -15,11 +15,14 @@ from typing import Any
 from pipeline.errors import FormulaError, ModelError, shortened
 from pipeline.formula.attributes import MOST_COMPUTED, check_name
 from pipeline.formula.operations import OPERATIONS
-from pipeline.formula.spaces import Edges, Nodes, parse_space
+from pipeline.formula.reductions import EDGE_ROWS
+from pipeline.formula.spaces import ALL, SELF_PART, Edges, Nodes, parse_space
 from pipeline.formula.values import Value, apply, leaf, topological
-from pipeline.schema import ID, NODE, EdgeType, spelled
+from pipeline.schema import DST, EDGE, ID, NODE, SRC, EdgeType, spelled
 
+PARALLEL = "parallel"  # of a row per edge: which of the edges between the same two nodes
 RESERVED = frozenset([ID, "__superstep", "__milliseconds"])  # columns of a result; the last two are taken out of it
+RESERVED_PER_EDGE = RESERVED | {SRC, DST, PARALLEL}
 
 
 OUTPUT = "output"  # of a model that gives one value, and no name to it: what it means, only its author knows
@@ -58,24 +61,33 @@ class Program:
     """A model's outputs, and all values that they need."""
 
     def __init__(self, outputs: Mapping[str, Value]):
-        """`outputs`: `output_key` → value. The same name may be an output of several types."""
+        """`outputs`: `output_key` → value, all of nodes or all of edges. The same name may be an output of several
+        types of nodes."""
         if not outputs:
             raise FormulaError("a program needs at least one output")
-        self.outputs = dict(outputs)
-        for name, value in self.outputs.items():
-            if value.is_graph:
-                raise FormulaError(
-                    f"output {name!r} has one row for the whole graph, not per node; spread(...) gives it to every node"
-                )
-            if not value.is_node:
-                raise FormulaError(
-                    f"output {name!r} has one row per {str(value.space).rstrip('s')}, not per node; "
-                    "reduce edge values first: g.sum(...), g.mean(...), g.max(...)"
-                )
+        self.outputs = {name: _output(name, value) for name, value in outputs.items()}
         self.values = topological(self.outputs.values())
+        self.is_per_edge = self._check_rows()
+        """Whether its result has a row for each edge; else for each node."""
         self._names = {key: _output_name(key, value) for key, value in self.outputs.items()}
         self._check_names()
         self._check_weights()
+
+    def _check_rows(self) -> bool:
+        """Whether the outputs are of edges. FormulaError if some are, or if rows of edges are read again."""
+        per_edge = [name for name, value in self.outputs.items() if value.op == EDGE_ROWS.name]
+        if per_edge and len(per_edge) < len(self.outputs):
+            other = next(name for name in self.outputs if name not in per_edge)
+            raise FormulaError(
+                f"output {per_edge[0]!r} has one row per edge and {other!r} one per node, and a result is one table: "
+                "make a model of each"
+            )
+        rows = {value.id for value in self.values if value.op == EDGE_ROWS.name}
+        if rows - {value.id for value in self.outputs.values()} or any(
+            operand.id in rows for value in self.values for operand in value.inputs
+        ):
+            raise FormulaError(f"{EDGE_ROWS.name} is what an output is, and nothing reads it")
+        return bool(per_edge)
 
     def _check_names(self) -> None:
         """FormulaError for a name that a table or a file cannot have."""
@@ -90,7 +102,7 @@ class Program:
         seen: dict[tuple[str, str], str] = {}
         for node_type, name in self._names.values():
             # Spark takes no account of case in names of columns
-            if name.lower() in RESERVED:
+            if name.lower() in (RESERVED_PER_EDGE if self.is_per_edge else RESERVED):
                 raise FormulaError(f"output {name!r}: the result has a column of this name already; give another one")
             other = seen.setdefault((node_type, name.lower()), name)
             if other != name:
@@ -112,6 +124,11 @@ class Program:
             raise FormulaError(
                 f"{computed:,} numbers are computed from weights of {held:,}; {MOST_COMPUTED:,} are supported"
             )
+
+    @property
+    def what(self) -> str:
+        """What its result has a row for each of, in words."""
+        return "edges" if self.is_per_edge else "nodes"
 
     @cached_property
     def numbers(self) -> dict[int, int]:
@@ -205,6 +222,39 @@ class Program:
             except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
                 raise ModelError(f"value {number} of the program ({op}) is not well formed: {error}") from None
         return Program({name: values[_position(number, values)] for name, number in data["outputs"].items()})
+
+
+def _output(name: str, value: Value) -> Value:
+    """What an output is: a node value, or the rows of an edge value, seen along the direction of the edges."""
+    if value.is_graph:
+        raise FormulaError(
+            f"output {name!r} has one row for the whole graph, not per node; spread(...) gives it to every node"
+        )
+    if value.is_node:
+        space = value.inputs[0].space if value.op == EDGE_ROWS.name else None
+    elif isinstance(value.space, Edges):
+        space = value.space
+    else:
+        raise FormulaError(f"output {name!r} has one row per {value.space}, not per node or per edge")
+    if space is None:
+        return value
+    assert isinstance(space, Edges)
+    if space.type not in (EDGE, EDGE.reversed):
+        raise FormulaError(
+            f"output {name!r} has one row per edge of {space.type}; of a graph with types the result has rows of nodes "
+            "only: reduce edge values, g.sum(...), g.mean(...), g.max(...)"
+        )
+    if space.part != ALL:
+        loops = "the self-loops that a layer adds" if space.part in SELF_PART.values() else "a part of the edges only"
+        raise FormulaError(
+            f"output {name!r} has rows of {loops}; a result has one row for each edge of the table: make the output of "
+            "the edges as they are given"
+        )
+    if not value.width:
+        raise FormulaError(f"output {name!r} has one row per edge, of no columns")
+    if value.is_node:
+        return value
+    return apply(EDGE_ROWS.name, apply("flip", value) if space.type.is_reversed else value)
 
 
 def _output_name(key: str, value: Value) -> tuple[str, str]:

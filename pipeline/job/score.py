@@ -26,7 +26,7 @@ from pipeline.mlflow.tracking import Tracking
 from pipeline.model import Model
 from pipeline.places.place import Place
 from pipeline.places.scratch import Scratch
-from pipeline.planning import prepare_for, runs_in_process
+from pipeline.planning import prepare_for, refuse_targets, runs_in_process
 from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.report.run_report import RunReport
 from pipeline.result.by_type import giving
@@ -119,6 +119,8 @@ def score_into_table(
     with sessions.start(False, None) as spark, Scratch(settings.scratch) as scratch:
         wanted = wish(scratch.inside("scores"))
         given = giving(Model.load(model), wanted.types).program
+        if given.is_per_edge:
+            raise SettingError(f"{table}: the model gives a row per edge, and these go to a path: --output")
         if len(given.output_types) > 1:
             raise SettingError(
                 f"{table}: one table takes the nodes of one type, and the model gives {', '.join(given.output_types)}; "
@@ -194,6 +196,7 @@ def score_paths(
     tracking = Tracking() if to_mlflow else None
     whole = Model.load(model)
     loaded = giving(whole, wish.types)
+    refuse_targets(loaded, wish.targets)
     if prepared is not None:
         loaded.check_against(prepared.schema, prepared.ranges, prepared.manifest.get("columns"))
         told = event("graph", nodes=prepared.nodes, edges=prepared.edges, blocks=prepared.blocks)

@@ -38,7 +38,7 @@ def _types(graph: PreparedGraph) -> str:
 def already_there(report: Report, format: str) -> str:
     """Of a result that was there."""
     return (
-        f"skipped  {report.rows:,} nodes are scored already, by run {report.run} {report.reason}\n"
+        f"skipped  {report.rows:,} {report.of} are scored already, by run {report.run} {report.reason}\n"
         f"written  {report.output} ({format})"
     )
 
@@ -61,7 +61,7 @@ def summary(report: Report, compiling: float, format: str) -> str:
         where += [f"the rest over {len(report.supersteps)} stages, whose tasks computed {computed:.1f} s ({steps})"]
     return "\n".join(
         [
-            f"scored   {report.rows:,} nodes in {report.seconds + compiling:.1f} s: {', '.join(where)}",
+            f"scored   {report.rows:,} {report.of} in {report.seconds + compiling:.1f} s: {', '.join(where)}",
             f"tier     {report.tier}{'' if report.spark else ', without Spark'}: {report.reason}",
             f"written  {report.output} ({format})",
         ]

@@ -17,6 +17,7 @@ from pipeline.plan.advice import advice
 from pipeline.plan.memory import (
     Counts,
     block_bytes,
+    id_bytes,
     kept_bytes,
     kept_lanes,
     kept_totals,
@@ -33,7 +34,7 @@ from pipeline.plan.schedule import Shipment, Superstep, edges_of
 from pipeline.plan.seconds import FILES, MACHINE, STARTING, Seconds, about, duration, expect
 from pipeline.plan.skew import skew_lines
 from pipeline.plan.tier import Choice
-from pipeline.schema import NODE
+from pipeline.schema import EDGE, NODE
 
 LINE = 119  # characters
 WAYS = {"fused": "fused", FILES: "distributed through files", "distributed": "through the shuffle"}
@@ -110,7 +111,7 @@ def plan_facts(
             {
                 "number": step.number,
                 "seconds": expected[way].steps[step.number],
-                "shipped_bytes": sum(shipment_bytes(counts, each) for each in step.ships),
+                "shipped_bytes": sum(shipment_bytes(counts, each) for each in step.ships) + id_bytes(counts, step),
                 "kept_bytes": kept_bytes(counts, step) if step.keeps else 0,
             }
             for step in plan.steps
@@ -171,6 +172,9 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
             f"{values}: {shipment.width} columns × {rows:,} rows{pushed} = {moved}{against}{_other(counts, shipment)}"
         )
         lines += textwrap.wrap(text, 120, initial_indent="  ships   ", subsequent_indent=" " * 10)
+    if step.ships_ids:
+        rows = sum(counts.rows_in(EDGE))
+        lines.append(f"  ids     of the sources of edges × {rows:,} rows = {size(id_bytes(counts, step))} (of numbers)")
     if step.totals:
         values = ", ".join(_text(value, numbers) for value in step.totals)
         to_all = f"{total_lanes(step)} columns from each of {counts.blocks:,} blocks to each"
@@ -183,7 +187,8 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         lines.append(f"  keeps   {kept_lanes(step)} columns per node{once} = {size(kept_bytes(counts, step))}")
     if step.outputs:
         outputs = plan.program.outputs.items()
-        lines.append("  outputs " + ", ".join(f"{name} = %{numbers[value.id]}" for name, value in outputs))
+        of = " of edges" if plan.program.is_per_edge else ""
+        lines.append(f"  outputs{of} " + ", ".join(f"{name} = %{numbers[value.id]}" for name, value in outputs))
     return lines
 
 

@@ -8,6 +8,7 @@ layers are.
 from __future__ import annotations
 
 from pipeline.formula.program import Program
+from pipeline.formula.reductions import EDGE_ROWS
 from pipeline.formula.spaces import Edges
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value, topological
@@ -19,7 +20,16 @@ def levels(program: Program) -> dict[int, int]:
     for value in program.values:
         deepest = max((level[operand.id] for operand in value.inputs), default=0)
         level[value.id] = deepest + (value.op == "src" or value.op in TOTALS)
+    # rows of edges are written when they are made: in the last superstep, and behind an exchange, which brings the ids
+    # of their sources
+    last = max(1, *level.values())
+    level.update((value.id, last) for value in program.values if is_per_edge(value))
     return level
+
+
+def is_per_edge(value: Value) -> bool:
+    """Whether a value's rows are those of edges: it is an output."""
+    return value.op == EDGE_ROWS.name
 
 
 def edge_values(reduction: Value) -> list[Value]:

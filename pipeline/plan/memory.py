@@ -18,13 +18,15 @@ from pipeline.formula.interpret import last_readers
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
-from pipeline.plan.levels import local_values
+from pipeline.plan.levels import is_per_edge, local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
-from pipeline.schema import EdgeType
+from pipeline.schema import EDGE, EdgeType
 
 FLOAT = 4  # bytes
 INDEX = 4  # of a local index in a send list
+ID = 8  # of a node's id that is sent; one of text may take more
+ENDS = 8  # lanes of what is written of an edge beside its outputs: two ids, which of parallel ones it is
 PART = 8  # of a lane of a block's part of a total, which is float64
 # What a Python worker holds before it has seen any data: interpreter, NumPy, pyarrow, Numba, loaded kernels.
 WORKER_BYTES = 250 << 20
@@ -175,7 +177,13 @@ def received_bytes(counts: Counts, shipment: Shipment, block: int) -> int:
 
 def shipped_bytes(counts: Counts, step: Superstep) -> int:
     """Bytes of all payloads and partial results that a superstep ships, and of the totals' parts."""
-    return sum(shipment_bytes(counts, shipment) for shipment in step.ships) + total_bytes(counts, step)
+    payloads = sum(shipment_bytes(counts, shipment) for shipment in step.ships)
+    return payloads + total_bytes(counts, step) + id_bytes(counts, step)
+
+
+def id_bytes(counts: Counts, step: Superstep) -> int:
+    """Bytes of the ids that a superstep ships, for the rows of edges that are written behind it."""
+    return sum(counts.rows_in(EDGE)) * ID if step.ships_ids else 0
 
 
 def total_lanes(step: Superstep) -> int:
@@ -215,7 +223,7 @@ def block_bytes(plan: Plan, counts: Counts, block: int, fused: bool = False) -> 
             received = sum(counts.lanes_in(shipment, block) for shipment in step.receives)
             sent = sum(counts.lanes_in(shipment, block) for shipment in step.ships) + nodes * _joined_lanes(step)
         totals = sum(value.width for value in step.merges) + total_lanes(step)
-        lanes = received + sent + nodes * _live_lanes(plan, step)
+        lanes = received + sent + nodes * _live_lanes(plan, step) + counts.edges[block] * _edge_lanes(step)
         sorted_ = max((sorted_bytes(counts, entry, block) for entry in step.reductions), default=0)
         worked = max(_node_chunk_bytes(step, nodes), _edge_chunk_bytes(step, counts.edges[block]))
         most = max(most, lanes * FLOAT + counts.blocks * totals * PART + sorted_ + worked)
@@ -235,7 +243,7 @@ def fused_bytes(plan: Plan, counts: Counts, threads: int = 1) -> int:
 def _crossing_lanes(step: Superstep) -> dict[tuple[int, str], int]:
     """Lanes per node of each array that waits for the next superstep; several values that are sent are one array."""
     alone = [shipment.values[0] for shipment in step.ships if len(shipment.values) == 1]
-    values = {(value.id, ""): value.width for value in [*step.keeps, *step.outputs, *alone] if value.is_node}
+    values = {(value.id, ""): value.width for value in [*step.keeps, *step.outputs, *alone] if _is_of_nodes(value)}
     joined = [shipment for shipment in step.ships if len(shipment.values) > 1]
     return {**values, **{(step.number, str(shipment.edge_type)): shipment.width for shipment in joined}}
 
@@ -310,8 +318,20 @@ def _live_lanes(plan: Plan, step: Superstep) -> int:
     local = [value for reduction in step.reductions for value in local_values(reduction)]
     alive = {value.id: value for value in [*came, *step.reductions, *step.live_out, *local]}
     features = {value.id for value in step.computed if value.op == "input"}
-    states = sum(_state_lanes(value) - value.width for value in step.reductions)
-    return states + sum(value.width for value in alive.values() if value.is_node and value.id not in features)
+    states = sum(_state_lanes(value) - value.width for value in step.reductions if not is_per_edge(value))
+    return states + sum(value.width for value in alive.values() if _is_of_nodes(value) and value.id not in features)
+
+
+def _is_of_nodes(value: Value) -> bool:
+    """Whether it has a row for each node of a block."""
+    return value.is_node and not is_per_edge(value)
+
+
+def _edge_lanes(step: Superstep) -> int:
+    """Lanes per edge of results that have a row per edge: chunk by chunk, and once more when these are put together;
+    then the ends of each edge, the ids of both, and which of parallel edges it is."""
+    rows = [value for value in step.outputs if is_per_edge(value)]
+    return 2 * sum(value.width for value in rows) + (ENDS if rows else 0)
 
 
 def _state_lanes(reduction: Value) -> int:

@@ -87,6 +87,8 @@ class Superstep:
     phases: list[Phase] = field(default_factory=list)
     receives: list[Shipment] = field(default_factory=list)
     ships: list[Shipment] = field(default_factory=list)
+    ships_ids: bool = False
+    """Whether blocks also send the ids of the nodes whose rows they send: the next superstep writes rows of edges."""
     keeps: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     """The program's outputs, in the last superstep."""
@@ -150,10 +152,10 @@ def edges_of(reduction: Value) -> Edges:
 
 def passes(step: Superstep, phase: Phase) -> list[list[Value]]:
     """The reductions of a phase by the edges that they go through, whole tiles or only what is pulled of them. One that
-    is holistic goes through the tiles several times: it is alone."""
+    keeps its messages is alone: a holistic one goes through the tiles several times."""
     found: dict[object, list[Value]] = defaultdict(list)
     for value in phase.reductions:
-        alone = value.id if REDUCTIONS[value.op].is_holistic else None
+        alone = value.id if REDUCTIONS[value.op].keeps_messages else None
         found[edges_of(value), value.id in step.pushed, alone].append(value)
     return list(found.values())
 
@@ -172,6 +174,8 @@ def schedule(program: Program, pushes: Pushes = (), wire: str = "float32") -> Sc
     _place(program, when, level, steps)
     _ship(program, level, steps, pushes, wire)
     _keep(program, when, steps, readers, shipped)
+    if program.is_per_edge:
+        steps[-2].ships_ids = True
     return Schedule(program, steps)
 
 

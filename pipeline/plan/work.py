@@ -117,7 +117,7 @@ def _per_edge(reduction: Value) -> Work:
     record = REDUCTIONS[reduction.op]
     reduced = record.work(reduction)
     return Work(
-        edges=0 if record.is_holistic else 1,
+        edges=0 if record.keeps_messages else 1,
         edge_lanes=lanes + reduced.added,
         weighed_lanes=reduced.weighed,
         edge_costly=costly + reduced.costly,

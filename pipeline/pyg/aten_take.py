@@ -86,6 +86,15 @@ def taken(symbol: Any, dim: int, index: Any) -> Symbol:
     return with_value(rows, apply(index.which, rows.value, edges=index.edges))
 
 
+def _both_ends(rows: Rows, dim: int, index: EdgeIndex) -> Rows:
+    """x[edge_index], (2, edges, …), or x[edge_index.T], (edges, 2, …): of each edge the rows of its two ends."""
+    ends = [taken(rows, dim, index.row(position)) for position in (0, 1)]
+    values = [reshape(end.value, (1, *end.value.shape)) for end in ends if isinstance(end, Rows)]
+    if dim or rows.axis:
+        raise Refusal("takes rows that are not the first axis by edge_index", "take them by edge_index[0] and [1]")
+    return Rows(apply("concat", *values, axis=0), 1 - index.axis)
+
+
 def _chosen(rows: Rows, nodes: Nodes) -> Rows:
     """x[mask], x.index_select(0, mask.nonzero().flatten())"""
     if not isinstance(nodes, Chosen):
@@ -196,6 +205,8 @@ def _index(call: Call) -> Symbol:
         return _edges_taken(symbol, dim, index)
     if isinstance(symbol, End) and isinstance(index, PartMask) and symbol.mask is None:
         return End(part_of(symbol.edges, index), symbol.which)
+    if isinstance(symbol, Rows) and isinstance(index, EdgeIndex):
+        return _both_ends(symbol, dim, index)
     by_column = isinstance(symbol, Learned) and isinstance(index, Rows)
     if not by_column and call.tensors["indices"][dim].dim() != 1:
         raise Refusal("takes rows by an index of several axes", "take them by edge_index[0] and by edge_index[1]")

@@ -21,7 +21,7 @@ from torch_geometric.nn import GINConv, MFConv, SAGEConv
 
 from pipeline.errors import GraphsweepError, ModelError
 from pipeline.formula.program import Program, input_name
-from pipeline.formula.spaces import Nodes
+from pipeline.formula.spaces import Edges, Nodes
 from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Signature, signature
 from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.called import FORWARD, called
@@ -307,7 +307,9 @@ def _try(net: torch.nn.Module, candidate: Signature) -> None:
         outputs = run_forward(copy_of(net), candidate, tiny)
     if candidate.types.is_typed:
         return  # its widths are found where forward fails; the recording says what is wrong with an output
-    rows = [count for space, count in tiny.sizes.counts.items() if isinstance(space, Nodes)]
+    rows = [count for space, count in tiny.sizes.counts.items() if isinstance(space, Nodes | Edges)]
     for name, tensor in outputs.items():
         if not tensor.dim() or tensor.shape[0] not in rows:
-            raise NoRows(f"output {name!r} of the module has shape {tuple(tensor.shape)}, not a row per node")
+            raise NoRows(
+                f"output {name!r} of the module has shape {tuple(tensor.shape)}, not a row per node or per edge"
+            )

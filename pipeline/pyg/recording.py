@@ -11,7 +11,7 @@ import torch
 
 from pipeline.errors import ModelError
 from pipeline.formula.program import Program, output_key
-from pipeline.formula.spaces import Edges, Nodes
+from pipeline.formula.spaces import ALL, SELF_PART, Edges, Nodes
 from pipeline.formula.values import Value, apply, edge_input, node_input, topological
 from pipeline.pyg.arguments import Argument, Signature
 from pipeline.pyg.captured import Captured
@@ -25,6 +25,7 @@ from pipeline.pyg.precision import float64_factories
 from pipeline.pyg.recorder import ReadsByPython, Recorder, Step
 from pipeline.pyg.symbols import EdgeIndex, Joined, Opaque, Rows, Symbol
 from pipeline.pyg.where import ModuleStack
+from pipeline.schema import EDGE
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
     ):  # fmt: skip
         outputs = run_forward(net, signature, example)
     values = _values({name: recorder.symbol(tensor) for name, tensor in outputs.items()})
+    _refuse_both(values)
     keys = {name: _key(name, value) for name, value in values.items()}
     program = Program({keys[name]: value for name, value in values.items()})
     return Recording(
@@ -87,7 +89,8 @@ def _input(argument: Argument) -> Value:
 
 def _key(name: str, value: Value) -> str:
     """What the program calls an output of forward, which may have told the type by a key of a dict."""
-    assert isinstance(value.space, Nodes)
+    if not isinstance(value.space, Nodes):
+        return name
     key = output_key(value.space.type, name)
     return name if name.startswith(output_key(value.space.type, "")) else key
 
@@ -109,7 +112,38 @@ def _values(symbols: Mapping[str, Symbol]) -> dict[str, Value]:
         return found
     if not found:
         raise failed[0]
-    raise type(failed[0])(f"{failed[0]}; to import what has a row per node: outputs={list(found)}") from failed[0]
+    raise type(failed[0])(f"{failed[0]}; to import the others: outputs={list(found)}") from failed[0]
+
+
+def _refuse_both(values: Mapping[str, Value]) -> None:
+    """ModelError if some outputs are of nodes and some of edges."""
+    edges = [name for name, value in values.items() if value.is_edge]
+    nodes = [name for name in values if name not in edges]
+    if edges and nodes:
+        raise ModelError(
+            f"the module gives a row per node ({', '.join(nodes)}) and a row per edge ({', '.join(edges)}), and a "
+            f"result is one table: import each by itself, outputs={nodes} and outputs={edges}"
+        )
+
+
+def _check_edges(name: str, edges: Edges) -> None:
+    """ModelError unless an output of edges has a row for each edge of the table."""
+    if edges.type not in (EDGE, EDGE.reversed):
+        raise ModelError(
+            f"output {name!r} of the module has one row per edge of ({edges.type.source}, {edges.type.relation}, "
+            f"{edges.type.target}); of a graph with types a result has rows of nodes only: import the part that makes "
+            "the rows of the nodes, and join them to the edges"
+        )
+    if edges.part in SELF_PART.values():
+        raise ModelError(
+            f"output {name!r} of the module has rows of self-loops that a layer adds, which are no edges of the table "
+            "(attention weights of GATConv, for example): return a row for each edge of edge_index as it is given"
+        )
+    if edges.part != ALL:
+        raise ModelError(
+            f"output {name!r} of the module has rows of a part of the edges only, with or without self-loops; a result "
+            "has one row for each edge of the table: return a row for each edge of edge_index as it is given"
+        )
 
 
 def _output(name: str, symbol: Symbol) -> Value:
@@ -131,11 +165,8 @@ def _output(name: str, symbol: Symbol) -> Value:
         )
     if isinstance(symbol.space, Chosen):
         raise ModelError(f"output {name!r} of the module has one row for each of the {symbol.space}; {ONE_MASK}")
-    if not isinstance(symbol.space, Nodes):
-        raise ModelError(
-            f"output {name!r} of the module has one row per edge (edge classification, a link decoder); graphsweep "
-            "gives one row per node: import the part that makes the rows of the nodes, and join them to the edges"
-        )
+    if isinstance(symbol.space, Edges):
+        _check_edges(name, symbol.space)
     if symbol.axis or symbol.before or symbol.after:
         raise ModelError(
             f"output {name!r} of the module has its rows in axis {symbol.axis}; they must be the first axis"

@@ -48,6 +48,9 @@ class _Trials:
     failure: Exception | None = None
     candidate: Signature | None = None
     """With which it failed."""
+    cut: bool = False
+    """Whether the time was over before all signatures that are as likely as one that fits were tried: a faster machine
+    may find another one, or several."""
     without_rows: list[Signature] = field(default_factory=list)
     """Arguments with which forward ran, and an output had no row per node."""
 
@@ -121,7 +124,7 @@ def with_widths(
     if math.prod(len(forms) for forms in choices) > FEW and len(open_places) > 1:
         choices = _asked(found, choices, trials)
     fitting = _fitting(found, choices, trials)
-    if len(fitting) == 1 and not _is_free(fitting[0], given, choices, trials):
+    if len(fitting) == 1 and not trials.cut and not _is_free(fitting[0], given, choices, trials):
         return _with_ranges(fitting[0], given, trials)
     open_names = [name for name, forms in zip(names, choices, strict=True) if name not in given and len(forms) > 1]
     if not fitting and not open_names:
@@ -131,10 +134,11 @@ def with_widths(
     failure = trials.failure
     if not fitting and failure is not None and not is_about_sizes(failure):
         raise failure
-    if not fitting and trials.candidate is not None and not trials.over:
+    if not fitting and trials.candidate is not None and not trials.cut:
         explain(trials.candidate)
-    if trials.over:
-        what = f"{SECONDS:g} seconds of trying found no width that fits"
+    if trials.cut:
+        found_what = "not all that may fit" if fitting else "no width that fits"
+        what = f"{SECONDS:g} seconds of trying found {found_what}"
     else:
         what = "several widths fit" if fitting else "no width was found that fits"
     why = "" if fitting else f" (the trial that came furthest failed: {failure or 'nothing to try'})"
@@ -195,7 +199,10 @@ def _fitting(found: Signature, choices: Sequence[Sequence[Form]], trials: _Trial
     fitting: list[Signature] = []
     rank = 0
     for forms in itertools.islice(_by_rank(choices), TRIALS):
-        if (fitting and sum(form.rank for form in forms) > rank) or trials.over:
+        if fitting and sum(form.rank for form in forms) > rank:
+            break
+        if trials.over:
+            trials.cut = True
             break
         rank = sum(form.rank for form in forms)
         candidate = _formed(found, forms)

@@ -37,8 +37,9 @@ def untold(name: str, named: Mapping[str, inspect.Parameter], net: torch.nn.Modu
         )
     if name in PAIRS or name.endswith("label_index"):
         return ModelError(
-            f"forward takes {name!r}: pairs of nodes to score (a link decoder); graphsweep gives a row per node, and "
-            "has no table of pairs: import the encoder, the part that gives a row per node, and score pairs of its rows"
+            f"forward takes {name!r}: pairs of nodes to score (a link decoder); there is no table of pairs: if they "
+            f"are the edges themselves, give inputs={{{name!r}: 'edge_index'}}, and the result has a row per edge; "
+            "else import the encoder, the part that gives a row per node, and score pairs of its rows"
         )
     if matrix_like(named, name):
         return ModelError(f"forward takes {name!r}: if it is the graph, {matrix_forms(name)}")

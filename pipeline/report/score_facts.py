@@ -77,13 +77,13 @@ class _Table(NamedTuple):
 def _tables(marker: Mapping[str, Any]) -> Iterator[_Table]:
     format = marker["settings"]["format"]
     files = sorted((file["name"], int(file["rows"])) for file in marker["files"])
-    types = marker.get("node_types") or {NODE: {"folder": "", "columns": marker["columns"]}}
+    types = marker.get("node_types") or {NODE: {"folder": "", "columns": marker["columns"], "keys": marker["keys"]}}
     for node_type, of in types.items():
         folder = f"{of['folder']}/" if of["folder"] else ""
         columns = [
             Column(column["name"], int(column.get("width", 1)), "width" in column)
-            for column in of["columns"][1:]  # the first are the ids, whatever they are called
-            if column["name"] != PREDICTED
+            for column in of["columns"]
+            if column["name"] not in (*of["keys"], PREDICTED)
         ]
         classified = any(column["name"] == PREDICTED for column in of["columns"])
         yield _Table(node_type, [file for file in files if file[0].startswith(folder)], columns, classified, format)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StorageError
-from pipeline.formula.values import Value
 from pipeline.places.place import Place
 from pipeline.places.staging import Staging
 from pipeline.places.through_spark import literal
@@ -33,10 +32,10 @@ CSV_OPTIONS = {
 
 
 def write_by_spark(
-    table: DataFrame, outputs: Mapping[str, Value], format: str, staging: Staging | Direct, text_ids: bool
+    table: DataFrame, widths: Mapping[str, int], format: str, staging: Staging | Direct, text_ids: bool
 ) -> None:
-    """Runs the job that computes the table's rows, and writes them. `outputs`: the columns that hold arrays."""
-    table = table if format == PARQUET else flattened(table, outputs)
+    """Runs the job that computes the table's rows, and writes them. `widths`: of the columns that hold arrays."""
+    table = table if format == PARQUET else flattened(table, widths)
     # the directory beside is there already, with its marker; a place that only Spark reaches must not be
     writer = table.write.mode("errorifexists" if staging.opened is None else "append")
     path = staging.place.for_spark
@@ -71,16 +70,15 @@ def writable(output: Place, staging: Staging | Direct) -> Iterator[None]:
         raise
 
 
-def flattened(table: DataFrame, outputs: Mapping[str, Value]) -> DataFrame:
+def flattened(table: DataFrame, widths: Mapping[str, int]) -> DataFrame:
     """The result for formats without arrays: a column per lane, output_0, output_1, …"""
     from pyspark.sql import functions as F
 
     columns: list[Any] = []
     for name in table.columns:
-        value = outputs.get(name)
-        if value is None or value.shape == ():
+        if name not in widths:
             columns.append(F.col(quoted(name)))
         else:
-            names = lanes_of(name, value.width)
+            names = lanes_of(name, widths[name])
             columns += [F.col(quoted(name))[lane].alias(alias) for lane, alias in enumerate(names)]
     return table.select(*columns)

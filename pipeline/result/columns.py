@@ -7,21 +7,22 @@ of whose columns no two have one name. Knows nothing of how rows are computed, a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SettingError
 from pipeline.formula.attributes import check_name
-from pipeline.formula.program import Program
+from pipeline.formula.program import PARALLEL, Program
 from pipeline.result.flat import lanes_of
 from pipeline.result.output import MILLISECONDS, PREDICTED, PROBABILITY, SUPERSTEP, OutputTable
 from pipeline.result.written import CSV, PARQUET
-from pipeline.schema import NODE
+from pipeline.schema import DST, EDGE, NODE, SRC
 
 if TYPE_CHECKING:
     from pipeline.graph import Graph
     from pipeline.prepared import PreparedGraph
 
 IDS = "the ids"
+ENDS, OWN = "the ids of the edges' ends", "a column of the edges"
 CLASS, SHARE = "the class that classify adds", "the probability that classify adds"
 CLOCK = "a column that is kept for the run itself"
 
@@ -57,10 +58,20 @@ class Columns:
             If two columns of a table would have the same name, or names that differ by case only: Spark takes these for
             the same.
         """
-        tables = OutputTable.of_program(program, graph.id_types, self.ids(graph), self.classify)
+        if program.is_per_edge and self.output_id is not None:
+            raise SettingError("output_id= names the ids of nodes, and the result of this model has a row per edge")
+        own = _edge_columns(graph) if program.is_per_edge else None
+        tables = OutputTable.of_program(program, graph.id_types, self.ids(graph), self.classify, own)
         for table in tables:
             _refuse_same(table, format)
         return tables
+
+
+def _edge_columns(graph: Graph | PreparedGraph) -> dict[str, int]:
+    """The columns of the edges of a graph without types, with the numbers in a row; 1 where only the rows tell."""
+    of_graph: Any = graph
+    columns = of_graph.schema.edges if hasattr(graph, "schema") else of_graph.widths
+    return {name: width or 1 for name, width in columns.get(EDGE, {}).items()}
 
 
 def _refuse_same(table: OutputTable, format: str) -> None:
@@ -80,6 +91,9 @@ def _refuse_same(table: OutputTable, format: str) -> None:
 def _named(table: OutputTable, format: str) -> list[tuple[str, str]]:
     """Each column that is written, and what it is."""
     found = [(table.id_name, IDS)]
+    if table.edge_columns is not None:
+        found = [(SRC, ENDS), (DST, ENDS), (PARALLEL, "which of parallel edges it is")]
+        found += [(name, OWN) for name in table.edge_columns]
     for name in table.outputs:
         lanes = lanes_of(name, table.widths[name]) if format == CSV and name in table.widths else [name]
         found += [(lane, f"the output {name!r}") for lane in lanes]
@@ -89,6 +103,8 @@ def _named(table: OutputTable, format: str) -> list[tuple[str, str]]:
 
 
 def _remedy(first: str, second: str) -> str:
+    if OWN in (first, second):
+        return "--edge-features NEW=COLUMN, edge_features={NEW: COLUMN} call the column of the edges otherwise"
     if IDS in (first, second):
         return "output_id=NAME calls the ids otherwise"
     or_else = ", or leave classify out" if second in (CLASS, SHARE) else ""

@@ -61,13 +61,13 @@ def is_part(name: str, folders: Collection[str] = ("",)) -> bool:
     return folder in folders and _PART.fullmatch(name) is not None
 
 
-def refuse_missing(found: int, computed: int, nodes: int, output: str) -> None:
-    """StorageError unless the files hold a row for each node, as many as were computed."""
-    if found == computed == nodes:
+def refuse_missing(found: int, computed: int, wanted: int, output: str, what: str = "nodes") -> None:
+    """StorageError unless the files hold a row for each node (or each of `what`), as many as were computed."""
+    if found == computed == wanted:
         return
-    if computed != nodes:
+    if computed != wanted:
         raise StorageError(
-            f"{output}: {computed:,} rows were computed for {nodes:,} nodes; nothing was put in place. Was the graph "
+            f"{output}: {computed:,} rows were computed for {wanted:,} {what}; nothing was put in place. Was the graph "
             "replaced meanwhile? Run it again"
         )
     raise StorageError(

@@ -16,6 +16,7 @@ from pipeline.errors import SettingError
 from pipeline.model import Model
 from pipeline.result.counted import File
 from pipeline.result.output import OutputTable
+from pipeline.result.report import EDGES, NODES
 from pipeline.schema import NODE, spelled
 from pipeline.settings import Settings
 from pipeline.tables.targets import digest_of
@@ -105,7 +106,7 @@ def facts_of(
 ) -> Facts:
     """The marker of a result that is whole. `files` are of all tables; of a typed graph each is in its table's
     folder. `targets`: the ids of the nodes that were wanted, if not all were."""
-    described: Facts = {"columns": tables[0].describe()}
+    described: Facts = {"columns": tables[0].describe(), "keys": tables[0].keys.names}
     if by_type:
         described = {"node_types": {table.node_type: _of_table(table, files) for table in tables}}
     return {
@@ -114,6 +115,7 @@ def facts_of(
         "graph": fingerprint,
         **described,
         "rows": rows,
+        "rows_of": EDGES if tables[0].edge_columns is not None else NODES,
         **({"targets": {"rows": len(targets), "ids": digest_of(targets)}} if targets is not None else {}),
         "files": [file._asdict() for file in files],
     }
@@ -132,7 +134,7 @@ def id_columns(names: Mapping[str, str], marker: Mapping[str, Any], output_id: s
 def _of_table(table: OutputTable, files: Sequence[File]) -> Facts:
     folder = spelled(table.node_type)
     rows = sum(file.rows for file in files if file.name.startswith(f"{folder}/"))
-    return {"folder": folder, "columns": table.describe(), "rows": rows}
+    return {"folder": folder, "columns": table.describe(), "keys": table.keys.names, "rows": rows}
 
 
 def own_version() -> str:

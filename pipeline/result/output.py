@@ -1,4 +1,5 @@
-"""The result table: one row per node, the user's id first, then the model's outputs.
+"""The result table: one row per node, the user's id first, then the model's outputs; or one row per edge, the ids of
+both ends first.
 
 Comes in: a block's outputs as arrays. Goes out: Arrow batches, and the schema that Spark is told. Knows nothing of how
 the outputs were computed.
@@ -9,7 +10,7 @@ never shuffled, because Spark compares the rows of a repeated task with those of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.blocks.block import FloatArray
-from pipeline.formula.program import Program
+from pipeline.formula.program import PARALLEL, Program
 from pipeline.formula.values import Value
-from pipeline.schema import ID, NODE, quoted
+from pipeline.schema import DST, ID, NODE, SRC, quoted
 
 PREDICTED = "predicted"  # int: position of the largest lane of the first output
 PROBABILITY = "probability"  # float: its share in the softmax over the lanes
@@ -36,6 +37,7 @@ ID_TYPES = {
 
 # 64k rows of 32 lanes are 8 MB: large enough for Arrow, small enough for the JVM's copies of a batch.
 BATCH_LANES = 1 << 21
+_ARRAYS = pa.list_(pa.float32())
 
 
 @dataclass(frozen=True)
@@ -52,31 +54,54 @@ class OutputTable:
     node_type: str = NODE
     id_name: str = ID
     """What the column of ids is called."""
+    edge_columns: Mapping[str, int] | None = None
+    """Of a table with a row per edge: the edges' own columns, with the numbers in a row; None: a row per node."""
 
     @staticmethod
     def of(
-        outputs: Mapping[str, Value], id_type: str, classify: bool, node_type: str = NODE, id_name: str = ID
+        outputs: Mapping[str, Value],
+        id_type: str,
+        classify: bool,
+        node_type: str = NODE,
+        id_name: str = ID,
+        edge_columns: Mapping[str, int] | None = None,
     ) -> OutputTable:
         shapes = {name: value.shape for name, value in outputs.items()}
         id_type = id_type if id_type in ID_TYPES else "string"  # varchar(8)
-        return OutputTable(id_type, shapes, classify, is_softmax(next(iter(outputs.values()))), node_type, id_name)
+        softmax = is_softmax(next(iter(outputs.values())))
+        return OutputTable(id_type, shapes, classify, softmax, node_type, id_name, edge_columns)
 
     @staticmethod
     def of_program(
-        program: Program, id_types: Mapping[str, str], ids: Mapping[str, str], classify: bool
+        program: Program,
+        id_types: Mapping[str, str],
+        ids: Mapping[str, str],
+        classify: bool,
+        edge_columns: Mapping[str, int] | None = None,
     ) -> tuple[OutputTable, ...]:
-        """A table for each type of nodes that has outputs. `ids`: type → the name of the column of ids."""
+        """A table for each type of nodes that has outputs; or one of the edges. `ids`: type → the name of the column of
+        ids; `edge_columns`: of the graph."""
+        own = (edge_columns or {}) if program.is_per_edge else None
         return tuple(
-            OutputTable.of(program.outputs_of(type), id_types[type], classify, type, ids[type])
+            OutputTable.of(program.outputs_of(type), id_types[type], classify, type, ids[type], own)
             for type in program.output_types
         )
 
     @property
+    def keys(self) -> pa.Schema:
+        """The columns that say whose row it is."""
+        id = ID_TYPES[self.id_type]
+        if self.edge_columns is None:
+            return pa.schema([pa.field(self.id_name, id)])
+        own = [(name, pa.float32() if width == 1 else _ARRAYS) for name, width in self.edge_columns.items()]
+        return pa.schema([(SRC, id), (DST, id), (PARALLEL, pa.int32()), *own])
+
+    @property
     def columns(self) -> pa.Schema:
         """What the user sees."""
-        fields = [pa.field(self.id_name, ID_TYPES[self.id_type])]
+        fields = list(self.keys)
         for name, shape in self.outputs.items():
-            fields.append(pa.field(name, pa.float32() if shape == () else pa.list_(pa.float32())))
+            fields.append(pa.field(name, pa.float32() if shape == () else _ARRAYS))
         if self.classify:
             fields += [pa.field(PREDICTED, pa.int32()), pa.field(PROBABILITY, pa.float32())]
         return pa.schema(fields)
@@ -84,7 +109,8 @@ class OutputTable:
     @property
     def widths(self) -> dict[str, int]:
         """Column of arrays → lanes."""
-        return {name: int(np.prod(shape)) for name, shape in self.outputs.items() if shape != ()}
+        own = {name: width for name, width in (self.edge_columns or {}).items() if width != 1}
+        return {**own, **{name: int(np.prod(shape)) for name, shape in self.outputs.items() if shape != ()}}
 
     def describe(self) -> list[dict[str, Any]]:
         """The columns for a marker: name, type in Spark's words, and of arrays the width."""
@@ -104,21 +130,21 @@ class OutputTable:
         """The same schema in Spark's words."""
         return ", ".join(f"{quoted(field.name)} {_word(field.type)}" for field in self.schema)
 
-    def rows(self, ids: pa.Array, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
-        """Of a block, in the columns that the user sees: ids (n,), outputs (n, *shape) float32."""
+    def rows(self, keys: Sequence[pa.Array], outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
+        """Of a block, in the columns that the user sees: those of `keys` (n,), outputs (n, *shape) float32."""
         lanes = max(1, sum(int(np.prod(shape)) for shape in self.outputs.values()))
-        size = max(1, BATCH_LANES // lanes)
-        for start in range(0, len(ids), size):
-            rows = slice(start, min(start + size, len(ids)))
-            arrays = [ids[rows].cast(self.columns.field(0).type)]
-            arrays += [_column(outputs[name][rows], shape) for name, shape in self.outputs.items()]
+        size, count = max(1, BATCH_LANES // lanes), len(keys[0])
+        for start in range(0, count, size):
+            rows = slice(start, min(start + size, count))
+            arrays = [column[rows].cast(field.type) for column, field in zip(keys, self.keys, strict=True)]
+            arrays += [column_of(outputs[name][rows], shape) for name, shape in self.outputs.items()]
             if self.classify:
                 arrays += classes(outputs[next(iter(self.outputs))][rows], self.probabilities)
             yield pa.RecordBatch.from_arrays(arrays, schema=self.columns)
 
-    def batches(self, ids: pa.Array, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
+    def batches(self, keys: Sequence[pa.Array], outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
         """The same with room for a clock."""
-        for batch in self.rows(ids, outputs):
+        for batch in self.rows(keys, outputs):
             empty = pa.nulls(batch.num_rows, pa.int32())
             yield pa.RecordBatch.from_arrays([*batch.columns, empty, empty], schema=self.schema)
 
@@ -152,7 +178,8 @@ def _word(type: pa.DataType) -> str:
     return words.get(type, "array<float>")
 
 
-def _column(values: FloatArray, shape: tuple[int, ...]) -> pa.Array:
+def column_of(values: FloatArray, shape: tuple[int, ...]) -> pa.Array:
+    """(n, *shape) as numbers, or as arrays of numbers."""
     if shape == ():
         return pa.array(np.ascontiguousarray(values))
     width = int(np.prod(shape))

@@ -10,6 +10,8 @@ from typing import Any
 
 from pipeline import shown
 
+NODES, EDGES = "nodes", "edges"
+
 
 @dataclass(frozen=True)
 class SuperstepReport:
@@ -37,6 +39,8 @@ class Report:
     """Whether Spark ran it; else this process did."""
     run: str = ""
     """Of the run that wrote the table: it is in the table's marker, _graphsweep.json."""
+    of: str = NODES
+    """What the table has a row for each of: "nodes", or "edges"."""
     skipped: bool = False
     """Whether the same result was there already, and nothing was done."""
 
@@ -52,6 +56,7 @@ class Report:
             "run": self.run,
             "skipped": self.skipped,
             "rows": self.rows,
+            "rows_of": self.of,
             "seconds": self.seconds,
             "prepare_seconds": self.prepare_seconds,
             "tier": self.tier or None,
@@ -71,7 +76,7 @@ class Report:
         return shown.html(
             "Report: already there" if self.skipped else "Report",
             {
-                "nodes scored": f"{self.rows:,}",
+                f"{self.of} scored": f"{self.rows:,}",
                 "seconds": f"{self.seconds:.1f}",
                 "of these preparing": f"{self.prepare_seconds:.1f}",
                 "tier": f"{self.tier}{'' if self.spark else ', without Spark'}: {self.reason}",
@@ -83,6 +88,8 @@ class Report:
 
     def __str__(self) -> str:
         if self.skipped:
-            return f"already there: {self.rows:,} nodes scored by run {self.run}, {self.reason}, in {self.output}"
+            return f"already there: {self.rows:,} {self.of} scored by run {self.run}, {self.reason}, in {self.output}"
         prepared = f", of which preparing the graph {self.prepare_seconds:.1f} s" if self.prepare_seconds else ""
-        return f"{self.rows:,} nodes scored in {self.seconds:.1f} s{prepared} ({self.tier}), written to {self.output}"
+        return (
+            f"{self.rows:,} {self.of} scored in {self.seconds:.1f} s{prepared} ({self.tier}), written to {self.output}"
+        )

@@ -120,7 +120,7 @@ def _writer(file: Opened, format: str, table: OutputTable) -> Iterator[Any]:
         else:
             # numbers hardly repeat: looking for a dictionary of them costs as much as writing them
             with pq.ParquetWriter(
-                stream, table.columns, use_dictionary=False, write_statistics=[table.id_name]
+                stream, table.columns, use_dictionary=False, write_statistics=[*table.keys.names]
             ) as writer:
                 yield writer
 

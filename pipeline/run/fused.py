@@ -16,6 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from pipeline.blocks.block import Block, FloatArray, IntArray
@@ -46,6 +47,8 @@ class BlockSource:
     """As `open`, but no edges. None: all or nothing."""
     only_tiles: Callable[[int, Superstep], Block] | None = None
     """As `open`, but nothing else than edges."""
+    only_ids: Callable[[int], Mapping[str, pa.Array]] | None = None
+    """Node type → the ids of a block's nodes."""
 
     def nodes(self, index: int, step: Superstep) -> Block:
         """A block with at least the nodes that a superstep needs."""
@@ -55,10 +58,19 @@ class BlockSource:
         """A block with at least the edges that a superstep needs."""
         return (self.only_tiles or self.open)(index, step)
 
+    def ids(self, index: int) -> Mapping[str, pa.Array]:
+        assert self.only_ids is not None, "who writes rows of edges reads ids"
+        return self.only_ids(index)
+
     @staticmethod
     def of(blocks: Sequence[Block]) -> BlockSource:
         """Blocks that are in memory anyway."""
-        return BlockSource(len(blocks), lambda index, _: blocks[index], lambda index: blocks[index].sends)
+        return BlockSource(
+            len(blocks),
+            lambda index, _: blocks[index],
+            lambda index: blocks[index].sends,
+            only_ids=lambda index: blocks[index].ids,
+        )
 
 
 def run_fused(plan: Plan, blocks: Sequence[Block], threads: int = 1) -> list[Outputs]:
@@ -73,16 +85,18 @@ def run_stored(
     threads: int = 1,
     done: Done | None = None,
     keep: Keep | None = None,
+    sends: list[Sends] | None = None,
 ) -> Iterator[Result]:
     """Runs a plan over a whole graph, and gives what `finish` makes of each block and its outputs, in turn.
 
-    `keep` puts an array of node values elsewhere until the next superstep reads it, and returns it from there.
+    `keep` puts an array of node values elsewhere until the next superstep reads it, and returns it from there. `sends`:
+    the send lists of all blocks, if they are there already.
     """
     for step in plan.steps:
         plan.compile(step)  # before the threads start
     # One BLAS thread per block thread: two pools would fight for the cores, and the bits depend on their number.
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        sends = all_sends(source, keep)
+        sends = sends or all_sends(source, keep)
         held = [NOTHING] * source.blocks
         for step in plan.steps[:-1]:
             held = list(pool.map(partial(_step, plan, step, source, sends, held, done, keep), range(source.blocks)))

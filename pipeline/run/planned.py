@@ -30,4 +30,6 @@ class Planned:
     @property
     def rows(self) -> int:
         """Of the result, of a graph without types."""
+        if self.plan.program.is_per_edge:
+            return self.graph.edges
         return self.graph.nodes if self.targets is None else self.targets.count

@@ -20,11 +20,12 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.blocks.block import LOOPS, Block, FloatArray
 from pipeline.blocks.opening import checked_block
-from pipeline.blocks.rows import Row, array_rows, block_from_rows, by_target, join, to_batches
+from pipeline.blocks.rows import Row, array_rows, block_from_rows, by_target, id_rows, ids_of, join, to_batches
 from pipeline.blocks.wire import decode, encode
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.run.edge_rows import Names
 from pipeline.run.fused import BlockSource
 from pipeline.run.progress import mark
 from pipeline.run.superstep import (
@@ -50,7 +51,7 @@ from pipeline.run.task import (
     stored_blocks,
 )
 from pipeline.run.total import TotalArray
-from pipeline.schema import EdgeType
+from pipeline.schema import EDGE, NODE, EdgeType
 from pipeline.spark.limits import trim_memory
 
 # kinds of rows that a run makes; those of a block are in rows.py
@@ -58,6 +59,7 @@ SEED = "seed"  # empty: every block takes part in every superstep, whether or no
 STATE = "state"  # NAME is the value's number in the program; from the block to itself
 PAYLOAD = "payload"  # NAME is the edge type
 PARTIAL = "partial"  # NAME is the number of the reduction in the program
+SOURCE_IDS, SOURCE_ID_OFFSETS = "source ids", "source id offsets"  # as IDS: of the nodes in a send list
 TOTAL = "total"  # a block's parts of all totals side by side, one row; to every block
 CLOCK = "clock"  # PART is milliseconds, NAME the superstep; taken out before the shuffle
 
@@ -82,7 +84,7 @@ def superstep_worker(run: Run, number: int) -> Worker:
             seconds = time.perf_counter() - started
             if last:
                 outputs = {name: made.values[value.id] for name, value in run.plan.program.outputs.items()}
-                yield from result_batches(run, block, outputs)
+                yield from result_batches(run, block, outputs, _names(rows))
                 yield clock_batch(run, number, seconds)
             else:
                 yield from to_batches(chain(_next_rows(run, step, block, made), pushed))
@@ -154,6 +156,19 @@ def _partial(plan: Plan, rows: list[Row]) -> Partial:
     return partial
 
 
+def _names(rows: list[Row]) -> Names:
+    chunks: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.kind in (SOURCE_IDS, SOURCE_ID_OFFSETS):
+            chunks[row.kind, row.source].append(row)
+
+    def names(source: int) -> pa.Array:
+        offsets = chunks.get((SOURCE_ID_OFFSETS, source))
+        return ids_of(join(chunks[SOURCE_IDS, source]), join(offsets) if offsets else None)
+
+    return names
+
+
 def _parts(run: Run, step: Superstep, rows: list[Row]) -> Parts:
     chunks: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
@@ -187,6 +202,11 @@ def _next_rows(run: Run, step: Superstep, block: Block, made: Computed) -> Itera
             to, source = (here, LOOPS) if target == LOOPS else (target, here)
             sent = encode(payload(shipment, rows, values), shipment.wire)
             yield from array_rows(to, source, PAYLOAD, str(shipment.edge_type), sent)
+    if step.ships_ids:
+        for to, rows in sorted(block.sends.get(EDGE, {}).items()):
+            if to != LOOPS:
+                ids = block.ids[NODE].take(pa.array(rows))
+                yield from id_rows(to, here, "", ids, (SOURCE_IDS, SOURCE_ID_OFFSETS))
     if step.totals:
         order = run.plan.steps[step.number + 1].merges
         lanes = np.concatenate([made.parts[total.id].reshape(1, total.width) for total in order], axis=1)

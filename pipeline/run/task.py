@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -25,6 +25,7 @@ from pipeline.plan.schedule import Superstep, edges_of
 from pipeline.result.columns import Columns
 from pipeline.result.output import OutputTable
 from pipeline.result.written import RECEIPT_DDL, Folder, Receipt, write_block
+from pipeline.run.edge_rows import Names, keys_of_edges, names_by
 from pipeline.run.for_targets import run_for_targets
 from pipeline.run.fused import BlockSource, Outputs, all_sends, run_stored
 from pipeline.run.in_place import Sends
@@ -33,7 +34,7 @@ from pipeline.run.planned import Planned
 from pipeline.run.progress import mark
 from pipeline.run.remembering import remembering
 from pipeline.run.spill import Keep, spill_to
-from pipeline.schema import NODE
+from pipeline.schema import EDGE, NODE
 from pipeline.settings import Settings
 
 log = logging.getLogger("graphsweep")
@@ -109,7 +110,7 @@ def static_kinds(steps: Iterable[Superstep], sends: bool = True) -> tuple[str, .
         kinds.append(FEATURES)
     if any(step.reductions for step in needs):
         kinds += TILES
-    if sends and any(step.ships for step in needs):
+    if sends and any(step.ships or step.ships_ids for step in needs):
         kinds += [SENDS, PULLED]
     if sends and any(shipment.push for step in needs for shipment in step.ships):
         kinds += PUSHES
@@ -120,6 +121,7 @@ def static_edges(steps: Iterable[Superstep]) -> tuple[str, ...]:
     """The types of edges, by name, whose tiles or send lists some supersteps need."""
     found = {edges_of(reduction).type for step in steps for reduction in step.reductions}
     found |= {shipment.edge_type for step in steps for shipment in step.ships}
+    found |= {EDGE for step in steps if step.ships_ids}
     return tuple(sorted(map(str, found)))
 
 
@@ -135,21 +137,23 @@ def run_whole(run: Run, source: BlockSource) -> Iterator[pa.RecordBatch]:
         mark(run.marks, superstep, block)
 
     def finish(block: Block, outputs: Outputs) -> list[pa.RecordBatch]:
-        return list(result_batches(run, block, outputs))
+        names = names_by(block.index, sends.__getitem__, source.ids) if sends else None
+        return list(result_batches(run, block, outputs, names))
 
     def finish_targets(block: Block, outputs: Outputs) -> list[pa.RecordBatch]:
         return list(_rows_of(run, block, outputs))
 
     keep = None if run.spill is None else spill_to(run.spill)
+    sends: list[Sends] | None = all_sends(source, keep) if run.plan.program.is_per_edge else None
     parts = None
     if run.targets is not None:
         source = source if keep else remembering(source)
-        sends, targets, parts = parts_of(run, source, keep)
+        lists, targets, parts = parts_of(run, source, keep)
         log.info("targets: computed are %s", "; ".join(computed(parts)))
     if parts is None or parts[-1].blocks is None:
-        results = run_stored(run.plan, source, finish, run.threads, done, keep)
+        results = run_stored(run.plan, source, finish, run.threads, done, keep, sends)
     else:
-        results = run_for_targets(run.plan, source, sends, parts, targets, finish_targets, run.threads, done, keep)
+        results = run_for_targets(run.plan, source, lists, parts, targets, finish_targets, run.threads, done, keep)
     for made in results:
         yield from made
     for superstep, seconds in clock.items():
@@ -182,12 +186,26 @@ def stored_blocks(run: Run, folder: str) -> BlockSource:
     def tiles(index: int, step: Superstep) -> Block:
         return open_block(known, folder, index, TILES, static_edges([step]))
 
-    return BlockSource(run.blocks, partial(opened_block, known, folder, sends=False), sends, nodes, tiles)
+    opened = partial(opened_block, known, folder, sends=False)
+    return BlockSource(run.blocks, opened, sends, nodes, tiles, partial(stored_ids, run))
 
 
-def result_batches(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
+def stored_ids(run: Run, index: int) -> Mapping[str, pa.Array]:
+    """Node type → the ids of a block of a prepared graph."""
+    assert run.known is not None, "what is stored is known"
+    assert run.folder is not None, "blocks are read by those who compute"
+    return open_block(run.known, run.folder, index, [IDS, ID_OFFSETS]).ids
+
+
+def result_batches(
+    run: Run, block: Block, outputs: Mapping[str, FloatArray], names: Names | None = None
+) -> Iterator[pa.RecordBatch]:
     """The rows of a block, those of targets if there are some; or its files written, one for each type of nodes, and
-    their receipts."""
+    their receipts. `names`: of the sources of the block's edges, where the rows are those of edges."""
+    if run.plan.program.is_per_edge:
+        assert names is not None, "rows of edges have the ids of their sources"
+        yield from _edges_of(run, block, outputs, names)
+        return
     if run.targets is not None:
         rows = run.targets[block.index]
         ids = {type: all_ids.take(pa.array(rows)) for type, all_ids in block.ids.items()}
@@ -198,12 +216,27 @@ def result_batches(run: Run, block: Block, outputs: Mapping[str, FloatArray]) ->
 def _rows_of(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
     """The rows that are given, or their files."""
     if run.output is None:
-        yield from run.table.batches(block.ids[run.table.node_type], _of_table(run.table, outputs))
+        yield from run.table.batches([block.ids[run.table.node_type]], _of_table(run.table, outputs))
         return
     for table in run.tables:
-        rows = table.rows(block.ids[table.node_type], _of_table(table, outputs))
+        rows = table.rows([block.ids[table.node_type]], _of_table(table, outputs))
         count = write_block(run.output.of_type(table.node_type), block.index, table, rows)
         yield Receipt(block.index, count, node_type=table.node_type).batch()
+
+
+def _edges_of(run: Run, block: Block, outputs: Mapping[str, FloatArray], names: Names) -> Iterator[pa.RecordBatch]:
+    """The same of a table with a row per edge, tile by tile."""
+    table = run.table
+
+    def pieces(rows_of: Callable[..., Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+        for rows, keys in keys_of_edges(block, names, table.edge_columns or {}):
+            yield from rows_of(keys, {name: array[rows] for name, array in outputs.items()})
+
+    if run.output is None:
+        yield from pieces(table.batches)
+        return
+    count = write_block(run.output, block.index, table, pieces(table.rows))
+    yield Receipt(block.index, count).batch()
 
 
 def _of_table(table: OutputTable, outputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

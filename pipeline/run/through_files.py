@@ -21,6 +21,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,11 +35,12 @@ from pipeline.blocks.rows import SENDS
 from pipeline.errors import StorageError
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep
+from pipeline.run.edge_rows import names_by
 from pipeline.run.in_place import NOTHING, Held, Sends, compute_in_place, hold, own_values
 from pipeline.run.mapped import Written, check_file, read_arrays, write_arrays
 from pipeline.run.progress import mark
 from pipeline.run.superstep import side_by_side
-from pipeline.run.task import Run, clock_batch, opened_block, result_batches, static_edges
+from pipeline.run.task import Run, clock_batch, opened_block, result_batches, static_edges, stored_ids
 from pipeline.schema import EdgeType
 
 MOST_MAPPED = 256
@@ -102,7 +104,9 @@ def run_block(run: Run, files: Files, number: int, index: int) -> Iterator[pa.Re
             )
     milliseconds = round(1000 * (time.perf_counter() - started))
     if step is run.plan.steps[-1]:
-        yield from result_batches(run, block, {n: made.values[v.id] for n, v in run.plan.program.outputs.items()})
+        names = names_by(index, before.sends, partial(stored_ids, run))
+        outputs = {name: made.values[value.id] for name, value in run.plan.program.outputs.items()}
+        yield from result_batches(run, block, outputs, names)
         yield clock_batch(run, number, milliseconds / 1000)
     else:
         yield Stored(index, written.bytes, written.checksum, milliseconds).batch()

@@ -6,7 +6,7 @@ is wrong. Knows nothing of where the parts come from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,16 +41,20 @@ class Comparison:
     def add(self, centres: pa.Array, subgraph: Subgraph) -> None:
         # where an id has several rows, the first counts
         rows = self.sampled.take(pc.index_in(centres, value_set=self.sampled[ID].combine_chunks()))
+        self.compare(rows, centres.to_pylist(), subgraph)
+
+    def compare(self, rows: pa.Table, names: Sequence[int | str], subgraph: Subgraph) -> None:
+        """Rows of the scores with those that a part compares, in its order; `names`: what each is called."""
         exact = subgraph.run(self.model.program, self.model.weights, np.float64)
         scores = {name: _scores(rows, name, values) for name, values in exact.items()}
-        self.ids += centres.to_pylist()
+        self.ids += names
         judged = self._judge(subgraph, scores, exact)
         for name, values in judged.items():
             self._judged.setdefault(name, []).append(values)
         if self.classify:
             first = next(iter(self._outputs))
             predicted = rows[PREDICTED].to_numpy()
-            self.wrong_classes += [centres[int(at)].as_py() for at in _wrong(predicted, judged[first], self.tolerance)]
+            self.wrong_classes += [names[int(at)] for at in _wrong(predicted, judged[first], self.tolerance)]
 
     def _judge(
         self, subgraph: Subgraph, scores: Mapping[str, FloatArray], exact: Mapping[str, FloatArray]

@@ -7,8 +7,8 @@ program on them and gives what the scores' columns should hold. Knows nothing of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,16 @@ class Subgraph:
 
     arrays: GraphArrays
     centres: LongArray
-    """Rows of the nodes that are compared."""
+    """Rows of the nodes that are compared; or of the edges."""
     node_type: str = NODE
     classes: str | None = None
     """The output whose most probable class the scores tell; None if they do not."""
     softmax: bool = False
     """Whether that output holds probabilities already."""
+    edges: pa.Table | None = None
+    """src and dst of the edges that are compared, if they are edges."""
+    read: Mapping[str, str] = field(default_factory=dict)
+    """Column of the edges in the graph → what the program calls it."""
 
     def run(
         self, program: Program, weights: Mapping[str, Any], dtype: npt.DTypeLike, operands: Operands | None = None
@@ -63,6 +67,16 @@ class Subgraph:
         with np.errstate(all="ignore"):
             return np.asarray(1 / np.exp(scores - highest).sum(axis=1, keepdims=True))
 
+    def edge_lanes(self, columns: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+        """(edges that are compared, lanes) of columns of theirs."""
+        of_edges = self.arrays.edge_columns[EDGE]
+        return [np.asarray(of_edges[self.read[name]][self.centres], np.float32) for name in columns]
+
+    def of_rows(self, rows: LongArray) -> Subgraph:
+        """Comparing some of the edges only."""
+        assert self.edges is not None, "edges are compared"
+        return replace(self, centres=self.centres[rows], edges=self.edges.take(rows))
+
     def shuffled(self, rng: np.random.Generator) -> Subgraph:
         """The same edges in another order; self-loops come last, in their own order, since the last of a node counts
         for some layers."""
@@ -75,6 +89,12 @@ class Subgraph:
             ends[edge_type] = src[order], dst[order]
             of_edges = self.arrays.edge_columns[edge_type]
             columns[edge_type] = {name: values[order] for name, values in of_edges.items()}
+            if self.edges is not None:
+                place = np.empty_like(order)
+                place[order] = np.arange(len(order))
+                return replace(
+                    self, centres=place[self.centres], arrays=replace(self.arrays, ends=ends, edge_columns=columns)
+                )
         return replace(self, arrays=replace(self.arrays, ends=ends, edge_columns=columns))
 
 
@@ -116,7 +136,26 @@ def subgraph_of(
     arrays = GraphArrays({each: len(ids) for each, ids in rows.nodes.items()}, ends, node_columns, edge_columns)
     first, value = next(iter(model.program.outputs_of(node_type).items()))
     compared = pc.index_in(centres, value_set=rows.nodes[node_type]).to_numpy().astype(np.int64)
-    return Subgraph(arrays, compared, node_type, first if classify else None, is_softmax(value))
+    part = Subgraph(arrays, compared, node_type, first if classify else None, is_softmax(value))
+    return _comparing_edges(model, rows, part) if model.program.is_per_edge else part
+
+
+def _comparing_edges(model: Model, rows: Rows, part: Subgraph) -> Subgraph:
+    """The same for the edges into the nodes that were to be compared."""
+    src, dst = part.arrays.ends[EDGE]
+    chosen = np.flatnonzero(np.isin(dst, part.centres))
+    ids = rows.nodes[NODE]
+    edges = pa.table({SRC: ids.take(pa.array(src[chosen])), DST: ids.take(pa.array(dst[chosen]))})
+    return replace(part, centres=chosen, edges=edges, read=edge_columns_read(model))
+
+
+def edge_columns_read(model: Model) -> dict[str, str]:
+    """Column of the edges → what the program calls it, of those that it reads."""
+    return {
+        model.columns[input_name(column)].rpartition(".")[2]: column.name
+        for column in model.program.inputs
+        if isinstance(column.space, Edges)
+    }
 
 
 def _node_columns(model: Model, layout: Layout, ids: pa.Array, features: pa.Table) -> dict[str, FloatArray]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.verifying.edges import EdgeCheck
 from pipeline.verifying.judging import OutputError
 from pipeline.verifying.rows import RowCheck, counted
 
@@ -24,8 +25,8 @@ class Verification:
     """Nodes that were compared."""
     too_large: tuple[int | str, ...]
     """Ids of the sample that were left out: more edges than `limit` lead to them."""
-    check: RowCheck
-    """Of the ids of the whole table."""
+    check: RowCheck | EdgeCheck
+    """Of the ids of the whole table; of rows of edges, of the sample, and their number."""
     hops: int
     nodes: int
     """Nodes touched; a node that several groups touch counts for each."""
@@ -38,6 +39,8 @@ class Verification:
     """Whether that was because the neighbourhoods of the sample would have taken more edges."""
     wrong_classes: tuple[int | str, ...] = ()
     """Ids whose predicted class is not the most probable one, and not as probable within rounding."""
+    compared_edges: int | None = None
+    """Rows that were compared, where they are of edges: all edges into the recomputed nodes."""
     wire: str = "float32"
     """Of the run, from the marker of its result."""
 
@@ -64,7 +67,7 @@ class Verification:
 
     def seen(self, share: float) -> float:
         """The probability that a fault in this share of the nodes would have been found."""
-        if self.recomputed and self.recomputed == self.expected_rows:
+        if self.recomputed and self.recomputed == self.expected_rows and self.compared_edges is None:
             return 1.0
         return 1 - float(1 - share) ** self.recomputed
 
@@ -85,6 +88,7 @@ class Verification:
             "unknown_ids": self.check.unknown,
             "wrong_classes": len(self.wrong_classes),
             "left_out_too_large": len(self.too_large),
+            "compared_edges": self.compared_edges,
         }
 
     def __repr__(self) -> str:
@@ -98,6 +102,7 @@ class Verification:
         lines = [
             f"recomputed {self.recomputed:,} of {counted(self.recomputed + len(self.too_large), 'sampled node')} in "
             f"float64 from the raw tables: {how}, {touched}, {self.seconds:.1f} s",
+            *([f"compared {counted(self.compared_edges, 'edge')} into these nodes"] if self.compared_edges else []),
             *map(str, self.outputs),
         ]
         if self.wire != "float32":
@@ -113,7 +118,7 @@ class Verification:
                 "a higher limit (--limit) includes them"
             )
         lines.append(str(self.check))
-        if 0 < self.recomputed < self.expected_rows:
+        if 0 < self.recomputed < self.expected_rows and not (self.compared_edges is not None and self.whole):
             these = "this node" if self.recomputed == 1 else f"these {self.recomputed:,} nodes"
             lines.append(
                 f"a fault in 1 % of the nodes would be found by {these} with probability "

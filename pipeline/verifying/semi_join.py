@@ -47,6 +47,9 @@ class Rows(Protocol):
     def none(self) -> pa.Table:
         """No row of the table."""
 
+    def total(self) -> int:
+        """How many rows there are."""
+
     def counts(self, ids: pa.Array) -> pa.Table:
         """How many these are: a row of key and COUNT for each id that has some."""
 
@@ -108,6 +111,9 @@ class FrameRows:
 
     def none(self) -> pa.Table:
         return self.frame.limit(0).toArrow()
+
+    def total(self) -> int:
+        return self.frame.count()
 
     def counts(self, ids: pa.Array) -> pa.Table:
         return self._joined(self.frame, ids).groupBy(self.keys[-1]).count().toArrow()
@@ -181,6 +187,9 @@ class FileRows:
 
     def everything(self) -> pa.Table:
         return pa.concat_tables(self._parts(None, values=True)).combine_chunks()
+
+    def total(self) -> int:
+        return sum(len(part) for part in self._parts(None, values=False))
 
     def none(self) -> pa.Table:
         return next(self._parts(pa.array([], self._key_types[-1]), values=True))

@@ -230,5 +230,5 @@ def test_nothing_lies_beyond_what_the_ends_say(name: str) -> None:
 
 def test_of_reductions_and_totals_the_records_say_it() -> None:
     exact = {name for name, operation in OPERATIONS.items() if operation.is_exact}
-    assert {"max", "min", "last", "total_max", "total_min"} == exact & (set(REDUCTIONS) | set(TOTALS))
+    assert {"max", "min", "last", "edge_rows", "total_max", "total_min"} == exact & (set(REDUCTIONS) | set(TOTALS))
     assert all(operation.is_exact for operation in OPERATIONS.values() if operation.kind in ("move", "leaf"))

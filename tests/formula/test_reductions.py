@@ -12,14 +12,13 @@ import pytest
 import pipeline
 from pipeline.formula import GraphArrays, Program, Relation, interpret, node_input
 from pipeline.formula.operations import OPERATIONS
-from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.reductions.record import STEPPED, SUMMED, State
 from pipeline.formula.totals import TOTALS
 from pipeline.plan.work import Work, _per_edge
 from pipeline.schema import NODE
 from tests.compiler import test_merging, test_partial, test_reductions
 from tests.compiler.programs import Builder
-from tests.reductions import CASES, variants
+from tests.reductions import CASES, REDUCING, variants
 
 G = Relation()
 NODES, WIDTH = 12, 3
@@ -41,7 +40,7 @@ def graph() -> GraphArrays:
 
 @pytest.mark.parametrize(("name", "own"), variants())
 def test_against_numpy_node_by_node(name: str, own: bool) -> None:
-    case, record, arrays = CASES[name], REDUCTIONS[name], graph()
+    case, record, arrays = CASES[name], REDUCING[name], graph()
     names = ["x", "y"][: record.messages]
     messages = [G.src(node_input(column, (WIDTH,))) for column in names]
     value = case.reduction(name, *messages, own=tuple(node_input(f"own {n}", (WIDTH,)) for n in names) if own else ())
@@ -70,37 +69,37 @@ def _rows(page: str) -> set[str]:
 
 
 def test_each_is_tried_in_plain_numpy() -> None:
-    assert set(CASES) == set(REDUCTIONS)
+    assert set(CASES) == set(REDUCING)
 
 
 def test_each_is_in_the_random_programs() -> None:
-    drawn = {(value.op, len(value.inputs) > REDUCTIONS[value.op].messages) for value in
+    drawn = {(value.op, len(value.inputs) > REDUCING[value.op].messages) for value in
              (Builder(seed).reduction() for seed in range(300))}  # fmt: skip
     assert drawn == set(variants())
 
 
 def test_each_is_compiled_on_awkward_graphs() -> None:
-    assert _ops(test_reductions.PROGRAMS.values()) == set(REDUCTIONS)
+    assert _ops(test_reductions.PROGRAMS.values()) == set(REDUCING)
 
 
 def test_each_that_is_distributive_is_merged_in_tests() -> None:
-    distributive = {name for name, record in REDUCTIONS.items() if record.is_distributive}
+    distributive = {name for name, record in REDUCING.items() if record.is_distributive}
     assert set(test_merging.DISTRIBUTIVE) == distributive
     assert _ops(program for program, _ in test_partial.PROGRAMS.values()) == distributive
 
 
-@pytest.mark.parametrize("name", REDUCTIONS)
+@pytest.mark.parametrize("name", REDUCING)
 def test_each_costs_something(name: str) -> None:
-    messages = [G.src(node_input(column, (WIDTH,))) for column in ("x", "y")[: REDUCTIONS[name].messages]]
+    messages = [G.src(node_input(column, (WIDTH,))) for column in ("x", "y")[: REDUCING[name].messages]]
     work = _per_edge(CASES[name].reduction(name, *messages))
     assert work.edge_lanes + work.weighed_lanes + work.sorted_lanes >= WIDTH
-    assert (work.edges == 0) == REDUCTIONS[name].is_holistic
+    assert (work.edges == 0) == REDUCING[name].is_holistic
     assert work._replace(edges=0) != Work()
 
 
-@pytest.mark.parametrize("name", REDUCTIONS)
+@pytest.mark.parametrize("name", REDUCING)
 def test_the_record_is_whole(name: str) -> None:
-    record, operation = REDUCTIONS[name], OPERATIONS[name]
+    record, operation = REDUCING[name], OPERATIONS[name]
     assert (record.name, operation.kind, operation.inputs) == (name, "reduce", record.inputs)
     assert operation.attributes == record.attributes == set(CASES[name].attributes)
     assert (record.of_sorted is not None) == record.is_holistic
@@ -113,7 +112,7 @@ def test_the_record_is_whole(name: str) -> None:
 
 @pytest.mark.parametrize("page", ["formula/README.md", "pyg/COVERAGE.md"])
 def test_each_is_documented(page: str) -> None:
-    assert _rows(page) == set(REDUCTIONS)
+    assert _rows(page) == set(REDUCING)
 
 
 def test_every_total_is_an_operation() -> None:

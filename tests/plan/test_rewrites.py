@@ -22,14 +22,13 @@ from pipeline.formula import (
     relu,
     weight,
 )
-from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import Nodes
 from pipeline.plan import rewrites as rules
 from pipeline.plan.cost import cost
 from pipeline.plan.lower import lower
 from pipeline.plan.rewriting import always, if_cheaper
 from tests.formulas import FORMULAS, WIDTH, build
-from tests.reductions import CASES
+from tests.reductions import CASES, REDUCING
 
 EDGES = 900
 NODES = 120
@@ -90,7 +89,7 @@ def test_spell_softmax(graph: GraphArrays) -> None:
     assert "softmax" not in ops(got)
 
 
-@pytest.mark.parametrize("reduce", ["softmax", *sorted(REDUCTIONS.keys() - {"last"})])  # last: of loops only
+@pytest.mark.parametrize("reduce", ["softmax", *sorted(REDUCING.keys() - {"last"})])  # last: of loops only
 @pytest.mark.parametrize("drop", [False, True])
 def test_split_self_loops(graph: GraphArrays, reduce: str, drop: bool) -> None:
     def make(g: Relation, x: Value) -> Value:
@@ -98,7 +97,7 @@ def test_split_self_loops(graph: GraphArrays, reduce: str, drop: bool) -> None:
         message = (g.src(x) - g.dst(x) * 0.5) * g.edge("weight").reshape(1)
         if reduce == "softmax":
             return g.sum(g.softmax(message) * g.src(x))
-        return CASES[reduce].reduction(reduce, *[message] * REDUCTIONS[reduce].messages)
+        return CASES[reduce].reduction(reduce, *[message] * REDUCING[reduce].messages)
 
     got = check(make, graph, lambda p: rules.split_self_loops(always(p, rules.fuse_softmax)))
     assert "self" not in str(got)

@@ -9,9 +9,9 @@ import torch
 from torch_geometric import nn
 from torch_geometric.nn import aggr
 
-from pipeline.formula.reductions import REDUCTIONS
 from pipeline.plan.lower import lower
 from pipeline.pyg import import_module
+from tests.reductions import REDUCING
 
 WIDTH = 16
 
@@ -56,13 +56,13 @@ FORMULAS_ONLY = {
 
 def table() -> str:
     """Reduction by reduction, what becomes it."""
-    found: dict[str, list[str]] = {name: [] for name in REDUCTIONS}
+    found: dict[str, list[str]] = {name: [] for name in REDUCING}
     for name, aggregated in AGGREGATIONS.items():
         torch.manual_seed(0)
         columns = {key: f"edges.{key}" for key in aggregated.edges}
         features = {"x": WIDTH, **aggregated.edges}
         program, weights, _ = import_module(aggregated.make().eval(), inputs=columns, features=features)
-        for op in {value.op for value in lower(program, weights)[0].values} & REDUCTIONS.keys():
+        for op in {value.op for value in lower(program, weights)[0].values} & REDUCING.keys():
             # a weighted degree and a convolution are sums beside it
             if not aggregated.edges or op == "last":
                 found[op].append(name)

@@ -117,12 +117,13 @@ FOOTER = """
 ## Public families of node models
 
 Written anew in their authors' spelling, compared with PyG in float64 (tests/pyg/test_model_families.py,
-test_spellings.py, test_node_tables.py, test_models.py, test_matrix.py). Those marked * were imported once, with the
-import's own check on other graphs, and are in no test. Nothing is told but what stands here.
+test_spellings.py, test_node_tables.py, test_models.py, test_matrix.py, test_edge_outputs.py). Those marked * were
+imported once, with the import's own check on other graphs, and are in no test. Nothing is told but what stands here.
 
 | family | told |
 |---|---|
-| GCNII, GPRGNN, FAGCN, GAMLP, Multi-GNN's edge updates, degrees as categories | nothing |
+| GCNII, GPRGNN, FAGCN, GAMLP, degrees as categories | nothing |
+| a row per edge: Multi-GNN (GINe, PNA), interaction networks, scores of the given edges | nothing |
 | OGB's GCN and SAGE*, APPNP*, JKNet*, MixHop*, UniMP*, DeeperGCN*, RevGNN*, PMLP* | nothing; an adj_t as above |
 | a sparse matrix made in forward: H2GCN, SGFormer, DIFFormer*, ACM-GCN, GGCN, Correct and Smooth | nothing |
 | linear attention beside a convolution, as in GraphGPS* | nothing |
@@ -130,10 +131,10 @@ import's own check on other graphs, and are in no test. Nothing is told but what
 | GAE, VGAE, ARGVA, DeepGraphInfomax | nothing: imported as their encoder |
 | LightGCN, LINKX: a learned row per node | its rows as a column: `inputs={"embedding.weight": "nodes.COLUMN"}` |
 | SAGE on sampled adjs | `inputs={"adjs": ["edge_index", "edge_index"]}`, one for each layer |
-| rows of the nodes beside attention, a loss, pairs | `outputs=["output_0"]` |
+| rows of the nodes beside rows of edges, attention, a loss, pairs | `outputs=["output_0"]` |
 | signed and multi-view nets: several edge_index | a module that takes them by type; the message writes it |
 
-Refused, with what to import instead: a row per edge (edge classification) or per graph (pooling), link decoders,
+Refused, with what to import instead: a row per graph (pooling), link decoders for pairs that are no edges,
 full attention (GPSConv), k-NN, top-k and sort pooling, Graph U-Nets (products of sparse matrices), coalesce and
 to_undirected inside forward, self-loops added twice (BernNet), learned rows of two types in one tensor (users, then
 items).

@@ -283,7 +283,6 @@ def test_a_constant_of_as_many_rows():
 
 
 def test_outputs_that_are_not_per_node():
-    refused(Does(lambda self, x, e: x[e[0]] * x[e[1]]), "output 'output' of the module has one row per edge")
     refused(Does(lambda self, x, e: {"a": x, "b": torch.ones(3)}), "output 'b' of the module does not depend on the n")
     refused(Does(lambda self, x, e: {"graph": x.sum(0)}), r"'graph' .* \(graph-level output\); graphsweep")
     refused(Does(lambda self, x, e: (x, "text")), "output 'output_1' of forward is str, not a tensor")

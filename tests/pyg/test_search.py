@@ -126,3 +126,53 @@ def test_it_ends(monkeypatch):
         "(16385,), 'e': (20481,), 'f': (24577,)}: ValueError: sizes of rows)"
     )
     assert next(ticks) < 100
+
+
+class TwoFit(nn.Module):
+    """Rows of 4 and of 8 numbers fit, and no others."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 8))
+
+    def forward(self, x, edge_index):
+        return x @ (self.weight if x.size(-1) == 4 else self.weight.t())
+
+
+@pytest.mark.parametrize("trials", range(1, 9))
+def test_a_slow_machine_takes_no_width_that_a_fast_one_would_ask_for(monkeypatch, trials):
+    """The time is over in the middle of widths that are alike, of which one has been found to fit."""
+    assert failed(TwoFit()) == "several widths fit x of TwoFit; give features={'x': WIDTH}"
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(search.time, "monotonic", lambda: next(ticks) * search.SECONDS / trials)
+    said = failed(TwoFit())
+    assert "give features={'x': WIDTH}" in said
+    assert said.startswith(
+        (
+            "5 seconds of trying found no width that fits x of TwoFit",
+            "5 seconds of trying found not all that may fit x of TwoFit",
+            "several widths fit x of TwoFit",
+        )
+    )
+
+
+def test_the_time_may_be_over_when_all_that_are_alike_were_tried(monkeypatch):
+    class OneFits(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(16, 4)
+
+        def forward(self, x, edge_index):
+            return self.lin(x)
+
+    found = set()
+    for trials in range(1, 40):
+        ticks = iter(range(10_000))
+        monkeypatch.setattr(search.time, "monotonic", lambda ticks=ticks, trials=trials: next(ticks) * 5.0 / trials)
+        try:
+            program, _, _ = import_module(OneFits().eval())
+        except ModelError as error:
+            found.add("asked" if "give features={'x': WIDTH}" in str(error) else str(error))
+        else:
+            found.add(program.inputs[0].shape)
+    assert found == {"asked", (16,)}

@@ -366,9 +366,9 @@ def test_outputs_to_choose():
     )
     refused(
         net,
-        "output 'output_1' of the module has one row per edge (edge classification, a link decoder); graphsweep gives "
-        "one row per node: import the part that makes the rows of the nodes, and join them to the edges; to import "
-        "what has a row per node: outputs=['output_0']",
+        "output 'output_1' of the module has rows of self-loops that a layer adds, which are no edges of the table "
+        "(attention weights of GATConv, for example): return a row for each edge of edge_index as it is given; to "
+        "import the others: outputs=['output_0']",
         outputs=["output_0", "output_1"],
     )
     refused(net, "outputs names 'output_9', which forward does not return; did you mean 'output_", outputs=["output_9"])
@@ -481,12 +481,10 @@ def test_pairs_to_score():
 
     refused(
         Decodes(None),
-        "forward takes 'edge_label_index': pairs of nodes to score (a link decoder); graphsweep gives a row per node, "
-        "and has no table of pairs: import the encoder, the part that gives a row per node, and score pairs of its "
-        "rows",
+        "forward takes 'edge_label_index': pairs of nodes to score (a link decoder); there is no table of pairs: if "
+        "they are the edges themselves, give inputs={'edge_label_index': 'edge_index'}, and the result has a row per "
+        "edge; else import the encoder, the part that gives a row per node, and score pairs of its rows",
     )
-    per_edge = "output 'output' of the module has one row per edge (edge classification, a link decoder); graphsweep"
-    refused(Decodes(None), per_edge, inputs={"edge_label_index": "edge_index"})
 
 
 # ---- what a module raises

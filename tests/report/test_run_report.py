@@ -19,11 +19,14 @@ from typer.testing import CliRunner
 from pipeline import Graph, Model, cli, prepare, score
 from pipeline.errors import SettingError
 from pipeline.formula import exp, lane_sum, log
+from pipeline.places.place import Place
 from pipeline.report import libraries
 from pipeline.report.run_report import KEYS
+from pipeline.report.score_facts import score_facts
 from tests import typed_tables
 from tests.formulas import build
 from tests.report.pages import Page
+from tests.run.test_edge_rows import model_of as edge_model
 from tests.whole import whole
 
 
@@ -364,3 +367,12 @@ def test_a_large_result_is_read_in_part(at: Path, monkeypatch: pytest.MonkeyPatc
     page = Page(at / "run.html")
     assert f"what follows is of {table['rows_read']} rows, in some of the files" in page.text
     assert "(of 1 of 3 blocks)" in page.text
+
+
+def test_scores_of_edges_have_no_distribution_of_ids(tmp_path: Path) -> None:
+    table = whole("loops only")  # ids of text
+    graph = prepare(Graph(table.nodes(), table.edges(), edge_features=["weight", "attr"]), tmp_path / "g", 3)
+    score(graph, edge_model("classified"), tmp_path / "o", classify=True)
+    (facts,) = score_facts(Place.of(str(tmp_path / "o")))["tables"].values()
+    assert facts["rows"] == 3
+    assert [each["name"] for each in facts["distributions"]] == ["output[0]", "output[1]", "probability"]

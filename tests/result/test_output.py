@@ -25,7 +25,7 @@ def test_schema_and_ddl_agree() -> None:
 def test_batches_hold_all_rows_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.result.output.BATCH_LANES", 10)
     values = np.arange(21, dtype=np.float32).reshape(7, 3)
-    batches = list(table(y=X).batches(pa.array(range(7)), {"y": values}))
+    batches = list(table(y=X).batches([pa.array(range(7))], {"y": values}))
     assert [len(batch) for batch in batches] == [3, 3, 1]
     whole = pa.Table.from_batches(batches)
     assert whole["id"].to_pylist() == list(range(7))

@@ -121,7 +121,7 @@ def test_csv_reads_back_as_it_was_given(tmp_path: Path) -> None:
     table = OutputTable("string", {"y": (2, 2), "z": ()})
     values = np.array([[0.1, 1e-45, 3.4e38, -0.0]] * len(IDS), np.float32)
     outputs = {"y": values.reshape(-1, 2, 2), "z": np.arange(len(IDS), dtype=np.float32) / 3}
-    write_block(folder(tmp_path, "csv"), 0, table, table.rows(pa.array(IDS), outputs))
+    write_block(folder(tmp_path, "csv"), 0, table, table.rows([pa.array(IDS)], outputs))
     with open(tmp_path / "part-00000.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "y_0", "y_1", "y_2", "y_3", "z"]

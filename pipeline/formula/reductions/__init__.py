@@ -1,5 +1,6 @@
 """The reductions over edges, one a file: the closed table. CONTRIBUTING.md says how one is added."""
 
+from pipeline.formula.reductions.edge_rows import EDGE_ROWS
 from pipeline.formula.reductions.extremes import MAX, MIN
 from pipeline.formula.reductions.last import LAST
 from pipeline.formula.reductions.logsumexp import LOGSUMEXP
@@ -9,6 +10,8 @@ from pipeline.formula.reductions.record import SEEN, EdgeWork, Reduction, State
 from pipeline.formula.reductions.softmax import SOFTMAX_SUM, softmax
 from pipeline.formula.reductions.sum import SUM
 
-REDUCTIONS = {record.name: record for record in (SUM, PROD, MAX, MIN, LOGSUMEXP, QUANTILE, LAST, SOFTMAX_SUM)}
+REDUCTIONS = {
+    record.name: record for record in (SUM, PROD, MAX, MIN, LOGSUMEXP, QUANTILE, LAST, SOFTMAX_SUM, EDGE_ROWS)
+}
 
-__all__ = ["REDUCTIONS", "SEEN", "EdgeWork", "Reduction", "State", "softmax"]
+__all__ = ["EDGE_ROWS", "REDUCTIONS", "SEEN", "EdgeWork", "Reduction", "State", "softmax"]

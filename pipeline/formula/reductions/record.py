@@ -80,7 +80,7 @@ class Reduction:
     keyword-only parameters are the attributes of the operation."""
     state: tuple[State, ...] = (State("out", 0.0),)
     loop: str | None = STEPPED
-    """None: holistic."""
+    """None: there is none, its messages are kept."""
     step: str = ""
     """A statement of the generated loop, for one lane of one edge: {message} changes {out}, or whatever the states are
     called. For text of this kind see Operation.code."""
@@ -100,6 +100,8 @@ class Reduction:
     space: Callable[[Sequence[Space], Attributes], Space] = rules.to_nodes
     shape: Callable[[Sequence[Shape], Attributes], Shape] = rules.first
     work: Callable[[Value], EdgeWork] = _added
+    is_per_edge: bool = False
+    """Reduces nothing: the result has the row of each edge instead of one for each node."""
     is_exact: bool = False
     """Each lane of the result is a lane of a message: nothing is rounded."""
     passes: int = 1
@@ -107,6 +109,11 @@ class Reduction:
 
     @property
     def is_holistic(self) -> bool:
+        return self.loop is None and not self.is_per_edge
+
+    @property
+    def keeps_messages(self) -> bool:
+        """Whether NumPy makes its messages as arrays, instead of a generated loop that uses them up."""
         return self.loop is None
 
     @property
@@ -116,7 +123,7 @@ class Reduction:
     @property
     def inputs(self) -> tuple[int, ...]:
         """How many there may be."""
-        return (self.messages,) if self.own else (self.messages, 2 * self.messages)
+        return (self.messages,) if self.own or self.is_per_edge else (self.messages, 2 * self.messages)
 
     @cached_property
     def attributes(self) -> frozenset[str]:
