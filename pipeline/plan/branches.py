@@ -16,7 +16,7 @@ relations took 0.7: each relation had a row for every node.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,8 @@ class Branch:
     reductions: tuple[Value, ...]
     executed: tuple[Value, ...]
     """The same, but that they take all edges that they are given."""
+    before: tuple[Value, ...]
+    """What the reductions alone read at their targets: computed for the same nodes. Inputs first."""
     nodes: tuple[Value, ...]
     """Inputs first."""
     terms: tuple[tuple[Value, Value], ...]
@@ -64,9 +66,10 @@ class Branch:
 
     @property
     def dense(self) -> list[Value]:
-        """The node values that `nodes` read, beside what the branch computes."""
-        inside = {value.id for value in (*self.reductions, *self.nodes)}
-        read = (entry for value in self.nodes for entry in value.inputs)
+        """The node values that are read, beside those that the branch computes."""
+        inside = {value.id for value in (*self.before, *self.reductions, *self.nodes)}
+        read = [entry for value in (*self.before, *self.nodes) for entry in value.inputs]
+        read += [entry for value in self.reductions for entry in local_values(value)]
         return list({each.id: each for each in read if each.is_node and each.id not in inside}.values())
 
 
@@ -192,10 +195,13 @@ class _Search:
 
     def _read(self) -> None:
         self.readers: dict[int, list[Value]] = defaultdict(list)
+        self.at_target: dict[int, list[Value]] = defaultdict(list)
+        """Value.id → the reductions that read it at their targets."""
         self.outside = {value.id for value in self.program.outputs.values()}
         for value in self.program.values:
             if value.op in REDUCTIONS:
-                self.outside |= {entry.id for entry in local_values(value)}
+                for entry in local_values(value):
+                    self.at_target[entry.id].append(value)
                 self.outside |= {entry.id for entry, _ in sent_values(value)}
             elif value.is_node:
                 for entry in value.inputs:
@@ -235,7 +241,8 @@ class _Search:
 
     def found(self) -> Found:
         alone = self._alone()
-        found = Found(inside=set(alone))
+        before = self._before(alone)
+        found = Found(inside={*alone, *before})
         terms: dict[tuple[int, int, _Key], list[tuple[Value, Value]]] = {}
         for join in self.nodes:
             branched = [term for term in self.terms.get(join.id, ()) if term.id in alone]
@@ -248,16 +255,43 @@ class _Search:
                 terms.setdefault((at, phase, self.key[term.id]), []).append((join, term))
         found.inside |= {number for number, join in self.join.items() if join.id in found.joins and number != join.id}
         for (at, phase, key), pairs in terms.items():
-            found.branches.setdefault((at, phase), []).append(self._branch(key, pairs, alone))
+            found.branches.setdefault((at, phase), []).append(self._branch(key, pairs, alone, before))
         return found
 
-    def _branch(self, key: _Key, pairs: Sequence[tuple[Value, Value]], alone: set[int]) -> Branch:
+    def _before(self, alone: set[int]) -> dict[int, _Key]:
+        """Value.id → the edges of the branches that it is read by, at their targets, and by nobody else."""
+        found: dict[int, _Key] = {}
+        for value in reversed(self.nodes):
+            if value.op in REDUCTIONS or value.id in alone or value.id in self.outside or value.id in self.join:
+                continue
+            if OPERATIONS[value.op].kind not in ("elementwise", "row"):
+                continue
+            by = [*self.readers[value.id], *self.at_target[value.id]]
+            keys = {self.key[each.id] if each.id in alone else found.get(each.id) for each in by}
+            direct = all(each.id not in alone for each in self.readers[value.id])
+            if len(keys) == 1 and direct and all(self.when[each.id] == self.when[value.id] for each in by):
+                (key,) = keys
+                if key is not None:
+                    found[value.id] = key
+        return found
+
+    def _branch(
+        self, key: _Key, pairs: Sequence[tuple[Value, Value]], alone: set[int], before: Collection[int]
+    ) -> Branch:
         below = {value.id: value for _, term in pairs for value in self._below(term, alone)}
         values = [below[number] for number in sorted(below, key=self._place)]
         reductions = tuple(value for value in values if value.op in REDUCTIONS)
         executed = tuple(self.chosen[value.id][1] if value.id in self.chosen else value for value in reductions)
         nodes = tuple(value for value in values if value.op not in REDUCTIONS)
-        return Branch(*key, reductions, executed, nodes, tuple(pairs))
+        read = {entry.id: entry for value in reductions for entry in local_values(value)}
+        stack, first = list(read.values()), {}
+        while stack:
+            top = stack.pop()
+            if top.id in before and top.id not in first:
+                first[top.id] = top
+                stack += top.inputs
+        targets = tuple(first[number] for number in sorted(first, key=self._place))
+        return Branch(*key, reductions, executed, targets, nodes, tuple(pairs))
 
     def _place(self, number: int) -> int:
         if not hasattr(self, "_places"):
@@ -304,7 +338,9 @@ class _Search:
 
     def _is_alone(self, value: Value, alone: set[int]) -> bool:
         readers = self.readers[value.id]
-        return value.id not in self.outside and bool(readers) and all(self._fits(value, by, alone) for by in readers)
+        if value.id in self.outside or value.id in self.at_target or not readers:
+            return False
+        return all(self._fits(value, by, alone) for by in readers)
 
     def _fits(self, value: Value, reader: Value, alone: set[int]) -> bool:
         """Whether what a value is read by is a join that it is a term of, or in the same branch."""

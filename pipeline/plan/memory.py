@@ -346,9 +346,9 @@ def _live_floats(plan: Plan, counts: Counts, step: Superstep, block: int) -> int
     """float32 lanes that exist at once in a superstep: what came in, what it computes and somebody reads whole, and
     what reductions keep beside their result."""
     came = plan.steps[step.number - 1].live_out if step.number else []
-    local = [value for reduction in step.reductions for value in local_values(reduction)]
-    local += [value for branch in step.branches for value in branch.dense]
     whole = [value for phase in step.phases for value in phase.reductions]
+    local = [value for reduction in whole for value in local_values(reduction)]
+    local += [value for branch in step.branches for value in branch.dense]
     joins = [join for branch in step.branches for join, _ in branch.terms]
     alive = {value.id: value for value in [*came, *whole, *joins, *step.live_out, *local]}
     features = {value.id for value in step.computed if value.op == "input"}
@@ -369,7 +369,7 @@ def _branch_floats(counts: Counts, step: Superstep, block: int) -> int:
         rows = min(edges, counts.nodes_of(branch.reductions[0].space)[block])
         local = {value.id: value.width for reduction in branch.reductions for value in local_values(reduction)}
         lanes = 2 + sum(map(_state_lanes, branch.reductions)) + sum(local.values())
-        chunk = min(rows, ROW_CHUNK) * (_width(branch.nodes) + _width(branch.dense))
+        chunk = min(rows, ROW_CHUNK) * (_width([*branch.before, *branch.nodes, *branch.dense]))
         most = max(most, rows * lanes + chunk)
     sorted_ = sum(SORTED_LANES * counts.edges_of(edges.type)[block] for edges, _ in _chosen_columns(step))
     return most + sorted_

@@ -21,7 +21,7 @@ from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import ALL, SELF_LOOPS, Edges, Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
-from pipeline.plan.branches import Branch, Found, chosen_edges, find_branches
+from pipeline.plan.branches import FEWEST, Branch, Found, chosen_edges, find_branches
 from pipeline.plan.levels import edge_values, levels, local_values, sent_values
 from pipeline.schema import EdgeType
 
@@ -66,6 +66,7 @@ class Shipment:
         return offsets
 
 
+MAPS = frozenset({"matmul", "reshape"})
 # There in every superstep that reads them, never carried: a feature column, and a total as a row per node.
 REMATERIALISED = frozenset({"input", "spread"})
 
@@ -121,7 +122,7 @@ class Superstep:
     @property
     def branch_nodes(self) -> list[Value]:
         """Node values that are there for the nodes with an edge of a branch only."""
-        return [value for branch in self.branches for value in branch.nodes]
+        return [value for branch in self.branches for value in (*branch.before, *branch.nodes)]
 
     @property
     def totals(self) -> list[Value]:
@@ -249,7 +250,8 @@ def _ship_levels(program: Program, level: dict[int, int]) -> _Shipped:
 
 
 def _when(program: Program, level: dict[int, int], readers: _Readers, shipped: _Shipped) -> dict[int, int]:
-    """The superstep in which each node value is computed: as soon as possible, but for two kinds of level 0.
+    """The superstep in which each node value is computed: as soon as possible, but for two kinds of level 0, and
+    for what many relations make of the same rows.
 
     What depends on features only, and is read in a single later superstep, is computed there: reading the features
     again is cheaper than carrying the value through the exchanges before, if it is about as wide. What depends on
@@ -269,7 +271,13 @@ def _when(program: Program, level: dict[int, int], readers: _Readers, shipped: _
             read = local_values(value) if value.op in REDUCTIONS else value.inputs
             features[value.id] = frozenset().union(*(features[i.id] for i in read))
     outputs = {value.id for value in program.outputs.values()}
+    many = len(program.edge_types) >= FEWEST
     for value in reversed(program.values):
+        if many and value.id not in features and not shipped[value.id] and value.id not in outputs:
+            # what a relation does with the row of its target: of many relations the row is carried, not one for each
+            later = {when[user.id] for user, _ in readers[value.id]}
+            if value.op in MAPS and value.is_node and len(later) == 1 and value.inputs[0].width <= value.width:
+                when[value.id] = max(when[value.id], *later)
         if value.id not in features or not value.is_node:
             continue
         uses = {max(at, when[user.id]) for user, at in readers[value.id]} | shipped[value.id]

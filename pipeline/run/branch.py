@@ -25,6 +25,7 @@ from pipeline.formula.values import Value
 from pipeline.kernels.gather import add_rows
 from pipeline.kernels.jit import read_only
 from pipeline.plan.branches import NEUTRAL, Branch
+from pipeline.plan.levels import local_values
 from pipeline.run.edges import Tiles, Work, reduce_tiles, tiles_for
 from pipeline.run.node_values import ROW_CHUNK
 
@@ -46,24 +47,31 @@ def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
 
     def read(value: Value) -> FloatArray:
         """A node value of the block, a row for each row of the branch."""
-        if rows is None:
-            return work.values[value.id]
         if value.id not in local:
-            local[value.id] = work.values[value.id].take(rows, axis=0)
+            whole = work.values[value.id]
+            local[value.id] = whole if rows is None else whole.take(rows, axis=0)
         return local[value.id]
 
     count = nodes if rows is None else len(rows)
+    targets = [entry for value in branch.reductions for entry in local_values(value)]
+    wanted = {value.id: value for value in branch.before if value in targets}
+    local |= {number: np.empty((count, *value.shape), np.float32) for number, value in wanted.items()}
+    last = last_readers(branch.before, wanted.values())
+    for start in range(0, count, ROW_CHUNK) if wanted else ():
+        chunk = slice(start, min(start + ROW_CHUNK, count))
+        values_of = _chunk(work, branch.before, {}, chunk, rows, last)
+        for number in wanted:
+            local[number][chunk] = values_of[number]
     original = dict(zip((value.id for value in branch.executed), branch.reductions, strict=True))
     for edge_pass in passes:
         values = [original[reduction.value.id] for reduction in edge_pass.reductions]
         pushed = values[0].id in work.pushed
         results = reduce_tiles(work, edge_pass, tiles, count, read, pushed)
         made |= {value.id: result for value, result in zip(values, results, strict=True)}
-    wanted = [term for _, term in branch.terms]
-    last = last_readers(branch.nodes, wanted)
+    last = last_readers(branch.nodes, [term for _, term in branch.terms])
     for start in range(0, count, ROW_CHUNK):
         chunk = slice(start, min(start + ROW_CHUNK, count))
-        values_of = _chunk(work, branch, made, chunk, rows, last)
+        values_of = _chunk(work, branch.nodes, made, chunk, rows, last)
         at = chunk if rows is None else rows[chunk]
         for join, term in branch.terms:
             _put(work.values[join.id], at, values_of[term.id], join.op)
@@ -114,14 +122,14 @@ def _rows(tiles: Tiles, nodes: int) -> tuple[IntArray | None, Tiles]:
 
 def _chunk(
     work: Work,
-    branch: Branch,
+    nodes: Sequence[Value],
     made: Mapping[int, FloatArray],
     chunk: slice,
     rows: IntArray | None,
     last: Mapping[int, Sequence[int]],
 ) -> dict[int, npt.NDArray[Any]]:
-    """The values of a branch for some of its rows; those that nobody reads any more are gone."""
-    values: dict[int, npt.NDArray[Any]] = {value.id: made[value.id][chunk] for value in branch.reductions}
+    """Node values for some rows of a branch; those that nobody reads any more are gone. `made`: of all its rows."""
+    values: dict[int, npt.NDArray[Any]] = {number: array[chunk] for number, array in made.items()}
 
     def operand(value: Value) -> npt.NDArray[Any]:
         if value.is_weight:
@@ -134,7 +142,7 @@ def _chunk(
             values[value.id] = whole[chunk] if rows is None else whole.take(rows[chunk], axis=0)
         return values[value.id]
 
-    for value in branch.nodes:
+    for value in nodes:
         values[value.id] = execute_rows(value, [operand(entry) for entry in value.inputs])
         for number in last.get(value.id, ()):
             values.pop(number, None)

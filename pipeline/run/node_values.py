@@ -97,7 +97,7 @@ def _read_outside(work: Work, phase: Phase) -> set[int]:
     step = work.step
     inside = {value.id for value in phase.nodes}
     outside = {value.id for value in step.live_out}
-    for reduction in step.reductions:
+    for reduction in (value for each in step.phases for value in each.reductions):
         outside |= {value.id for value in local_values(reduction)}
     for branch in step.branches:
         outside |= {value.id for value in branch.dense}

@@ -136,6 +136,10 @@ def test_one_softmax_over_many_relations() -> None:
     model = Model.from_pyg(net, metadata=METADATA, features={"x_dict": WIDTHS})
     plan = Plan.of(model)
     assert branches(plan) == [0, 54, 54], "the largest logit, the sum of exponentials, the weighted sum"
+    for step in plan.steps[:-1]:
+        # key and value of each type, whatever the number of relations; and what the targets are asked for
+        assert len({shipment.values for shipment in step.ships}) == 2
+        assert sum(value.width for value in step.keeps) <= 2 * 4 * 8
     for given in GRAPHS.values():
 
         def call(module: nn.Module, kind: torch.dtype, given: TypedGraph = given) -> dict[str, Any]:
