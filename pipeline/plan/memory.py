@@ -33,7 +33,7 @@ WORKER_BYTES = 250 << 20
 SLACK = 1.3
 # Of an edge that is sorted by a column: its place (8 bytes), its number's, its row, its sender, while it is sorted.
 SORTED_LANES = 8
-# Rows of node values that a block computes at a time (superstep.ROW_CHUNK, which knows plans and so cannot be asked).
+# Rows of node values that a block computes at a time (node_values.ROW_CHUNK, which knows plans and so cannot be asked).
 ROW_CHUNK = 4096
 
 
