@@ -14,6 +14,7 @@ from pipeline.plan.branches import FEWEST
 from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.run.fused import run_fused
+from pipeline.run.needed import why_whole
 from pipeline.schema import EdgeType
 from tests.typed import random_graph
 
@@ -110,3 +111,8 @@ def test_degrees_are_counted_again_and_not_kept() -> None:
     _, plan = planned(layer(layer(B)))
     assert [len(step.branches) for step in plan.steps] == [0, len(kinds), len(kinds)]
     assert not any(value.op == "sum" for step in plan.steps for value in step.keeps)
+
+
+def test_targets_of_branches_need_all_nodes() -> None:
+    _, plan = planned(YES["products"]())
+    assert why_whole(plan) == f"superstep 1 adds up {len(KINDS)} relations, each for the nodes that have it"
