@@ -146,9 +146,12 @@ def evaluate(
     return results
 
 
-def last_readers(order: Sequence[Value], wanted: Iterable[Value]) -> dict[int, list[int]]:
-    """Value.id → values that nobody reads after it has been computed, and that are not wanted."""
-    reader = {operand.id: value.id for value in order for operand in value.inputs}
+def last_readers(
+    order: Sequence[Value], wanted: Iterable[Value], operands: Callable[[Value], Sequence[Value]] | None = None
+) -> dict[int, list[int]]:
+    """Value.id → values that nobody reads after it has been computed, and that are not wanted. `operands`: what a value
+    is computed from, if not from its inputs."""
+    reader = {entry.id: value.id for value in order for entry in (operands(value) if operands else value.inputs)}
     kept = {value.id for value in wanted}
     last: dict[int, list[int]] = {}
     for number, by in reader.items():

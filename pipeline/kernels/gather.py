@@ -1,4 +1,4 @@
-"""Rows of a matrix, gathered into a stretch of lanes of another: how a payload is put together."""
+"""Rows of a matrix, gathered into a stretch of lanes of another: how a payload is put together. And added to others."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ def gather_rows(
         row, part = values[np.uint32(rows[j])], out[j][lane : lane + width]
         for c in range(width):
             part[c] = row[c]
+
+
+@jit
+def add_rows(values: npt.NDArray[np.float32], rows: npt.NDArray[np.int32], out: npt.NDArray[np.float32]) -> None:
+    """out[rows[j]] += values[j] for each j; values (k, w), rows (k,), out (n, w)."""
+    for j in range(rows.shape[0]):
+        row, sum = values[j], out[np.uint32(rows[j])]
+        for c in range(values.shape[1]):
+            sum[c] += row[c]

@@ -9,7 +9,8 @@ from pipeline.formula.operations import CHEAP, COSTLY, FREE, OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import Value
-from pipeline.plan.levels import edge_values, levels, sent_values
+from pipeline.plan.levels import edge_values, levels
+from pipeline.schema import EdgeType
 
 # Lane operations of one lane. What is free costs nothing to speak of, but less than nothing is worth doing per edge: it
 # breaks ties.
@@ -19,7 +20,7 @@ LANE = {FREE: 0.01, CHEAP: 1, COSTLY: 10}
 def cost(program: Program) -> tuple[int, float, float]:
     """(lanes shipped per boundary node over all exchanges, lane operations per edge, lane operations per node)."""
     level = levels(program)
-    shipped: set[tuple[int, str, int]] = set()
+    shipped: set[tuple[int, EdgeType, int]] = set()
     lanes = 0
     per_edge = 0.0
     for value in program.values:
@@ -27,11 +28,13 @@ def cost(program: Program) -> tuple[int, float, float]:
             continue
         inside = edge_values(value)
         per_edge += value.width + sum(_work(entry) for entry in inside)
-        for sent, edges in sent_values(value):
-            key = (level[value.id], str(edges.type), sent.id)
-            if key not in shipped:
-                shipped.add(key)
-                lanes += sent.width
+        for entry in inside:
+            if entry.op == "src":
+                sent, edges = entry.inputs[0], entry.attributes["edges"]
+                key = (level[value.id], edges.type, sent.id)
+                if key not in shipped:
+                    shipped.add(key)
+                    lanes += sent.width
     per_node = sum(_work(value) for value in program.values if value.is_node)
     return lanes, per_edge, per_node
 

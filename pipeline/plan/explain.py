@@ -14,6 +14,7 @@ from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.model import Model
 from pipeline.plan.advice import advice
+from pipeline.plan.branches import Branch
 from pipeline.plan.memory import (
     Counts,
     block_bytes,
@@ -160,6 +161,7 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
             most = max(sorted_bytes(counts, entry, block) for block in range(counts.blocks))
             sorts = f", sorted: {size(most)} of messages at a time" if most else ""
             lines.append(f"  edges   {_text(entry, numbers)} over {edges_of(entry)}{sorts}")
+        lines += _branches(phase.branches, numbers)
     for shipment in step.ships:
         values = ", ".join(f"%{numbers[value.id]}{list(value.shape)}" for value in shipment.values)
         rows, partials = shipped_rows(counts, shipment)
@@ -190,6 +192,25 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         of = " of edges" if plan.program.is_per_edge else ""
         lines.append(f"  outputs{of} " + ", ".join(f"{name} = %{numbers[value.id]}" for name, value in outputs))
     return lines
+
+
+def _branches(branches: Sequence[Branch], numbers: Mapping[int, int]) -> list[str]:
+    """A line for all branches that are alike."""
+    alike: dict[str, int] = {}
+    for branch in branches:
+        text = ", ".join([f"{value.op}{list(value.shape)}" for value in branch.reductions])
+        text += "".join(f", {_operation(value)}" for value in branch.nodes)
+        into = ", ".join(dict.fromkeys(f"%{numbers[join.id]}" for join, _ in branch.terms))
+        by = f" by {branch.chosen.column}" if branch.chosen else ""
+        text += f"; into {into}, for nodes with such an edge only"
+        alike[f"{by}: {text}"] = alike.get(f"{by}: {text}", 0) + 1
+    return [
+        line
+        for text, count in alike.items()
+        for line in textwrap.wrap(
+            f"{count} relation{'s' * (count > 1)}{text}", 100, initial_indent="  each of ", subsequent_indent=" " * 10
+        )
+    ]
 
 
 def _other(counts: Counts, shipment: Shipment) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pipeline.formula.program import Program
 from pipeline.plan import rewrites as rules
+from pipeline.plan.branches import FEWEST
 from pipeline.plan.rewriting import always, if_cheaper, if_cheaper_alike
 from pipeline.plan.rewritten import Rewritten, Rule
 
@@ -70,4 +71,6 @@ def lower(
     if is_typed:
         program = always(program, watched(rules.sum_of_stack))
         program = always(program, watched(rules.sum_linears))
+        if len(program.edge_types) >= FEWEST:
+            program = always(always(program, *map(watched, (rules.map_after_sum, rules.map_of_query))), *normal)
     return rules.fold_weights(program, weights)

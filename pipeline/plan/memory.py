@@ -16,11 +16,12 @@ from pipeline.compiler.edge_program import edge_program
 from pipeline.compiler.sorting import kept_floats
 from pipeline.formula.interpret import last_readers
 from pipeline.formula.reductions import REDUCTIONS
+from pipeline.formula.spaces import Edges, Nodes, Space
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.levels import is_per_edge, local_values
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.plan.schedule import Phase, Shipment, Superstep
 from pipeline.schema import EDGE, EdgeType
 
 FLOAT = 4  # bytes
@@ -32,7 +33,9 @@ PART = 8  # of a lane of a block's part of a total, which is float64
 WORKER_BYTES = 250 << 20
 # Arrow batches on their way in and out, the allocator's slack.
 SLACK = 1.3
-# Rows of node values that a block computes at a time (superstep.ROW_CHUNK, which knows plans and so cannot be asked).
+# Of an edge that is sorted by a column: its place (8 bytes), its number's, its row, its sender, while it is sorted.
+SORTED_LANES = 8
+# Rows of node values that a block computes at a time (node_values.ROW_CHUNK, which knows plans and so cannot be asked).
 ROW_CHUNK = 4096
 
 
@@ -40,6 +43,7 @@ ROW_CHUNK = 4096
 class EdgeCounts:
     """The same of one type of edges, for each block."""
 
+    edges: Sequence[int]
     payload_in: Sequence[int]
     loops: Sequence[int]
     pulled: Sequence[int]
@@ -53,7 +57,9 @@ class EdgeCounts:
         stored = [a + b for a, b in zip(counts["static_bytes"], counts["sends_bytes"], strict=True)]
         pulled, pushed = counts["payload_rows_pulled"], counts["payload_rows_pushed"]
         loops = counts["payload_rows_loops"]
-        return EdgeCounts(counts["payload_rows_in"], loops, pulled, pushed, stored, counts["push_bytes"])
+        return EdgeCounts(
+            counts["edges"], counts["payload_rows_in"], loops, pulled, pushed, stored, counts["push_bytes"]
+        )
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class Counts:
     """The same against the edges' direction; of reversed_bytes."""
     types: Mapping[EdgeType, EdgeCounts] = field(default_factory=dict)
     """The same by the type of edges, of a graph whose manifest tells it: then what is above of one type is not read."""
+    node_types: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Nodes of each type in each block; empty: all nodes are of one type."""
 
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> Counts:
@@ -100,7 +108,17 @@ class Counts:
             types={
                 EdgeType.parse(type): EdgeCounts.of(counts) for type, counts in manifest.get("edge_types", {}).items()
             },
+            node_types={type: counts["nodes"] for type, counts in manifest.get("node_types", {}).items()},
         )
+
+    def nodes_of(self, space: Space) -> Sequence[int]:
+        """Nodes of each block that have a row of a value."""
+        assert isinstance(space, Nodes)
+        return self.node_types[space.type] if self.node_types else self.nodes
+
+    def edges_of(self, edge_type: EdgeType) -> Sequence[int]:
+        """Edges of a type into each block."""
+        return self.types[edge_type].edges if self.types else self.edges
 
     def static_of(self, plan: Plan) -> Sequence[int]:
         """Bytes on disk of what a plan reads of each block: perhaps of one direction of the edges only, and perhaps
@@ -208,7 +226,8 @@ def kept_totals(step: Superstep) -> int:
 
 def kept_bytes(counts: Counts, step: Superstep) -> int:
     """Bytes of that state."""
-    return (sum(counts.nodes) * kept_lanes(step) + counts.blocks * kept_totals(step)) * FLOAT
+    kept = sum(sum(counts.nodes_of(value.space)) * value.width for value in step.keeps if value.is_node)
+    return (kept + counts.blocks * kept_totals(step)) * FLOAT
 
 
 def block_bytes(plan: Plan, counts: Counts, block: int, fused: bool = False) -> int:
@@ -217,13 +236,16 @@ def block_bytes(plan: Plan, counts: Counts, block: int, fused: bool = False) -> 
     nodes, most = counts.nodes[block], 0
     for step in plan.steps:
         if fused:
-            received = sum(_tile_lanes(counts, shipment, block) for shipment in step.receives)
-            sent = nodes * sum(shipment.width for shipment in step.ships if len(shipment.values) > 1)
+            # one type of edges after another
+            received = max((_tile_lanes(counts, shipment, block) for shipment in step.receives), default=0)
+            sent = sum(_joined_lanes(counts, step, block))
         else:
             received = sum(counts.lanes_in(shipment, block) for shipment in step.receives)
-            sent = sum(counts.lanes_in(shipment, block) for shipment in step.ships) + nodes * _joined_lanes(step)
+            sent = sum(counts.lanes_in(shipment, block) for shipment in step.ships)
+            sent += sum(_joined_lanes(counts, step, block, only_pushed=True))
         totals = sum(value.width for value in step.merges) + total_lanes(step)
-        lanes = received + sent + nodes * _live_lanes(plan, step) + counts.edges[block] * _edge_lanes(step)
+        lanes = received + sent + _live_floats(plan, counts, step, block) + _branch_floats(counts, step, block)
+        lanes += counts.edges[block] * _edge_lanes(step)
         sorted_ = max((sorted_bytes(counts, entry, block) for entry in step.reductions), default=0)
         worked = max(_node_chunk_bytes(step, nodes), _edge_chunk_bytes(step, counts.edges[block]))
         most = max(most, lanes * FLOAT + counts.blocks * totals * PART + sorted_ + worked)
@@ -235,17 +257,31 @@ def fused_bytes(plan: Plan, counts: Counts, threads: int = 1) -> int:
     each thread is working at."""
     crossing = 0
     for step in plan.steps:
-        came = _crossing_lanes(plan.steps[step.number - 1]) if step.number else {}
-        crossing = max(crossing, sum({**came, **_crossing_lanes(step)}.values()))
-    return sum(counts.nodes) * crossing * FLOAT + spilled_bytes(plan, counts, threads)
+        came = _crossing_floats(counts, plan.steps[step.number - 1]) if step.number else {}
+        crossing = max(crossing, sum({**came, **_crossing_floats(counts, step)}.values()))
+    return crossing * FLOAT + spilled_bytes(plan, counts, threads)
 
 
-def _crossing_lanes(step: Superstep) -> dict[tuple[int, str], int]:
-    """Lanes per node of each array that waits for the next superstep; several values that are sent are one array."""
+def _crossing_floats(counts: Counts, step: Superstep) -> dict[object, int]:
+    """float32 lanes of all nodes of each array that waits for the next superstep; several values that are sent are one
+    array."""
     alone = [shipment.values[0] for shipment in step.ships if len(shipment.values) == 1]
-    values = {(value.id, ""): value.width for value in [*step.keeps, *step.outputs, *alone] if _is_of_nodes(value)}
-    joined = [shipment for shipment in step.ships if len(shipment.values) > 1]
-    return {**values, **{(step.number, str(shipment.edge_type)): shipment.width for shipment in joined}}
+    values = {value.id: value for value in [*step.keeps, *step.outputs, *alone] if _is_of_nodes(value)}
+    found: dict[object, int] = {
+        number: sum(counts.nodes_of(value.space)) * value.width for number, value in values.items()
+    }
+    for together in _sent_together(step):
+        found[tuple(value.id for value in together)] = sum(counts.nodes_of(together[0].space)) * _width(together)
+    return found
+
+
+def _sent_together(step: Superstep, only_pushed: bool = False) -> set[tuple[Value, ...]]:
+    """Values that are put side by side to be sent; types of edges that send the same ones share them."""
+    return {each.values for each in step.ships if len(each.values) > 1 and (each.push or not only_pushed)}
+
+
+def _width(values: Sequence[Value]) -> int:
+    return sum(value.width for value in values)
 
 
 def spilled_bytes(plan: Plan, counts: Counts, threads: int = 1) -> int:
@@ -260,9 +296,9 @@ def _tile_lanes(counts: Counts, shipment: Shipment, block: int) -> int:
     """float32 lanes, as many bytes as an index, of what the fused tier copies of one tile at a time: its columns, twice
     where edges are pushed, and then partial results; a payload where it is rounded. Charged as if it were the only
     tile."""
-    lanes = counts.edges[block]
+    lanes = edges = counts.edges_of(shipment.edge_type)[block]
     if shipment.push:
-        lanes += counts.edges[block] + counts.hybrid_rows(shipment.edge_type)[1][block] * shipment.partial_width
+        lanes += edges + counts.hybrid_rows(shipment.edge_type)[1][block] * shipment.partial_width
     if shipment.wire != "float32":
         lanes += counts.lanes_in(shipment, block)
     return lanes
@@ -279,12 +315,13 @@ def sorted_bytes(counts: Counts, reduction: Value, block: int) -> int:
 def _node_chunk_bytes(step: Superstep, nodes: int) -> int:
     """Node values of a phase, of the rows that are computed at a time: without these a perceptron 64→256→256 took 3.8
     times what was said, in blocks of 2,500 nodes."""
-    return min(nodes, ROW_CHUNK) * max((_most_lanes(phase.nodes) for phase in step.phases), default=0) * FLOAT
+    return min(nodes, ROW_CHUNK) * max((_most_lanes(phase) for phase in step.phases), default=0) * FLOAT
 
 
-def _most_lanes(values: Sequence[Value]) -> int:
-    """The most lanes that are there at once, if each value goes where nobody reads it any more (superstep.py)."""
-    last = last_readers(values, ())
+def _most_lanes(phase: Phase) -> int:
+    """The most lanes that are there at once, if each value goes where nobody reads it any more (node_values.py)."""
+    values = phase.nodes
+    last = last_readers(values, (), phase.operands)
     widths = {value.id: value.width for value in values if value.op != "input"}
     lanes = most = 0
     for value in values:
@@ -306,20 +343,31 @@ def _edge_chunk_bytes(step: Superstep, edges: int) -> int:
     return most
 
 
-def _joined_lanes(step: Superstep) -> int:
-    """Lanes per node of values that are put side by side for partial results; one alone is read where it is."""
-    return sum(shipment.width for shipment in step.ships if shipment.push and len(shipment.values) > 1)
+def _joined_lanes(counts: Counts, step: Superstep, block: int, only_pushed: bool = False) -> list[int]:
+    """float32 lanes of values that are put side by side, each such array; one value alone is read where it is. In the
+    distributed tier (`only_pushed`) that is done for partial results alone."""
+    return [
+        counts.nodes_of(together[0].space)[block] * _width(together) for together in _sent_together(step, only_pushed)
+    ]
 
 
-def _live_lanes(plan: Plan, step: Superstep) -> int:
-    """Lanes per node that exist at once in a superstep: what came in, what it computes and somebody reads whole, and
+def _live_floats(plan: Plan, counts: Counts, step: Superstep, block: int) -> int:
+    """float32 lanes that exist at once in a superstep: what came in, what it computes and somebody reads whole, and
     what reductions keep beside their result."""
     came = plan.steps[step.number - 1].live_out if step.number else []
-    local = [value for reduction in step.reductions for value in local_values(reduction)]
-    alive = {value.id: value for value in [*came, *step.reductions, *step.live_out, *local]}
+    whole = [value for phase in step.phases for value in phase.reductions]
+    local = [value for reduction in whole for value in local_values(reduction)]
+    local += [value for branch in step.branches for value in branch.dense]
+    joins = [join for branch in step.branches for join, _ in branch.terms]
+    alive = {value.id: value for value in [*came, *whole, *joins, *step.live_out, *local]}
     features = {value.id for value in step.computed if value.op == "input"}
-    states = sum(_state_lanes(value) - value.width for value in step.reductions if not is_per_edge(value))
-    return states + sum(value.width for value in alive.values() if _is_of_nodes(value) and value.id not in features)
+    kept = [value for value in whole if not is_per_edge(value)]
+    states = sum(counts.nodes_of(value.space)[block] * (_state_lanes(value) - value.width) for value in kept)
+    return states + sum(
+        counts.nodes_of(value.space)[block] * value.width
+        for value in alive.values()
+        if _is_of_nodes(value) and value.id not in features
+    )
 
 
 def _is_of_nodes(value: Value) -> bool:
@@ -332,6 +380,26 @@ def _edge_lanes(step: Superstep) -> int:
     then the ends of each edge, the ids of both, and which of parallel edges it is."""
     rows = [value for value in step.outputs if is_per_edge(value)]
     return 2 * sum(value.width for value in rows) + (ENDS if rows else 0)
+
+
+def _branch_floats(counts: Counts, step: Superstep, block: int) -> int:
+    """float32 lanes of the branch that takes most of them: there is one at a time. As many bytes as a lane has an
+    index, of edges that are sorted by a column and of rows."""
+    most = 0
+    for branch in step.branches:
+        edges = counts.edges_of(branch.edges.type)[block]
+        rows = min(edges, counts.nodes_of(branch.reductions[0].space)[block])
+        local = {value.id: value.width for reduction in branch.reductions for value in local_values(reduction)}
+        lanes = 2 + sum(map(_state_lanes, branch.reductions)) + sum(local.values())
+        chunk = min(rows, ROW_CHUNK) * (_width([*branch.before, *branch.nodes, *branch.dense]))
+        most = max(most, rows * lanes + chunk)
+    sorted_ = sum(SORTED_LANES * counts.edges_of(edges.type)[block] for edges, _ in _chosen_columns(step))
+    return most + sorted_
+
+
+def _chosen_columns(step: Superstep) -> set[tuple[Edges, str]]:
+    """The columns that branches choose edges by."""
+    return {(branch.edges, branch.chosen.column) for branch in step.branches if branch.chosen}
 
 
 def _state_lanes(reduction: Value) -> int:

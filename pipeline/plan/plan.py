@@ -17,11 +17,10 @@ from pipeline.formula.program import Input, Program, input_name
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value
 from pipeline.model import Model
-from pipeline.plan.levels import sent_values
 from pipeline.plan.lower import lower
 from pipeline.plan.rewriting import rebuild
 from pipeline.plan.rewritten import Rewritten
-from pipeline.plan.schedule import Pushes, Superstep, edges_of, passes, schedule
+from pipeline.plan.schedule import Pushes, Superstep, branch_passes, edges_of, passes, schedule
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -35,9 +34,10 @@ class Plan:
         self.weights = dict(weights)
         self.pushes = sorted(pushes)
         self.wire = wire
-        self.steps: list[Superstep] = schedule(program, pushes, wire).steps
+        self.steps: list[Superstep] = schedule(program, pushes, wire, self.weights).steps
         self._compiled: dict[int, dict[int, CompiledReduction]] = {}
         self._passes: dict[int, list[list[EdgePass]]] = {}
+        self._branches: dict[int, list[list[list[EdgePass]]]] = {}
 
     @staticmethod
     def of(model: Model, undirected: bool = False, wire: str = "float32", seen: Rewritten | None = None) -> Plan:
@@ -68,12 +68,23 @@ class Plan:
     def compile(self, step: Superstep) -> dict[int, CompiledReduction]:
         """Value.id of each reduction of a superstep → its loop, compiled for the payload that it will read."""
         if step.number not in self._compiled:
+            offsets = {shipment.edge_type: shipment.offsets for shipment in step.receives}
+            executed = {value.id: value for phase in step.phases for value in phase.reductions}
+            for branch in step.branches:
+                executed |= {value.id: other for value, other in zip(branch.reductions, branch.executed, strict=True)}
             compiled = {
-                reduction.id: compile_reduction(reduction, _offsets(step, reduction), self.weights)
-                for reduction in step.reductions
+                number: compile_reduction(value, offsets.get(edges_of(value).type, {}), self.weights)
+                for number, value in executed.items()
             }
             self._passes[step.number] = [
                 [EdgePass([compiled[reduction.id] for reduction in together]) for together in passes(step, phase)]
+                for phase in step.phases
+            ]
+            self._branches[step.number] = [
+                [
+                    [EdgePass([compiled[value.id] for value in together]) for together in branch_passes(step, branch)]
+                    for branch in phase.branches
+                ]
                 for phase in step.phases
             ]
             self._compiled[step.number] = compiled
@@ -84,17 +95,14 @@ class Plan:
         self.compile(step)
         return self._passes[step.number]
 
+    def branch_passes(self, step: Superstep) -> list[list[list[EdgePass]]]:
+        """For each phase of a superstep and each of its branches, the passes of the branch."""
+        self.compile(step)
+        return self._branches[step.number]
+
 
 _MADE: WeakKeyDictionary[Model, dict[tuple[bool, str], Plan]] = WeakKeyDictionary()
 """For as long as a model lives."""
-
-
-def _offsets(step: Superstep, reduction: Value) -> Mapping[int, int]:
-    """Value.id of what a reduction reads from payloads → its first lane there."""
-    if not sent_values(reduction):
-        return {}
-    edge_type = edges_of(reduction).type
-    return next(shipment.offsets for shipment in step.receives if shipment.edge_type == edge_type)
 
 
 def _rebuild(program: Mapping[str, Any], weights: Mapping[str, FloatArray], pushes: Pushes, wire: str) -> Plan:

@@ -9,15 +9,19 @@ function of the program: workers that rebuild it get the same schedule.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
+
+import numpy.typing as npt
 
 from pipeline.formula.program import Program
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import ALL, SELF_LOOPS, Edges, Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
+from pipeline.plan.branches import FEWEST, Branch, Found, chosen_edges, find_branches
 from pipeline.plan.levels import edge_values, levels, local_values, sent_values
 from pipeline.schema import EdgeType
 
@@ -62,6 +66,7 @@ class Shipment:
         return offsets
 
 
+MAPS = frozenset({"matmul", "reshape"})
 # There in every superstep that reads them, never carried: a feature column, and a total as a row per node.
 REMATERIALISED = frozenset({"input", "spread"})
 
@@ -73,6 +78,15 @@ class Phase:
 
     nodes: list[Value] = field(default_factory=list)
     reductions: list[Value] = field(default_factory=list)
+    """Those of no branch."""
+    branches: list[Branch] = field(default_factory=list)
+    """After the reductions, one after another."""
+    joins: dict[int, tuple[Value, ...]] = field(default_factory=dict)
+    """Value.id of each node value that branches have gone into → its other terms, in order."""
+
+    def operands(self, value: Value) -> Sequence[Value]:
+        """What one of `nodes` is computed from here."""
+        return self.joins.get(value.id, value.inputs)
 
 
 @dataclass
@@ -101,7 +115,16 @@ class Superstep:
 
     @property
     def computed(self) -> list[Value]:
-        return [value for phase in self.phases for value in phase.nodes + phase.reductions]
+        return [*(value for phase in self.phases for value in phase.nodes), *self.branch_nodes, *self.reductions]
+
+    @property
+    def branches(self) -> list[Branch]:
+        return [branch for phase in self.phases for branch in phase.branches]
+
+    @property
+    def branch_nodes(self) -> list[Value]:
+        """Node values that are there for the nodes with an edge of a branch only."""
+        return [value for branch in self.branches for value in (*branch.before, *branch.nodes)]
 
     @property
     def totals(self) -> list[Value]:
@@ -110,7 +133,12 @@ class Superstep:
 
     @property
     def reductions(self) -> list[Value]:
-        return [value for phase in self.phases for value in phase.reductions]
+        """Those of branches too."""
+        return [
+            value
+            for phase in self.phases
+            for value in [*phase.reductions, *(each for branch in phase.branches for each in branch.reductions)]
+        ]
 
     @property
     def features(self) -> list[tuple[str, str]]:
@@ -154,26 +182,42 @@ def passes(step: Superstep, phase: Phase) -> list[list[Value]]:
     """The reductions of a phase by the edges that they go through, whole tiles or only what is pulled of them. One that
     keeps its messages is alone: a holistic one goes through the tiles several times."""
     found: dict[object, list[Value]] = defaultdict(list)
+    pushed = step.pushed
     for value in phase.reductions:
         alone = value.id if REDUCTIONS[value.op].keeps_messages else None
-        found[edges_of(value), value.id in step.pushed, alone].append(value)
+        found[edges_of(value), value.id in pushed, alone].append(value)
     return list(found.values())
+
+
+def branch_passes(step: Superstep, branch: Branch) -> list[list[Value]]:
+    """The reductions of a branch by the edges that they go through, whole tiles or only what is pulled of them."""
+    pushed = step.pushed
+    sides = ([value for value in branch.reductions if (value.id in pushed) == side] for side in (False, True))
+    return [side for side in sides if side]
 
 
 Pushes = Collection[tuple[int, EdgeType]]
 """(number of the superstep that ships, edge type) of the shipments that push."""
 
 
-def schedule(program: Program, pushes: Pushes = (), wire: str = "float32") -> Schedule:
-    """Cuts a lowered program into supersteps."""
+def schedule(
+    program: Program,
+    pushes: Pushes = (),
+    wire: str = "float32",
+    weights: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> Schedule:
+    """Cuts a lowered program into supersteps. `weights`: those of the program; without them branches are not found,
+    because what a relation adds to a node without its edges is not known."""
     level = levels(program)
     last = max((level[value.id] for value in program.values if value.is_node), default=0)
     steps = [Superstep(number) for number in range(last + 1)]
     readers, shipped = _readers(program, level), _ship_levels(program, level)
     when = _when(program, level, readers, shipped)
-    _place(program, when, level, steps)
+    rank = _place(program, when, level, steps)
+    found = find_branches(program, when, rank, weights or {})
+    _branch_off(found, steps)
     _ship(program, level, steps, pushes, wire)
-    _keep(program, when, steps, readers, shipped)
+    _keep(program, when, steps, readers, shipped, found.inside)
     if program.is_per_edge:
         steps[-2].ships_ids = True
     return Schedule(program, steps)
@@ -210,7 +254,8 @@ def _ship_levels(program: Program, level: dict[int, int]) -> _Shipped:
 
 
 def _when(program: Program, level: dict[int, int], readers: _Readers, shipped: _Shipped) -> dict[int, int]:
-    """The superstep in which each node value is computed: as soon as possible, but for two kinds of level 0.
+    """The superstep in which each node value is computed: as soon as possible, but for two kinds of level 0, and
+    for what many relations make of the same rows.
 
     What depends on features only, and is read in a single later superstep, is computed there: reading the features
     again is cheaper than carrying the value through the exchanges before, if it is about as wide. What depends on
@@ -230,7 +275,13 @@ def _when(program: Program, level: dict[int, int], readers: _Readers, shipped: _
             read = local_values(value) if value.op in REDUCTIONS else value.inputs
             features[value.id] = frozenset().union(*(features[i.id] for i in read))
     outputs = {value.id for value in program.outputs.values()}
+    many = len(program.edge_types) >= FEWEST
     for value in reversed(program.values):
+        if many and value.id not in features and not shipped[value.id] and value.id not in outputs:
+            # what a relation does with the row of its target: of many relations the row is carried, not one for each
+            later = {when[user.id] for user, _ in readers[value.id]}
+            if value.op in MAPS and value.is_node and len(later) == 1 and value.inputs[0].width <= value.width:
+                when[value.id] = max(when[value.id], *later)
         if value.id not in features or not value.is_node:
             continue
         uses = {max(at, when[user.id]) for user, at in readers[value.id]} | shipped[value.id]
@@ -242,8 +293,9 @@ def _when(program: Program, level: dict[int, int], readers: _Readers, shipped: _
     return when
 
 
-def _place(program: Program, when: dict[int, int], level: dict[int, int], steps: list[Superstep]) -> None:
-    """Sorts the node values of each superstep into phases, and the totals whose parts it computes with them."""
+def _place(program: Program, when: dict[int, int], level: dict[int, int], steps: list[Superstep]) -> dict[int, int]:
+    """Sorts the node values of each superstep into phases, and the totals whose parts it computes with them: Value.id →
+    phase."""
     rank: dict[int, int] = {}
     for value in program.values:
         if value.is_graph and value.op not in TOTALS:
@@ -263,6 +315,19 @@ def _place(program: Program, when: dict[int, int], level: dict[int, int], steps:
         (phase.reductions if value.op in REDUCTIONS else phase.nodes).append(value)
         if value.op in REMATERIALISED:
             _rematerialise(value, here, steps)
+    return rank
+
+
+def _branch_off(found: Found, steps: list[Superstep]) -> None:
+    """Takes branches out of the phases that their values were placed in."""
+    if not found.joins:
+        return
+    for step in steps:
+        for number, phase in enumerate(step.phases):
+            phase.nodes = [value for value in phase.nodes if value.id not in found.inside]
+            phase.reductions = [value for value in phase.reductions if value.id not in found.inside]
+            phase.branches = found.branches.get((step.number, number), [])
+            phase.joins = {value.id: found.joins[value.id] for value in phase.nodes if value.id in found.joins}
 
 
 def _rematerialise(value: Value, first: int, steps: list[Superstep]) -> None:
@@ -287,7 +352,10 @@ def _ship(program: Program, level: dict[int, int], steps: list[Superstep], pushe
         reading = readers[number, edge_type]
         loops = any(edges_of(value).part in (ALL, SELF_LOOPS) for value in reading)
         others = tuple(value for value in reading if value.width and edges_of(value).part != SELF_LOOPS)
-        merges = all(REDUCTIONS[value.op].is_distributive and not local_values(value) for value in others)
+        merges = all(
+            REDUCTIONS[value.op].is_distributive and not local_values(value) and chosen_edges(value) is None
+            for value in others
+        )
         mergeable = others if merges else ()
         push = bool(mergeable) and (number - 1, edge_type) in pushes
         shipment = Shipment(edge_type, tuple(values.values()), loops, mergeable, push, wire)
@@ -295,8 +363,16 @@ def _ship(program: Program, level: dict[int, int], steps: list[Superstep], pushe
         steps[number - 1].ships.append(shipment)
 
 
-def _keep(program: Program, when: dict[int, int], steps: list[Superstep], readers: _Readers, shipped: _Shipped) -> None:
-    """State: computed values that a later superstep of the same block reads, and features nobody needs are dropped."""
+def _keep(
+    program: Program,
+    when: dict[int, int],
+    steps: list[Superstep],
+    readers: _Readers,
+    shipped: _Shipped,
+    inside: Collection[int],
+) -> None:
+    """State: computed values that a later superstep of the same block reads, and features nobody needs are dropped.
+    `inside`: what is in branches, which is computed where it is read."""
     until: dict[int, int] = dict.fromkeys(when, -1)
     steps[-1].outputs = list(program.outputs.values())
     for value in steps[-1].outputs:
@@ -312,11 +388,13 @@ def _keep(program: Program, when: dict[int, int], steps: list[Superstep], reader
             for value in program.values
             if (value.is_node or value.is_graph)
             and value.op not in REMATERIALISED
+            and value.id not in inside
             and when[value.id] <= step.number < until[value.id]
         ]
     for step in steps:
         needed = {i.id for value in step.computed for i in value.inputs}
         needed |= {i.id for value in step.reductions for i in local_values(value)}
         needed |= {value.id for value in step.live_out}
+        needed |= {term.id for phase in step.phases for rest in phase.joins.values() for term in rest}
         for phase in step.phases:
             phase.nodes = [value for value in phase.nodes if value.op not in REMATERIALISED or value.id in needed]

@@ -2,7 +2,7 @@
 between the same two nodes it is.
 
 Comes in: a block, and the ids that other blocks' send lists name. Goes out: the key columns of a result, tile by tile.
-Knows nothing of what is computed for the edges; their order is that of superstep.tiles_for, and inside a tile its own.
+Knows nothing of what is computed for the edges; their order is that of edges.tiles_for, and inside a tile its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import pyarrow as pa
 from pipeline.blocks.block import LOOPS, Block, IntArray, Tile
 from pipeline.formula.spaces import Edges
 from pipeline.result.output import column_of
+from pipeline.run.edges import not_sent, tiles_for
 from pipeline.run.in_place import Sends
-from pipeline.run.superstep import not_sent, tiles_for
 from pipeline.schema import EDGE, NODE
 
 Names = Callable[[int], pa.Array]

@@ -17,8 +17,9 @@ from pipeline.blocks.wire import rounded
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.run.edges import Payload, Values, not_sent, read_at
 from pipeline.run.spill import Keep
-from pipeline.run.superstep import Computed, Payload, Values, compute, not_sent, read_at, side_by_side
+from pipeline.run.superstep import Computed, compute, side_by_side
 from pipeline.run.total import TotalArray
 from pipeline.schema import EdgeType
 
@@ -47,13 +48,16 @@ def hold(step: Superstep, made: Computed, keep: Keep | None = None) -> Held:
     own = {number: made.values[number] for number in own_values(step)}
     if keep is not None:
         own = {number: keep(array) for number, array in own.items()}
-    sent = {}
+    sent: dict[EdgeType, FloatArray] = {}
+    shared: dict[tuple[Value, ...], FloatArray] = {}  # of many types of edges that send the same
     for shipment in step.ships:
         if len(shipment.values) == 1:
             sent[shipment.edge_type] = side_by_side(shipment, own)
-        else:
+            continue
+        if shipment.values not in shared:
             together = side_by_side(shipment, made.values)
-            sent[shipment.edge_type] = together if keep is None else keep(together)
+            shared[shipment.values] = together if keep is None else keep(together)
+        sent[shipment.edge_type] = shared[shipment.values]
     return Held(own, sent, made.parts)
 
 

@@ -27,11 +27,11 @@ from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Superstep, edges_of
+from pipeline.run.edges import tiles_for
 from pipeline.run.fused import BlockSource
 from pipeline.run.in_place import Sends
 from pipeline.run.picked import Marks, Picked, into, pick
 from pipeline.run.spill import Keep
-from pipeline.run.superstep import tiles_for
 from pipeline.schema import EdgeType
 
 # Of the edges of a superstep. Choosing edges takes a quarter of the time of adding them up (GraphSAGE, 64 lanes).
@@ -84,6 +84,9 @@ def why_whole(plan: Plan) -> str | None:
     if any(value.op in TOTALS for value in plan.program.values):
         return "the model reads totals over all nodes"
     for step in plan.steps:
+        if step.branches:
+            # rows of a branch are cut into chunks too, and which rows there are depends on all nodes of the block
+            return f"superstep {step.number} adds up {len(step.branches)} relations, each for the nodes that have it"
         for reduction in step.reductions:
             # NumPy computes some values for chunks of edges: of other edges they would be other chunks, with other bits
             if edge_program(reduction).dense or (_piece(reduction) and reduction.id in step.pushed):

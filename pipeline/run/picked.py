@@ -20,7 +20,7 @@ from pipeline.blocks.block import IntArray, Tile
 from pipeline.kernels.jit import read_only
 from pipeline.kernels.pieces import begin_rows
 from pipeline.kernels.pulled import list_ranges
-from pipeline.run.superstep import ROW_CHUNK
+from pipeline.run.node_values import ROW_CHUNK
 
 Marks = npt.NDArray[np.bool_]
 """(n,): which nodes of a block."""

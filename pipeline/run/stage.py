@@ -26,20 +26,10 @@ from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment, Superstep
 from pipeline.run.edge_rows import Names
+from pipeline.run.edges import Partial, Payload, Receive, Values
 from pipeline.run.fused import BlockSource
 from pipeline.run.progress import mark
-from pipeline.run.superstep import (
-    Computed,
-    Partial,
-    Parts,
-    Payload,
-    Receive,
-    Values,
-    compute,
-    payload,
-    sent_rows,
-    side_by_side,
-)
+from pipeline.run.superstep import Computed, Parts, compute, payload, sent_rows, side_by_side
 from pipeline.run.task import (
     Run,
     clock_batch,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.plan.memory import (
     WORKER_BYTES,
     Counts,
-    _crossing_lanes,
+    _crossing_floats,
     block_bytes,
     fused_bytes,
     kept_bytes,
@@ -69,8 +69,9 @@ def test_a_fused_run_holds_no_payload() -> None:
     (shipment,) = two.steps[0].ships
     assert len(shipment.values) == 2
     alone = replace(two.steps[0], ships=[replace(shipment, values=shipment.values[:1])])
-    assert [_crossing_lanes(step)[0, str(EDGE)] for step in two.steps[:1]] == [shipment.width]
-    assert (0, str(EDGE)) not in _crossing_lanes(alone)
+    together = tuple(value.id for value in shipment.values)
+    assert _crossing_floats(COUNTS, two.steps[0])[together] == 150 * shipment.width
+    assert together not in _crossing_floats(COUNTS, alone)
 
 
 def test_totals_are_one_row_per_block_and_not_per_node() -> None:

@@ -33,7 +33,7 @@ from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.schedule import Superstep
 from pipeline.prepare import prepare
 from pipeline.prepared import PreparedGraph
-from pipeline.run import superstep
+from pipeline.run import node_values
 from pipeline.run.fused import BlockSource, run_stored
 from pipeline.run.spill import spill_to
 from pipeline.run.task import opened_block, static_edges
@@ -136,4 +136,4 @@ class peak:
 
 
 def test_the_chunk_is_the_one_of_a_superstep() -> None:
-    assert memory.ROW_CHUNK == superstep.ROW_CHUNK
+    assert memory.ROW_CHUNK == node_values.ROW_CHUNK

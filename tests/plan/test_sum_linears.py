@@ -11,6 +11,7 @@ from pipeline.formula import Program, Relation, Value, apply, concat, interpret,
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.model import Model
 from pipeline.plan import rewrites as rules
+from pipeline.plan.branches import FEWEST
 from pipeline.plan.lower import lower
 from pipeline.plan.memory import _most_lanes
 from pipeline.plan.plan import Plan
@@ -98,8 +99,17 @@ def test_a_stack_that_is_no_sum_of_parts_is_left_alone() -> None:
     rows = [sage(number).reshape(2, 2) for number in range(2)]
     of_rows = apply("lane_sum", concat(rows, axis=0), axes=(0,), keepdims=False)  # two lanes of each part
     kept = apply("lane_sum", concat([sage(0).reshape(1, OUT)] * 2, axis=0), axes=(0,), keepdims=True)
-    most = apply("lane_max", concat([sage(0).reshape(1, OUT)] * 2, axis=0), axes=(0,), keepdims=False)
-    assert [rules.sum_of_stack(value) for value in (of_rows, kept, most)] == [None, None, None]
+    assert [rules.sum_of_stack(value) for value in (of_rows, kept)] == [None, None]
+
+
+@pytest.mark.parametrize("op", ["lane_sum", "lane_mean", "lane_max", "lane_min"])
+def test_a_stack_is_joined_part_by_part(op: str) -> None:
+    stack = concat([sage(number).reshape(1, OUT) for number in range(3)], axis=0)
+    before = apply(op, stack, axes=(0,), keepdims=False)
+    after = rules.sum_of_stack(before)
+    assert after is not None
+    values = [interpret(Program({f"{PAPER}.y": each}), WEIGHTS, GRAPH.arrays)[f"{PAPER}.y"] for each in (before, after)]
+    np.testing.assert_allclose(*values, rtol=1e-12)
 
 
 def test_products_of_other_rows_or_with_values_are_left_alone() -> None:
@@ -110,11 +120,11 @@ def test_products_of_other_rows_or_with_values_are_left_alone() -> None:
 
 def test_a_chunk_is_charged_for_what_is_there_at_once() -> None:
     """Not for all values of all relations: each ends where the next has been added."""
-    few, many = (_lanes(number) for number in (3, MANY))
+    few, many = (_lanes(number) for number in (3, FEWEST - 1))
     assert few == many > 0
 
 
 def _lanes(relations: int) -> int:
     made = Program({f"{PAPER}.output": reduce(lambda a, b: a + b, map(sage, range(relations)))})
     plan = Plan.of(Model(made, {name: WEIGHTS[name] for name in made.weights}))
-    return max(_most_lanes(phase.nodes) for phase in plan.steps[-1].phases)
+    return max(_most_lanes(phase) for phase in plan.steps[-1].phases)

@@ -301,9 +301,7 @@ def test_targets_of_a_run_that_writes(graphs: Graphs, tmp_path: Path) -> None:
 def test_a_column_of_the_edges_called_as_one_of_the_result() -> None:
     table = whole("mixed")
     edges = table.edges().rename_columns(["src", "dst", "Output", "attr"])
-    message = (
-        "two columns 'output', which differs from 'Output' by case only: a column of the edges, and the output"
-    )
+    message = "two columns 'output', which differs from 'Output' by case only: a column of the edges, and the output"
     with pytest.raises(SettingError, match=f"{message} 'output'; --edge-features NEW=COLUMN, edge_features="):
         infer(Graph(table.nodes(), edges, edge_features=["Output"]), model_of("degrees"))
 

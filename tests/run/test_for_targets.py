@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.blocks.block import Block
 from pipeline.plan.plan import Plan
-from pipeline.run import needed, picked, superstep
+from pipeline.run import branch, needed, node_values, picked
 from pipeline.run.for_targets import run_for_targets
 from pipeline.run.fused import BlockSource, Outputs, all_sends, run_fused
 from pipeline.run.needed import Part, Rows, needed_for, why_whole
@@ -29,7 +29,7 @@ CUT = ["sage", "gcn_weighted", "gat", "gat_no_loops", "softmax_twice", "appnp", 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks that these graphs have many of, and supersteps that are cut down however much of them is needed."""
-    for module in (superstep, picked):
+    for module in (node_values, branch, picked):
         monkeypatch.setattr(module, "ROW_CHUNK", CHUNK)
     monkeypatch.setattr(needed, "MOST_NODES", 1.0)
     monkeypatch.setattr(needed, "MOST_EDGES", 1.0)

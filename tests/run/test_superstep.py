@@ -11,9 +11,10 @@ from pipeline.formula import Value, interpret
 from pipeline.formula.spaces import GRAPH
 from pipeline.plan.plan import Plan
 from pipeline.plan.schedule import Shipment
+from pipeline.run.edges import Payload
 from pipeline.run.fused import BlockSource, run_fused, run_stored
 from pipeline.run.spill import spill_to
-from pipeline.run.superstep import Payload, compute, payload
+from pipeline.run.superstep import compute, payload
 from pipeline.run.total import Total, merged
 from tests.formulas import FORMULAS, WIDTH, build
 from tests.whole import GRAPHS, Whole, pushing, whole
@@ -197,6 +198,6 @@ def test_the_parts_of_a_total_are_merged_block_by_block() -> None:
 def test_chunks_of_rows_do_not_show(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     plan, graph = Plan.of(build(name)), whole("mixed")
     want = run(plan, graph, 3)
-    monkeypatch.setattr("pipeline.run.superstep.ROW_CHUNK", 7)
+    monkeypatch.setattr("pipeline.run.node_values.ROW_CHUNK", 7)
     for name, array in run(plan, graph, 3).items():
         np.testing.assert_allclose(array, want[name], rtol=1e-5, atol=1e-5)

@@ -18,6 +18,7 @@ from pipeline.plan.rewrites.normal_form import (
     totals_stay,
 )
 from pipeline.plan.rewrites.push_to_ends import push_to_ends
+from pipeline.plan.rewrites.relation_maps import map_after_sum, map_of_query
 from pipeline.plan.rewrites.split_linear import linear_of_concat, linear_of_concat_at_dst
 from pipeline.plan.rewrites.split_self_loops import split_self_loops
 from pipeline.plan.rewrites.sum_linears import sum_linears, sum_of_stack
@@ -37,6 +38,8 @@ __all__ = [
     "linear_before_sum",
     "linear_of_concat",
     "linear_of_concat_at_dst",
+    "map_after_sum",
+    "map_of_query",
     "merge_reversed",
     "push_to_ends",
     "reshape_of_elementwise",

@@ -14,10 +14,13 @@ from functools import reduce
 
 from pipeline.formula.values import Value, apply
 
+# A reduction of a stack, over what is stacked → what joins two of its parts.
+STACKED = {"lane_sum": "add", "lane_mean": "add", "lane_max": "maximum", "lane_min": "minimum"}
+
 
 def sum_of_stack(value: Value) -> Value | None:
-    """lane_sum(concat(reshape(a), reshape(b)), axes=(0,)) → a + b."""
-    if value.op != "lane_sum" or tuple(value.attributes["axes"]) != (0,) or value.attributes["keepdims"]:
+    """lane_sum(concat(reshape(a), reshape(b)), axes=(0,)) → a + b; likewise the mean, the largest and the smallest."""
+    if value.op not in STACKED or tuple(value.attributes["axes"]) != (0,) or value.attributes["keepdims"]:
         return None
     stack = value.inputs[0]
     if stack.op != "concat" or stack.attributes["axis"] != 0 or not value.is_node:
@@ -27,7 +30,8 @@ def sum_of_stack(value: Value) -> Value | None:
     parts = [part.inputs[0] for part in stack.inputs]
     if any(part.shape != value.shape for part in parts):
         return None
-    return reduce(lambda left, right: left + right, parts)
+    joined = reduce(lambda left, right: apply(STACKED[value.op], left, right), parts)
+    return joined / float(len(parts)) if value.op == "lane_mean" else joined
 
 
 def sum_linears(value: Value) -> Value | None:

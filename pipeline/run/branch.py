@@ -1,0 +1,164 @@
+"""A branch: what one relation adds to the nodes that have an edge of it.
+
+Comes in: what a superstep has made of a block so far, a branch, its compiled passes. Goes out: nothing; its terms are
+added to the joins, which are arrays of all nodes. Between, a row is a node with an edge, in ascending order; where half
+of the nodes have one, a row is a node. Branches come one after another, so that there is one at a time.
+
+Which rows there are depends on the block alone: with the same blocks there are the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.blocks.block import FloatArray, IntArray, Tile
+from pipeline.blocks.chosen import by_number
+from pipeline.compiler import EdgePass
+from pipeline.formula.interpret import execute_rows, last_readers
+from pipeline.formula.operations import OPERATIONS
+from pipeline.formula.values import Value
+from pipeline.kernels.gather import add_rows
+from pipeline.kernels.jit import read_only
+from pipeline.plan.branches import NEUTRAL, Branch
+from pipeline.plan.levels import local_values
+from pipeline.run.edges import Tiles, Work, reduce_tiles, tiles_for
+from pipeline.run.node_values import ROW_CHUNK
+
+MOST_ROWS = 0.5  # of the nodes: with more of them, to take rows out and put them back costs more than it saves
+
+
+def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
+    """Adds what a branch makes to its joins."""
+    nodes = work.nodes(branch.reductions[0])
+    for join, _ in branch.terms:
+        if join.id not in work.values:
+            work.values[join.id] = np.full((nodes, *join.shape), NEUTRAL[join.op], np.float32)
+    tiles = _tiles(work, branch)
+    if not tiles:
+        return
+    rows, tiles = _rows(tiles, nodes)
+    made: dict[int, FloatArray] = {}
+    local: dict[int, FloatArray] = {}
+
+    def read(value: Value) -> FloatArray:
+        """A node value of the block, a row for each row of the branch."""
+        if value.id not in local:
+            whole = work.values[value.id]
+            local[value.id] = whole if rows is None else whole.take(rows, axis=0)
+        return local[value.id]
+
+    count = nodes if rows is None else len(rows)
+    targets = [entry for value in branch.reductions for entry in local_values(value)]
+    wanted = {value.id: value for value in branch.before if value in targets}
+    local |= {number: np.empty((count, *value.shape), np.float32) for number, value in wanted.items()}
+    last = last_readers(branch.before, wanted.values())
+    for start in range(0, count, ROW_CHUNK) if wanted else ():
+        chunk = slice(start, min(start + ROW_CHUNK, count))
+        values_of = _chunk(work, branch.before, {}, chunk, rows, last)
+        for number in wanted:
+            local[number][chunk] = values_of[number]
+    original = dict(zip((value.id for value in branch.executed), branch.reductions, strict=True))
+    for edge_pass in passes:
+        values = [original[reduction.value.id] for reduction in edge_pass.reductions]
+        pushed = values[0].id in work.pushed
+        results = reduce_tiles(work, edge_pass, tiles, count, read, pushed)
+        made |= {value.id: result for value, result in zip(values, results, strict=True)}
+    last = last_readers(branch.nodes, [term for _, term in branch.terms])
+    for start in range(0, count, ROW_CHUNK):
+        chunk = slice(start, min(start + ROW_CHUNK, count))
+        values_of = _chunk(work, branch.nodes, made, chunk, rows, last)
+        at = chunk if rows is None else rows[chunk]
+        for join, term in branch.terms:
+            _put(work.values[join.id], at, values_of[term.id], join.op)
+
+
+def _tiles(work: Work, branch: Branch) -> Tiles:
+    tiles = tiles_for(branch.edges, work.block)
+    if branch.chosen is None:
+        return [(source, tile) for source, tile in tiles if tile.edges]
+    at = branch.edges.type, branch.chosen.column, branch.edges.part
+    if at not in work.chosen:
+        work.chosen[at] = _by_number(work, branch, tiles)
+    return work.chosen[at].get(branch.chosen.number, ())
+
+
+def _by_number(work: Work, branch: Branch, tiles: Tiles) -> dict[float, list[tuple[int, Tile]]]:
+    """The edges of all branches that choose by the same column, sorted once."""
+    assert branch.chosen is not None
+    column = branch.chosen.column
+    beside = [each for each in work.step.branches if each.edges == branch.edges]
+    alike = [each for each in beside if each.chosen and each.chosen.column == column]
+    numbers = sorted({each.chosen.number for each in alike if each.chosen})
+    names = sorted({name for each in alike for name in _columns(work, each)})
+    found: dict[float, list[tuple[int, Tile]]] = {}
+    for source, tile in tiles:
+        for number, part in by_number(tile, column, numbers, names).items():
+            found.setdefault(number, []).append((source, part))
+    return found
+
+
+def _columns(work: Work, branch: Branch) -> list[str]:
+    compiled = work.plan.compile(work.step)
+    return [name for value in branch.reductions for name in compiled[value.id].edge_columns]
+
+
+def _rows(tiles: Tiles, nodes: int) -> tuple[IntArray | None, Tiles]:
+    """The nodes with an edge, ascending, and the tiles with their places among them as rows; None: all nodes."""
+    rows = tiles[0][1].rows if len(tiles) == 1 else np.unique(np.concatenate([tile.rows for _, tile in tiles]))
+    if len(rows) > MOST_ROWS * nodes:
+        return None, tiles
+    if len(tiles) == 1:
+        ((source, tile),) = tiles
+        return rows, [(source, replace(tile, rows=np.arange(len(rows), dtype=np.int32)))]
+    return rows, [
+        (source, replace(tile, rows=np.searchsorted(rows, tile.rows).astype(np.int32))) for source, tile in tiles
+    ]
+
+
+def _chunk(
+    work: Work,
+    nodes: Sequence[Value],
+    made: Mapping[int, FloatArray],
+    chunk: slice,
+    rows: IntArray | None,
+    last: Mapping[int, Sequence[int]],
+) -> dict[int, npt.NDArray[Any]]:
+    """Node values for some rows of a branch; those that nobody reads any more are gone. `made`: of all its rows."""
+    values: dict[int, npt.NDArray[Any]] = {number: array[chunk] for number, array in made.items()}
+
+    def operand(value: Value) -> npt.NDArray[Any]:
+        if value.is_weight:
+            return work.weight(value)
+        if value.id not in values:
+            whole = work.values.get(value.id)
+            if whole is None:
+                assert value.op == "fill", value.op
+                return np.full((chunk.stop - chunk.start, *value.shape), value.attributes["value"], np.float32)
+            values[value.id] = whole[chunk] if rows is None else whole.take(rows[chunk], axis=0)
+        return values[value.id]
+
+    for value in nodes:
+        values[value.id] = execute_rows(value, [operand(entry) for entry in value.inputs])
+        for number in last.get(value.id, ()):
+            values.pop(number, None)
+    return values
+
+
+def _put(whole: FloatArray, at: slice | IntArray, values: npt.NDArray[Any], op: str) -> None:
+    """Adds rows of a term to a join; each row of `at` is there once."""
+    if isinstance(at, slice):
+        meaning = OPERATIONS[op].meaning
+        assert meaning is not None
+        whole[at] = meaning(whole[at], values)
+    elif op == "add":
+        out = whole.reshape(len(whole), -1)
+        add_rows(read_only(np.ascontiguousarray(values, np.float32).reshape(len(at), -1)), read_only(at), out)
+    else:
+        meaning = OPERATIONS[op].meaning
+        assert meaning is not None
+        whole[at] = meaning(whole[at], values)
