@@ -18,7 +18,10 @@ from pipeline.pyg.joined import joined, parts_of, row_axis
 from pipeline.pyg.layout import align, lane_axis, view, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, NodeNumbers, Refusal, Rows, Symbol
 
-TWICE = "add them once, with the sum of both values: (1 + 1) x, or one fill_value"
+TWICE = Refusal(
+    "adds self-loops to edges to which they were added before",
+    "add them once, with the sum of both values: (1 + 1) x, or one fill_value",
+)
 
 
 def _cat(call: Call) -> Symbol:
@@ -71,7 +74,7 @@ def _with_self_loops(index: EdgeIndex, loops: Any) -> Symbol:
         raise Refusal("adds self-loops to edges between two types", "make this layer with add_self_loops=False")
     one_for_each = NodeNumbers(index.edges.target, twice=True)
     if loops == one_for_each and index.edges.part in BASE_PART:
-        raise Refusal("adds self-loops to edges to which they were added before", TWICE)
+        raise TWICE
     if loops != one_for_each or index.axis or index.edges.part not in SELF_PART:
         raise Refusal("adds other edges to edge_index than one self-loop per node", "store these edges in the table")
     if index.starts != (0, 0):
@@ -94,7 +97,7 @@ def _extended(rows: Sequence[Rows]) -> Symbol:
     if len(rows) != 2 or not isinstance(rows[0].space, Edges) or not isinstance(rows[1].space, Nodes):
         raise Refusal("joins " + " and ".join(str(r.space) for r in rows) + " one after the other")
     if rows[0].space.part in BASE_PART:
-        raise Refusal("adds self-loops twice", TWICE)
+        raise TWICE
     if any(r.axis or r.before or r.after for r in rows):
         raise Refusal("joins rows that are not the first axis")
     return Rows(apply("extend", rows[0].value, rows[1].value))

@@ -22,13 +22,14 @@ from torch_geometric.nn import GINConv, MFConv, SAGEConv
 from pipeline.errors import GraphsweepError, ModelError
 from pipeline.formula.program import Program, input_name
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Signature, signature
+from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Matrix, Signature, signature
 from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.called import FORWARD, called
 from pipeline.pyg.copies import copied, copy_of, unwrapped
 from pipeline.pyg.example import examples, tiny_example
 from pipeline.pyg.forward import ForwardFailed, check_ready, check_weights, run_forward
 from pipeline.pyg.like import data_like
+from pipeline.pyg.of_ones import ones_notes
 from pipeline.pyg.one_thread import one_thread
 from pipeline.pyg.outputs import Outputs, Wanted, wanted_outputs
 from pipeline.pyg.own_precision import precision_notes
@@ -205,13 +206,13 @@ def _pooled(
 def _of_one_type(
     net: torch.nn.Module, found: Signature, features: Features, seed: int, unused: Sequence[str]
 ) -> Imported:
-    ones = tuple(matrix.name for matrix in found.matrices if matrix.values is None)
+    ones = tuple(matrix for matrix in found.matrices if matrix.values is None)
     if not ones:
         return _imported(net, found, features, seed, unused)
     others = tuple(matrix for matrix in found.matrices if matrix.values is not None)
     try:  # PyG's layers take edge_index in place of a matrix; a product with the matrix does not
-        as_edges = replace(found, indices=(*found.indices, *ones), matrices=others)
-        return _imported(net, as_edges, features, seed, unused)
+        as_edges = replace(found, indices=(*found.indices, *(each.name for each in ones)), matrices=others)
+        return _imported(net, as_edges, features, seed, unused, ones=ones)
     except Unanswered:
         raise
     except ModelError as error:
@@ -222,8 +223,15 @@ def _of_one_type(
 
 
 def _imported(
-    net: torch.nn.Module, found: Signature, features: Any, seed: int, unused: Sequence[str], like: Any = None
+    net: torch.nn.Module,
+    found: Signature,
+    features: Any,
+    seed: int,
+    unused: Sequence[str],
+    like: Any = None,
+    ones: Sequence[Matrix] = (),
 ) -> Imported:
+    """`ones`: matrices of ones in whose place edge_index is given."""
     any_width: tuple[str, ...] = ()
     if found.types.is_typed:
         found, any_width = _typed_widths(net, found, features, like)
@@ -249,6 +257,8 @@ def _imported(
     several = {argument.column: argument.made_of for argument in found.arguments if argument.made_of}
     several = {column: names for column, names in several.items() if column in columns.values()}
     notes = (*_notes(net, found), *precision_notes(net, found, others))
+    if ones:
+        notes = (*notes, *ones_notes(net, found, ones, next(examples(found.arguments, widths, seed, distinct=True))))
     if found.types.is_typed and dropped and not found.as_data:  # forward of data takes what it reads
         notes = (*notes, f"no output depends on {', '.join(dropped)}: the graph needs no such columns")
     weights = {name: recording.weights[name] for name in recording.program.weights}

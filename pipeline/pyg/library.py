@@ -3,7 +3,7 @@
 Softmax over neighbours: its parts (maximum, exponential, sum, quotient) would be recorded well enough, but as one
 operation it is computed in one pass over the edges. One-hot rows: torch looks at the numbers themselves. Self-loop
 helpers need nothing here: the tables know what their masks and joins mean (aten_take.py, aten_join.py), whoever wrote
-them.
+them; but for loops that are added twice (loops_again.py).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pipeline.pyg.counts import of_math
 from pipeline.pyg.hetero_linear import hetero_linear
 from pipeline.pyg.joined import joined, parts_of
 from pipeline.pyg.layout import reshape, with_value
+from pipeline.pyg.loops_again import loops_again
 from pipeline.pyg.matrices import matrices
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.replaced import replaced
@@ -45,7 +46,7 @@ def recorded_whole(recorder: Recorder) -> Iterator[None]:
     softmax, one_hot = torch_geometric.utils.softmax, torch.nn.functional.one_hot
     whole = {softmax: _softmax(softmax, recorder), one_hot: _one_hot(one_hot, recorder)}
     with (
-        replaced({**whole, **matrices(recorder), **of_math()}),
+        replaced({**whole, **matrices(recorder), **loops_again(recorder), **of_math()}),
         aggregations(recorder),
         hetero_linear(recorder),
         _without_extensions(),

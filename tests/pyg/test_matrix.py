@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch_geometric.nn import (
     APPNP,
+    GATConv,
     GCN2Conv,
     GCNConv,
     GINConv,
@@ -317,6 +318,24 @@ def test_a_layer_that_normalises_a_matrix_of_ones_as_edge_index():
         nodes, src, dst, _, x = graph()
         expected = witness(conv, torch.from_numpy(x), torch.from_numpy(np.array([src, dst])))
         assert_close(imported(net, {"adj_t": ("edge_index", None)}, nodes, src, dst, x)[0], expected, "ones")
+
+
+@pytest.mark.parametrize(("kind", "differs"), [(GCNConv, True), (GATConv, False)])
+def test_a_matrix_of_ones_that_is_another_model_is_told(kind, differs):
+    """PyG's GCNConv adds a second self-loop to a node that has one, if it is given a torch.sparse matrix."""
+    torch.manual_seed(0)
+    net = Takes(lambda self, x, adj_t: self.conv(x, adj_t), conv=kind(WIDTH, 3)).eval()
+    loop, x = torch.tensor([[0, 1, 2], [1, 1, 0]]), torch.randn(3, WIDTH)
+    matrix = torch.sparse_coo_tensor(loop.flip(0), torch.ones(3), (3, 3)).to_sparse_csr()
+    assert torch.allclose(net(x, loop), net(x, matrix), atol=1e-6) is not differs
+    note = (
+        "adj_t was taken as edge_index, or a torch_sparse.SparseTensor of it: of a torch.sparse matrix the module "
+        "gives other numbers (PyG's layers then add a second self-loop to a node that has one); if yours is a "
+        "torch.sparse matrix, give ('edge_index', 'edges.COLUMN') with a column of 1"
+    )
+    notes = Model.from_pyg(net, inputs={"adj_t": ("edge_index", None)}).about.notes
+    assert (note in notes) is differs
+    assert len(notes) == 1 + differs
 
 
 @pytest.mark.parametrize(
