@@ -18,8 +18,9 @@ fi
 [ "${1:-}" != "--" ] || shift
 
 mkdir -p "$folder/scores"
-graphsweep prepare --nodes "$nodes" --edges "$edges" "$@" --output "$folder/graph" --overwrite --if-same skip
+graphsweep prepare --nodes "$nodes" --edges "$edges" "$@" --output "$folder/graph" \
+  --work-dir "$folder/work/graph" --overwrite --if-same skip
 graphsweep infer --graph "$folder/graph" --model "$model" --output "$folder/scores/$day" \
-  --work-dir "$folder/work" --overwrite --if-same skip
+  --work-dir "$folder/work/$day" --overwrite --if-same skip
 graphsweep verify --graph "$folder/graph" --model "$model" --output "$folder/scores/$day"
 ln -sfn "scores/$day" "$folder/latest"

@@ -74,7 +74,7 @@ def test_first_run(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for _ in range(2):  # a notebook is run again and again
         shown, _ = run("first_run", volume=str(tmp_path))
         assert [len(rows) for rows in shown] == [5, 5, 5]
-        assert set(shown[-1][0].asDict()) == {"id", "embedding", "predicted", "probability"}
+        assert set(shown[-1][0].asDict()) == {"id", "probabilities", "predicted", "probability"}
         assert "PASS" in capsys.readouterr().out
 
 

@@ -85,7 +85,7 @@ def test_the_commands_of_the_first_page_run(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "PASS"
 
 
-def test_both_ways_to_write_an_own_layer_give_the_same() -> None:
+def test_both_ways_to_write_an_own_layer_give_the_same(no_session: None) -> None:
     torch = pytest.importorskip("torch")
     from torch.nn import Linear
     from torch_geometric.nn import MessagePassing

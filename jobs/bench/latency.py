@@ -87,8 +87,8 @@ def measure(size: str, scale: int, degree: int, runs: int, work: Path) -> list[R
 
 def _compare(everything: Any, some: Any) -> None:
     """AssertionError unless rows of some nodes have the bits that they have among all."""
-    of_all = dict(zip(everything["id"].to_pylist(), everything["embedding"].to_pylist(), strict=True))
-    for id, row in zip(some["id"].to_pylist(), some["embedding"].to_pylist(), strict=True):
+    of_all = dict(zip(everything["id"].to_pylist(), everything["output"].to_pylist(), strict=True))
+    for id, row in zip(some["id"].to_pylist(), some["output"].to_pylist(), strict=True):
         assert row == of_all[id], f"node {id} has other numbers alone than among all"
 
 

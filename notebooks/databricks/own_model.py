@@ -91,7 +91,7 @@ graph = prepare(Graph(nodes, edges), f"{folder}/graph", overwrite=True)
 scores = infer(graph, folder / "trained", classify=True).toPandas().sort_values("id")
 with torch.no_grad():
     of_pyg = net(x, edge_index).numpy()
-difference = np.abs(np.stack(scores["embedding"]) - of_pyg).max()
+difference = np.abs(np.stack(scores["output"]) - of_pyg).max()
 print(f"largest difference from PyG: {difference:.1e}")
 assert difference < 1e-4 * np.abs(of_pyg).max()
 display(scores.head())

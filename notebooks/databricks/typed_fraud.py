@@ -62,7 +62,7 @@ print(score(graph, model, folder / "scores", overwrite=True))
 
 # COMMAND ----------
 
-scores = spark.read.parquet(f"{folder}/scores/account").withColumnRenamed("embedding", "probability")
+scores = spark.read.parquet(f"{folder}/scores/account")
 suspects = nodes["account"].join(scores, on="id").orderBy("probability", ascending=False)
 display(suspects.select("id", "age", "balance", "probability", "fraud").limit(10))
 

@@ -12,13 +12,12 @@ import importlib.util
 import logging
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from pipeline.errors import GraphsweepError, ModelError, SettingError, first_line
+from pipeline.places.scratch import Scratch
 
 log = logging.getLogger("graphsweep")
 
@@ -63,10 +62,10 @@ def fetched(uri: str, program: str) -> str:
         raise ModelError(
             f"{uri} is no model of graphsweep: {_instead(uri, files)}; graphsweep.mlflow.log_model logs one"
         )
-    directory = tempfile.mkdtemp(prefix="graphsweep-model-")
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    scratch = Scratch(None)  # the next run removes what a killed one has left
+    atexit.register(scratch.discard)
     with _silent(), said_by_mlflow(f"{uri}: MLflow at {where}"):
-        found: str = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=directory)
+        found: str = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch.make())
     log.info("%s%s, from MLflow at %s", uri, _version(found), where)
     return found
 

@@ -27,7 +27,7 @@ from pipeline.pyg.widths import STEP, is_about_sizes, with_found_widths
 
 TRIALS = 2000  # forwards on a graph of a few edges
 FEW = 64  # trials that cost less than to ask the operations which width they want
-SECONDS = 5.0  # for all of them: who waits longer is better asked
+SECONDS = 5.0  # of computing, for all of them: who waits longer is better asked
 OTHER = 1013  # more than a width that fits: no model has both
 ANY = 8  # integers of an argument that is only compared with numbers: any would do
 
@@ -56,7 +56,7 @@ class _Trials:
 
     @property
     def over(self) -> bool:
-        return time.monotonic() > self.until
+        return time.thread_time() > self.until
 
     def forward(self, candidate: Signature) -> None:
         """Runs forward, and keeps its failure if it came further than any other."""
@@ -120,7 +120,7 @@ def with_widths(
         _choices(net, argument, given.get(argument.name), matrices) for argument in found.arguments
     ]
     open_places = [place for place, forms in enumerate(choices) if len({form.rank == 0 for form in forms}) > 1]
-    trials = _Trials(run, time.monotonic() + SECONDS)
+    trials = _Trials(run, time.thread_time() + SECONDS)
     if math.prod(len(forms) for forms in choices) > FEW and len(open_places) > 1:
         choices = _asked(found, choices, trials)
     fitting = _fitting(found, choices, trials)

@@ -58,6 +58,8 @@ class Columns:
             If two columns of a table would have the same name, or names that differ by case only: Spark takes these for
             the same.
         """
+        if not set(program.output_types) <= graph.id_types.keys():
+            return ()  # a model of other types: who looks at what it reads says so
         if program.is_per_edge and self.output_id is not None:
             raise SettingError("output_id= names the ids of nodes, and the result of this model has a row per edge")
         own = _edge_columns(graph) if program.is_per_edge else None

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 import threading
 from collections import Counter
 from types import TracebackType
 
 from pipeline.events import event
+from pipeline.places.scratch import Scratch
 from pipeline.progress import NOBODY, Bar, watching
 
 log = logging.getLogger("graphsweep")
@@ -43,10 +42,10 @@ class Progress:
         ...  # workers call mark(progress.directory, superstep, block)
     """
 
-    def __init__(self, directory: str | None = None, temporary: bool = False) -> None:
-        """`temporary`: the directory is deleted in the end."""
+    def __init__(self, directory: str | None = None, scratch: Scratch | None = None) -> None:
+        """`scratch`: what the directory is, and is removed in the end."""
         self.directory = directory
-        self._temporary = temporary
+        self._scratch = scratch
         self._bar: Bar | None = None
         self._supersteps = self._blocks = 0
         self._ended: set[int] = set()
@@ -58,7 +57,8 @@ class Progress:
         """One with a directory of its own if somebody watches."""
         if watching() == NOBODY:
             return Progress()
-        return Progress(tempfile.mkdtemp(prefix="graphsweep-progress-"), temporary=True)
+        scratch = Scratch(None)  # the next run removes what a killed one has left
+        return Progress(scratch.make(), scratch)
 
     def __enter__(self) -> Progress:
         return self
@@ -78,8 +78,8 @@ class Progress:
             self._thread.join()
         if self._bar is not None:
             self._bar.__exit__(kind, error, at)
-        if self._temporary and self.directory is not None:
-            shutil.rmtree(self.directory, ignore_errors=True)
+        if self._scratch is not None:
+            self._scratch.discard()
 
     def _follow(self) -> None:
         assert self._bar is not None

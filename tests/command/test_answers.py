@@ -27,11 +27,11 @@ GRAPH = {
 MODEL = {"model", "origin", "inputs", "outputs", "weights", "parameters", "about"}
 RUN = {
     "output", "format_of_output", "run", "skipped", "rows", "seconds", "prepare_seconds", "compile_seconds", "tier",
-    "reason", "spark", "supersteps", "mlflow_run",
+    "reason", "spark", "supersteps", "mlflow_run", "rows_of",
 }  # fmt: skip
 VERIFIED = {
     "passed", "recomputed", "whole_graph", "rows", "nodes", "repeated_ids", "missing_ids", "unknown_ids",
-    "wrong_classes", "left_out_too_large", "outputs", "wire", "seconds",
+    "wrong_classes", "left_out_too_large", "outputs", "wire", "seconds", "compared_edges",
 }  # fmt: skip
 PLANNED = {"tier", "reason", "spills", "transport", "largest_block_bytes", "expected_seconds", "supersteps"}
 

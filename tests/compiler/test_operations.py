@@ -171,6 +171,6 @@ def test_an_operation_that_cannot_run_in_a_loop_is_named():
     with pytest.raises(FormulaError, match="extend cannot be computed inside a reduction"):
         edge_program(extended)
     with pytest.raises(
-        FormulaError, match="relu is no reduction over edges; known: last, logsumexp, max, min, prod, quantile, soft"
+        FormulaError, match="relu is no reduction over edges; known: edge_rows, last, logsumexp, max, min, prod"
     ):
         edge_program(apply("relu", x))

@@ -77,7 +77,7 @@ def test_of_a_hidden_pair_nothing_is_left(scripts: dict[str, ModuleType]) -> Non
 
 @pytest.mark.parametrize("blocks", [1, 3, 8])
 def test_rows_are_those_of_pyg(
-    tmp_path: Path, scripts: dict[str, ModuleType], expected: dict[str, pd.Series], blocks: int
+    tmp_path: Path, scripts: dict[str, ModuleType], expected: dict[str, pd.Series], blocks: int, no_session: None
 ) -> None:
     raw = Graph(*scripts["tables"].tables(), features=FEATURES, edge_features=DISTANCE)
     graph, model = prepare(raw, tmp_path / "graph", blocks=blocks), Model.load(TYPED / "model")

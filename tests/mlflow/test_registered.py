@@ -60,7 +60,7 @@ def test_infer_takes_a_name(registered, model):
     graph = Graph(whole("mixed").nodes(), whole("mixed").edges(), edge_features=["weight", "attr"])
     by_name = infer(graph, "models:/fraud@prod").to_pandas()
     by_itself = infer(graph, model).to_pandas()
-    for found, expected in zip(by_name["embedding"], by_itself["embedding"], strict=True):
+    for found, expected in zip(by_name["output"], by_itself["output"], strict=True):
         np.testing.assert_array_equal(found, expected)
 
 

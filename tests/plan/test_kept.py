@@ -40,8 +40,8 @@ def test_a_plan_goes_with_its_model():
 
 def test_several_threads_at_a_time_get_the_bits_of_one(no_session):
     graph = Graph(whole("mixed").nodes(), whole("mixed").edges(), edge_features=["weight", "attr"])
-    expected = np.stack(infer(graph, build("gat")).to_pandas()["embedding"])
+    expected = np.stack(infer(graph, build("gat")).to_pandas()["output"])
     model = build("gat")
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: infer(graph, model), range(8)):
-            np.testing.assert_array_equal(np.stack(found.to_pandas()["embedding"]), expected)
+            np.testing.assert_array_equal(np.stack(found.to_pandas()["output"]), expected)

@@ -173,7 +173,7 @@ def test_relations_by_column(options: dict[str, Any], rows: float, monkeypatch: 
             x = torch.from_numpy(given.x[NODE]["x"]).to(kind)
             index = torch.from_numpy(np.stack(given.ends[EDGE]))
             kinds = torch.from_numpy(given.values[EDGE]["edge_type"]).long()
-            return {"embedding": module(x, index, kinds).double().numpy()}
+            return {"output": module(x, index, kinds).double().numpy()}
 
         assert_same(model, plan, given, net, call)
 

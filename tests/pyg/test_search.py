@@ -117,7 +117,7 @@ def test_it_ends(monkeypatch):
             return super().forward(a, b, c, d, e, f, edge_index)
 
     ticks = iter(range(10_000))
-    monkeypatch.setattr(search.time, "monotonic", lambda: next(ticks) / 10)
+    monkeypatch.setattr(search.time, "thread_time", lambda: next(ticks) / 10)
     said = failed(Hidden(6), inputs=INPUTS)
     assert said == (
         "5 seconds of trying found no width that fits a and b and c and d and e and f of Hidden; give features={'a': "
@@ -144,7 +144,7 @@ def test_a_slow_machine_takes_no_width_that_a_fast_one_would_ask_for(monkeypatch
     """The time is over in the middle of widths that are alike, of which one has been found to fit."""
     assert failed(TwoFit()) == "several widths fit x of TwoFit; give features={'x': WIDTH}"
     ticks = iter(range(10_000))
-    monkeypatch.setattr(search.time, "monotonic", lambda: next(ticks) * search.SECONDS / trials)
+    monkeypatch.setattr(search.time, "thread_time", lambda: next(ticks) * search.SECONDS / trials)
     said = failed(TwoFit())
     assert "give features={'x': WIDTH}" in said
     assert said.startswith(
@@ -168,7 +168,7 @@ def test_the_time_may_be_over_when_all_that_are_alike_were_tried(monkeypatch):
     found = set()
     for trials in range(1, 40):
         ticks = iter(range(10_000))
-        monkeypatch.setattr(search.time, "monotonic", lambda ticks=ticks, trials=trials: next(ticks) * 5.0 / trials)
+        monkeypatch.setattr(search.time, "thread_time", lambda ticks=ticks, trials=trials: next(ticks) * 5.0 / trials)
         try:
             program, _, _ = import_module(OneFits().eval())
         except ModelError as error:

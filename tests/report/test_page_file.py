@@ -113,7 +113,8 @@ def test_without_permission(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pipeline.report.page_file.make_directories", refuse)
-    with pytest.raises(StorageError, match=r"^closed/run.html: cannot be written: Permission denied$"):
+    denied = r"^closed/run.html: cannot be written: Permission denied \(.* belongs to .*, mode 0700\)$"
+    with pytest.raises(StorageError, match=denied):
         asked("closed/run.html")
 
 

@@ -87,7 +87,7 @@ def test_a_run_and_its_facts(at: Path) -> None:
     page.assert_self_contained()
     for words in (
         "200 nodes scored", "1,500 edges", found["run"], facts["graph"]["fingerprint"], facts["model"]["model"],
-        "200 rows of 5 columns of numbers. No number is NaN or infinite.", "embedding[3]", "3 blocks; the heaviest has",
+        "200 rows of 5 columns of numbers. No number is NaN or infinite.", "output[3]", "3 blocks; the heaviest has",
         "the predicted class", "graphsweep verify --graph g --model model --output o",
     ):  # fmt: skip
         assert words in page.text, words
@@ -105,7 +105,7 @@ def test_degrees_and_numbers_are_those_of_the_tables(at: Path) -> None:
     expected = [int(((degrees >= bar["from"]) & (degrees <= bar["to"])).sum()) for bar in of["bars"]]
     assert [bar["nodes"] for bar in of["bars"]] == expected
     assert sum(expected) == 200
-    values = np.stack(pq.read_table(at / "o")["embedding"].to_pylist()).astype(np.float32)
+    values = np.stack(pq.read_table(at / "o")["output"].to_pylist()).astype(np.float32)
     table = facts["scores"]["tables"]["node"]
     assert table["classes"]["counts"] == np.bincount(values.argmax(axis=1), minlength=4).tolist()
     for lane, column in enumerate(table["distributions"]):
@@ -136,7 +136,7 @@ def test_the_column_of_ids_is_no_column_of_numbers(at: Path) -> None:
     command = ["infer", "--graph", "other", "--model", "model", "--output", "o", "--report", "run.html"]
     table = told(*command)["report"]["scores"]["tables"]["node"]
     assert (table["rows"], table["columns"]) == (200, 4)
-    assert [column["name"] for column in table["distributions"]] == [f"embedding[{lane}]" for lane in range(4)]
+    assert [column["name"] for column in table["distributions"]] == [f"output[{lane}]" for lane in range(4)]
 
 
 def test_without_numbers_to_draw(at: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_thousand_columns_are_not_all_drawn(at: Path) -> None:
 def test_a_number_for_each_node(at: Path) -> None:
     facts = scored(at, lambda g, x: lane_sum(x), np.full((1, 1), 2.5, np.float32))["report"]["scores"]["tables"]["node"]
     (column,) = facts["distributions"]
-    assert (column["name"], column["least"], column["median"], column["largest"]) == ("embedding", 2.5, 2.5, 2.5)
+    assert (column["name"], column["least"], column["median"], column["largest"]) == ("output", 2.5, 2.5, 2.5)
 
 
 def test_a_graph_of_several_types(at: Path) -> None:

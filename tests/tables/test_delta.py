@@ -135,7 +135,7 @@ def go(*arguments: str, code: int = 0) -> str:
 
 
 def table(spark: SparkSession, name: str) -> dict[int, tuple[object, ...]]:
-    """id → embedding, updated_at, run_id, and what else there is."""
+    """id → output, updated_at, run_id, and what else there is."""
     return {row[0]: tuple(row[1:]) for row in spark.table(name).collect()}
 
 
@@ -165,12 +165,12 @@ def test_merged(spark: SparkSession, names: tuple[str, str], tmp_path: Path, mon
     scores = infer(Graph("nodes.parquet", "edges.parquet", edge_features=()), build(MODEL)).toArrow()
     wanted = {row["id"]: row for row in scores.to_pylist()}
     after = table(spark, name)
-    changed = {id for id, row in wanted.items() if id in before and row["embedding"] != before[id][0]}
+    changed = {id for id, row in wanted.items() if id in before and row["output"] != before[id][0]}
     assert 0 < len(changed) < 199
     assert (merged["inserted"], merged["updated"], merged["unchanged"]) == (1, len(changed), 199 - len(changed))
     assert after[first] == (*before[first], None)
     for id, row in wanted.items():
-        assert after[id][0] == row["embedding"]
+        assert after[id][0] == row["output"]
         assert after[id][2] == (merged["run"] if id in changed or id == 7 else created["run"])
     assert after.keys() == before.keys() | {7}
 
@@ -189,14 +189,14 @@ def test_overwritten_and_appended_to(
     go(*given, "--table-mode", "append")
     assert spark.table(name).count() == 400
     # a table of somebody else's: merge alone may touch it, if it has the columns
-    spark.sql(f"CREATE TABLE {SCHEMA}.own (id bigint, embedding array<double>, updated_at timestamp) USING delta")
+    spark.sql(f"CREATE TABLE {SCHEMA}.own (id bigint, output array<double>, updated_at timestamp) USING delta")
     given[5] = f"{SCHEMA}.own"
     assert "graphsweep did not create it (it has no property graphsweep.kind)" in go(
         *given[:-1], "--table-mode", "overwrite", code=2
     )
     assert "own: has no column run_id, which the scores have" in go(*given[:-1], "--table-mode", "merge", code=2)
     spark.sql(f"DROP TABLE {SCHEMA}.own")
-    columns = "id bigint, embedding array<double>, updated_at timestamp, run_id string"
+    columns = "id bigint, output array<double>, updated_at timestamp, run_id string"
     spark.sql(f"CREATE TABLE {SCHEMA}.own ({columns}) USING delta")
     assert json.loads(go(*given, "--table-mode", "merge"))["inserted"] == 200
     # what the table does not take leaves it as it was
