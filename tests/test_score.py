@@ -226,7 +226,7 @@ def test_raw_tables_of_a_session_keep_their_graph_in_the_work_directory(
     settings = Settings(tier=tier, work_dir=str(tmp_path / "work"), blocks=2)
     planning = sys.modules["pipeline.planning"]
     times = []
-    real = planning.prepare
+    real = planning.prepare_in_steps
 
     def noted(*given: object, **options: object) -> PreparedGraph:
         times.append(given)
@@ -235,7 +235,7 @@ def test_raw_tables_of_a_session_keep_their_graph_in_the_work_directory(
     def fails(*given: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(planning, "prepare", noted)
+    monkeypatch.setattr(planning, "prepare_in_steps", noted)
     for _ in range(2):
         graph = Graph.read(spark, str(tmp_path / "nodes.parquet"), str(tmp_path / "edges.parquet"))
         with monkeypatch.context() as patch:

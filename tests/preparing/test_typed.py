@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,16 +231,18 @@ def test_a_name_that_no_disk_has(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["g"]
 
 
-def check(output: Path, types: list[str]) -> None:
+def check(output: Path, types: list[str], ids: Mapping[str, str] | None = None) -> None:
+    """`ids`: type → what its ids are called, where that is not id."""
     expected, columns = answers(NODES, EDGES), {ACCOUNT: ["output", "pair"], CARD: ["card"], SHOP: ["shop"]}
     folders = {ACCOUNT: "account", CARD: "bank%20card%2F1", SHOP: "%5F%5Fshop%5F%5F"}
     assert {path.name for path in output.iterdir() if path.is_dir()} == {folders[type] for type in types}
     for type in types:
         table = pq.read_table(output / folders[type])
-        assert table.column_names == ["id", *columns[type]]
-        assert sorted(table["id"].to_pylist()) == sorted(NODES[type]["id"].to_pylist())
+        id = (ids or {}).get(type, "id")
+        assert table.column_names == [id, *columns[type]]
+        assert sorted(table[id].to_pylist()) == sorted(NODES[type]["id"].to_pylist())
         for name in columns[type]:
-            wanted = np.array([expected[name][id] for id in table["id"].to_pylist()])
+            wanted = np.array([expected[name][key] for key in table[id].to_pylist()])
             np.testing.assert_allclose(np.array(table[name].to_pylist()), wanted, rtol=1e-4, atol=1e-4)
 
 

@@ -44,7 +44,7 @@ TYPES = [
     ("account", "pays", "shop"), ("shop", "rev_pays", "account"), ("account", "knows", "account"), ("tag", "on", "shop")
 ]  # fmt: skip
 COLUMNS: dict[str, Any] = {
-    "features": {"account": ["age"], "shop": {"x": ["size"]}},
+    "features": {"account": "age", "shop": {"x": ["size"]}},
     "edge_features": {TYPES[0]: "amount"},
 }
 OPTIONS: dict[str, Any] = {**COLUMNS, "node_type": "kind", "relation": "relation", "edge_types": TYPES}
@@ -151,7 +151,7 @@ SPEC = """
 [nodes]
 path = "nodes.parquet"
 type = "kind"
-types.account.features = ["age"]
+types.account.features = "age"
 types.shop.features = {x = "size"}
 
 [edges]

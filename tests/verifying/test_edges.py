@@ -25,10 +25,10 @@ def graph_of(kind: str, **options: bool) -> Graph:
     return Graph(table.nodes(), table.edges(), edge_features=["weight", "attr"], **options)
 
 
-@pytest.fixture(scope="module")
-def right(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+@pytest.fixture
+def right(tmp_path: Path) -> pa.Table:
     """The scores of the mixed graph, which has parallel edges and self-loops."""
-    prepared = prepare(graph_of("mixed"), tmp_path_factory.mktemp("g") / "g", blocks=3)
+    prepared = prepare(graph_of("mixed"), tmp_path / "g", blocks=3)
     table = infer(prepared, model_of("classified"), classify=True)
     assert isinstance(table, pa.Table)
     return table
