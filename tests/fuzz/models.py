@@ -54,8 +54,17 @@ def play(case: int, directory: Path) -> str:
     with nullcontext() if case % COMPILED == 0 else plain_loops():
         report = score(graph(), model, str(directory / "scores"), settings=Settings(threads=1))
     table = pq.read_table(directory / "scores")
-    assert report.rows == len(table) == graph().nodes
-    assert sorted(table["id"].to_pylist()) == sorted(whole("mixed").ids), "other ids"
+    given = whole("mixed")
+    if model.program.is_per_edge:
+        assert report.rows == len(table) == graph().edges
+        found, expected = (
+            sorted(zip(edges["src"].to_pylist(), edges["dst"].to_pylist(), strict=True))
+            for edges in (table, given.edges())
+        )
+        assert found == expected, "other edges"
+    else:
+        assert report.rows == len(table) == graph().nodes
+        assert sorted(table["id"].to_pylist()) == sorted(given.ids), "other ids"
     assert set(os.listdir(directory)) == {"model", "scores", "cwd"}
     return "ran"
 
