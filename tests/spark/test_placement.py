@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from pipeline.blocks.columns import TARGET
-from pipeline.run import placement
+from pipeline.spark import placement
 from pipeline.spark.placement import inverse_keys, murmur3, place
 
 if TYPE_CHECKING:
