@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from pipeline import Graph, prepare
 from pipeline.blocks.storage import MANIFEST
+from pipeline.job.status import status
 from pipeline.places.marker import MARKER
 from pipeline.prepared import open_graph
 from tests.formulas import build
@@ -138,8 +139,10 @@ class Soak:
                 break
             self.kills += 1
             self._check(kind, out, {model, old} if kind == "overwrite" else {model}, "after a kill")
-        # a prepare that was killed at the very end tidies its work directory up
-        again = kind in ("overwrite", "prepare again") or (stopped and kind == KEPT)
+        # a prepare that was killed when its graph was in place, and not yet its end noted, is ended by the same command
+        again = kind in ("overwrite", "prepare again") or (
+            stopped and kind == KEPT and (out / "work").exists() and status(out / "work").state != "done"
+        )
         if again or not is_there(kind, out / "result"):
             done = run(self.at, arguments)
             if done.returncode != 0:
