@@ -144,7 +144,7 @@ def run(plan: Plan, graph: PreparedGraph, output: Path) -> dict[str, float]:
 
     def finish(block: Any, outputs: Any) -> int:
         ids = next(iter(block.ids.values()))
-        return write_block(Folder(str(output), str(output), PARQUET), block.index, table, table.rows(ids, outputs))
+        return write_block(Folder(str(output), str(output), PARQUET), block.index, table, table.rows([ids], outputs))
 
     source = BlockSource(
         graph.blocks,

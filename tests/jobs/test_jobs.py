@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 JOBS = ("prepare", "infer", "explain", "verify", "doctor")
+SAYS = ("graph of 200 nodes", "scored   200 nodes", "superstep 2", "PASS", "ok   kernels")
 SPARK_CONF = sorted((ROOT / "conf").glob("spark-*.conf"))
 
 # A process in which there is no torch, wherever it is installed; it runs a script as spark-submit does.
@@ -58,6 +59,7 @@ def arguments(job, place):
         "infer": ("graph=g", "model=model", "output=o"),
         "explain": ("graph=g", "model=model"),
         "verify": ("graph=g", "model=model", "output=o"),
+        "doctor": ("path=.",),
     }[job]
     return [part for text in given for part in (f"--{text.partition('=')[0]}", str(place / text.partition("=")[2]))]
 
@@ -65,7 +67,7 @@ def arguments(job, place):
 @pytest.fixture(scope="module")
 def ran(place):
     """The same place, after all jobs have run, one after the other, where torch cannot be imported."""
-    for job, says in zip(JOBS, ("graph of 200 nodes", "scored   200 nodes", "superstep 2", "PASS"), strict=True):
+    for job, says in zip(JOBS, SAYS, strict=True):
         done = subprocess.run(
             [sys.executable, "-c", WITHOUT_TORCH, str(ROOT / "jobs" / f"{job}.py"), *arguments(job, place)],
             env=environment(),
