@@ -56,7 +56,7 @@ def test_a_model_directory_that_was_logged_as_files(store, model, tmp_path):
     assert Model.load(f"runs:/{run.info.run_id}/kept").fingerprint == model.fingerprint
 
 
-def test_infer_takes_a_name(registered, model):
+def test_infer_takes_a_name(registered, model, no_session):
     graph = Graph(whole("mixed").nodes(), whole("mixed").edges(), edge_features=["weight", "attr"])
     by_name = infer(graph, "models:/fraud@prod").to_pandas()
     by_itself = infer(graph, model).to_pandas()
