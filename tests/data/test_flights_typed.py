@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +13,7 @@ import pytest
 
 from pipeline import Graph, Model, infer, prepare, verify
 from pipeline.cli import main
+from tests.scripts import scripts_of
 
 TYPED = Path(__file__).parents[2] / "data" / "flights" / "typed"
 NAMES = ("tables", "module", "train")
@@ -25,19 +25,9 @@ DISTANCE = {("airport", "flies to", "airport"): "distance"}
 
 @pytest.fixture(scope="module")
 def scripts() -> Iterator[dict[str, ModuleType]]:
-    """The folder's own files, which import each other by their names."""
-    import importlib
-
-    others = {name: sys.modules.pop(name, None) for name in NAMES}
-    sys.path.insert(0, str(TYPED))
-    try:
-        yield {name: importlib.import_module(name) for name in NAMES}
-    finally:
-        sys.path.remove(str(TYPED))
-        for name, other in others.items():
-            sys.modules.pop(name, None)
-            if other is not None:
-                sys.modules[name] = other
+    """The folder's own files."""
+    with scripts_of(TYPED, NAMES) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

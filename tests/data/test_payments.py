@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +20,7 @@ from pipeline.cli import main
 from pipeline.prepared import PreparedGraph
 from pipeline.score import score
 from pipeline.settings import Settings
+from tests.scripts import scripts_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -33,20 +33,9 @@ FEATURES: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def scripts() -> Iterator[dict[str, ModuleType]]:
-    """The folder's own files, which import each other by their names."""
-    import importlib
-
-    names = ["generate", "module", "train", "draw"]
-    others = {name: sys.modules.pop(name, None) for name in names}
-    sys.path.insert(0, str(PAYMENTS))
-    try:
-        yield {name: importlib.import_module(name) for name in names}
-    finally:
-        sys.path.remove(str(PAYMENTS))
-        for name, other in others.items():
-            sys.modules.pop(name, None)
-            if other is not None:
-                sys.modules[name] = other
+    """The folder's own files."""
+    with scripts_of(PAYMENTS, ("generate", "module", "train", "draw")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
