@@ -49,6 +49,7 @@ from pipeline.schema import NODE
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, handshake
 from pipeline.spark.placement import place
+from pipeline.spark.task_function import task_function
 from pipeline.tables.targets import Targets
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def _fused(spark: SparkSession, graph: PreparedGraph, run: Run) -> DataFrame:
     """One task runs all supersteps of all blocks."""
     static = run.folder is None
     rows = _static(spark, graph, run.plan.steps).repartition(1) if static else _seeds(spark, graph.blocks)
-    return rows.mapInArrow(fused_worker(run), run.ddl)
+    return rows.mapInArrow(task_function(fused_worker(run)), run.ddl)
 
 
 def _distributed(spark: SparkSession, graph: PreparedGraph, run: Run, seen: Observations) -> DataFrame:
@@ -216,7 +217,7 @@ def _distributed(spark: SparkSession, graph: PreparedGraph, run: Run, seen: Obse
             rows = _seeds(spark, graph.blocks)
         assert rows is not None
         ddl = run.ddl if step is last else ROW_DDL
-        made = place(rows, graph.blocks).mapInArrow(superstep_worker(run, step.number), ddl)
+        made = place(rows, graph.blocks).mapInArrow(task_function(superstep_worker(run, step.number)), ddl)
         if step is not last:
             made = _observe_superstep(made, step.number, seen).where(f"{KIND} != '{CLOCK}'")
     assert made is not None
