@@ -39,10 +39,10 @@ class Java:
         self.making: subprocess.Popen[bytes] | None = None
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        java = _java()
-        if java is None or os.name != "posix" or hasattr(config, "workerinput"):
+        java, cache = _java(), getattr(config, "cache", None)  # none: pytest was told to keep nothing
+        if java is None or cache is None or os.name != "posix" or hasattr(config, "workerinput"):
             return
-        home = config.cache.mkdir("java")
+        home = cache.mkdir("java")
         archive = home / f"spark-{_fingerprint(java)}.jsa"
         (home / "bin").mkdir(exist_ok=True)
         command = home / "bin" / "java"
