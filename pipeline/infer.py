@@ -22,7 +22,7 @@ from pipeline.places.place import Place
 from pipeline.places.scratch import Scratch
 from pipeline.places.through_spark import literal
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep
+from pipeline.plan.superstep import Superstep
 from pipeline.prepared import PreparedGraph
 from pipeline.result.by_type import giving, say_left_out, types_of
 from pipeline.result.columns import Columns
