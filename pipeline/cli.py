@@ -16,6 +16,7 @@ import typer
 
 from pipeline.command.answers import OUTCOMES, answer
 from pipeline.command.columns import (
+    class_names,
     column_names,
     csv_options,
     edge_columns,
@@ -389,6 +390,15 @@ def export_command(
             "logits=output_0: both.",
         ),
     ] = None,
+    classes: Annotated[
+        list[str] | None,
+        option(
+            "--classes",
+            "NAME,NAME,…|FILE",
+            "Names of the classes that the output has a number for each of, in their order; or a file with one a line. "
+            "Scores then have a column label. Of several outputs: OUTPUT=NAME,NAME, once for each.",
+        ),
+    ] = None,
     features: Annotated[int | None, option("--features", "WIDTH", "Width of x; else it is found by trying.")] = None,
     unused: Annotated[
         list[str] | None, option("--unused", "PATTERN", "Weights that may go unread, such as 'decoder.*'.")
@@ -419,10 +429,10 @@ def export_command(
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's own module
         model = export_module(
             reference, output, checkpoint, inputs, features, unused or (), column_names(columns or ""), training,
-            untrained, overwrite, like, output_names(outputs),
+            untrained, overwrite, like, output_names(outputs), class_names(classes) if classes else None,
         )  # fmt: skip
         first, _, _ = str(model).partition("\n")
-        about = "".join(f"{line}\n" for line in model.about.lines)
+        about = "".join(f"{line}\n" for line in model.notes)
         text = f"{first}\n{about}checked against the module on other graphs; written to {output}"
         answer("export", text, {"output": output, **model.facts}, json)
 

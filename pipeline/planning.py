@@ -251,7 +251,7 @@ def plan_run(
     plan = choose_exchange(Plan.of(model, graph.undirected, settings.wire), counts, settings.exchange)
     memory, threads = settings.task_memory or shake.task_memory, settings.threads or shake.task_cores
     choice = choose_tier(plan, counts, memory, settings.tier, shake.local, threads, reads_files)
-    return Planned(graph, plan, choice, threads, reads_files)
+    return Planned(graph, plan, choice, threads, reads_files, classes=model.classes)
 
 
 def warn_far_outside(graph: PreparedGraph, model: Model) -> None:

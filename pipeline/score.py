@@ -188,7 +188,7 @@ def scored(
     whole, graph = model_of(model), some_graph(graph)
     model = giving(whole, wish.types)
     refuse_targets(model, wish.targets)
-    wish.columns.tables(model.program, graph, wish.format)
+    wish.columns.tables(model.program, graph, wish.format, model.classes)
     say_left_out(whole, model)
     if page is not None:
         page.model(model)
@@ -371,7 +371,7 @@ def _clock(receipts: Iterable[Receipt]) -> dict[str, Any]:
 
 
 def _tables(planned: Planned, wish: Wish) -> tuple[OutputTable, ...]:
-    return wish.columns.tables(planned.plan.program, planned.graph, wish.format)
+    return wish.columns.tables(planned.plan.program, planned.graph, wish.format, planned.classes)
 
 
 def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[SuperstepReport, ...]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.errors import SettingError
 from pipeline.events import event
+from pipeline.formula.classes import labels_of
 from pipeline.job.output import Asked
 from pipeline.job.raw_tables import RawTables, columns_for
 from pipeline.job.sessions import Sessions, is_small
@@ -118,7 +119,8 @@ def score_into_table(
     read |= {"the model": model, **{what: path for what, path in (files or {}).items() if path is not None}}
     with sessions.start(False, None) as spark, Scratch(settings.scratch) as scratch:
         wanted = wish(scratch.inside("scores"))
-        given = giving(Model.load(model), wanted.types).program
+        loaded = giving(Model.load(model), wanted.types)
+        given = loaded.program
         if given.is_per_edge:
             raise SettingError(f"{table}: the model gives a row per edge, and these go to a path: --output")
         if len(given.output_types) > 1:
@@ -129,7 +131,8 @@ def score_into_table(
         table.refuse_inputs(spark, read)
         (node_type,) = given.output_types
         ids = prepared.id_names[node_type] if prepared is not None else _id_of(source, columns)
-        table.check(spark, expected_columns(wanted.output_id or ids, given.outputs_of(node_type), wanted.classify))
+        outputs, labels = given.outputs_of(node_type), labels_of(given, node_type, loaded.classes)
+        table.check(spark, expected_columns(wanted.output_id or ids, outputs, wanted.classify, labels))
         wanted = wish(f"{scratch.make()}/scores")
         settings = replace(settings, scratch=f"{scratch.make()}/work")  # no output may lie in it
         same = Sessions(lambda: False, lambda small, meanwhile: nullcontext(spark))

@@ -107,7 +107,7 @@ def test_degrees_and_numbers_are_those_of_the_tables(at: Path) -> None:
     assert sum(expected) == 200
     values = np.stack(pq.read_table(at / "o")["output"].to_pylist()).astype(np.float32)
     table = facts["scores"]["tables"]["node"]
-    assert table["classes"]["counts"] == np.bincount(values.argmax(axis=1), minlength=4).tolist()
+    assert [of["counts"] for of in table["classes"]] == [np.bincount(values.argmax(axis=1), minlength=4).tolist()]
     for lane, column in enumerate(table["distributions"]):
         assert (column["least"], column["largest"]) == (values[:, lane].min(), values[:, lane].max())
         assert column["mean"] == pytest.approx(values[:, lane].astype(np.float64).mean())
@@ -143,7 +143,8 @@ def test_without_numbers_to_draw(at: Path) -> None:
     x = np.array([[-1, 1], [np.e, 1], [1, 200], [1, 1]], np.float32)
     facts = scored(at, lambda g, x: {"logits": log(x), "huge": exp(x)}, x)["report"]["scores"]["tables"]["node"]
     assert (facts["nan"], facts["infinite"], facts["columns"]) == (1, 1, 4)
-    assert facts["classes"] == {"output": "logits", "asked_for": False, "counts": [2, 1], "rows_with_nan": 1}
+    (of,) = facts["classes"]
+    assert of == {"output": "logits", "names": None, "asked_for": False, "counts": [2, 1], "rows_with_nan": 1}
     page = Page(at / "own.html")
     page.assert_self_contained()
     for words in (
@@ -167,7 +168,7 @@ def test_a_thousand_columns_are_not_all_drawn(at: Path) -> None:
     squares = x * x - np.float32(1e-6)
     assert (facts["columns"], facts["columns_shown"], len(facts["distributions"])) == (1001, 24, 24)
     assert facts["nan"] == int((squares < 0).sum()) > 0
-    assert facts["classes"] is None
+    assert facts["classes"] == []
     page = Page(at / "own.html")
     assert "The first 24 of 1,001 columns are shown; NaN and infinite numbers are counted in all." in page.text
     assert len(page.html) < 1_000_000
