@@ -43,6 +43,7 @@ from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.registered import fetched, is_registered
 from pipeline.places.staging import followed, refuse_taken, staged
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
+from pipeline.shown import counted
 from pipeline.tables.categories import check_categories
 from pipeline.tables.training import Trained, check_names, far_outside, moved, places_of, remembered, with_names
 
@@ -226,7 +227,7 @@ class Model:
         left = len(self.notes) - MOST_LINES
         more = [f"… and {left} more lines: model.about, model.training"] if left > 0 else []
         lines = [self._summary, *self.notes[:MOST_LINES], *more]
-        return "\n".join([*lines, f"{len(self.program.values):,} values; print(model.program) shows them"])
+        return "\n".join([*lines, f"{counted(len(self.program.values), 'value')}; print(model.program) shows them"])
 
     __repr__ = __str__
 
@@ -238,7 +239,7 @@ class Model:
                 "outputs": _widths(self.outputs),
                 "weights": f"{len(self.weights):,} of {self.parameters:,} numbers",
                 **{f"about {at}": line for at, line in enumerate(self.notes[:MOST_LINES], 1)},
-                "program": f"{len(self.program.values):,} values",
+                "program": counted(len(self.program.values), "value"),
             },
         )
 
@@ -265,7 +266,7 @@ class Model:
     def _summary(self) -> str:
         return (
             f"model from {self.origin}: reads {_widths(self.inputs)}; gives {_widths(self.outputs)}; "
-            f"{len(self.weights)} weights of {self.parameters:,} numbers"
+            f"{counted(len(self.weights), 'weight')} of {counted(self.parameters, 'number')}"
         )
 
     @property

@@ -58,6 +58,7 @@ from pipeline.run.progress import Progress
 from pipeline.run.task import Run
 from pipeline.run.transport import Exchange, exchange_files, refuse_work_dir, transport_probes
 from pipeline.settings import Settings
+from pipeline.shown import counted
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import readable_errors
 from pipeline.tables.identity import identity
@@ -376,7 +377,8 @@ def _tables(planned: Planned, wish: Wish) -> tuple[OutputTable, ...]:
 
 def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[SuperstepReport, ...]:
     supersteps = []
-    nodes = f"{'' if planned.targets is None else 'for '}{facts['rows']} {planned.plan.program.what}"
+    of = counted(facts["rows"], planned.plan.program.what.removesuffix("s"))
+    nodes = of if planned.targets is None else f"for {of}"
     for step in planned.plan.steps:
         found = seen.get(step.number, {})
         milliseconds = found.get("ms") or facts.get(f"ms_{step.number}") or 0

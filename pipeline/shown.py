@@ -39,6 +39,11 @@ def some(items: Iterable[str]) -> str:
     return ", ".join(each[:MOST]) + (f" and {len(each) - MOST:,} more" if len(each) > MOST else "")
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """1 node, 2 nodes, 20,000 nodes."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def _short(fact: str) -> str:
     line = " ".join(fact.split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"

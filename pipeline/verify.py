@@ -31,6 +31,7 @@ from pipeline.places.place import Place
 from pipeline.prepared import PreparedGraph
 from pipeline.progress import Bar
 from pipeline.result.by_type import giving
+from pipeline.result.columns import Columns
 from pipeline.result.manifest import id_columns
 from pipeline.result.output import PREDICTED, PROBABILITY
 from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph
@@ -109,13 +110,7 @@ def verify(
         What the ids are called in the scores. None: as the marker of the run says, else as in the node table.
     """
     started = time.perf_counter()
-    size = _sample_size(sample)
-    if limit is not None and not (_is_whole(limit) and limit >= 1):
-        raise SettingError(f"limit is {shortened(limit)}; accepted: a whole number from 1")
-    if tolerance is not None and not (isinstance(tolerance, (int, float)) and 0 <= tolerance <= 1):
-        raise SettingError(f"tolerance is {shortened(tolerance)}; accepted: a number from 0 to 1")
-    if not _is_whole(seed):
-        raise SettingError(f"seed is {shortened(seed)}; accepted: a whole number")
+    asked = Asked.of(sample, seed, limit, tolerance, output_id)
     model = model_of(model)
     graph = some_graph(graph)
     given_session(spark)
@@ -127,18 +122,18 @@ def verify(
     model = model.bound_to(graph.describe()["columns"])
     found = path_or_table(scores)
     marker = _marker(found) if isinstance(found, str) else {}
-    asked = _Asked(graph, size, seed, limit, tolerance, _wire(marker), _targets(found, marker))
+    run = _Run(graph, asked, _wire(marker), _targets(found, marker))
     if model.program.is_per_edge:
-        return asked.verified_edges(model, scores_table(graph, found), started)
-    ids = id_columns(graph.id_names, marker, output_id)
+        return run.verified_edges(model, scores_table(graph, found), started)
+    ids = id_columns(graph.id_names, marker, asked.output_id)
     if not graph.is_typed:
         frame = _standard(graph, model, NODE, scores_table(graph, found), ids)
-        return asked.verified(model, NODE, frame, started)
+        return run.verified(model, NODE, frame, started)
     tables = scores_by_type(graph, model.program.output_types, found)
     tables = {type: _standard(graph, model, type, frame, ids) for type, frame in tables.items()}
     checked = {}
     for node_type, frame in tables.items():
-        checked[node_type] = asked.verified(giving(model, [node_type]), node_type, frame, time.perf_counter())
+        checked[node_type] = run.verified(giving(model, [node_type]), node_type, frame, time.perf_counter())
     left_out = tuple(each for each in model.program.output_types if each not in checked)
     return TypedVerification(checked, left_out)
 
@@ -153,15 +148,35 @@ def _standard(
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What is to be verified, and how."""
+class Asked:
+    """How much is to be verified, and how."""
 
-    graph: Graph
     size: int | None
     """Of the sample; None: all."""
     seed: int
     limit: int | None
     tolerance: float | None
+    output_id: str | None
+
+    @staticmethod
+    def of(sample: Any = 100, seed: Any = 0, limit: Any = None, tolerance: Any = None, output_id: Any = None) -> Asked:
+        """Options of `verify`; SettingError for what none of them can be."""
+        size = _sample_size(sample)
+        if limit is not None and not (_is_whole(limit) and limit >= 1):
+            raise SettingError(f"limit is {shortened(limit)}; accepted: a whole number from 1")
+        if tolerance is not None and not (isinstance(tolerance, (int, float)) and 0 <= tolerance <= 1):
+            raise SettingError(f"tolerance is {shortened(tolerance)}; accepted: a number from 0 to 1")
+        if not _is_whole(seed):
+            raise SettingError(f"seed is {shortened(seed)}; accepted: a whole number")
+        return Asked(size, seed, limit, tolerance, Columns(output_id=output_id).output_id)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The verification of some scores."""
+
+    graph: Graph
+    asked: Asked
     wire: str
     targets: Mapping[str, Any] | None
     """What the marker says of them, if the scores are of some nodes only."""
@@ -172,13 +187,13 @@ class _Asked:
         (layout,) = (each for each in graph.node_layouts if each.type == node_type)
         classify, labels, columns = _compared(model, node_type, frame)
         check = check_rows(graph, frame, layout, self.targets)
-        size = check.rows if self.size is None else self.size
-        sampled = sample_rows(frame, columns, layout.text, size, self.seed)
+        size = check.rows if self.asked.size is None else self.asked.size
+        sampled = sample_rows(frame, columns, layout.text, size, self.asked.seed)
         ids = pc.unique(sampled[ID])
 
         hops = Hops.of(model.program)
         # what a typed graph has at the other end of its edges is of another type, and not looked for
-        whole = self.size is None or bool(totals_of(model.program)) or (graph.is_typed and hops.both_ways)
+        whole = self.asked.size is None or bool(totals_of(model.program)) or (graph.is_typed and hops.both_ways)
         if whole:
             counts = {each.type: rows_of(graph, each) for each in graph.node_layouts}
             check_memory(graph, model.program, counts)
@@ -193,7 +208,7 @@ class _Asked:
                 parts = _Parts(_around(model, graph, node_type, around, ids, classify), around.too_large)
             else:
                 parts = self._neighbourhoods(model, hops, check.nodes, ids, classify)
-        comparison = Comparison(model, node_type, sampled, classify, labels, self.wire, self.tolerance)
+        comparison = Comparison(model, node_type, sampled, classify, labels, self.wire, self.asked.tolerance)
         with Bar("verifying", len(ids), "node") as bar:
             for centres, part in parts.parts:
                 comparison.add(centres, part)
@@ -205,19 +220,19 @@ class _Asked:
         graph, read = self.graph, sorted(edge_columns_read(model))
         classify, labels, columns = _compared(model, NODE, frame)
         (layout,) = graph.node_layouts
-        sampled, rows = sample_edges(frame, [*read, *columns], layout.text, self.size, self.seed)
+        sampled, rows = sample_edges(frame, [*read, *columns], layout.text, self.asked.size, self.asked.seed)
         edges = EdgeRows(sampled, read)
         nodes, hops = rows_of(graph, layout), Hops.of(model.program)
         there = node_rows(graph, layout).among(edges.nodes, values=False)[ID].combine_chunks()
         edges.leave_out(edges.nodes.filter(pc.invert(pc.is_in(edges.nodes, value_set=there))))
         ids = edges.nodes.filter(pc.is_in(edges.nodes, value_set=there))
-        if self.size is None or totals_of(model.program):
+        if self.asked.size is None or totals_of(model.program):
             check_memory(graph, model.program, {NODE: nodes})
-            ids = everything(graph).nodes[NODE] if self.size is None else ids
+            ids = everything(graph).nodes[NODE] if self.asked.size is None else ids
             parts = _Parts(_whole(model, graph, NODE, ids, classify), whole=True)
         else:
             parts = self._neighbourhoods(model, hops, nodes, ids, classify)
-        comparison = Comparison(model, NODE, sampled, classify, labels, self.wire, self.tolerance)
+        comparison = Comparison(model, NODE, sampled, classify, labels, self.wire, self.asked.tolerance)
         compared = 0
         for centres, part in parts.parts:
             matched, names, some = edges.matched(centres, part)
@@ -257,7 +272,7 @@ class _Asked:
 
     def _most(self, model: Model) -> int:
         """Edges that are computed with at a time."""
-        return self.limit or max(1, GROUP_BYTES // _bytes_per_edge(model.program))
+        return self.asked.limit or max(1, GROUP_BYTES // _bytes_per_edge(model.program))
 
     def _neighbourhoods(self, model: Model, hops: Hops, nodes: int, ids: pa.Array, classify: bool) -> _Parts:
         """Of a graph of one type, which has so many `nodes`."""
@@ -269,7 +284,7 @@ class _Asked:
         """Of the whole graph of one type, if the user did not limit what is computed at a time, and half of the memory
         is enough: nobody asked for all of it."""
         edges = count_edges(self.graph)
-        fits = self.limit is None and 2 * bytes_needed(model.program, {NODE: nodes}, edges) <= local_memory()
+        fits = self.asked.limit is None and 2 * bytes_needed(model.program, {NODE: nodes}, edges) <= local_memory()
         return sum(edges.values()) if fits else None
 
 

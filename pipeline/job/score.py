@@ -100,7 +100,6 @@ def score_into_table(
     settings: Settings,
     sessions: Sessions,
     files: Mapping[str, str | None] | None = None,
-    show_progress: bool = True,
 ) -> ScoredTable:
     """Runs the model, and puts the scores into a table of Spark's catalog, at once.
 
@@ -136,7 +135,7 @@ def score_into_table(
         wanted = wish(f"{scratch.make()}/scores")
         settings = replace(settings, scratch=f"{scratch.make()}/work")  # no output may lie in it
         same = Sessions(lambda: False, lambda small, meanwhile: nullcontext(spark))
-        scored = score_paths(source, columns, model, wanted, settings, same, files, show_progress)
+        scored = score_paths(source, columns, model, wanted, settings, same, files)
         place = Place.of(wanted.output)
         marker = find_manifest(place, spark) or {}
         if "node_types" in marker:
@@ -161,7 +160,6 @@ def score_paths(
     settings: Settings,
     sessions: Sessions,
     files: Mapping[str, str | None] | None = None,
-    show_progress: bool = True,
     report: str | None = None,
     to_mlflow: bool = False,
 ) -> Scored:
@@ -229,8 +227,7 @@ def score_paths(
             waited = time.perf_counter()
             warm_up.wait()
             compiling = time.perf_counter() - waited
-            bar = progress if show_progress else None
-            done = scored(graph, whole, wish, settings, spark, bar, scratch, asked.tables, page)
+            done = scored(graph, whole, wish, settings, spark, progress, scratch, asked.tables, page)
         came = Scored(done if done.skipped else done.with_preparing(preparing), wish.format, compiling)
         if tracking is not None:
             told = {"model": model, **({"graph": source} if raw is None else raw.tables)}

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.shown import counted
 from pipeline.verifying.edges import EdgeCheck
 from pipeline.verifying.judging import OutputError
-from pipeline.verifying.rows import RowCheck, counted
+from pipeline.verifying.rows import RowCheck
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def test_without_numbers_to_draw(at: Path) -> None:
     for words in (
         "2 numbers are NaN or infinite",
         "1 numbers are NaN, 1 infinite.",
-        "1 rows hold NaN, and are left out.",
+        "1 row holds NaN, and is left out.",
     ):
         assert words in page.text
 

@@ -269,7 +269,7 @@ def test_the_page_says_how_many_rows_have_each_label(tmp_path: Path, no_session:
     page = (tmp_path / "o.html").read_text()
     assert "<td>0</td><td>&lt;b&gt;&amp;low</td><td>2</td>" in page
     assert "<td>1</td><td>$high$</td><td>2</td>" in page
-    assert "1 rows hold NaN, and are left out" in page
+    assert "1 row holds NaN, and is left out" in page
     assert ": the predicted class." in page
 
 
