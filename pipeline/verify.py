@@ -30,8 +30,10 @@ from pipeline.places.marker import read_marker
 from pipeline.places.place import Place
 from pipeline.prepared import PreparedGraph
 from pipeline.progress import Bar
+from pipeline.report.run_report import RunReport, reads_of
 from pipeline.result.by_type import giving
 from pipeline.result.columns import Columns
+from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import id_columns
 from pipeline.result.output import PREDICTED, PROBABILITY
 from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph
@@ -75,6 +77,7 @@ def verify(
     spark: SparkSession | None = None,
     tolerance: float | None = None,
     output_id: str | None = None,
+    report: str | os.PathLike[str] | None = None,
 ) -> Verification | TypedVerification:
     """Recomputes `sample` nodes, chosen by `seed` alone, and compares them with their scores.
 
@@ -108,19 +111,84 @@ def verify(
         Error that passes, in parts of the largest value of the column, in place of what rounding explains.
     output_id
         What the ids are called in the scores. None: as the marker of the run says, else as in the node table.
+    report
+        A file that ends in .html, or a folder: there goes a page about it, for people. It takes the libraries of
+        `graphsweep[report]`.
     """
     started = time.perf_counter()
     asked = Asked.of(sample, seed, limit, tolerance, output_id)
+    given = {"graph_path": graph, "model_path": model, "scores_path": scores}
     model = model_of(model)
     graph = some_graph(graph)
     given_session(spark)
+    page = None if report is None else page_asked(report, graph, {"nodes": nodes, "edges": edges}, given)
+    prepared = graph if isinstance(graph, PreparedGraph) else None
+    found = _verified(graph, model, path_or_table(scores), nodes, edges, asked, spark, started)
+    if page is not None:
+        page.model(model)
+        if prepared is not None:
+            page.graph(prepared)
+        page.write(found.facts, _place_of(scores))
+    return found
+
+
+def page_asked(
+    report: str | os.PathLike[str],
+    graph: Graph | PreparedGraph | None,
+    tables: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> RunReport:
+    """A page about a verification, refused before any work if it cannot be made; it must not touch what is read.
+
+    Parameters
+    ----------
+    graph
+        None: what is read of it is in `tables`.
+    tables
+        What they are called → tables or their paths, beside those of the graph.
+    given
+        graph_path, model_path, scores_path: what the caller was given, paths or not.
+    """
+    paths = {name: table for name, table in tables.items() if _is_path(table)}
+    said = {name: each if _is_path(each) else None for name, each in given.items()}
+    reads = inputs_of(graph, tables=paths, files={"the model": said["model_path"]})
+    place = _place_of(said["scores_path"])
+    page = RunReport.asked(
+        report, "verify", reads_of({**reads, **({"the scores": place} if place else {})}, None, None)
+    )
+    page.of(**said)
+    if isinstance(graph, Graph):
+        paths |= {name: source.get("path") or source.get("table") for name, source in graph.sources.items()}
+    if not isinstance(graph, PreparedGraph):
+        page.tables(paths)
+    return page
+
+
+def _is_path(given: Any) -> bool:
+    return isinstance(given, (str, os.PathLike))
+
+
+def _place_of(scores: Any) -> Place | None:
+    """Where they are; None of a table in memory, or by name."""
+    return Place.of(scores) if _is_path(scores) and not is_name(os.fspath(scores)) else None
+
+
+def _verified(
+    graph: Graph | PreparedGraph,
+    model: Model,
+    found: Any,
+    nodes: Any,
+    edges: Any,
+    asked: Asked,
+    spark: SparkSession | None,
+    started: float,
+) -> Verification | TypedVerification:
     if isinstance(graph, PreparedGraph):
         # of the raw tables every direction can be read
         model.check_against(graph.schema.both_ways(), graph.ranges, graph.manifest.get("columns"))
         read = typed_graph if graph.is_typed else raw_graph
         graph = read(graph, path_or_table(nodes), path_or_table(edges), spark)
     model = model.bound_to(graph.describe()["columns"])
-    found = path_or_table(scores)
     marker = _marker(found) if isinstance(found, str) else {}
     run = _Run(graph, asked, _wire(marker), _targets(found, marker))
     if model.program.is_per_edge:

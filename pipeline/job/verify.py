@@ -17,9 +17,8 @@ from pipeline.job.texts import report_line
 from pipeline.model import Model
 from pipeline.places.place import Place
 from pipeline.prepared import open_graph
-from pipeline.report.run_report import RunReport, reads_of
-from pipeline.result.inputs import inputs_of
-from pipeline.verify import Asked, verify
+from pipeline.report.run_report import RunReport
+from pipeline.verify import Asked, page_asked, verify
 from pipeline.verifying.report import TypedVerification, Verification
 from pipeline.verifying.sources import local_graph, local_scores
 from pipeline.verifying.typed_sources import local_typed_graph, local_typed_scores
@@ -74,12 +73,9 @@ def verify_paths(
     page = None
     if report is not None:
         tables = {"nodes": nodes, "edges": edges} if raw is None else raw.tables
-        reads = inputs_of(prepared, tables=tables, files={"the model": model})
-        page = RunReport.asked(report, "verify", reads_of(reads, None, None) | {"the scores": Place.of(scores)})
-        page.of(graph_path=None if prepared is None else prepared.path, model_path=model, scores_path=scores)
+        given = {"graph_path": source, "model_path": model, "scores_path": scores}
+        page = page_asked(report, prepared, tables, given)
         page.model(loaded)
-        if raw is not None:
-            page.tables(raw.tables)
     if prepared is not None and prepared.is_typed and (nodes or edges):
         raise SettingError("--nodes and --edges are tables without types, and this graph has several types")
     here: Graph | None = None

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import Graph, Model, cli, prepare, score
-from pipeline.errors import SettingError
+from pipeline import Graph, Model, cli, infer, prepare, score, verify
+from pipeline.errors import GraphsweepError, SettingError
 from pipeline.formula import exp, lane_sum, log
 from pipeline.places.place import Place
 from pipeline.report import libraries
@@ -377,3 +377,58 @@ def test_scores_of_edges_have_no_distribution_of_ids(tmp_path: Path) -> None:
     (facts,) = score_facts(Place.of(str(tmp_path / "o")))["tables"].values()
     assert facts["rows"] == 3
     assert [each["name"] for each in facts["distributions"]] == ["output[0]", "output[1]", "probability"]
+
+
+# ---- from Python
+
+
+def test_prepare_and_verify_from_python_leave_the_page_of_the_command(at: Path) -> None:
+    """The same facts as of the command, but for times; of tables in memory no paths."""
+    nodes, edges = whole("mixed").nodes(), whole("mixed").edges()
+    raw = ["--nodes", "nodes.parquet", "--edges", "edges.parquet"]
+    options = ["--edge-features", "weight,attr", "--blocks", "3"]
+    command = told("prepare", *raw, *options, "--output", "by-command", "--report", "command.html")["report"]
+    graph = Graph("nodes.parquet", "edges.parquet", edge_features=["weight", "attr"])
+    made = prepare(graph, "by-python", 3, report="python.html")
+    page = Page(at / "python.html")
+    page.assert_self_contained()
+    for words in ("A graph is prepared", "200 nodes", "1,500 edges", made.fingerprint, "by-python"):
+        assert words in page.text, words
+    assert Page(at / "command.html").text.count("nodes.parquet") == page.text.count("nodes.parquet") > 0
+    assert command["tables"] == {"nodes": "nodes.parquet", "edges": "edges.parquet"}
+    again = prepare(graph, "by-python", 3, if_same="skip", report="pages")
+    assert again.fingerprint == made.fingerprint
+    (left,) = (at / "pages").glob("prepare-*.html")
+    assert "Was it there already" in Page(left).text
+
+    score("by-python", "model", "o")
+    found = verify("by-python", "model", "o", report="verify.html")
+    page = Page(at / "verify.html")
+    page.assert_self_contained()
+    assert found.passed
+    for words in ("PASS", "Nodes compared 100", "Scores o", "Graph by-python", "Model model"):
+        assert words in page.text, words
+    in_memory = Graph(nodes, edges, edge_features=["weight", "attr"])
+    model = build("sage")
+    wrong = infer(in_memory, model).to_pandas()
+    wrong["output"] = wrong["output"].map(lambda row: row + 1)
+    assert not verify(in_memory, model, wrong, report="wrong.html").passed
+    text = Page(at / "wrong.html").text
+    assert "FAIL" in text
+    assert "Scores –" in text
+
+
+@pytest.mark.parametrize("report", ["nodes.parquet", "g2/r.html", "model/page.html", "o/r.html"])
+def test_a_page_that_may_not_be_written_is_refused_before_work(at: Path, report: str) -> None:
+    graph = Graph("nodes.parquet", "edges.parquet")
+    prepare(graph, "g2")
+    score("g2", "model", "o")
+    before = everything(at)
+    with pytest.raises(GraphsweepError):
+        verify("g2", "model", "o", report=report)
+    if report == "nodes.parquet":
+        with pytest.raises(GraphsweepError):
+            prepare(graph, "other", report=report)
+    with pytest.raises(SettingError, match="the output"):
+        prepare(graph, "other", report="other/r.html")
+    assert everything(at) == before
