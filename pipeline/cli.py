@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ import typer
 
 from pipeline.command.answers import OUTCOMES, answer
 from pipeline.command.columns import (
+    class_names,
     column_names,
     csv_options,
     edge_columns,
@@ -203,18 +204,14 @@ def infer_command(
     """Run a model over a whole graph: the exact output of every node, keyed by your ids."""
     with messages("infer", quiet, verbose, json, log_format):
         settings = _settings(conf, tier=tier, blocks=blocks, exchange=exchange, work_dir=work_dir)
-        columns = _given(
-            features=None if features is None else feature_columns(features),
-            edge_features=None if edge_features is None else edge_columns(edge_features),
-            undirected=undirected, drop_dangling=drop_dangling, id=id, src=src, dst=dst,
-        )  # fmt: skip
+        columns = _columns(features, edge_features, undirected, drop_dangling, id, src, dst)
         csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
         formats = _given(nodes_format=nodes_format, edges_format=edges_format, csv=csv)
         raw_given = graph_spec is not None or nodes is not None or edges is not None
         if (graph is None) != raw_given or (nodes is None) != (edges is None):
             raise SettingError("give either --graph, or both --nodes and --edges, or --graph-spec")
         if graph is not None and (columns or formats or blocks):
-            extra = ", ".join(f"--{name.replace('_', '-')}" for name in [*columns, *formats, *_given(blocks=blocks)])
+            extra = _as_typed([*columns, *formats, *_given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
         if (output is None) == (output_table is None):
             raise SettingError("give --output, a path, or --output-table, the name of a table")
@@ -235,8 +232,7 @@ def infer_command(
 
         chosen = types_of(column_names(types)) if types else None
         wanted = Targets.of(targets, ignore_unknown)
-        of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
-        spec = spec_of(graph_spec, nodes, edges, of_columns)
+        spec = spec_of(graph_spec, nodes, edges, _of_tables(columns))
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
         files = {"the settings' file": conf, "the graph's file": graph_spec, "the targets": targets}
         read = {"graph": graph} if graph is not None else RawTables(nodes, edges, spec=spec).tables
@@ -245,13 +241,11 @@ def infer_command(
             if output_table is not None:
                 table = IntoTable(output_table, table_mode, format)
                 made = partial(Wish, classify=classify, types=chosen, targets=wanted, output_id=output_id)
-                scored: Scored = score_into_table(
-                    source, columns, model, table, made, settings, sessions, files, not quiet
-                )
+                scored: Scored = score_into_table(source, columns, model, table, made, settings, sessions, files)
             else:
                 assert output is not None, "one of the two was given"
                 wish = Wish(output, format or PARQUET, overwrite, classify, if_same, chosen, wanted, output_id)
-                scored = score_paths(source, columns, model, wish, settings, sessions, files, not quiet, report, mlflow)
+                scored = score_paths(source, columns, model, wish, settings, sessions, files, report, mlflow)
             if told is not None:
                 told.made(scored.report.rows)
         answer("infer", str(scored), scored.facts, json)
@@ -308,11 +302,12 @@ def status_command(
 
 @app.command(name="verify")
 def verify_command(
-    graph: GraphPath,
     model: ModelPath,
     output: Annotated[str, option("--output", "PATH", "The scores that infer wrote.")],
+    graph: SomeGraph = None,
     nodes: SomeNodes = None,
     edges: SomeEdges = None,
+    graph_spec: GraphSpecPath = None,
     sample: Annotated[str, option("--sample", "N|all", "Nodes to recompute; all: the whole graph at once.")] = "100",
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Which nodes.")] = 0,
     limit: Annotated[
@@ -325,18 +320,44 @@ def verify_command(
     output_id: Annotated[
         str | None, option("--output-id", "NAME", "Column of ids in the scores; else as the run has written it.")
     ] = None,
+    features: Features = None,
+    edge_features: EdgeFeatures = None,
+    undirected: Undirected = False,
+    drop_dangling: DropDangling = False,
+    nodes_format: NodesFormat = None,
+    edges_format: EdgesFormat = None,
+    csv_sep: CsvSep = None,
+    csv_no_header: CsvNoHeader = False,
+    csv_encoding: CsvEncoding = None,
+    csv_ids: CsvIds = None,
+    id: Id = None,
+    src: Src = None,
+    dst: Dst = None,
     report: ReportPath = None,
     json: Json = False,
     log_format: LogFormat = "text",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Recompute some nodes from the raw tables in float64, and compare. Exit code 3 if they differ."""
+    """Recompute some nodes from the raw tables in float64, and compare. Exit code 3 if they differ.
+
+    With --graph the raw tables are those that it was prepared from; --nodes and --edges name others in their place.
+    """
     with messages("verify", quiet, verbose, json, log_format):
         from pipeline.job.verify import verify_paths
 
+        columns = _columns(features, edge_features, undirected, drop_dangling, id, src, dst)
+        csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
+        formats = _given(nodes_format=nodes_format, edges_format=edges_format, csv=csv)
+        if graph is None and graph_spec is None and (nodes is None or edges is None):
+            raise SettingError("give --graph, or the raw tables: both --nodes and --edges, or --graph-spec")
+        if graph is not None and (graph_spec or columns or formats):
+            extra = _as_typed([*_given(graph_spec=graph_spec), *columns, *formats])
+            raise SettingError(f"{extra}: of no use with --graph, which knows its tables and columns")
+        spec = spec_of(graph_spec, nodes, edges, _of_tables(columns))
+        source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
         options = {"sample": sample, "seed": seed, "limit": limit, **_given(tolerance=tolerance, output_id=output_id)}
-        found = verify_paths(graph, model, output, nodes, edges, _sessions(verbose), report, **options)
+        found = verify_paths(source, columns, model, output, nodes, edges, _sessions(verbose), report, **options)
         code = DONE if found.passed else DIFFERS
         answer("verify", str(found), found.facts, json, code)
         if not found.passed:
@@ -389,6 +410,15 @@ def export_command(
             "logits=output_0: both.",
         ),
     ] = None,
+    classes: Annotated[
+        list[str] | None,
+        option(
+            "--classes",
+            "NAME,NAME,…|FILE",
+            "Names of the classes that the output has a number for each of, in their order; or a file with one a line. "
+            "Scores then have a column label. Of several outputs: OUTPUT=NAME,NAME, once for each.",
+        ),
+    ] = None,
     features: Annotated[int | None, option("--features", "WIDTH", "Width of x; else it is found by trying.")] = None,
     unused: Annotated[
         list[str] | None, option("--unused", "PATTERN", "Weights that may go unread, such as 'decoder.*'.")
@@ -419,10 +449,10 @@ def export_command(
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's own module
         model = export_module(
             reference, output, checkpoint, inputs, features, unused or (), column_names(columns or ""), training,
-            untrained, overwrite, like, output_names(outputs),
+            untrained, overwrite, like, output_names(outputs), class_names(classes) if classes else None,
         )  # fmt: skip
         first, _, _ = str(model).partition("\n")
-        about = "".join(f"{line}\n" for line in model.about.lines)
+        about = "".join(f"{line}\n" for line in model.notes)
         text = f"{first}\n{about}checked against the module on other graphs; written to {output}"
         answer("export", text, {"output": output, **model.facts}, json)
 
@@ -477,6 +507,26 @@ def _session(verbose: bool, small: bool = False, meanwhile: Callable[[], None] |
 
 def _settings(conf: str | None, **given: Any) -> Settings:
     return (Settings.load(conf) if conf else Settings()).changed(_given(**given))
+
+
+def _columns(features: str | None, edge_features: str | None, *others: Any) -> dict[str, Any]:
+    """What the columns of raw tables mean, as options of a `Graph`, as far as they were given."""
+    names = ("undirected", "drop_dangling", "id", "src", "dst")
+    return _given(
+        features=None if features is None else feature_columns(features),
+        edge_features=None if edge_features is None else edge_columns(edge_features),
+        **dict(zip(names, others, strict=True)),
+    )
+
+
+def _of_tables(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that name columns."""
+    return {name: each for name, each in columns.items() if each is not True}
+
+
+def _as_typed(names: Iterable[str]) -> str:
+    """As they are typed."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _given(**options: Any) -> dict[str, Any]:

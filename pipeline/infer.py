@@ -96,11 +96,12 @@ def infer(
     DataFrame, or pyarrow.Table without a session
         The ids, under the name and in the type that they have in the node table, or under `output_id`; the model's
         outputs by name (array<float>; float where a row is one number), and with `classify` predicted int and
-        probability float of the first output. Of a model that gives a row per edge, in place of the ids: src, dst,
-        parallel int (0, 1, … of the edges between the same two nodes, in the order of their columns), and the columns
-        of the edges in the graph. Of a typed graph: node type → one of these,
-        of all types for which the model gives something, or of `types`. Each is a run of its own, which computes what
-        its type needs and nothing else: `score` writes all types in one run.
+        probability float of the first output. Where the model names classes, also `label` string, of several outputs
+        `OUTPUT_label`: the name of the largest number, of the first of equal ones; null where a number is NaN. Of a
+        model that gives a row per edge, in place of the ids: src, dst, parallel int (0, 1, … of the edges between the
+        same two nodes, in the order of their columns), and the columns of the edges in the graph. Of a typed graph:
+        node type → one of these, of all types for which the model gives something, or of `types`. Each is a run of its
+        own, which computes what its type needs and nothing else: `score` writes all types in one run.
 
     Raises
     ------
@@ -115,7 +116,7 @@ def infer(
     columns = Columns(classify, output_id)
     settings, whole, graph = Settings.taken(settings), model_of(model), some_graph(graph)
     model = giving(whole, types_of(types))
-    columns.tables(model.program, graph)
+    columns.tables(model.program, graph, classes=model.classes)
     spark = session_of(graph, spark)
     wanted = Targets.of(targets, ignore_unknown)
     refuse_targets(model, wanted)

@@ -26,8 +26,9 @@ from safetensors import SafetensorError
 from pipeline import shown
 from pipeline.blocks.ranges import Ranges
 from pipeline.errors import ModelError, StorageError, shortened, unwritable
-from pipeline.formula.about import About
+from pipeline.formula.about import About, some
 from pipeline.formula.checked import checked_columns, checked_weights, lanes_of
+from pipeline.formula.classes import Classes, checked_classes
 from pipeline.formula.graph_types import check_types
 from pipeline.formula.joined import joined
 from pipeline.formula.program import Program, input_name
@@ -42,6 +43,7 @@ from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.registered import fetched, is_registered
 from pipeline.places.staging import followed, refuse_taken, staged
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
+from pipeline.shown import counted
 from pipeline.tables.categories import check_categories
 from pipeline.tables.training import Trained, check_names, far_outside, moved, places_of, remembered, with_names
 
@@ -66,8 +68,10 @@ class Model:
         origin: str = "formula",
         about: About | None = None,
         training: Mapping[str, Trained] | None = None,
+        classes: Any = None,
     ):
-        """ModelError if weights are missing, unexpected, of another shape or not finite, or if columns do not fit."""
+        """ModelError if weights are missing, unexpected, of another shape or not finite, or if columns, or names of
+        classes, do not fit."""
         self.program = program
         self.weights = checked_weights(program, weights)
         self.columns = checked_columns(program, columns or {})
@@ -76,6 +80,8 @@ class Model:
         self.about = about or About()
         self.training = dict(training or {})
         """Table column → its columns' names and ranges in training, as far as they were told."""
+        self.classes: Classes = checked_classes(program, classes)
+        """Output → the names of its classes, in the order of its numbers, as far as they were told."""
 
     # ---- where a model comes from
 
@@ -85,6 +91,8 @@ class Model:
         weights: Mapping[str, npt.ArrayLike],
         inputs: Inputs,
         columns: Mapping[str, str] | None = None,
+        *,
+        classes: Any = None,
         **options: Any,
     ) -> Model:
         """A model written as formulas.
@@ -101,12 +109,15 @@ class Model:
         columns
             Where a column has another name in the tables: `{"edges.weight": "edges.amount"}`, and
             `{"nodes[account].x": "nodes[account].features"}`.
+        classes
+            Names of the classes, as for `from_pyg`.
         options
             Go through to the formula.
         """
         arrays = {name: np.asarray(array) for name, array in weights.items()}
         program = trace(formula, inputs, {name: array.shape for name, array in arrays.items()}, **options)
-        return Model(program, arrays, columns, origin=f"formula {getattr(formula, '__name__', 'unnamed')}")
+        origin = f"formula {getattr(formula, '__name__', 'unnamed')}"
+        return Model(program, arrays, columns, origin, classes=classes)
 
     @staticmethod
     def from_pyg(
@@ -118,6 +129,7 @@ class Model:
         outputs: Sequence[str] | Mapping[str, str] = (),
         training: Any = None,
         weights: str = "as the module held them",
+        classes: Any = None,
         **options: Any,
     ) -> Model:
         """The model that a PyTorch Geometric module computes. Needs torch.
@@ -131,6 +143,10 @@ class Model:
             The columns of x in training, see `trained_on`.
         weights
             Where they come from, for people.
+        classes
+            Names of the classes that an output has a number for each of, in their order: `["legit", "fraud"]`. Of
+            several outputs: output → names; of several types of nodes also type → names. Results then have a column of
+            labels: the name of the largest number.
         """
         from pipeline.pyg import imported
 
@@ -139,7 +155,7 @@ class Model:
         for note in found.notes:
             log.warning("%s", note)
         several = {column: Trained(names) for column, names in found.made_of.items()}
-        model = Model(found.program, found.weights, found.columns, found.origin, about, several)
+        model = Model(found.program, found.weights, found.columns, found.origin, about, several, classes)
         return model if training is None else model.trained_on(training)
 
     def trained_on(self, training: Any) -> Model:
@@ -157,7 +173,8 @@ class Model:
         """
         arguments = {name.rpartition(".")[2]: column for name, column in self.columns.items()}
         told = with_names(self.training, remembered(self.inputs, arguments, training))
-        return Model(self.program, self.weights, self.columns, self.origin, self.about, {**self.training, **told})
+        training = {**self.training, **told}
+        return Model(self.program, self.weights, self.columns, self.origin, self.about, training, self.classes)
 
     def bound_to(self, columns: Mapping[str, Any]) -> Model:
         """The same model for a graph that holds the columns of an input by themselves: the input is put together from
@@ -175,7 +192,8 @@ class Model:
         several = dict(zip(lanes, (each for name in parts for each in parts[name]), strict=True))
         chosen = {name: column for name, column in read.items() if name not in parts}
         training = moved(self.training, found)
-        return Model(program, self.weights, {**chosen, **renamed, **several}, self.origin, self.about, training)
+        columns = {**chosen, **renamed, **several}
+        return Model(program, self.weights, columns, self.origin, self.about, training, self.classes)
 
     # ---- what it reads and gives
 
@@ -196,8 +214,9 @@ class Model:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The same for the same program, columns and weights, wherever they came from."""
-        digest = hashlib.sha256(_canonical({"program": self.program.to_json(), "columns": self.columns}))
+        """The same for the same program, columns, classes and weights, wherever they came from."""
+        told = {"classes": self.classes} if self.classes else {}
+        digest = hashlib.sha256(_canonical({"program": self.program.to_json(), "columns": self.columns, **told}))
         for name, array in sorted(self.weights.items()):
             digest.update(_canonical([name, list(array.shape)]))
             digest.update(array.tobytes())
@@ -205,10 +224,10 @@ class Model:
 
     def __str__(self) -> str:
         """What it reads and gives, in a few lines; `program` is printed by itself."""
-        left = len(self._notes) - MOST_LINES
+        left = len(self.notes) - MOST_LINES
         more = [f"… and {left} more lines: model.about, model.training"] if left > 0 else []
-        lines = [self._summary, *self._notes[:MOST_LINES], *more]
-        return "\n".join([*lines, f"{len(self.program.values):,} values; print(model.program) shows them"])
+        lines = [self._summary, *self.notes[:MOST_LINES], *more]
+        return "\n".join([*lines, f"{counted(len(self.program.values), 'value')}; print(model.program) shows them"])
 
     __repr__ = __str__
 
@@ -219,8 +238,8 @@ class Model:
                 "reads": _widths(self.inputs),
                 "outputs": _widths(self.outputs),
                 "weights": f"{len(self.weights):,} of {self.parameters:,} numbers",
-                **{f"about {at}": line for at, line in enumerate(self._notes[:MOST_LINES], 1)},
-                "program": f"{len(self.program.values):,} values",
+                **{f"about {at}": line for at, line in enumerate(self.notes[:MOST_LINES], 1)},
+                "program": counted(len(self.program.values), "value"),
             },
         )
 
@@ -232,6 +251,7 @@ class Model:
             "origin": self.origin,
             "inputs": self.inputs,
             "outputs": self.outputs,
+            "classes": {name: [*names] for name, names in self.classes.items()},
             "weights": len(self.weights),
             "parameters": self.parameters,
             "about": self.about.lines,
@@ -246,13 +266,14 @@ class Model:
     def _summary(self) -> str:
         return (
             f"model from {self.origin}: reads {_widths(self.inputs)}; gives {_widths(self.outputs)}; "
-            f"{len(self.weights)} weights of {self.parameters:,} numbers"
+            f"{counted(len(self.weights), 'weight')} of {counted(self.parameters, 'number')}"
         )
 
     @property
-    def _notes(self) -> list[str]:
-        """Sentences about it, and what it remembers of its training."""
-        return [*self.about.lines, *self._of_training]
+    def notes(self) -> list[str]:
+        """Sentences about it, its classes, and what it remembers of its training."""
+        named = [f"classes of {name}: {some(names)}" for name, names in self.classes.items()]
+        return [*self.about.lines, *named, *self._of_training]
 
     @property
     def _of_training(self) -> list[str]:
@@ -356,9 +377,12 @@ class Model:
             about = About() if saved.about is None else About.from_json(saved.about)
             lanes = {columns[input_name(column)]: lanes_of(column.shape) for column in program.inputs}
             training = {key: Trained.from_json(told, lanes[key]) for key, told in saved.training.items()}
+            classes = {key: saved.classes[key] for key in program.outputs if key in saved.classes}
+            if len(classes) != len(saved.classes):
+                raise ValueError(f"classes are named of {shortened([*saved.classes])}")
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(error, 500)}") from None
-        return Model(program, saved.weights, columns, saved.origin, about, training)
+        return Model(program, saved.weights, columns, saved.origin, about, training, classes)
 
     def _to_json(self) -> dict[str, Any]:
         return {
@@ -369,6 +393,7 @@ class Model:
                 for column in self.program.inputs
             },
             "outputs": {name: {"width": width} for name, width in self.outputs.items()},
+            "classes": {name: [*names] for name, names in self.classes.items()},
             "versions": _versions(),
             "about": self.about.to_json(),
             "training": {column: trained.to_json() for column, trained in self.training.items()},

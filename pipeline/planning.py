@@ -38,6 +38,7 @@ from pipeline.run.needed import why_whole
 from pipeline.run.planned import Planned
 from pipeline.run.transport import SEEN
 from pipeline.settings import Settings
+from pipeline.shown import counted
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import active_session, readable_errors
 from pipeline.tables.survey import first_widths, table_probes
@@ -211,7 +212,9 @@ def session_of(
 def say_prepared(graph: PreparedGraph, seconds: float) -> None:
     """A graph has been prepared for a run."""
     told = event("prepared", nodes=graph.nodes, edges=graph.edges, blocks=graph.blocks, seconds=seconds)
-    log.info("prepared %s nodes, %s edges in %.1f s", graph.nodes, graph.edges, seconds, extra=told)
+    log.info(
+        "prepared %s, %s in %.1f s", counted(graph.nodes, "node"), counted(graph.edges, "edge"), seconds, extra=told
+    )
 
 
 def _reads_files(shake: Handshake, graph: PreparedGraph, settings: Settings) -> bool:
@@ -251,7 +254,7 @@ def plan_run(
     plan = choose_exchange(Plan.of(model, graph.undirected, settings.wire), counts, settings.exchange)
     memory, threads = settings.task_memory or shake.task_memory, settings.threads or shake.task_cores
     choice = choose_tier(plan, counts, memory, settings.tier, shake.local, threads, reads_files)
-    return Planned(graph, plan, choice, threads, reads_files)
+    return Planned(graph, plan, choice, threads, reads_files, classes=model.classes)
 
 
 def warn_far_outside(graph: PreparedGraph, model: Model) -> None:

@@ -41,6 +41,7 @@ from pipeline.preparing.publish import publishing, refuse_taken, sweep
 from pipeline.preparing.sizes import MOST_BLOCKS, check_blocks, choose_blocks, record_bytes
 from pipeline.preparing.texts import texts_by_key
 from pipeline.preparing.work import Steps, refuse_work, steps_directory, was_ended
+from pipeline.result.inputs import inputs_of
 from pipeline.run.by_superstep import InTasks, InThreads
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, Probe, handshake
@@ -80,6 +81,7 @@ def prepare(
     if_same: str | None = None,
     shake: Handshake | None = None,
     work_dir: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None,
 ) -> PreparedGraph:
     """Runs jobs: cuts a graph into blocks and stores them at `path`, which all machines must be able to write.
 
@@ -106,6 +108,9 @@ def prepare(
         A directory that all machines see, where what is done is kept until the graph is there: the same call goes on
         where a killed one stopped. The tables have to be files. What is done of the graph itself stays at `path` when
         a call fails; whatever is prepared there next goes on with it, or removes it.
+    report : path, optional
+        A file that ends in .html, or a folder: there goes a page about the graph, for people. It takes the libraries of
+        `graphsweep[report]`.
 
     Raises
     ------
@@ -129,21 +134,34 @@ def prepare(
         raise SettingError(f"if_same is {if_same!r}; accepted: {', '.join(IF_SAME)}")
     if work is not None:
         refuse_work(work, path, places_of(graph))
+    page = None
+    if report is not None:
+        from pipeline.report.run_report import RunReport, reads_of
+
+        page = RunReport.asked(report, "prepare", reads_of(inputs_of(graph), Place.of(path), checked))
+        page.settings(checked)
+        page.tables({name: source.get("path") or source.get("table") for name, source in graph.sources.items()})
     ended = work is not None and was_ended(work, path)
-    if if_same and not ended and (there := already_there(graph, path, blocks, overwrite)):
-        return there
-    if not ended:
+    made = already_there(graph, path, blocks, overwrite) if if_same and not ended else None
+    skipped = made is not None
+    if made is None and not ended:
         refuse_taken(path, overwrite, places_of(graph))  # before any job
-    if work is None:
-        return prepare_in_steps(graph, path, blocks, overwrite, task_memory, text_hash, shake)
-    with steps_directory(work, graph, path, blocks, in_run=False) as steps:
-        assert steps is not None, "no run has begun there"
-        if was_ended(work, path):
-            sweep(path)
-        else:
-            prepare_in_steps(graph, path, blocks, overwrite, task_memory, text_hash, shake, steps)
-        steps.end(kept=False)
-    return open_graph(path)
+    if made is None and work is None:
+        made = prepare_in_steps(graph, path, blocks, overwrite, task_memory, text_hash, shake)
+    elif made is None:
+        assert work is not None
+        with steps_directory(work, graph, path, blocks, in_run=False) as steps:
+            assert steps is not None, "no run has begun there"
+            if was_ended(work, path):
+                sweep(path)
+            else:
+                prepare_in_steps(graph, path, blocks, overwrite, task_memory, text_hash, shake, steps)
+            steps.end(kept=False)
+        made = open_graph(path)
+    if page is not None:
+        page.graph(made)
+        page.write(made.told(path, skipped))
+    return made
 
 
 def prepare_in_steps(

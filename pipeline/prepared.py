@@ -5,6 +5,7 @@ Comes in: a path. Goes out: what its manifest says, and its blocks. Opens none o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -145,6 +146,10 @@ class PreparedGraph:
         facts["blocks"] = f"{self.blocks:,}"
         facts["fingerprint"] = self.fingerprint[:16]
         return "PreparedGraph", facts
+
+    def told(self, output: str | os.PathLike[str], skipped: bool) -> dict[str, Any]:
+        """What prepare says of it to programs: keys that stay. `skipped`: it was there already."""
+        return {"output": os.fspath(output), "skipped": skipped, **self.facts}
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ from pipeline.run.progress import Progress
 from pipeline.run.task import Run
 from pipeline.run.transport import Exchange, exchange_files, refuse_work_dir, transport_probes
 from pipeline.settings import Settings
-from pipeline.shown import size
+from pipeline.shown import counted, size
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import readable_errors
 from pipeline.tables.identity import identity
@@ -188,7 +188,7 @@ def scored(
     whole, graph = model_of(model), some_graph(graph)
     model = giving(whole, wish.types)
     refuse_targets(model, wish.targets)
-    wish.columns.tables(model.program, graph, wish.format)
+    wish.columns.tables(model.program, graph, wish.format, model.classes)
     say_left_out(whole, model)
     if page is not None:
         page.model(model)
@@ -371,12 +371,13 @@ def _clock(receipts: Iterable[Receipt]) -> dict[str, Any]:
 
 
 def _tables(planned: Planned, wish: Wish) -> tuple[OutputTable, ...]:
-    return wish.columns.tables(planned.plan.program, planned.graph, wish.format)
+    return wish.columns.tables(planned.plan.program, planned.graph, wish.format, planned.classes)
 
 
 def _supersteps(planned: Planned, seen: Seen, facts: dict[str, Any]) -> tuple[SuperstepReport, ...]:
     supersteps = []
-    nodes = f"{'' if planned.targets is None else 'for '}{facts['rows']} {planned.plan.program.what}"
+    of = counted(facts["rows"], planned.plan.program.what.removesuffix("s"))
+    nodes = of if planned.targets is None else f"for {of}"
     for step in planned.plan.steps:
         found = seen.get(step.number, {})
         milliseconds = found.get("ms") or facts.get(f"ms_{step.number}") or 0

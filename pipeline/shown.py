@@ -48,6 +48,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """1 node, 2 nodes, 20,000 nodes."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def _short(fact: str) -> str:
     line = " ".join(fact.split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"

@@ -407,6 +407,21 @@ def test_export(module, tmp_path):
     assert any(np.allclose(array, doubled) for array in saved.weights.values())
 
 
+def test_export_names_classes(module, tmp_path):
+    from pipeline import Model
+
+    (tmp_path / "names.txt").write_text("a\nb\nc, d\ne\n")
+    common = ["export", "mynet:Random", "--untrained", "--output", "m"]
+    assert "classes of output: a, b, c, d, e" not in done(*common).stdout
+    said = done(*common, "--classes", "names.txt", "--overwrite").stdout
+    assert "classes of output: a, b, c, d, e\n" in said
+    assert Model.load("m").classes == {"output": ("a", "b", "c, d", "e")}
+    result = run(*common, "--classes", "a,b", "--overwrite")
+    assert result.exit_code == 2
+    assert "2 classes are named for output 'output', which has 4 numbers in a row" in result.output
+    assert Model.load("m").classes == {"output": ("a", "b", "c, d", "e")}, "what was there stays"
+
+
 def test_export_says_where_the_weights_come_from(module, tmp_path):
     import hashlib
 

@@ -134,7 +134,7 @@ def test_it_says_what_the_other_exchange_would_ship(spark: SparkSession, tmp_pat
 def test_totals_are_shown(prepared: PreparedGraph) -> None:
     said = explain(prepared, build("graph_norm"), Settings(tier="distributed"))
     lines = [line.strip() for line in said.splitlines()]
-    assert any(line.endswith("total_sum[]: 1 columns from each of 3 blocks to each = 72 B") for line in lines)
+    assert any(line.endswith("total_sum[]: 1 column from each of 3 blocks to each = 72 B") for line in lines)
     assert sum(line.endswith("total_sum[4]: 4 columns from each of 3 blocks to each = 288 B") for line in lines) == 2
     assert "graph   div, add, sqrt" in lines
     assert "keeps   4 columns per node and 1 per block = 3.2 KB" in lines

@@ -467,7 +467,7 @@ def test_the_sample_is_the_same_from_files(spark, tmp_path, seed, text):
 
 def test_a_score_without_an_id_is_refused(tmp_path):
     pq.write_table(pa.table({"id": [1, None], "output": [[0.0], [1.0]]}), tmp_path / "s.parquet")
-    with pytest.raises(DataError, match="the scores hold 1 rows without an id"):
+    with pytest.raises(DataError, match="the scores hold 1 row without an id"):
         sample_rows(local_scores(str(tmp_path / "s.parquet")), ["output"], False, 5, 0)
 
 

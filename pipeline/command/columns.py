@@ -1,13 +1,14 @@
-"""Options of the command line that name columns, or say how CSV is read, from their texts.
+"""Options of the command line that name columns or classes, or say how CSV is read, from their texts.
 
-Comes in: texts. Goes out: names of columns; a `Csv`. Opens no file.
+Comes in: texts. Goes out: names of columns, of classes; a `Csv`. Opens no file but one of names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import SettingError
+from pipeline.errors import SettingError, StorageError, reason_of, shortened
 
 if TYPE_CHECKING:
     from pipeline.tables.csv_text import Csv
@@ -118,3 +119,52 @@ def output_names(text: str | None) -> list[str] | dict[str, str]:
             raise SettingError(f"--outputs {text}: {name!r} is given twice")
         found[name] = of or name
     return found
+
+
+def class_names(texts: Sequence[str]) -> Any:
+    """NAME,NAME,…, or the path of a file with one name a line; or OUTPUT=NAME,NAME, each time for another output.
+
+    Raises
+    ------
+    SettingError
+        If two are for the same output, or only some say for which they are.
+    StorageError
+        If the file cannot be read.
+    """
+    if len(texts) == 1 and "=" not in texts[0].partition(",")[0]:
+        return _names_of(texts[0])
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        output, equals, names = text.partition("=")
+        if not equals or "," in output or not output.strip():
+            raise SettingError(f"--classes {shortened(text)}: write OUTPUT=NAME,NAME for each of several outputs")
+        if output.strip() in found:
+            raise SettingError(f"--classes: output {output.strip()!r} is given twice")
+        found[output.strip()] = _names_of(names)
+    return found
+
+
+def _names_of(text: str) -> list[str]:
+    """With a comma these are the names; else it is a file: a class alone is no choice."""
+    if "," in text:
+        return [name.strip() for name in text.split(",")]
+    try:
+        with open(text, encoding="utf-8-sig") as file:
+            lines = file.read(MOST_NAMES + 1)
+    except FileNotFoundError:
+        raise SettingError(
+            f"--classes {shortened(text)}: there is no such file; write the names with commas, NAME,NAME, or give a "
+            "file with one name a line"
+        ) from None
+    except (OSError, ValueError) as error:
+        said = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else reason_of(text, error)
+        raise StorageError(f"--classes {shortened(text)}: cannot be read: {said}") from error
+    if len(lines) > MOST_NAMES:
+        raise SettingError(
+            f"--classes {shortened(text)}: has more than {MOST_NAMES:,} letters; one name a line is expected"
+        )
+    return [line.strip() for line in lines.rstrip().split("\n")]
+
+
+MOST_NAMES = 1 << 24
+"""Letters of a file of names."""

@@ -43,6 +43,7 @@ SPELLED = {
     "or overwrite it": "or --overwrite",
     "or overwrite": "or --overwrite",
     "swap nodes and edges": "swap --nodes and --edges",
+    "scored, nodes= and edges=": "scored, --nodes and --edges",
     "table, nodes=…": "table, --nodes",
     "table, edges=…": "table, --edges",
     'if_same="skip"': "--if-same skip",

@@ -28,9 +28,9 @@ class About:
     def lines(self) -> list[str]:
         lines = [f"weights: {self.weights}"] if self.weights else []
         if self.unread:
-            lines.append(f"weights that are never read: {_some(self.unread)}")
+            lines.append(f"weights that are never read: {some(self.unread)}")
         if self.left_out:
-            lines.append(f"forward ran without: {_some(self.left_out)}")
+            lines.append(f"forward ran without: {some(self.left_out)}")
         return [*lines, *(f"note: {note}" for note in self.notes)]
 
     def to_json(self) -> dict[str, Any]:
@@ -52,6 +52,7 @@ class About:
         return About(data["weights"], *(tuple(each) for each in lists))
 
 
-def _some(names: tuple[str, ...]) -> str:
+def some(names: tuple[str, ...]) -> str:
+    """The first of many names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

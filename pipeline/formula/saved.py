@@ -41,6 +41,8 @@ class Saved(NamedTuple):
     """What the file tells of where the model comes from, as it stands there; None if it tells nothing."""
     training: dict[str, Any]
     """The same of its columns in training."""
+    classes: dict[str, Any]
+    """The same of the names of classes."""
 
 
 def read_saved(path: str | os.PathLike[str]) -> Saved:
@@ -56,7 +58,8 @@ def read_saved(path: str | os.PathLike[str]) -> Saved:
     data = _read_json(directory / PROGRAM_FILE)
     program, columns, origin = _read_program(directory / PROGRAM_FILE, data)
     weights = _read_weights(directory / WEIGHTS_FILE, program)
-    return Saved(program, weights, columns, origin, data.get("about"), data.get("training", {}))
+    told = data.get("training", {}), data.get("classes", {})
+    return Saved(program, weights, columns, origin, data.get("about"), *told)
 
 
 def _read_program(path: Path, data: dict[str, Any]) -> tuple[Program, dict[str, str], str]:

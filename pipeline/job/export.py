@@ -33,6 +33,7 @@ def export_module(
     overwrite: bool = False,
     like: str | None = None,
     outputs: Sequence[str] | Mapping[str, str] = (),
+    classes: Any = None,
 ) -> Model:
     """The model, which has been saved. Arguments as those of `Model.from_pyg`; `columns` are those of x in training,
     `training` is the path of the table that they were in, `untrained` says that random weights are meant; `like` is the
@@ -57,7 +58,7 @@ def export_module(
     names = tuple(columns) or None
     model = Model.from_pyg(
         net, inputs=inputs, features=features, unused=unused, outputs=outputs, weights=weights, like=graph,
-        training=TrainingTable(training, names) if training else names,
+        classes=classes, training=TrainingTable(training, names) if training else names,
     )  # fmt: skip
     model.save(output, overwrite)
     return model

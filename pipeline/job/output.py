@@ -80,7 +80,7 @@ class Asked:
         fingerprint = graph.fingerprint if isinstance(graph, PreparedGraph) else None
         if isinstance(graph, Graph):
             self.tables = identity(graph)
-        wish.columns.tables(model.program, graph, wish.format)
+        wish.columns.tables(model.program, graph, wish.format, model.classes)
         targets = None if wish.targets is None else digest_of(ids_of(wish.targets, graph, self._spark))
         ids = wish.columns.ids(graph)
         wanted = origin(

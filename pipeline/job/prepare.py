@@ -39,7 +39,7 @@ class Prepared:
     def facts(self) -> dict[str, Any]:
         """For programs."""
         told = {"report": self._page} if self._page is not None else {}
-        return {"output": self._output, "skipped": self._there, **self.graph.facts, **told}
+        return {**self.graph.told(self._output, self._there), **told}
 
     def __str__(self) -> str:
         said = f"{describe(self.graph)}; {'already there, in' if self._there else 'written to'} {self._output}"

@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.errors import SettingError
 from pipeline.events import event
+from pipeline.formula.classes import labels_of
 from pipeline.job.output import Asked
 from pipeline.job.raw_tables import RawTables, columns_for
 from pipeline.job.sessions import Sessions, is_small
@@ -99,7 +100,6 @@ def score_into_table(
     settings: Settings,
     sessions: Sessions,
     files: Mapping[str, str | None] | None = None,
-    show_progress: bool = True,
 ) -> ScoredTable:
     """Runs the model, and puts the scores into a table of Spark's catalog, at once.
 
@@ -118,7 +118,8 @@ def score_into_table(
     read |= {"the model": model, **{what: path for what, path in (files or {}).items() if path is not None}}
     with sessions.start(False, None) as spark, Scratch(settings.scratch) as scratch:
         wanted = wish(scratch.inside("scores"))
-        given = giving(Model.load(model), wanted.types).program
+        loaded = giving(Model.load(model), wanted.types)
+        given = loaded.program
         if given.is_per_edge:
             raise SettingError(f"{table}: the model gives a row per edge, and these go to a path: --output")
         if len(given.output_types) > 1:
@@ -129,11 +130,12 @@ def score_into_table(
         table.refuse_inputs(spark, read)
         (node_type,) = given.output_types
         ids = prepared.id_names[node_type] if prepared is not None else _id_of(source, columns)
-        table.check(spark, expected_columns(wanted.output_id or ids, given.outputs_of(node_type), wanted.classify))
+        outputs, labels = given.outputs_of(node_type), labels_of(given, node_type, loaded.classes)
+        table.check(spark, expected_columns(wanted.output_id or ids, outputs, wanted.classify, labels))
         wanted = wish(f"{scratch.make()}/scores")
         settings = replace(settings, scratch=f"{scratch.make()}/work")  # no output may lie in it
         same = Sessions(lambda: False, lambda small, meanwhile: nullcontext(spark))
-        scored = score_paths(source, columns, model, wanted, settings, same, files, show_progress)
+        scored = score_paths(source, columns, model, wanted, settings, same, files)
         place = Place.of(wanted.output)
         marker = find_manifest(place, spark) or {}
         if "node_types" in marker:
@@ -158,7 +160,6 @@ def score_paths(
     settings: Settings,
     sessions: Sessions,
     files: Mapping[str, str | None] | None = None,
-    show_progress: bool = True,
     report: str | None = None,
     to_mlflow: bool = False,
 ) -> Scored:
@@ -226,8 +227,7 @@ def score_paths(
             waited = time.perf_counter()
             warm_up.wait()
             compiling = time.perf_counter() - waited
-            bar = progress if show_progress else None
-            done = scored(graph, whole, wish, settings, spark, bar, scratch, asked.tables, page)
+            done = scored(graph, whole, wish, settings, spark, progress, scratch, asked.tables, page)
         came = Scored(done if done.skipped else done.with_preparing(preparing), wish.format, compiling)
         if tracking is not None:
             told = {"model": model, **({"graph": source} if raw is None else raw.tables)}

@@ -21,7 +21,7 @@ from pipeline.places.working import DONE, GRAPH, PREPARED, PREPARING, lock_of, o
 from pipeline.plan.seconds import duration
 from pipeline.preparing.stored import StepFiles
 from pipeline.run.through_files import Files
-from pipeline.shown import size
+from pipeline.shown import counted, size
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class Status:
 
     def __str__(self) -> str:
         if self.state == "done":
-            how_many = f"{self.supersteps} supersteps" if self.supersteps else f"{len(self.steps)} steps of prepare"
+            how_many = (
+                counted(self.supersteps, "superstep") if self.supersteps else f"{len(self.steps)} steps of prepare"
+            )
             return f"{self.path}: done, {self.changed}; all {how_many}"
         said = "is running" if self.state == "running" else "has stopped; the same command goes on"
         what = "a prepare" if self.graph == PREPARING else "a run"
@@ -81,15 +83,15 @@ class Status:
         if self.steps_done == len(self.steps):
             return [*lines, "now      the graph is being put in its place"]
         name, rest = self.steps[self.steps_done], self.steps[self.steps_done + 1 :]
-        of = "pieces of the tables" if self.steps_done == 0 else f"of {self.blocks} blocks"
+        of = "pieces of the tables" if self.steps_done == 0 else f"of {counted(self.blocks, 'block')}"
         lines.append(f"now      {name}: {self.parts_done} {of}")
         return [*lines, f"missing  {', '.join(rest)}"] if rest else lines
 
     def _supersteps(self) -> list[str]:
-        now = f"now      superstep {self.supersteps_done}: {self.blocks_done} of {self.blocks} blocks"
+        now = f"now      superstep {self.supersteps_done}: {self.blocks_done} of {counted(self.blocks, 'block')}"
         return [
-            f"done     {self.supersteps_done} of {self.supersteps} supersteps in {duration(self.core_seconds)} of "
-            f"core time, the last one {self.changed}",
+            f"done     {self.supersteps_done} of {counted(self.supersteps, 'superstep')} in "
+            f"{duration(self.core_seconds)} of core time, the last one {self.changed}",
             now if self.blocks else "now      no superstep has begun",
         ]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipeline.shown import counted
+
 if TYPE_CHECKING:
     from pipeline.prepared import PreparedGraph
     from pipeline.result.report import Report
@@ -16,11 +18,11 @@ if TYPE_CHECKING:
 def describe(graph: PreparedGraph) -> str:
     """What a prepared graph holds."""
     totals = graph.manifest["totals"]
-    blocks = f"{graph.blocks:,} block" + ("" if graph.blocks == 1 else "s")
     return (
-        f"graph of {totals['nodes']:,} nodes and {totals['edges']:,} edges ({totals['self_loops']:,} self-loops, "
-        f"largest in-degree {totals['max_in_degree']:,}) in {blocks}"
-        + (f"; {totals['dropped']:,} dangling edges dropped" if totals.get("dropped") else "")
+        f"graph of {counted(totals['nodes'], 'node')} and {counted(totals['edges'], 'edge')} "
+        f"({counted(totals['self_loops'], 'self-loop')}, largest in-degree {totals['max_in_degree']:,}) "
+        f"in {counted(graph.blocks, 'block')}"
+        + (f"; {counted(totals['dropped'], 'dangling edge')} dropped" if totals.get("dropped") else "")
         + (_types(graph) if graph.is_typed else "")
     )
 
@@ -38,7 +40,8 @@ def _types(graph: PreparedGraph) -> str:
 def already_there(report: Report, format: str) -> str:
     """Of a result that was there."""
     return (
-        f"skipped  {report.rows:,} {report.of} are scored already, by run {report.run} {report.reason}\n"
+        f"skipped  {report.counted} {'is' if report.rows == 1 else 'are'} scored already, by run {report.run} "
+        f"{report.reason}\n"
         f"written  {report.output} ({format})"
     )
 
@@ -58,10 +61,12 @@ def summary(report: Report, compiling: float, format: str) -> str:
         rest = max(0.0, report.seconds - report.prepare_seconds - computed)
         where += [f"supersteps {computed:.1f} s ({steps})", f"the rest {rest:.1f} s"]
     else:
-        where += [f"the rest over {len(report.supersteps)} stages, whose tasks computed {computed:.1f} s ({steps})"]
+        where += [
+            f"the rest over {counted(len(report.supersteps), 'stage')}, whose tasks computed {computed:.1f} s ({steps})"
+        ]
     return "\n".join(
         [
-            f"scored   {report.rows:,} {report.of} in {report.seconds + compiling:.1f} s: {', '.join(where)}",
+            f"scored   {report.counted} in {report.seconds + compiling:.1f} s: {', '.join(where)}",
             f"tier     {report.tier}{'' if report.spark else ', without Spark'}: {report.reason}",
             f"written  {report.output} ({format})",
         ]

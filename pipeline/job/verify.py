@@ -5,18 +5,20 @@ Comes in: paths. Goes out: a `Verification`. Knows nothing of how scores are jud
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
 from pipeline.errors import SettingError
+from pipeline.graph import Graph
+from pipeline.job.raw_tables import RawTables, columns_for
 from pipeline.job.sessions import Sessions
 from pipeline.job.texts import report_line
 from pipeline.model import Model
 from pipeline.places.place import Place
 from pipeline.prepared import open_graph
-from pipeline.report.run_report import RunReport, reads_of
-from pipeline.result.inputs import inputs_of
-from pipeline.verify import verify
+from pipeline.report.run_report import RunReport
+from pipeline.verify import Asked, page_asked, verify
 from pipeline.verifying.report import TypedVerification, Verification
 from pipeline.verifying.sources import local_graph, local_scores
 from pipeline.verifying.typed_sources import local_typed_graph, local_typed_scores
@@ -39,7 +41,8 @@ class Verified:
 
 
 def verify_paths(
-    graph: str,
+    source: RawTables | str,
+    columns: Mapping[str, Any],
     model: str,
     scores: str,
     nodes: str | None,
@@ -48,24 +51,50 @@ def verify_paths(
     report: str | None = None,
     **options: Any,
 ) -> Verified:
-    """`nodes` and `edges` in place of the tables that the graph was prepared from; `report`: where a page about it
-    goes; `options` are those of `verify`."""
-    prepared, loaded = open_graph(graph), Model.load(model)
+    """Whatever can be refused is, before anything is started.
+
+    Parameters
+    ----------
+    source
+        Raw tables, or the path of a prepared graph, whose manifest knows the tables that it was made of.
+    columns
+        Of raw tables: options of `Graph`. What they leave out is what the model reads.
+    nodes, edges
+        Of a prepared graph: in place of the tables that it was prepared from.
+    report
+        Where a page about it goes: a file or a folder.
+    options
+        Those of `verify`.
+    """
+    Asked.of(**options)
+    raw = source if isinstance(source, RawTables) else None
+    prepared = None if isinstance(source, RawTables) else open_graph(source)
+    loaded = Model.load(model)
     page = None
     if report is not None:
-        reads = inputs_of(prepared, tables={"nodes": nodes, "edges": edges}, files={"the model": model})
-        page = RunReport.asked(report, "verify", reads_of(reads, None, None) | {"the scores": Place.of(scores)})
-        page.of(graph_path=graph, model_path=model, scores_path=scores)
+        tables = {"nodes": nodes, "edges": edges} if raw is None else raw.tables
+        given = {"graph_path": source, "model_path": model, "scores_path": scores}
+        page = page_asked(report, prepared, tables, given)
         page.model(loaded)
-    if prepared.is_typed and (nodes or edges):
+    if prepared is not None and prepared.is_typed and (nodes or edges):
         raise SettingError("--nodes and --edges are tables without types, and this graph has several types")
-    alone: object = sessions.optional()
-    if alone and prepared.is_typed:
-        alone = local_typed_scores(scores) and local_typed_graph(prepared)
-    elif alone:
-        alone = local_scores(scores) and local_graph(prepared, nodes, edges)
-    with nullcontext() if alone else sessions.start(False, None) as spark:
-        found = verify(prepared, loaded, scores, nodes, edges, spark=spark, **options)
-    if page is not None:
+    here: Graph | None = None
+    meaning = {} if raw is None else columns_for(loaded, columns, raw.spec)
+    if sessions.optional():
+        typed = prepared.is_typed if prepared is not None else raw is not None and raw.spec is not None
+        seen = local_typed_scores(scores) if typed else local_scores(scores) is not None
+        if raw is not None:
+            here = raw.read_without_spark(**meaning)
+        elif prepared is not None:
+            here = local_typed_graph(prepared) if typed else local_graph(prepared, nodes, edges)
+        here = here if seen else None
+    session: Any = nullcontext() if here is not None else sessions.start(False, None)
+    with session as spark:
+        if raw is not None:
+            found = verify(here or raw.read(spark, **meaning), loaded, scores, spark=spark, **options)
+        else:
+            assert prepared is not None, "one of the two was given"
+            found = verify(prepared, loaded, scores, nodes, edges, spark=spark, **options)
+    if page is not None and prepared is not None:
         page.graph(prepared)
     return Verified(found, page, scores)

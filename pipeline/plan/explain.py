@@ -34,7 +34,7 @@ from pipeline.plan.skew import skew_lines
 from pipeline.plan.superstep import Shipment, Superstep, edges_of
 from pipeline.plan.tier import Choice
 from pipeline.schema import EDGE, NODE
-from pipeline.shown import size
+from pipeline.shown import counted, size
 
 LINE = 119  # characters
 WAYS = {"fused": "fused", FILES: "distributed through files", "distributed": "through the shuffle"}
@@ -71,7 +71,7 @@ def explain_plan(
     lines = [
         f"graph    {totals['nodes']:,} nodes, {totals['edges']:,} edges ({totals['self_loops']:,} self-loops), "
         f"largest in-degree {totals['max_in_degree']:,}",
-        f"         {counts.blocks:,} block{'' if counts.blocks == 1 else 's'}; the heaviest has {heaviest:,} edges, "
+        f"         {counted(counts.blocks, 'block')}; the heaviest has {counted(heaviest, 'edge')}, "
         f"the median {median:,}",
         *_types(manifest),
         f"model    {model.origin}: reads {reads or 'no columns'}; gives {outputs}",
@@ -169,23 +169,26 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         if plan.program.output_types != (NODE,):
             against = f", for edges {shipment.edge_type}"
         pushed = f" + {shipment.partial_width} × {partials:,} partial results" if shipment.push else ""
-        text = (
-            f"{values}: {shipment.width} columns × {rows:,} rows{pushed} = {moved}{against}{_other(counts, shipment)}"
-        )
+        sent = f"{counted(shipment.width, 'column')} × {counted(rows, 'row')}{pushed}"
+        text = f"{values}: {sent} = {moved}{against}{_other(counts, shipment)}"
         lines += textwrap.wrap(text, 120, initial_indent="  ships   ", subsequent_indent=" " * 10)
     if step.ships_ids:
         rows = sum(counts.rows_in(EDGE))
-        lines.append(f"  ids     of the sources of edges × {rows:,} rows = {size(id_bytes(counts, step))} (of numbers)")
+        lines.append(
+            f"  ids     of the sources of edges × {counted(rows, 'row')} = {size(id_bytes(counts, step))} (of numbers)"
+        )
     if step.totals:
         values = ", ".join(_text(value, numbers) for value in step.totals)
-        to_all = f"{total_lanes(step)} columns from each of {counts.blocks:,} blocks to each"
+        to_all = f"{counted(total_lanes(step), 'column')} from each of {counted(counts.blocks, 'block')} to each"
         moved = size(total_bytes(counts, step))
         lines += textwrap.wrap(
             f"{values}: {to_all} = {moved}", 100, initial_indent="  totals  ", subsequent_indent=" " * 10
         )
     if step.keeps:
         once = f" and {kept_totals(step)} per block" if kept_totals(step) else ""
-        lines.append(f"  keeps   {kept_lanes(step)} columns per node{once} = {size(kept_bytes(counts, step))}")
+        lines.append(
+            f"  keeps   {counted(kept_lanes(step), 'column')} per node{once} = {size(kept_bytes(counts, step))}"
+        )
     if step.outputs:
         outputs = plan.program.outputs.items()
         of = " of edges" if plan.program.is_per_edge else ""

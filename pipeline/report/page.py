@@ -65,10 +65,15 @@ def _plots(facts: Facts, told: Facts) -> dict[str, Any]:
             _image(plots.histogram(bars["counts"], bars["from"], bars["to"])) if bars else None
             for bars in (column["bars"] for column in of["distributions"])
         ]
-        if of["classes"] and any(of["classes"]["counts"]):
-            first = frequent(of["classes"]["counts"])
-            found["classes"][type] = _image(plots.labelled([n for _, n in first], [str(at) for at, _ in first]))
+        found["classes"][type] = [_classes(each) for each in of["classes"]]
     return found
+
+
+def _classes(of: Facts) -> dict[str, Any]:
+    """The most frequent classes and a drawing of how often each is the predicted one; None where there is no row."""
+    first = frequent(of["counts"])
+    image = _image(plots.labelled([n for _, n in first], [str(at) for at, _ in first])) if any(of["counts"]) else None
+    return {"first": first, "image": image}
 
 
 def frequent(counts: list[int]) -> list[tuple[int, int]]:

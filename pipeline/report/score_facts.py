@@ -71,6 +71,8 @@ class _Table(NamedTuple):
     """Name and rows, in the order of the names."""
     columns: Sequence[Column]
     classified: bool
+    classes: Mapping[str, Sequence[str]]
+    """Output → the names of its classes, if it has labels."""
     format: str
 
 
@@ -83,10 +85,12 @@ def _tables(marker: Mapping[str, Any]) -> Iterator[_Table]:
         columns = [
             Column(column["name"], int(column.get("width", 1)), "width" in column)
             for column in of["columns"]
-            if column["name"] not in (*of["keys"], PREDICTED)
+            if column["name"] not in (*of["keys"], PREDICTED) and "classes" not in column
         ]
+        named = {column["of"]: column["classes"] for column in of["columns"] if "classes" in column}
         classified = any(column["name"] == PREDICTED for column in of["columns"])
-        yield _Table(node_type, [file for file in files if file[0].startswith(folder)], columns, classified, format)
+        own = [file for file in files if file[0].startswith(folder)]
+        yield _Table(node_type, own, columns, classified, named, format)
 
 
 def _facts(here: Opened, table: _Table) -> Facts:
@@ -104,8 +108,8 @@ def _facts(here: Opened, table: _Table) -> Facts:
             infinite += int(np.isinf(numbers).sum())
         for (name, lane), sketch in sketches.items():
             sketch.add(part[name][:, lane])
-        if classes:
-            classes.add(part[classes.column])
+        for each in classes:
+            each.add(part[each.column])
     histograms = {each: Histogram(*sketch.range()) for each, sketch in sketches.items() if sketch.finite}
     for part in _parts(here, table, read) if histograms else ():
         for (name, lane), histogram in histograms.items():
@@ -123,7 +127,7 @@ def _facts(here: Opened, table: _Table) -> Facts:
             | _bars(histograms.get((name, lane)))
             for name, lane in shown
         ],
-        "classes": classes.facts if classes else None,
+        "classes": [each.facts for each in classes],
     }
 
 
@@ -159,17 +163,20 @@ def _bars(histogram: Histogram | None) -> Facts:
 class _Classes:
     """Of each row the position of its largest number: the predicted class, where the output is one number for each."""
 
-    def __init__(self, column: str, width: int, sure: bool) -> None:
-        self.column, self._sure = column, sure
-        self._counts = np.zeros(width, np.int64)
+    def __init__(self, column: Column, sure: bool, names: Sequence[str] | None) -> None:
+        self.column, self._sure, self._names = column.name, sure, names
+        self._counts = np.zeros(column.width, np.int64)
         self._without = 0
 
     @staticmethod
-    def of(table: _Table) -> _Classes | None:
-        first = table.columns[0] if table.columns else None
-        if first is None or not CLASSES[0] <= first.width <= CLASSES[1]:
-            return None
-        return _Classes(first.name, first.width, table.classified)
+    def of(table: _Table) -> list[_Classes]:
+        """Of the outputs whose classes have names; and of the first, if it is as wide as one that may have classes."""
+        found = []
+        for at, column in enumerate(table.columns):
+            names = table.classes.get(column.name)
+            if names is not None or (at == 0 and CLASSES[0] <= column.width <= CLASSES[1]):
+                found.append(_Classes(column, names is not None or (at == 0 and table.classified), names))
+        return found
 
     def add(self, rows: npt.NDArray[np.float32]) -> None:
         whole = rows[~np.isnan(rows).any(axis=1)]
@@ -181,6 +188,7 @@ class _Classes:
     def facts(self) -> Facts:
         return {
             "output": self.column,
+            "names": None if self._names is None else [*self._names],
             "asked_for": self._sure,
             "counts": [int(count) for count in self._counts],
             "rows_with_nan": self._without,

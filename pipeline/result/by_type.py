@@ -53,7 +53,8 @@ def giving(model: Model, types: Collection[str] | None) -> Model:
     )
     columns = {name: model.columns[name] for name in map(input_name, program.inputs)}
     weights = {name: model.weights[name] for name in program.weights}
-    return Model(program, weights, columns, model.origin, model.about, model.training)
+    classes = {name: names for name, names in model.classes.items() if name in program.outputs}
+    return Model(program, weights, columns, model.origin, model.about, model.training, classes)
 
 
 def say_left_out(model: Model, chosen: Model) -> None:

@@ -6,6 +6,7 @@ of whose columns no two have one name. Knows nothing of how rows are computed, a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 IDS = "the ids"
 ENDS, OWN = "the ids of the edges' ends", "a column of the edges"
 CLASS, SHARE = "the class that classify adds", "the probability that classify adds"
+NAMES = "the labels that the model's classes make of the output "
 CLOCK = "a column that is kept for the run itself"
 
 
@@ -49,8 +51,14 @@ class Columns:
         """Node type → what the column of its ids is called."""
         return {type: self.output_id or name for type, name in graph.id_names.items()}
 
-    def tables(self, program: Program, graph: Graph | PreparedGraph, format: str = PARQUET) -> tuple[OutputTable, ...]:
-        """A table for each type of nodes that the program has outputs for.
+    def tables(
+        self,
+        program: Program,
+        graph: Graph | PreparedGraph,
+        format: str = PARQUET,
+        classes: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> tuple[OutputTable, ...]:
+        """A table for each type of nodes that the program has outputs for. `classes`: of the model.
 
         Raises
         ------
@@ -63,7 +71,7 @@ class Columns:
         if program.is_per_edge and self.output_id is not None:
             raise SettingError("output_id= names the ids of nodes, and the result of this model has a row per edge")
         own = _edge_columns(graph) if program.is_per_edge else None
-        tables = OutputTable.of_program(program, graph.id_types, self.ids(graph), self.classify, own)
+        tables = OutputTable.of_program(program, graph.id_types, self.ids(graph), self.classify, own, classes)
         for table in tables:
             _refuse_same(table, format)
         return tables
@@ -101,6 +109,7 @@ def _named(table: OutputTable, format: str) -> list[tuple[str, str]]:
         found += [(lane, f"the output {name!r}") for lane in lanes]
     if table.classify:
         found += [(PREDICTED, CLASS), (PROBABILITY, SHARE)]
+    found += [(name, f"{NAMES}{label.output!r}") for name, label in table.labels.items()]
     return [*found, (SUPERSTEP, CLOCK), (MILLISECONDS, CLOCK)]
 
 
@@ -109,5 +118,7 @@ def _remedy(first: str, second: str) -> str:
         return "--edge-features NEW=COLUMN, edge_features={NEW: COLUMN} call the column of the edges otherwise"
     if IDS in (first, second):
         return "output_id=NAME calls the ids otherwise"
+    if second.startswith(NAMES):
+        return "export the model with other names of its outputs, or without classes"
     or_else = ", or leave classify out" if second in (CLASS, SHARE) else ""
     return f"export the model with other names of its outputs{or_else}"

@@ -192,11 +192,11 @@ class IntoTable:
         return Written(rows, inserted, updated, rows - inserted - updated)
 
 
-def expected_columns(id: str | None, outputs: Iterable[str], classify: bool) -> list[str]:
+def expected_columns(id: str | None, outputs: Iterable[str], classify: bool, labels: Iterable[str] = ()) -> list[str]:
     """Of scores, before they are there; `id`: what the ids are called, if that is known."""
     from pipeline.result.output import PREDICTED, PROBABILITY
 
-    return [*([] if id is None else [id]), *outputs, *((PREDICTED, PROBABILITY) if classify else ())]
+    return [*([] if id is None else [id]), *outputs, *((PREDICTED, PROBABILITY) if classify else ()), *labels]
 
 
 def _folded(name: TableName) -> tuple[str, ...]:

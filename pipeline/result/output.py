@@ -11,13 +11,14 @@ never shuffled, because Spark compares the rows of a repeated task with those of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.blocks.block import FloatArray
+from pipeline.formula.classes import Label, labels_of
 from pipeline.formula.program import PARALLEL, Program
 from pipeline.formula.values import Value
 from pipeline.schema import DST, ID, NODE, SRC, quoted
@@ -56,6 +57,8 @@ class OutputTable:
     """What the column of ids is called."""
     edge_columns: Mapping[str, int] | None = None
     """Of a table with a row per edge: the edges' own columns, with the numbers in a row; None: a row per node."""
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    """Column of labels → whose they are."""
 
     @staticmethod
     def of(
@@ -65,11 +68,12 @@ class OutputTable:
         node_type: str = NODE,
         id_name: str = ID,
         edge_columns: Mapping[str, int] | None = None,
+        labels: Mapping[str, Label] | None = None,
     ) -> OutputTable:
         shapes = {name: value.shape for name, value in outputs.items()}
         id_type = id_type if id_type in ID_TYPES else "string"  # varchar(8)
         softmax = is_softmax(next(iter(outputs.values())))
-        return OutputTable(id_type, shapes, classify, softmax, node_type, id_name, edge_columns)
+        return OutputTable(id_type, shapes, classify, softmax, node_type, id_name, edge_columns, labels or {})
 
     @staticmethod
     def of_program(
@@ -78,14 +82,18 @@ class OutputTable:
         ids: Mapping[str, str],
         classify: bool,
         edge_columns: Mapping[str, int] | None = None,
+        classes: Mapping[str, tuple[str, ...]] | None = None,
     ) -> tuple[OutputTable, ...]:
         """A table for each type of nodes that has outputs; or one of the edges. `ids`: type → the name of the column of
-        ids; `edge_columns`: of the graph."""
+        ids; `edge_columns`: of the graph; `classes`: of the model, by the program's outputs."""
         own = (edge_columns or {}) if program.is_per_edge else None
         return tuple(
-            OutputTable.of(program.outputs_of(type), id_types[type], classify, type, ids[type], own)
+            OutputTable.of(
+                program.outputs_of(type), id_types[type], classify, type, ids[type], own,
+                labels_of(program, type, classes or {}),
+            )
             for type in program.output_types
-        )
+        )  # fmt: skip
 
     @property
     def keys(self) -> pa.Schema:
@@ -104,6 +112,7 @@ class OutputTable:
             fields.append(pa.field(name, pa.float32() if shape == () else _ARRAYS))
         if self.classify:
             fields += [pa.field(PREDICTED, pa.int32()), pa.field(PROBABILITY, pa.float32())]
+        fields += [pa.field(name, pa.string()) for name in self.labels]
         return pa.schema(fields)
 
     @property
@@ -113,12 +122,11 @@ class OutputTable:
         return {**own, **{name: int(np.prod(shape)) for name, shape in self.outputs.items() if shape != ()}}
 
     def describe(self) -> list[dict[str, Any]]:
-        """The columns for a marker: name, type in Spark's words, and of arrays the width."""
-        return [
-            {"name": field.name, "type": _word(field.type)}
-            | ({"width": self.widths[field.name]} if field.name in self.widths else {})
-            for field in self.columns
-        ]
+        """The columns for a marker: name, type in Spark's words, of arrays the width, of labels their output and the
+        names of all its classes."""
+        more: dict[str, dict[str, Any]] = {name: {"width": width} for name, width in self.widths.items()}
+        more |= {name: {"of": label.output, "classes": [*label.names]} for name, label in self.labels.items()}
+        return [{"name": field.name, "type": _word(field.type)} | more.get(field.name, {}) for field in self.columns]
 
     @property
     def schema(self) -> pa.Schema:
@@ -140,6 +148,7 @@ class OutputTable:
             arrays += [column_of(outputs[name][rows], shape) for name, shape in self.outputs.items()]
             if self.classify:
                 arrays += classes(outputs[next(iter(self.outputs))][rows], self.probabilities)
+            arrays += [labels(outputs[label.output][rows], label.names) for label in self.labels.values()]
             yield pa.RecordBatch.from_arrays(arrays, schema=self.columns)
 
     def batches(self, keys: Sequence[pa.Array], outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
@@ -161,6 +170,14 @@ def classes(scores: FloatArray, probabilities: bool = False) -> list[pa.Array]:
     highest = flat.max(axis=1, keepdims=True)
     share = highest[:, 0] if probabilities else 1 / np.exp(flat - highest).sum(axis=1)
     return [pa.array(best), pa.array(share.astype(np.float32))]
+
+
+def labels(scores: FloatArray, names: Sequence[str]) -> pa.Array:
+    """The name of the largest of (n, classes) numbers; a tie goes to the lower class. Null where a number is NaN: then
+    none is the largest."""
+    flat = scores.reshape(len(scores), -1)
+    best = pa.array(flat.argmax(axis=1), mask=np.isnan(flat).any(axis=1))
+    return pa.array(names, pa.string()).take(best)
 
 
 def is_softmax(value: Value) -> bool:

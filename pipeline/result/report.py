@@ -49,6 +49,11 @@ class Report:
         return replace(self, seconds=self.seconds + seconds, prepare_seconds=self.prepare_seconds + seconds)
 
     @property
+    def counted(self) -> str:
+        """1 node, 20,000 nodes, 3 edges."""
+        return shown.counted(self.rows, self.of.removesuffix("s"))
+
+    @property
     def facts(self) -> dict[str, Any]:
         """For programs: keys that stay. Bytes of a superstep are null where nothing left the process."""
         return {
@@ -88,8 +93,6 @@ class Report:
 
     def __str__(self) -> str:
         if self.skipped:
-            return f"already there: {self.rows:,} {self.of} scored by run {self.run}, {self.reason}, in {self.output}"
+            return f"already there: {self.counted} scored by run {self.run}, {self.reason}, in {self.output}"
         prepared = f", of which preparing the graph {self.prepare_seconds:.1f} s" if self.prepare_seconds else ""
-        return (
-            f"{self.rows:,} {self.of} scored in {self.seconds:.1f} s{prepared} ({self.tier}), written to {self.output}"
-        )
+        return f"{self.counted} scored in {self.seconds:.1f} s{prepared} ({self.tier}), written to {self.output}"

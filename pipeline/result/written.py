@@ -118,9 +118,10 @@ def _writer(file: Opened, format: str, table: OutputTable) -> Iterator[Any]:
             with csv.CSVWriter(stream, flat_schema(table.columns, table.widths)) as writer:
                 yield writer
         else:
-            # numbers hardly repeat: looking for a dictionary of them costs as much as writing them
+            # numbers hardly repeat: looking for a dictionary of them costs as much as writing them; labels do
+            repeated, keys = [*table.labels], [*table.keys.names]
             with pq.ParquetWriter(
-                stream, table.columns, use_dictionary=False, write_statistics=[*table.keys.names]
+                stream, table.columns, use_dictionary=repeated or False, write_statistics=keys
             ) as writer:
                 yield writer
 

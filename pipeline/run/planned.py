@@ -5,7 +5,8 @@ Knows no Spark.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pipeline.plan.plan import Plan
 from pipeline.plan.tier import Choice
@@ -26,6 +27,8 @@ class Planned:
     """Tasks open the graph's files themselves; else they are sent what is in them."""
     targets: Located | None = None
     """The nodes that are wanted; None: all."""
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of the model: output → the names of its classes."""
 
     @property
     def rows(self) -> int:

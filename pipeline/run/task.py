@@ -76,7 +76,7 @@ class Run:
     ) -> Run:
         """The run that was decided upon; `output` and `marks` as above. `columns`: what is asked of the result's."""
         graph, plan = planned.graph, planned.plan
-        tables = (columns or Columns()).tables(plan.program, graph)
+        tables = (columns or Columns()).tables(plan.program, graph, classes=planned.classes)
         folder = graph.folder if planned.reads_files else None
         targets = None if planned.targets is None else planned.targets.rows
         spills = planned.choice.spills or (targets is not None and graph.edges > MOST_CHOSEN)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import DataError
+from pipeline.formula.classes import Label
 from pipeline.formula.values import Value
 from pipeline.model import Model
 from pipeline.result.output import PREDICTED, PROBABILITY
@@ -32,16 +33,30 @@ class Comparison:
     node_type: str
     sampled: pa.Table
     classify: bool
+    labels: Mapping[str, Label]
+    """Column of labels → whose they are; those that the scores have."""
     wire: str
     tolerance: float | None
     ids: list[int | str] = field(default_factory=list)
     wrong_classes: list[int | str] = field(default_factory=list)
+    wrong_labels: dict[str, list[int | str]] = field(default_factory=dict)
+    recomputed: int = 0
+    nodes: int = 0
+    """That were touched; one that several parts touch counts for each."""
+    edges: int = 0
     _judged: dict[str, list[Judged]] = field(default_factory=dict)
 
     def add(self, centres: pa.Array, subgraph: Subgraph) -> None:
         # where an id has several rows, the first counts
         rows = self.sampled.take(pc.index_in(centres, value_set=self.sampled[ID].combine_chunks()))
+        self.count(centres, subgraph)
         self.compare(rows, centres.to_pylist(), subgraph)
+
+    def count(self, centres: pa.Array, part: Subgraph) -> None:
+        """That a part of the graph was computed for some nodes."""
+        self.recomputed += len(centres)
+        self.nodes += sum(part.arrays.counts.values())
+        self.edges += sum(len(src) for src, _ in part.arrays.ends.values())
 
     def compare(self, rows: pa.Table, names: Sequence[int | str], subgraph: Subgraph) -> None:
         """Rows of the scores with those that a part compares, in its order; `names`: what each is called."""
@@ -55,6 +70,10 @@ class Comparison:
             first = next(iter(self._outputs))
             predicted = rows[PREDICTED].to_numpy()
             self.wrong_classes += [names[int(at)] for at in _wrong(predicted, judged[first], self.tolerance)]
+
+        for column, label in self.labels.items():
+            wrong = np.flatnonzero(_labels(scores[label.output], label.names) != _texts(rows[column]))
+            self.wrong_labels.setdefault(column, []).extend(names[int(at)] for at in wrong)
 
     def _judge(
         self, subgraph: Subgraph, scores: Mapping[str, FloatArray], exact: Mapping[str, FloatArray]
@@ -91,6 +110,18 @@ def _scores(rows: pa.Table, name: str, expected: FloatArray) -> FloatArray:
         lanes = len(found) / max(1, len(rows))
         raise DataError(f"the scores' {name} has {lanes:g} columns; the model gives {expected.shape[1]}")
     return np.asarray(found.to_numpy(), np.float64).reshape(expected.shape)
+
+
+def _labels(scores: FloatArray, names: Sequence[str]) -> np.ndarray[Any, Any]:
+    """The labels of rows of scores; of one with a NaN it is "", which is no name of a class. The numbers themselves are
+    compared elsewhere, so a label is right if it is that of the row beside it."""
+    flat = scores.reshape(len(scores), -1)
+    return np.where(np.isnan(flat).any(axis=1), "", np.array(names, object)[flat.argmax(axis=1)])
+
+
+def _texts(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """What CSV has for no label is "", too."""
+    return np.array(["" if text is None else str(text) for text in column.to_pylist()], object)
 
 
 def _wrong(predicted: FloatArray, judged: Judged, tolerance: float | None) -> np.ndarray[Any, Any]:

@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 
 from pipeline.errors import DataError
 from pipeline.schema import DST, SRC, quoted
+from pipeline.shown import counted
 from pipeline.tables.table import Table, read_pieces
 from pipeline.verifying.recompute import Subgraph
-from pipeline.verifying.rows import counted
 from pipeline.verifying.sampled import order_of
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.graph import Graph
 from pipeline.schema import DST, ID, SRC
-from pipeline.verifying.semi_join import BACK, COUNT, counts, edge_rows, node_rows
+from pipeline.verifying.semi_join import BACK, COUNT, OR_DROPPED, OTHER_TABLES, counts, edge_rows, node_rows
 
 
 @dataclass(frozen=True)
@@ -269,10 +269,8 @@ class Neighbourhoods:
         if len(scored) or not self._drop_dangling:
             what = "the scores hold ids" if len(scored) else "the edges begin at ids"
             first = ", ".join(map(str, (scored if len(scored) else unknown)[:3].to_pylist()))
-            raise DataError(
-                f"{what} that are not among the nodes (first: {first}); "
-                "give the tables that were scored: --nodes, --edges"
-            )
+            remedy = OTHER_TABLES if len(scored) else f"{OTHER_TABLES}; {OR_DROPPED}"
+            raise DataError(f"{what} that are not among the nodes (first: {first}); {remedy}")
         ends = pc.or_(*(pc.is_in(group.edges[end], value_set=unknown) for end in (SRC, DST)))
         rings = tuple(ids.filter(pc.invert(pc.is_in(ids, value_set=unknown))) for ids in group.rings)
         return Neighbourhood(rings, group.edges.filter(pc.invert(ends)))

@@ -7,12 +7,13 @@ compared, what came of it, and what a sample of this size can see.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.shown import counted
 from pipeline.verifying.edges import EdgeCheck
 from pipeline.verifying.judging import OutputError
-from pipeline.verifying.rows import RowCheck, counted
+from pipeline.verifying.rows import RowCheck
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Verification:
     """Whether that was because the neighbourhoods of the sample would have taken more edges."""
     wrong_classes: tuple[int | str, ...] = ()
     """Ids whose predicted class is not the most probable one, and not as probable within rounding."""
+    wrong_labels: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+    """Column of labels → ids whose label is not the name of the largest number in their row."""
     compared_edges: int | None = None
     """Rows that were compared, where they are of edges: all edges into the recomputed nodes."""
     wire: str = "float32"
@@ -62,7 +65,8 @@ class Verification:
     @property
     def passed(self) -> bool:
         compared = self.recomputed > 0 or self.rows == 0
-        right = all(output.passed for output in self.outputs) and not self.wrong_classes
+        right = all(output.passed for output in self.outputs)
+        right = right and not self.wrong_classes and not any(self.wrong_labels.values())
         return self.check.passed and compared and right
 
     def seen(self, share: float) -> float:
@@ -87,6 +91,7 @@ class Verification:
             "missing_ids": self.check.missing,
             "unknown_ids": self.check.unknown,
             "wrong_classes": len(self.wrong_classes),
+            "wrong_labels": {name: len(ids) for name, ids in self.wrong_labels.items()},
             "left_out_too_large": len(self.too_large),
             "compared_edges": self.compared_edges,
         }
@@ -111,6 +116,11 @@ class Verification:
             first = ", ".join(map(str, self.wrong_classes[:3]))
             wrong = counted(len(self.wrong_classes), "class is", "classes are")
             lines.append(f"predicted: {wrong} not the most probable (first: id {first})")
+        for name, ids in self.wrong_labels.items():
+            if ids:
+                first = ", ".join(map(str, ids[:3]))
+                wrong = f"{counted(len(ids), 'label')} {'is' if len(ids) == 1 else 'are'}"
+                lines.append(f"{name}: {wrong} not the name of the largest number in the row (first: id {first})")
         if self.too_large:
             lines.append(
                 f"not recomputed: {counted(len(self.too_large), 'node')} (first: "

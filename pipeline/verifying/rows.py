@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from pipeline.errors import DataError
 from pipeline.graph import Graph
 from pipeline.schema import ID, quoted
+from pipeline.shown import counted
 from pipeline.spark.resources import is_local
 from pipeline.spark.session import active_session
 from pipeline.tables.layout import Layout
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 FIRST = 3  # ids that are named
-
-
-def counted(number: int, one: str, several: str | None = None) -> str:
-    """1 node, 2 nodes, 20,000 nodes."""
-    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 @dataclass(frozen=True)
@@ -65,11 +61,11 @@ class RowCheck:
     def __str__(self) -> str:
         if self.passed and self.targets is not None:
             return (
-                f"all {self.rows:,} ids: each is that of a node, and has one row; the other {self.missing:,} nodes "
-                "were no targets"
+                f"all {counted(self.rows, 'id')}: each is that of a node, and has one row; the other "
+                f"{counted(self.missing, 'node was no target', 'nodes were no targets')}"
             )
         if self.passed:
-            return f"all {self.nodes:,} ids: each node has one row, and there is no other"
+            return f"all {counted(self.nodes, 'id')}: each node has one row, and there is no other"
         known = dict(self.examples)
 
         def some(what: str) -> str:
@@ -123,7 +119,7 @@ def _ids(batches: Iterable[pa.RecordBatch], text: bool) -> pa.ChunkedArray:
     parts = [batch.column(0).cast(key) for batch in batches]
     empty = sum(part.null_count for part in parts)
     if empty:
-        raise DataError(f"the scores hold {empty} rows without an id")
+        raise DataError(f"the scores hold {counted(empty, 'row')} without an id")
     return pa.chunked_array(parts, key)
 
 
@@ -174,7 +170,7 @@ def _by_spark(graph: Graph, scores: DataFrame | Table, layout: Layout) -> RowChe
     counted = ids.agg(F.count(F.lit(1)).alias("rows"), F.count_if(F.col(ID).isNull()).alias("empty")).toArrow()
     rows, empty = counted["rows"][0].as_py(), counted["empty"][0].as_py()
     if empty:
-        raise DataError(f"the scores hold {empty} rows without an id")
+        raise DataError(f"the scores hold {counted(empty, 'row')} without an id")
     several = ids.groupBy(ID).count().where("count > 1").select(ID, (F.col("count") - 1).alias("more"))
     numbers, examples = {}, []
     for what, frame in (

@@ -16,6 +16,7 @@ from pipeline.errors import DataError
 from pipeline.kernels.hash import hash_texts
 from pipeline.kernels.jit import read_only
 from pipeline.schema import ID, quoted
+from pipeline.shown import counted
 from pipeline.tables.layout import text_keys
 from pipeline.tables.table import Table, read_pieces
 
@@ -59,7 +60,7 @@ def _of_files(scores: Table, outputs: list[str], text: bool, sample: int, seed: 
     for batch in read_pieces(scores.pieces(names) or [], names):
         ids = batch.column(0).cast(key)
         if ids.null_count:
-            raise DataError(f"the scores hold {ids.null_count} rows without an id")
+            raise DataError(f"the scores hold {counted(ids.null_count, 'row')} without an id")
         parts.append(_first(pa.table([ids, *batch.columns[1:]], names), sample, seed))
     return _first(pa.concat_tables(parts).combine_chunks(), sample, seed) if parts else pa.table(none)
 

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 BACK = "back"  # boolean: the edge was found by its src, which stands in the column of the dst
 COUNT = "count"
 
+OTHER_TABLES = "give the tables that were scored, nodes= and edges="
+OR_DROPPED = "or drop_dangling=True, if the run left such edges out"
+"""What to do about edges, and scores, of ids that are not among the nodes."""
+
 
 class Rows(Protocol):
     """A table of nodes, or of edges."""

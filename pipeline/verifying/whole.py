@@ -22,7 +22,7 @@ from pipeline.schema import DST, ID, SRC, EdgeType
 from pipeline.spark.resources import local_memory
 from pipeline.tables.survey import rows_of
 from pipeline.verifying.recompute import Rows
-from pipeline.verifying.semi_join import edge_rows, node_rows
+from pipeline.verifying.semi_join import OR_DROPPED, OTHER_TABLES, edge_rows, node_rows
 
 
 def totals_of(program: Program) -> str:
@@ -107,7 +107,4 @@ def _dangling(edges: pa.Table, known: Sequence[pa.ChunkedArray]) -> DataError:
         for id in edges[end].filter(pc.invert(there)).unique()[:3].to_pylist()
     ]
     first = ", ".join(map(str, list(dict.fromkeys(lost))[:3]))
-    return DataError(
-        f"the edges have ends that are not among the nodes (first: {first}); "
-        "give the tables that were scored: --nodes, --edges"
-    )
+    return DataError(f"the edges have ends that are not among the nodes (first: {first}); {OTHER_TABLES}; {OR_DROPPED}")

@@ -24,14 +24,14 @@ GRAPH = {
     "nodes", "edges", "self_loops", "largest_in_degree", "dangling_edges_dropped", "undirected", "node_types",
     "edge_types", "id_types", "columns", "blocks", "bytes", "fingerprint",
 }  # fmt: skip
-MODEL = {"model", "origin", "inputs", "outputs", "weights", "parameters", "about"}
+MODEL = {"model", "origin", "inputs", "outputs", "weights", "classes", "parameters", "about"}
 RUN = {
     "output", "format_of_output", "run", "skipped", "rows", "seconds", "prepare_seconds", "compile_seconds", "tier",
     "reason", "spark", "supersteps", "mlflow_run", "rows_of",
 }  # fmt: skip
 VERIFIED = {
     "passed", "recomputed", "whole_graph", "rows", "nodes", "repeated_ids", "missing_ids", "unknown_ids",
-    "wrong_classes", "left_out_too_large", "outputs", "wire", "seconds", "compared_edges",
+    "wrong_classes", "wrong_labels", "left_out_too_large", "outputs", "wire", "seconds", "compared_edges",
 }  # fmt: skip
 PLANNED = {"tier", "reason", "spills", "transport", "largest_block_bytes", "expected_seconds", "supersteps"}
 

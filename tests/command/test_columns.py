@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.command.columns import edge_columns, feature_columns, input_column, output_names
+from pipeline.command.columns import class_names, edge_columns, feature_columns, input_column, output_names
 from pipeline.command.messages import message_of
-from pipeline.errors import ModelError, SettingError
+from pipeline.errors import ModelError, SettingError, StorageError
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,32 @@ def test_names_of_outputs() -> None:
         output_names("a=")
     with pytest.raises(SettingError, match="--outputs a=b,a: 'a' is given twice"):
         output_names("a=b,a")
+
+
+def test_names_of_classes(tmp_path: Path) -> None:
+    """With commas, or one a line of a file, in which they may hold commas; for each output or for the only one."""
+    file = tmp_path / "classes.txt"
+    file.write_text("\ufefflegit, so far\nfraud \n\n", encoding="utf-8")
+    assert class_names(["legit, fraud"]) == ["legit", "fraud"]
+    assert class_names([str(file)]) == ["legit, so far", "fraud"]
+    assert class_names(["kind=a,b=c", f"size={file}"]) == {"kind": ["a", "b=c"], "size": ["legit, so far", "fraud"]}
+    assert class_names(["a,b=c"]) == ["a", "b=c"]
+    assert class_names(["a,,c"]) == ["a", "", "c"], "which the model refuses: a name is missing"
+
+
+def test_no_names_of_classes(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes("höch\nlow".encode("latin-1"))
+    for given, kind, message in (
+        (["fraud"], SettingError, "--classes 'fraud': there is no such file; write the names with commas, NAME,NAME"),
+        ([""], SettingError, "--classes '': there is no such file"),
+        (["a,b", "c,d"], SettingError, "--classes 'a,b': write OUTPUT=NAME,NAME for each of several outputs"),
+        (["y=a,b", "y=c,d"], SettingError, "--classes: output 'y' is given twice"),
+        ([str(tmp_path)], StorageError, "cannot be read: Is a directory"),
+        ([str(tmp_path / "latin")], StorageError, "cannot be read: it is no text in UTF-8"),
+    ):
+        with pytest.raises(kind) as found:
+            class_names(given)
+        assert message in str(found.value)
 
 
 def test_features_as_in_python() -> None:

@@ -64,12 +64,12 @@ def test_a_graph_is_prepared_scored_and_verified_without_a_session(at: Path) -> 
     )
     assert str(again).endswith(f"; already there, in {graph}")
     wish = Wish(output, if_same="skip")
-    scored = score_paths(graph, {}, model, wish, Settings(), ALONE, show_progress=False)
+    scored = score_paths(graph, {}, model, wish, Settings(), ALONE)
     assert not scored.report.spark
     assert str(scored).startswith(f"scored   {len(whole('mixed').ids):,} nodes in ")
     assert str(scored).endswith(f"written  {output} (parquet)")
     assert str(score_paths(graph, {}, model, wish, Settings(), ALONE)).startswith("skipped  ")
-    assert verify_paths(graph, model, output, None, None, ALONE, sample="all").passed
+    assert verify_paths(graph, {}, model, output, None, None, ALONE, sample="all").passed
 
 
 def test_what_may_not_be_done_alone_asks_for_spark(at: Path) -> None:
@@ -84,7 +84,7 @@ def test_what_may_not_be_done_alone_asks_for_spark(at: Path) -> None:
     prepare_paths(raw(at), graph, {}, Settings(), ALONE)
     score_paths(graph, {}, str(at / "model"), Wish(str(at / "scores")), Settings(), ALONE)
     with pytest.raises(SparkAskedFor, match="small: False"):
-        verify_paths(graph, str(at / "model"), str(at / "scores"), None, None, WITH_SPARK)
+        verify_paths(graph, {}, str(at / "model"), str(at / "scores"), None, None, WITH_SPARK)
 
 
 def test_refusals_come_before_spark(at: Path) -> None:

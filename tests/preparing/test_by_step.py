@@ -450,7 +450,7 @@ def test_two_at_once(at: At) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline() == "waits\n"
+            assert process.stdout.readline().startswith("waits")  # of two threads
             assert status(at / "work").state == "running"
             found = run(at)
             assert found.returncode == 2

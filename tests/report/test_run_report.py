@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import Graph, Model, cli, prepare, score
-from pipeline.errors import SettingError
+from pipeline import Graph, Model, cli, infer, prepare, score, verify
+from pipeline.errors import GraphsweepError, SettingError
 from pipeline.formula import exp, lane_sum, log
 from pipeline.places.place import Place
 from pipeline.report import libraries
@@ -107,7 +107,7 @@ def test_degrees_and_numbers_are_those_of_the_tables(at: Path) -> None:
     assert sum(expected) == 200
     values = np.stack(pq.read_table(at / "o")["output"].to_pylist()).astype(np.float32)
     table = facts["scores"]["tables"]["node"]
-    assert table["classes"]["counts"] == np.bincount(values.argmax(axis=1), minlength=4).tolist()
+    assert [of["counts"] for of in table["classes"]] == [np.bincount(values.argmax(axis=1), minlength=4).tolist()]
     for lane, column in enumerate(table["distributions"]):
         assert (column["least"], column["largest"]) == (values[:, lane].min(), values[:, lane].max())
         assert column["mean"] == pytest.approx(values[:, lane].astype(np.float64).mean())
@@ -143,13 +143,14 @@ def test_without_numbers_to_draw(at: Path) -> None:
     x = np.array([[-1, 1], [np.e, 1], [1, 200], [1, 1]], np.float32)
     facts = scored(at, lambda g, x: {"logits": log(x), "huge": exp(x)}, x)["report"]["scores"]["tables"]["node"]
     assert (facts["nan"], facts["infinite"], facts["columns"]) == (1, 1, 4)
-    assert facts["classes"] == {"output": "logits", "asked_for": False, "counts": [2, 1], "rows_with_nan": 1}
+    (of,) = facts["classes"]
+    assert of == {"output": "logits", "names": None, "asked_for": False, "counts": [2, 1], "rows_with_nan": 1}
     page = Page(at / "own.html")
     page.assert_self_contained()
     for words in (
         "2 numbers are NaN or infinite",
         "1 numbers are NaN, 1 infinite.",
-        "1 rows hold NaN, and are left out.",
+        "1 row holds NaN, and is left out.",
     ):
         assert words in page.text
 
@@ -167,7 +168,7 @@ def test_a_thousand_columns_are_not_all_drawn(at: Path) -> None:
     squares = x * x - np.float32(1e-6)
     assert (facts["columns"], facts["columns_shown"], len(facts["distributions"])) == (1001, 24, 24)
     assert facts["nan"] == int((squares < 0).sum()) > 0
-    assert facts["classes"] is None
+    assert facts["classes"] == []
     page = Page(at / "own.html")
     assert "The first 24 of 1,001 columns are shown; NaN and infinite numbers are counted in all." in page.text
     assert len(page.html) < 1_000_000
@@ -376,3 +377,58 @@ def test_scores_of_edges_have_no_distribution_of_ids(tmp_path: Path) -> None:
     (facts,) = score_facts(Place.of(str(tmp_path / "o")))["tables"].values()
     assert facts["rows"] == 3
     assert [each["name"] for each in facts["distributions"]] == ["output[0]", "output[1]", "probability"]
+
+
+# ---- from Python
+
+
+def test_prepare_and_verify_from_python_leave_the_page_of_the_command(at: Path) -> None:
+    """The same facts as of the command, but for times; of tables in memory no paths."""
+    nodes, edges = whole("mixed").nodes(), whole("mixed").edges()
+    raw = ["--nodes", "nodes.parquet", "--edges", "edges.parquet"]
+    options = ["--edge-features", "weight,attr", "--blocks", "3"]
+    command = told("prepare", *raw, *options, "--output", "by-command", "--report", "command.html")["report"]
+    graph = Graph("nodes.parquet", "edges.parquet", edge_features=["weight", "attr"])
+    made = prepare(graph, "by-python", 3, report="python.html")
+    page = Page(at / "python.html")
+    page.assert_self_contained()
+    for words in ("A graph is prepared", "200 nodes", "1,500 edges", made.fingerprint, "by-python"):
+        assert words in page.text, words
+    assert Page(at / "command.html").text.count("nodes.parquet") == page.text.count("nodes.parquet") > 0
+    assert command["tables"] == {"nodes": "nodes.parquet", "edges": "edges.parquet"}
+    again = prepare(graph, "by-python", 3, if_same="skip", report="pages")
+    assert again.fingerprint == made.fingerprint
+    (left,) = (at / "pages").glob("prepare-*.html")
+    assert "Was it there already" in Page(left).text
+
+    score("by-python", "model", "o")
+    found = verify("by-python", "model", "o", report="verify.html")
+    page = Page(at / "verify.html")
+    page.assert_self_contained()
+    assert found.passed
+    for words in ("PASS", "Nodes compared 100", "Scores o", "Graph by-python", "Model model"):
+        assert words in page.text, words
+    in_memory = Graph(nodes, edges, edge_features=["weight", "attr"])
+    model = build("sage")
+    wrong = infer(in_memory, model).to_pandas()
+    wrong["output"] = wrong["output"].map(lambda row: row + 1)
+    assert not verify(in_memory, model, wrong, report="wrong.html").passed
+    text = Page(at / "wrong.html").text
+    assert "FAIL" in text
+    assert "Scores –" in text
+
+
+@pytest.mark.parametrize("report", ["nodes.parquet", "g2/r.html", "model/page.html", "o/r.html"])
+def test_a_page_that_may_not_be_written_is_refused_before_work(at: Path, report: str) -> None:
+    graph = Graph("nodes.parquet", "edges.parquet")
+    prepare(graph, "g2")
+    score("g2", "model", "o")
+    before = everything(at)
+    with pytest.raises(GraphsweepError):
+        verify("g2", "model", "o", report=report)
+    if report == "nodes.parquet":
+        with pytest.raises(GraphsweepError):
+            prepare(graph, "other", report=report)
+    with pytest.raises(SettingError, match="the output"):
+        prepare(graph, "other", report="other/r.html")
+    assert everything(at) == before

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import Graph, cli, infer
+from pipeline import Graph, Model, cli, infer
 from pipeline.errors import SettingError
 from pipeline.result.into_table import IntoTable
 from tests.formulas import build
@@ -32,10 +32,15 @@ def schema(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
     spark.sql(f"DROP DATABASE {SCHEMA} CASCADE")
 
 
+def labelled() -> Model:
+    model = build("sage")
+    return Model(model.program, model.weights, model.columns, classes=["a", "b", "c", "d"])
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    build("sage").save("model")
+    labelled().save("model")
     pq.write_table(whole("mixed").nodes(), "nodes.parquet")
     pq.write_table(whole("mixed").edges(), "edges.parquet")
     return tmp_path
@@ -55,8 +60,9 @@ def test_created(spark: SparkSession, schema: str, here: Path, scratch: bool) ->
     said = json.loads(go("--output-table", name, "--conf", "conf.toml", "--json"))
     assert (said["output"], said["table_mode"], said["inserted"], said["updated"]) == (name, "create", 200, 0)
     raw = whole("mixed")
-    wanted = infer(Graph(raw.nodes(), raw.edges(), edge_features=()), build("sage"), spark=spark).toArrow()
+    wanted = infer(Graph(raw.nodes(), raw.edges(), edge_features=()), labelled(), spark=spark).toArrow()
     found = spark.table(name)
+    assert wanted.column_names[-1] == "label"
     assert found.columns == [*wanted.column_names, "updated_at", "run_id"]
     values = found.toArrow().sort_by("id")
     assert values.select(wanted.column_names).to_pylist() == wanted.sort_by("id").to_pylist()
