@@ -6,6 +6,7 @@ Where an element of one is in the other is read from their strides: every row ha
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor
 
 from pipeline.formula.values import apply
-from pipeline.pyg.layout import reshape
-from pipeline.pyg.symbols import Refusal, Rows
+from pipeline.pyg.call import Sizes
+from pipeline.pyg.joined import is_unwritten, with_part, with_row
+from pipeline.pyg.layout import reshape, view
+from pipeline.pyg.symbols import EdgeIndex, End, Joined, Opaque, Refusal, Rows, Symbol
 
 LEFT_BEHIND = Refusal(
     "changes, in place, a tensor of which another view is used later", "use the out-of-place form, or torch.where"
@@ -35,8 +38,52 @@ def overlap(a: Tensor, b: Tensor) -> bool:
     return bool(places[1].any())
 
 
-def overwritten(tensor: Tensor, before: Rows, written: Tensor, new: Rows) -> Rows:
-    """The symbol of `tensor`, which stood for `before`, now that `written` stands for `new`."""
+def overwritten(tensor: Tensor, before: Symbol, written: Tensor, new: Symbol, sizes: Sizes) -> Symbol:
+    """The symbol of `tensor`, which stood for `before`, now that `written` stands for `new`; Refusal if none does."""
+    if isinstance(before, EdgeIndex | End) and isinstance(new, EdgeIndex | End):
+        return _with_end(tensor, before, written, new)
+    held = before.unwritten if isinstance(before, Opaque) else before
+    if isinstance(held, Joined) and isinstance(new, Rows) and tensor.shape != written.shape:
+        return _with_type(tensor, before, held, written, new, sizes)
+    whole = tensor.numel() == written.numel() and tensor.storage_offset() == written.storage_offset()
+    if isinstance(new, Rows) and whole and tensor.is_contiguous() and written.is_contiguous():
+        return view(new, sizes.count(new.space), tensor.shape)
+    if isinstance(new, Rows) and isinstance(before, Rows):
+        return _with_lanes(tensor, before, written, new)
+    raise LEFT_BEHIND
+
+
+def _with_end(tensor: Tensor, before: EdgeIndex | End, written: Tensor, new: EdgeIndex | End) -> Symbol:
+    """An edge index of which one row was written: edge_index[0] += offset."""
+    if (tensor.shape, tensor.storage_offset()) == (written.shape, written.storage_offset()):
+        if isinstance(before, type(new)):
+            return new
+        raise LEFT_BEHIND
+    if not isinstance(before, EdgeIndex) or not isinstance(new, End) or before.axis or written.dim() != 1:
+        raise LEFT_BEHIND
+    found = with_row(before, _rows_before(tensor, written), new)
+    if found is None:
+        raise LEFT_BEHIND
+    return found
+
+
+def _with_type(tensor: Tensor, before: Symbol, held: Joined, written: Tensor, new: Rows, sizes: Sizes) -> Symbol:
+    """Rows of several types of which those of one were written: out[start:end] = rows."""
+    if tensor.shape[1:] != written.shape[1:] or not (tensor.is_contiguous() and written.is_contiguous()):
+        raise LEFT_BEHIND
+    found = with_part(held, _rows_before(tensor, written), new, sizes)
+    if found is None:
+        raise LEFT_BEHIND
+    return replace(before, unwritten=found) if isinstance(before, Opaque) and is_unwritten(found) else found
+
+
+def _rows_before(tensor: Tensor, written: Tensor) -> int:
+    """Rows of `tensor` before the first that was written."""
+    return int(written.storage_offset() - tensor.storage_offset()) // max(tensor.stride(0), 1)
+
+
+def _with_lanes(tensor: Tensor, before: Rows, written: Tensor, new: Rows) -> Rows:
+    """Rows of which some lanes were written: x[:, 0] = 1."""
     if before.space != new.space or any((before.before, before.after, new.before, new.after)):
         raise LEFT_BEHIND
     elements = np.full(written.untyped_storage().nbytes() // written.element_size(), -1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,13 +26,12 @@ from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import Chosen
 from pipeline.pyg.definitions import DEFINITIONS
-from pipeline.pyg.joined import by_parts, cut, is_unwritten, with_part, with_row
-from pipeline.pyg.layout import tensor_shape, view
+from pipeline.pyg.joined import by_parts, cut
+from pipeline.pyg.layout import tensor_shape
 from pipeline.pyg.node_masks import chosen_by, count_read, mixed, numbers
-from pipeline.pyg.overwritten import LEFT_BEHIND, overlap, overwritten
+from pipeline.pyg.overwritten import overlap, overwritten
 from pipeline.pyg.precision import widened
 from pipeline.pyg.symbols import (
-    EdgeIndex,
     End,
     Joined,
     Learned,
@@ -297,43 +296,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.bind(tensor, symbol)
 
     def _after_change(self, other: Tensor, tensor: Tensor, symbol: Symbol, operation: str) -> Symbol:
-        if isinstance(symbol, Learned) and isinstance(self._symbols[other], Learned):
-            return self.learned(other)  # read from its memory when it is needed
-        if isinstance(self._symbols[other], EdgeIndex | End) and isinstance(symbol, EdgeIndex | End):
-            return self._after_row(other, tensor, symbol) or self._opaque(operation, LEFT_BEHIND)
-        held = self._symbols[other]
-        held = held.unwritten if isinstance(held, Opaque) else held
-        if isinstance(held, Joined) and isinstance(symbol, Rows) and other.shape != tensor.shape:
-            return self._after_part(other, tensor, held, symbol) or self._opaque(operation, LEFT_BEHIND)
-        whole = other.numel() == tensor.numel() and other.storage_offset() == tensor.storage_offset()
         before = self._symbols[other]
+        if isinstance(symbol, Learned) and isinstance(before, Learned):
+            return self.learned(other)  # read from its memory when it is needed
         try:
-            if isinstance(symbol, Rows) and whole and other.is_contiguous() and tensor.is_contiguous():
-                return view(symbol, self.sizes.count(symbol.space), other.shape)
-            if isinstance(symbol, Rows) and isinstance(before, Rows):
-                return overwritten(other, before, tensor, symbol)
+            return overwritten(other, before, tensor, symbol, self.sizes)
         except (Refusal, FormulaError) as error:
             return self._cannot(operation, error)
-        return self._opaque(operation, LEFT_BEHIND)
-
-    def _after_part(self, other: Tensor, tensor: Tensor, held: Joined, symbol: Rows) -> Symbol | None:
-        """Rows of several types of which those of one were written: out[start:end] = rows."""
-        if other.shape[1:] != tensor.shape[1:] or not (other.is_contiguous() and tensor.is_contiguous()):
-            return None
-        start = int(tensor.storage_offset() - other.storage_offset()) // max(other.stride(0), 1)
-        found = with_part(held, start, symbol, self.sizes)
-        before = self._symbols[other]
-        return replace(before, unwritten=found) if found and is_unwritten(found) else found
-
-    def _after_row(self, other: Tensor, tensor: Tensor, symbol: EdgeIndex | End) -> Symbol | None:
-        """An edge index of which one row was written: edge_index[0] += offset."""
-        before = self._symbols[other]
-        if (other.shape, other.storage_offset()) == (tensor.shape, tensor.storage_offset()):
-            return symbol if isinstance(before, type(symbol)) else None
-        if not isinstance(before, EdgeIndex) or not isinstance(symbol, End) or before.axis or tensor.dim() != 1:
-            return None
-        row = int(tensor.storage_offset() - other.storage_offset()) // max(other.stride(0), 1)
-        return with_row(before, row, symbol)
 
     def _log(self, name: str, tensor: Tensor, symbol: Symbol) -> None:
         if isinstance(symbol, Joined):
