@@ -13,43 +13,33 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.numpy
-from safetensors import SafetensorError
 
 from pipeline import shown
 from pipeline.blocks.ranges import Ranges
-from pipeline.errors import ModelError, StorageError, shortened, unwritable
+from pipeline.errors import ModelError, shortened
 from pipeline.formula.about import About, some
 from pipeline.formula.checked import checked_columns, checked_weights, lanes_of
 from pipeline.formula.classes import Classes, checked_classes
-from pipeline.formula.graph_types import check_types
 from pipeline.formula.joined import joined
 from pipeline.formula.program import Program, input_name
-from pipeline.formula.saved import FORMAT, PROGRAM_FILE, WEIGHTS_FILE, read_saved
-from pipeline.formula.spaces import Nodes
+from pipeline.formula.saved import FORMAT, PROGRAM_FILE, read_saved
 from pipeline.formula.trace import Formula, Inputs, trace
-from pipeline.places.contents import is_model, owned_files
-from pipeline.places.filesystem import Opened, opened
+from pipeline.formula.written import on_disk, write_saved
 from pipeline.places.given import path_of
-from pipeline.places.marker import MODEL
-from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.registered import fetched, is_registered
-from pipeline.places.staging import followed, refuse_taken, staged
-from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
+from pipeline.schema import GraphSchema
 from pipeline.shown import counted
 from pipeline.tables.categories import check_categories
+from pipeline.tables.fitting import check_columns
 from pipeline.tables.training import Trained, check_names, far_outside, moved, places_of, remembered, with_names
 
 log = logging.getLogger("graphsweep")
 
-FILES = (PROGRAM_FILE, WEIGHTS_FILE)
 MOST_LINES = 7  # about a model, when it is printed
 
 
@@ -298,43 +288,8 @@ class Model:
         if bound is not self:
             bound.check_against(schema, ranges, columns)
             return
-        if self.reads_reversed and not any(edge_type.is_reversed for edge_type in schema.edges):
-            raise ModelError(
-                "the model reduces at the source of edges, and this graph was prepared without its edges against their "
-                "direction; prepare it with reverse=True"
-            )
-        check_types(self.program, schema)
-        for column in self.program.inputs:
-            name = self.columns[input_name(column)]
-            space = column.space
-            present = schema.nodes[space.type] if isinstance(space, Nodes) else schema.edges[space.type]
-            table, _, wanted = name.rpartition(".")
-            lanes = lanes_of(column.shape)
-            known = ", ".join(f"{table}.{key} ({width})" for key, width in sorted(present.items()))
-            if wanted not in present:
-                raise ModelError(
-                    f"the model reads {name} (width {lanes}), which the graph does not have; "
-                    f"{table} of this graph: {known or 'no columns'}{self._remedy(name, lanes, space.type, present)}"
-                )
-            if present[wanted] not in (lanes, 0):
-                raise ModelError(f"the model expects {name} of width {lanes}; the graph has width {present[wanted]}")
+        check_columns(self.program, self.columns, self.training, schema)
         check_categories(self.program, self.columns, ranges or {})
-
-    def _remedy(self, column: str, lanes: int, kind: str | EdgeType, present: Mapping[str, int]) -> str:
-        """How the graph would have a column that it lacks."""
-        table, _, name = column.rpartition(".")
-        option = "features" if table.startswith("nodes") else "edge_features"
-        names = self.training[column].names if column in self.training else None
-        fitting = [key for key, width in present.items() if width == lanes and f"{table}.{key}" not in self.inputs]
-        if names is None and len(fitting) == 1:
-            names = (fitting[0],)
-        if names is None:
-            return ""
-        made: Any = {name: names[0] if len(names) == 1 else list(names)}
-        if kind not in (NODE, EDGE, EDGE.reversed):
-            made = {kind if isinstance(kind, str) else (kind.source, kind.relation, kind.target): made}
-        guessed = f"if {names[0]} is meant, " if column not in self.training else ""
-        return f"; {guessed}prepare it with {option}={made!r}"
 
     def far_outside(self, ranges: Ranges) -> list[str]:
         """A line for each column of a graph whose numbers lie far outside of those in training, where that is known."""
@@ -347,20 +302,7 @@ class Model:
 
         StorageError if `path` exists; `overwrite` replaces a saved model, and nothing else.
         """
-        place, here = _on_disk(path)
-        with staged(place, here, partial(_saved_files, place), overwrite) as staging:
-            directory = Path(staging.opened.path)
-            try:
-                (directory / PROGRAM_FILE).write_text(json.dumps(self._to_json(), indent=1) + "\n", encoding="utf-8")
-                safetensors.numpy.save_file(dict(self.weights), directory / WEIGHTS_FILE)
-                # safetensors lets nobody else read its files, whatever the user's umask says
-                (directory / WEIGHTS_FILE).chmod((directory / PROGRAM_FILE).stat().st_mode)
-            except SafetensorError as error:
-                raise StorageError(f"{place}: cannot be written: {error}") from error
-            except OSError as error:
-                raise unwritable(str(place), error) from error
-            files = [{"name": name, "bytes": (directory / name).stat().st_size} for name in FILES]
-            staging.publish(MODEL, {"files": files, "model": self.fingerprint, "versions": _versions()})
+        write_saved(path, self._to_json(), self.weights, self.fingerprint, overwrite)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Model:
@@ -370,7 +312,7 @@ class Model:
         StorageError if it cannot be read, ModelError if it is not a model of ours, SettingError if MLflow is not there.
         """
         text = path_of("the path of a model", path)
-        directory = fetched(text, PROGRAM_FILE) if is_registered(text) else _on_disk(text)[1].path
+        directory = fetched(text, PROGRAM_FILE) if is_registered(text) else on_disk(text)[1].path
         saved = read_saved(directory)
         program, columns = saved.program, saved.columns
         try:
@@ -394,7 +336,6 @@ class Model:
             },
             "outputs": {name: {"width": width} for name, width in self.outputs.items()},
             "classes": {name: [*names] for name, names in self.classes.items()},
-            "versions": _versions(),
             "about": self.about.to_json(),
             "training": {column: trained.to_json() for column, trained in self.training.items()},
             "program": self.program.to_json(),
@@ -407,47 +348,3 @@ def _widths(columns: Mapping[str, int]) -> str:
 
 def _canonical(item: Any) -> bytes:
     return json.dumps(item, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("graphsweep", "numpy", "torch", "torch_geometric"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # torch need not be there; graphsweep may run from its sources
-            continue
-    return found
-
-
-def refuse_to_save(
-    path: str | os.PathLike[str], overwrite: bool, read: Mapping[str, str | os.PathLike[str] | None]
-) -> None:
-    """What `save` would refuse, before anything is done; and a SettingError for a path that is, holds or lies in
-    something that was read: in words → where."""
-    place, here = _on_disk(path)
-    refuse_overlap(place, {what: Place.of(file) for what, file in read.items() if file is not None})
-    for what, file in read.items():
-        if file is not None and not os.path.isfile(file):
-            raise StorageError(f"{what} {file} {'is not a file' if os.path.exists(file) else 'does not exist'}")
-    refuse_taken(place, followed(here), partial(_saved_files, place), overwrite)
-
-
-def _on_disk(path: str | os.PathLike[str]) -> tuple[Place, Opened]:
-    place = Place.of(path_of("the path of a model", path))
-    here = opened(place) if place.is_local else None
-    if here is None:
-        raise StorageError(f"{place}: models lie on disks of this machine; give a path without {place.scheme}:")
-    return place, here
-
-
-def _saved_files(place: Place, here: Opened) -> list[str]:
-    return owned_files(place, here, MODEL, _without_marker)
-
-
-def _without_marker(here: Opened) -> dict[str, int | None] | None:
-    """The files of a model that a version without markers saved."""
-    file = Path(here.path) / PROGRAM_FILE
-    try:
-        return dict.fromkeys(FILES) if file.is_file() and is_model(file.read_text(encoding="utf-8")) else None
-    except (OSError, UnicodeDecodeError):
-        return None

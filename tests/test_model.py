@@ -14,7 +14,8 @@ from pipeline.errors import ModelError, SettingError, StorageError
 from pipeline.formula import GraphArrays, Program, Relation, interpret, linear, lookup
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import node_input
-from pipeline.model import Model, refuse_to_save
+from pipeline.formula.written import refuse_to_save
+from pipeline.model import Model
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def sessions(verbose: bool) -> Sessions:
+    """Who gives a session, if somebody asks for one."""
     from pipeline.command.own_session import spark_is_optional
     from pipeline.job.sessions import Sessions
 
@@ -29,14 +30,15 @@ def _session(verbose: bool, small: bool = False, meanwhile: Callable[[], None] |
     return spark_session(verbose, small, meanwhile)
 
 
-def settings_from(conf: str | None, **given: Any) -> Settings:
-    return (Settings.load(conf) if conf else Settings()).changed(only_given(**given))
+def settings_from(conf: str | None, **options: Any) -> Settings:
+    """Those of a file, changed by options."""
+    return (Settings.load(conf) if conf else Settings()).changed(given(**options))
 
 
 def graph_columns(features: str | None, edge_features: str | None, *others: Any) -> dict[str, Any]:
     """What the columns of raw tables mean, as options of a `Graph`, as far as they were given."""
     names = ("undirected", "drop_dangling", "id", "src", "dst")
-    return only_given(
+    return given(
         features=None if features is None else feature_columns(features),
         edge_features=None if edge_features is None else edge_columns(edge_features),
         **dict(zip(names, others, strict=True)),
@@ -53,6 +55,6 @@ def as_typed(names: Iterable[str]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
-def only_given(**options: Any) -> dict[str, Any]:
+def given(**options: Any) -> dict[str, Any]:
     """Those that were given."""
     return {name: value for name, value in options.items() if value is not None and value is not False}

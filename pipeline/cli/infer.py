@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from functools import partial
 from typing import Annotated
 
-import typer
-
-from pipeline.cli.given import as_typed, graph_columns, of_tables, only_given, sessions, settings_from
-from pipeline.command.answers import OUTCOMES, answer
+from pipeline.cli.given import as_typed, given, graph_columns, of_tables, sessions, settings_from
+from pipeline.command.answers import answer
 from pipeline.command.columns import (
-    class_names,
     column_names,
     csv_options,
-    edge_columns,
-    feature_columns,
-    input_column,
-    output_names,
 )
-from pipeline.command.exits import DIFFERS, DONE, MENDABLE, TABLE
-from pipeline.command.log_lines import json_line, wants_lines
 from pipeline.command.messages import messages
 from pipeline.command.options import (
     Blocks,
@@ -36,7 +25,6 @@ from pipeline.command.options import (
     EdgesFormat,
     Exchange,
     Features,
-    GraphPath,
     GraphSpecPath,
     Id,
     IfSame,
@@ -49,7 +37,6 @@ from pipeline.command.options import (
     Overwrite,
     Quiet,
     ReportPath,
-    Reverse,
     SomeEdges,
     SomeGraph,
     SomeNodes,
@@ -65,7 +52,6 @@ from pipeline.command.options import (
 from pipeline.errors import SettingError
 from pipeline.job.raw_tables import RawTables
 from pipeline.job.raw_tables import graph_spec as spec_of
-
 
 
 def infer_command(
@@ -128,12 +114,12 @@ def infer_command(
         settings = settings_from(conf, tier=tier, blocks=blocks, exchange=exchange, work_dir=work_dir)
         columns = graph_columns(features, edge_features, undirected, drop_dangling, id, src, dst)
         csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
-        formats = only_given(nodes_format=nodes_format, edges_format=edges_format, csv=csv)
+        formats = given(nodes_format=nodes_format, edges_format=edges_format, csv=csv)
         raw_given = graph_spec is not None or nodes is not None or edges is not None
         if (graph is None) != raw_given or (nodes is None) != (edges is None):
             raise SettingError("give either --graph, or both --nodes and --edges, or --graph-spec")
         if graph is not None and (columns or formats or blocks):
-            extra = as_typed([*columns, *formats, *only_given(blocks=blocks)])
+            extra = as_typed([*columns, *formats, *given(blocks=blocks)])
             raise SettingError(f"{extra}: of no use with --graph, which was prepared already")
         if (output is None) == (output_table is None):
             raise SettingError("give --output, a path, or --output-table, the name of a table")

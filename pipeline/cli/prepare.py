@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from functools import partial
 from typing import Annotated
 
-import typer
-
-from pipeline.cli.given import as_typed, graph_columns, of_tables, only_given, sessions, settings_from
-from pipeline.command.answers import OUTCOMES, answer
+from pipeline.cli.given import given, sessions, settings_from
+from pipeline.command.answers import answer
 from pipeline.command.columns import (
-    class_names,
-    column_names,
     csv_options,
     edge_columns,
     feature_columns,
-    input_column,
-    output_names,
 )
-from pipeline.command.exits import DIFFERS, DONE, MENDABLE, TABLE
-from pipeline.command.log_lines import json_line, wants_lines
 from pipeline.command.messages import messages
 from pipeline.command.options import (
     Blocks,
@@ -34,29 +23,20 @@ from pipeline.command.options import (
     Dst,
     EdgeFeatures,
     EdgesFormat,
-    Exchange,
     Features,
-    GraphPath,
     GraphSpecPath,
     Id,
     IfSame,
-    IgnoreUnknown,
     Json,
     LogFormat,
-    LogToMlflow,
-    ModelPath,
     NodesFormat,
     Overwrite,
     Quiet,
     ReportPath,
     Reverse,
     SomeEdges,
-    SomeGraph,
     SomeNodes,
     Src,
-    TargetTable,
-    Tier,
-    Types,
     Undirected,
     Verbose,
     WorkDir,
@@ -65,7 +45,6 @@ from pipeline.command.options import (
 from pipeline.errors import SettingError
 from pipeline.job.raw_tables import RawTables
 from pipeline.job.raw_tables import graph_spec as spec_of
-
 
 
 def prepare_command(
@@ -103,11 +82,11 @@ def prepare_command(
         settings = settings_from(conf, blocks=blocks, work_dir=work_dir)
         if graph_spec is None and (nodes is None or edges is None):
             raise SettingError("give --nodes and --edges, or --graph-spec")
-        of_columns = only_given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
+        of_columns = given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
         spec = spec_of(graph_spec, nodes, edges, of_columns)
         csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
         tables = RawTables(nodes, edges, nodes_format, edges_format, csv, spec)
-        options = only_given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst)
+        options = given(undirected=undirected, reverse=reverse, drop_dangling=drop_dangling, id=id, src=src, dst=dst)
         if spec is None or not spec.options:
             options["features"] = "x" if features is None else feature_columns(features)
             options["edge_features"] = edge_columns(edge_features or "")

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from functools import partial
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.given import as_typed, graph_columns, of_tables, only_given, sessions, settings_from
-from pipeline.command.answers import OUTCOMES, answer
+from pipeline.cli.given import as_typed, given, graph_columns, of_tables, sessions
+from pipeline.command.answers import answer
 from pipeline.command.columns import (
-    class_names,
-    column_names,
     csv_options,
-    edge_columns,
-    feature_columns,
-    input_column,
-    output_names,
 )
-from pipeline.command.exits import DIFFERS, DONE, MENDABLE, TABLE
-from pipeline.command.log_lines import json_line, wants_lines
+from pipeline.command.exits import DIFFERS, DONE
 from pipeline.command.messages import messages
 from pipeline.command.options import (
-    Blocks,
-    Conf,
     CsvEncoding,
     CsvIds,
     CsvNoHeader,
@@ -34,38 +22,26 @@ from pipeline.command.options import (
     Dst,
     EdgeFeatures,
     EdgesFormat,
-    Exchange,
     Features,
-    GraphPath,
     GraphSpecPath,
     Id,
-    IfSame,
-    IgnoreUnknown,
     Json,
     LogFormat,
-    LogToMlflow,
     ModelPath,
     NodesFormat,
-    Overwrite,
     Quiet,
     ReportPath,
-    Reverse,
     SomeEdges,
     SomeGraph,
     SomeNodes,
     Src,
-    TargetTable,
-    Tier,
-    Types,
     Undirected,
     Verbose,
-    WorkDir,
     option,
 )
 from pipeline.errors import SettingError
 from pipeline.job.raw_tables import RawTables
 from pipeline.job.raw_tables import graph_spec as spec_of
-
 
 
 def verify_command(
@@ -115,15 +91,20 @@ def verify_command(
 
         columns = graph_columns(features, edge_features, undirected, drop_dangling, id, src, dst)
         csv = csv_options(csv_sep, csv_no_header, csv_encoding, csv_ids)
-        formats = only_given(nodes_format=nodes_format, edges_format=edges_format, csv=csv)
+        formats = given(nodes_format=nodes_format, edges_format=edges_format, csv=csv)
         if graph is None and graph_spec is None and (nodes is None or edges is None):
             raise SettingError("give --graph, or the raw tables: both --nodes and --edges, or --graph-spec")
         if graph is not None and (graph_spec or columns or formats):
-            extra = as_typed([*only_given(graph_spec=graph_spec), *columns, *formats])
+            extra = as_typed([*given(graph_spec=graph_spec), *columns, *formats])
             raise SettingError(f"{extra}: of no use with --graph, which knows its tables and columns")
         spec = spec_of(graph_spec, nodes, edges, of_tables(columns))
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
-        options = {"sample": sample, "seed": seed, "limit": limit, **only_given(tolerance=tolerance, output_id=output_id)}
+        options = {
+            "sample": sample,
+            "seed": seed,
+            "limit": limit,
+            **given(tolerance=tolerance, output_id=output_id),
+        }
         found = verify_paths(source, columns, model, output, nodes, edges, sessions(verbose), report, **options)
         code = DONE if found.passed else DIFFERS
         answer("verify", str(found), found.facts, json, code)

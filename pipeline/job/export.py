@@ -14,7 +14,8 @@ from typing import Any
 
 from pipeline.blocks.storage import find_manifest
 from pipeline.errors import ModelError, SettingError
-from pipeline.model import Model, refuse_to_save
+from pipeline.formula.written import refuse_to_save
+from pipeline.model import Model
 from pipeline.tables.training import TrainingTable
 
 log = logging.getLogger("graphsweep")

@@ -16,6 +16,7 @@ import numpy as np
 from typer.testing import CliRunner
 
 from pipeline import Settings, cli
+from pipeline.cli import given
 from pipeline.errors import SettingError
 from pipeline.settings import ACCEPTED
 from tests.fuzz.models import good, graph, plain_loops, root
@@ -185,8 +186,8 @@ def _no_spark() -> Iterator[None]:
     def start(*_: Any, **__: Any) -> Any:
         raise _Started("Spark would be started")
 
-    session, cli._session = cli._session, start
+    session, given._session = given._session, start
     try:
         yield
     finally:
-        cli._session = session
+        given._session = session

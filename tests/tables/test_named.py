@@ -227,6 +227,6 @@ def test_an_output_among_the_files_of_a_table(
 
 def test_a_misspelt_path_starts_no_spark(tmp_path: Path, no_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pipeline.cli._session", lambda *_: sys.exit("Spark was started"))
+    monkeypatch.setattr("pipeline.cli.given._session", lambda *_: sys.exit("Spark was started"))
     done = CliRunner().invoke(cli.app, ["prepare", "--nodes", "n.parquet", "--edges", "e.csv", "--output", "g"])
     assert (done.exit_code, done.output.splitlines()[-1]) == (2, "graphsweep: n.parquet: no such file or directory")

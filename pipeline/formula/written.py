@@ -1,0 +1,99 @@
+"""A model's directory, written: whole, or not at all; and what must not be overwritten by it.
+
+Comes in: a path, what model.json is to say, and weights. Goes out: a directory that `saved.py` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from pipeline.errors import StorageError, unwritable
+from pipeline.formula.saved import PROGRAM_FILE, WEIGHTS_FILE
+from pipeline.places.contents import is_model, owned_files
+from pipeline.places.filesystem import Opened, opened
+from pipeline.places.given import path_of
+from pipeline.places.marker import MODEL
+from pipeline.places.place import Place, refuse_overlap
+from pipeline.places.staging import followed, refuse_taken, staged
+
+FILES = (PROGRAM_FILE, WEIGHTS_FILE)
+
+
+def write_saved(
+    path: str | os.PathLike[str],
+    told: Mapping[str, Any],
+    weights: Mapping[str, npt.NDArray[Any]],
+    fingerprint: str,
+    overwrite: bool = False,
+) -> None:
+    """StorageError if `path` exists; `overwrite` replaces a saved model, and nothing else."""
+    place, here = on_disk(path)
+    versions = versions_here()
+    with staged(place, here, partial(_saved_files, place), overwrite) as staging:
+        directory = Path(staging.opened.path)
+        try:
+            text = json.dumps({**told, "versions": versions}, indent=1)
+            (directory / PROGRAM_FILE).write_text(text + "\n", encoding="utf-8")
+            safetensors.numpy.save_file(dict(weights), directory / WEIGHTS_FILE)
+            # safetensors lets nobody else read its files, whatever the user's umask says
+            (directory / WEIGHTS_FILE).chmod((directory / PROGRAM_FILE).stat().st_mode)
+        except SafetensorError as error:
+            raise StorageError(f"{place}: cannot be written: {error}") from error
+        except OSError as error:
+            raise unwritable(str(place), error) from error
+        files = [{"name": name, "bytes": (directory / name).stat().st_size} for name in FILES]
+        staging.publish(MODEL, {"files": files, "model": fingerprint, "versions": versions})
+
+
+def refuse_to_save(
+    path: str | os.PathLike[str], overwrite: bool, read: Mapping[str, str | os.PathLike[str] | None]
+) -> None:
+    """What `save` would refuse, before anything is done; and a SettingError for a path that is, holds or lies in
+    something that was read: in words → where."""
+    place, here = on_disk(path)
+    refuse_overlap(place, {what: Place.of(file) for what, file in read.items() if file is not None})
+    for what, file in read.items():
+        if file is not None and not os.path.isfile(file):
+            raise StorageError(f"{what} {file} {'is not a file' if os.path.exists(file) else 'does not exist'}")
+    refuse_taken(place, followed(here), partial(_saved_files, place), overwrite)
+
+
+def on_disk(path: str | os.PathLike[str]) -> tuple[Place, Opened]:
+    place = Place.of(path_of("the path of a model", path))
+    here = opened(place) if place.is_local else None
+    if here is None:
+        raise StorageError(f"{place}: models lie on disks of this machine; give a path without {place.scheme}:")
+    return place, here
+
+
+def _saved_files(place: Place, here: Opened) -> list[str]:
+    return owned_files(place, here, MODEL, _without_marker)
+
+
+def _without_marker(here: Opened) -> dict[str, int | None] | None:
+    """The files of a model that a version without markers saved."""
+    file = Path(here.path) / PROGRAM_FILE
+    try:
+        return dict.fromkeys(FILES) if file.is_file() and is_model(file.read_text(encoding="utf-8")) else None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def versions_here() -> dict[str, str]:
+    found = {}
+    for package in ("graphsweep", "numpy", "torch", "torch_geometric"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # torch need not be there; graphsweep may run from its sources
+            continue
+    return found
