@@ -28,10 +28,11 @@ from pipeline.graph import Graph
 from pipeline.places.given import path_of
 from pipeline.places.place import Place
 from pipeline.prepared import PreparedGraph, open_graph
-from pipeline.preparing.by_step import Packing, Parts, prepare_by_step, step_names
+from pipeline.preparing.by_step import PACK, Packing, Parts, prepare_by_step, step_names
 from pipeline.preparing.checks import check_totals, refuse
 from pipeline.preparing.facts import FACTS
 from pipeline.preparing.findings import find_names, findings_of
+from pipeline.preparing.followed import blocks_written, followed, parts_made
 from pipeline.preparing.in_tasks import pack_in_tasks, steps_in_tasks
 from pipeline.preparing.local import TableSource, prepare_in_process
 from pipeline.preparing.manifest import manifest_of, warn_both_ways
@@ -249,7 +250,8 @@ def _run(
         elif here:
             rows = prepare_in_process(_sources(graph, pieces, plan), plan, folder, here.threads, here.memory)
         else:
-            rows = list(from_batches(steps_in_tasks(graph, pieces, plan, folder).toArrow().to_batches()))
+            with followed(len(storage.FILES) * blocks, blocks_written(folder, blocks)):
+                rows = list(from_batches(steps_in_tasks(graph, pieces, plan, folder).toArrow().to_batches()))
         trim_memory()
         findings = findings_of(rows)
         if not any(finding.what == "collision" for finding in findings):
@@ -271,10 +273,13 @@ def _run_by_step(
         packing: Packing = Parts(parts, hashlib.sha256(repr((plan.blocks, pieces)).encode()).hexdigest())
     else:
         packing = functools.partial(pack_in_tasks, graph, pieces, plan)
-    if here:
-        return prepare_by_step(packing, plan, folder, steps, InThreads(here.threads))
-    assert graph.session is not None
-    return prepare_by_step(packing, plan, folder, steps, InTasks(graph.session))
+    counts = dict.fromkeys(step_names(plan), plan.blocks)
+    counts[PACK] = len(packing.sources) if isinstance(packing, Parts) else 0  # of DataFrames nobody knows it before
+    with followed(sum(counts.values()), parts_made(steps.files, counts, steps.done())):
+        if here:
+            return prepare_by_step(packing, plan, folder, steps, InThreads(here.threads))
+        assert graph.session is not None
+        return prepare_by_step(packing, plan, folder, steps, InTasks(graph.session))
 
 
 def _sources(graph: Graph, pieces: Pieces, plan: Preparation) -> dict[str, list[TableSource]]:

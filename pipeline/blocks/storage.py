@@ -58,6 +58,11 @@ def locate(path: str) -> tuple[fs.FileSystem, str]:
     return reached(path)[:2]
 
 
+def path_within(index: int, file: str) -> str:
+    """Where a file of a block is in its folder."""
+    return f"target={index}/{file}.parquet"
+
+
 def write_rows(folder: str, index: int, file: str, rows: Iterable[Row]) -> int:
     """Write one file of a block, `static` or `sends`, and return its bytes. It appears whole or not at all.
 
@@ -65,9 +70,9 @@ def write_rows(folder: str, index: int, file: str, rows: Iterable[Row]) -> int:
     there: a task that comes too late, when a failed prepare has been removed, makes nothing anew.
     """
     place = reached(folder)
-    filesystem, directory = place.filesystem, f"{place.path}/target={index}"
     # an object appears when its stream is closed; a file has to be moved
-    final = f"{directory}/{file}.parquet"
+    filesystem, final = place.filesystem, f"{place.path}/{path_within(index, file)}"
+    directory = final.rpartition("/")[0]
     temporary = f"{directory}/.{file}-{uuid.uuid4().hex}" if place.is_local else final
     try:
         if place.renames:
@@ -125,7 +130,7 @@ def read_file(
 ) -> Iterator[Row]:
     """The same of one file of a block, `static` or `sends`."""
     filesystem, root = locate(folder)
-    path = f"{root}/target={index}/{name}.parquet"
+    path = f"{root}/{path_within(index, name)}"
     try:
         if filesystem.get_file_info(path).type not in (fs.FileType.File, fs.FileType.NotFound):
             raise _lost(folder, f"{name}.parquet of block {index} is no file")  # a pipe would never end
@@ -198,14 +203,14 @@ def missing_blocks(folder: str, sizes: Mapping[str, Sequence[int]]) -> list[int]
     except OSError as error:
         raise _lost(folder, f"cannot be read: {error}") from error
     blocks = range(len(sizes[STATIC]))
-    wanted = {(index, name): f"target={index}/{name}.parquet" for index in blocks for name in FILES}
+    wanted = {(index, name): path_within(index, name) for index in blocks for name in FILES}
     return sorted({index for (index, name), file in wanted.items() if there.get(file) != sizes[name][index]})
 
 
 def size_of(folder: str, index: int, name: str) -> int | None:
     """Bytes of a file of a block; None if it is not there."""
     filesystem, root = locate(folder)
-    info = filesystem.get_file_info(f"{root}/target={index}/{name}.parquet")
+    info = filesystem.get_file_info(f"{root}/{path_within(index, name)}")
     return int(info.size) if info.type == fs.FileType.File else None
 
 
@@ -219,7 +224,7 @@ def check_files(folder: str, sizes: Mapping[str, Sequence[int]]) -> None:
     def check(file: tuple[int, str]) -> None:
         index, name = file
         try:
-            metadata = pq.read_metadata(f"{root}/target={index}/{name}.parquet", filesystem=filesystem)
+            metadata = pq.read_metadata(f"{root}/{path_within(index, name)}", filesystem=filesystem)
         except (OSError, pa.ArrowException) as error:
             raise _lost(folder, f"{name}.parquet of block {index} is damaged: {error}") from error
         _check_folder(folder, index, name, metadata)
