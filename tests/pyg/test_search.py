@@ -113,8 +113,8 @@ def test_nodes_that_are_not_the_first_axis(forward):
     assert failed(net).startswith(
         "forward of Does stops at the axes of a tensor, whatever the width of x; nodes are the first axis of x: if a "
         "row has several axes, give its shape, features={'x': (STEPS, WIDTH)}; if forward has another first axis, as "
-        "in (batch, nodes, …), import a module whose forward(x, edge_index) puts the nodes where this one has them, and "
-        "first again in what it returns (forward of Does failed on an example graph with rows of {'x': "
+        "in (batch, nodes, …), import a module whose forward(x, edge_index) puts the nodes where this one has them, "
+        "and first again in what it returns (forward of Does failed on an example graph with rows of {'x': "
     )
 
 
