@@ -31,6 +31,7 @@ from pipeline.pyg.joined import joined, parts_of
 from pipeline.pyg.layout import reshape, with_value
 from pipeline.pyg.loops_again import loops_again
 from pipeline.pyg.matrices import matrices
+from pipeline.pyg.merged_edges import merged_edges
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.replaced import replaced
 from pipeline.pyg.symbols import Joined, Refusal, Rows, Symbol
@@ -46,7 +47,7 @@ def recorded_whole(recorder: Recorder) -> Iterator[None]:
     softmax, one_hot = torch_geometric.utils.softmax, torch.nn.functional.one_hot
     whole = {softmax: _softmax(softmax, recorder), one_hot: _one_hot(one_hot, recorder)}
     with (
-        replaced({**whole, **matrices(recorder), **loops_again(recorder), **of_math()}),
+        replaced({**whole, **matrices(recorder), **loops_again(recorder), **merged_edges(recorder), **of_math()}),
         aggregations(recorder),
         hetero_linear(recorder),
         _without_extensions(),

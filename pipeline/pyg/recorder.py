@@ -72,7 +72,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.captured = captured
         self.stack = stack
         self.steps: list[Step] = []
-        self.loops_again: Place | None = None  # where values of self-loops were added up (loops_again.py)
+        # what is wrong where the check on other graphs finds other numbers (loops_again.py, merged_edges.py)
+        self.unconfirmed: ModelError | None = None
+        self.merges = False
         self._keep = keep
         self._paused = 0
         self._within: list[str] = []  # operations that are being taken apart, the module's own first

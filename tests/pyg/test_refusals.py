@@ -179,8 +179,8 @@ OPERATIONS = {
     ),
     "edges joined": (
         lambda self, x, e: self.conv(x, utils.coalesce(e)),
-        "coalesce joins edges of the same two nodes to one, where graphsweep has an edge for each row of the table; "
-        "leave it out of forward, and join the rows of the table of edges before",
+        "coalesce joins edges of the same two nodes to one, where graphsweep has an edge for each row of the table, "
+        "and what is computed of them differs; leave it out of forward, and join the rows of the table of edges before",
     ),
     "a matrix of distinct edges": (
         lambda self, x, e: utils.to_torch_csr_tensor(e, size=(len(x), len(x))) @ x,
