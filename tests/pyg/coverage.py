@@ -141,7 +141,8 @@ Refused, with what to import instead: a row per graph (pooling), link decoders f
 attention (GPSConv), k-NN, top-k and sort pooling, Graph U-Nets (products of sparse matrices), to_undirected inside
 forward, coalesce before anything else than sums and maxima, self-loops added twice for more than sums, learned rows of
 two types in one tensor (users, then items).
-Extensions that replace PyG's own operations (torch_scatter, torch_sparse) are not part of these tests.
+torch_scatter's max, min and mul, which are compiled, are imported; its functions by pointers (segment_csr) are refused.
+They are tested on functions that stand in for the extension (test_torch_scatter.py). torch_sparse is in no test.
 
 ### How much of public code that is
 
