@@ -5,12 +5,19 @@ Rows of a table have no order, and a table of a billion nodes has no N x N matri
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pipeline.pyg.call import Call, Handler
-from pipeline.pyg.symbols import End, Refusal, Symbol
+from pipeline.pyg.symbols import End, Refusal, Rows, Symbol
 
 BEFORE = (
     "the rows of a table have no order: import the part of the module before it (for top-k or sort pooling, the layers "
     "before the pooling)"
+)
+STEPS = (
+    "the rows of a table have no order: a recurrent layer takes its steps from an axis of their own, (nodes, steps, "
+    "numbers) with batch_first=True"
 )
 NEIGHBOURS = "give the neighbours as the table of edges, found once, and let forward take edge_index"
 
@@ -27,6 +34,17 @@ def _ordered(call: Call) -> Symbol:
 
 def _distances(call: Call) -> Symbol:
     raise Refusal("computes the distance of every node to every other (k-NN): a dense N x N matrix", NEIGHBOURS)
+
+
+def one_by_one(operation: str, arguments: Mapping[str, Any]) -> Refusal | None:
+    """Why a recording ends here: forward goes through the rows one by one, in a loop or as steps of a recurrent layer.
+    To go on would take as many operations as there are nodes."""
+    rows = arguments.get("self")
+    if operation != "unbind" or not isinstance(rows, Rows) or rows.is_whole or rows.before or rows.after:
+        return None
+    if arguments["dim"] % rows.rank != rows.axis:
+        return None
+    return Refusal(f"goes through the {rows.space} one by one, as through the steps of a sequence", STEPS)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -27,6 +27,10 @@ NODE_EMBEDDING = (
     "store its rows as a column of the nodes, and name it: inputs={'embedding.weight': 'nodes.COLUMN'}, or pass it to "
     "forward",
 )
+JOINED_TABLES = (
+    "put their rows into one weight of the module, one below the other as forward joins them; store these rows as a "
+    "column of the nodes, and name it: inputs={'WEIGHT': 'nodes.COLUMN'}"
+)
 OUT_OF_BOUNDS = re.compile(
     r"out of bounds for dimension \d+ with size (\d+)|tensor a \((\d+)\) must match .* dimension 0"
 )
@@ -50,11 +54,28 @@ def table_too_short(symbols: Sequence[Any], captured: Captured, error: str) -> R
     """Why torch did not go on: nodes are numbered beyond the rows of something that has as many as a weight."""
     found = OUT_OF_BOUNDS.search(error)
     rows = int(found[1] or found[2]) if found else None
-    if rows not in captured.first_axes or not any(
-        isinstance(each, End | Rows | NodeNumbers | Opaque) for each in symbols
-    ):
+    if rows is None or not any(isinstance(each, End | Rows | NodeNumbers | Opaque) for each in symbols):
         return None
+    if rows not in captured.first_axes:
+        names = captured.joined_tables(rows)
+        return joined_tables(names) if names else None
     return Refusal(f"takes the {rows:,} rows of a learned table for the nodes", NODE_EMBEDDING[1])
+
+
+def joined_tables(names: Collection[str]) -> Refusal:
+    """Of users and items, say."""
+    return Refusal(
+        f"takes the rows of several learned tables ({', '.join(sorted(names))}) for the nodes", JOINED_TABLES
+    )
+
+
+def by_node(tables: Sequence[Collection[str]]) -> Refusal:
+    """A lookup by the number of a node in what was made of these weights."""
+    names = tables[0] if tables else ()
+    if len(names) > 1:
+        return joined_tables(names)
+    problem, remedy = NODE_EMBEDDING
+    return Refusal(problem, remedy.replace("embedding.weight", next(iter(names), "embedding.weight")))
 
 
 def taken(symbol: Any, dim: int, index: Any) -> Symbol:

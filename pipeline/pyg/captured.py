@@ -27,6 +27,11 @@ class Captured:
         self.arrays: dict[str, npt.NDArray[np.float64]] = {}
         self.tables = {each.num_embeddings for each in net.modules() if isinstance(each, torch.nn.Embedding)}
         """How many rows the model's own tables have."""
+        self._rows = {
+            f"{path}.weight".lstrip("."): each.num_embeddings
+            for path, each in net.named_modules()
+            if isinstance(each, torch.nn.Embedding)
+        }
         self.first_axes = {len(each) for each in net.parameters() if each.dim() == 2}
         self.read_by_python: set[str] = set()
         """Weights whose numbers Python has read: what it made of them nobody sees."""
@@ -49,6 +54,13 @@ class Captured:
         if known is None and tensor.layout is torch.strided:
             known = self._in_memory.get(tensor.untyped_storage().data_ptr())
         return known or frozenset()
+
+    def joined_tables(self, rows: int) -> tuple[str, ...]:
+        """The tables of the model that have so many rows together; none if there are no such, or too many to try."""
+        tried = itertools.islice(itertools.combinations(self._rows, 2), 1000)
+        return next(
+            (each for each in (*tried, tuple(self._rows)) if sum(map(self._rows.__getitem__, each)) == rows), ()
+        )
 
     def computed(self, tensor: Tensor, inputs: Iterable[Tensor]) -> None:
         """`tensor` was computed by torch from others."""

@@ -16,7 +16,6 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.formula.interpret import evaluate, interpret
 from pipeline.pyg.arguments import Signature
-from pipeline.pyg.aten_join import TWICE
 from pipeline.pyg.copies import copy_of
 from pipeline.pyg.counts import Noticed, ReadsSizes, of_math
 from pipeline.pyg.example import Example
@@ -59,8 +58,8 @@ def check(
                 "cannot be checked; are its weights those of a trained model?"
             )
         if not same(array, expected[name]):
-            if recording.loops_again is not None:
-                raise recording.loops_again.error(TWICE)
+            if recording.unconfirmed is not None:
+                raise recording.unconfirmed
             raise ModelError(
                 f"the recorded program does not compute what the module computes (output {name!r} on another graph): "
                 + _first_difference(net, signature, recording, example)

@@ -115,23 +115,36 @@ def example_of(
     widths: Iterable[int],
     distinct: bool = False,
     types: Types = UNTYPED,
+    parallel_loops: bool = False,
 ) -> Example:
-    """A graph of this size, whatever else has it."""
+    """A graph of this size, whatever else has it. `parallel_loops`: some nodes have several self-loops."""
     rng = np.random.default_rng(nodes + proper)
     sizes = Sizes(counts_of(types, nodes, proper, loops), frozenset(widths))
-    return _example(arguments, rng, sizes, distinct, types)
+    return _example(arguments, rng, sizes, distinct, types, parallel_loops)
 
 
 def _example(
-    arguments: Sequence[Argument], rng: np.random.Generator, sizes: Sizes, distinct: bool, types: Types
+    arguments: Sequence[Argument],
+    rng: np.random.Generator,
+    sizes: Sizes,
+    distinct: bool,
+    types: Types,
+    parallel_loops: bool = False,
 ) -> Example:
-    indices = {kind: torch.from_numpy(np.stack(_edges(rng, sizes.counts, kind, distinct))) for kind in types.edges}
+    indices = {
+        kind: torch.from_numpy(np.stack(_edges(rng, sizes.counts, kind, distinct, parallel_loops)))
+        for kind in types.edges
+    }
     columns = {a.name: torch.from_numpy(_column(rng, a, sizes.counts[a.space])) for a in arguments}
     return Example(indices, columns, arguments, sizes)
 
 
 def _edges(
-    rng: np.random.Generator, counts: Mapping[Nodes | Edges, int], kind: EdgeType, distinct: bool
+    rng: np.random.Generator,
+    counts: Mapping[Nodes | Edges, int],
+    kind: EdgeType,
+    distinct: bool,
+    parallel_loops: bool = False,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Random src and dst; the last tenth of the nodes has no edge at all."""
     here = linked(counts[Nodes(kind.target)])
@@ -140,7 +153,7 @@ def _edges(
         return src, dst
     proper, loops = counts[Edges(kind, PROPER)], counts[Edges(kind, SELF_LOOPS)]
     src, dst = (_distinct if distinct else _parallel)(rng, max(here, 1), proper)
-    own = rng.permutation(here)[:loops]
+    own = rng.integers(0, max(here // 4, 1), loops) if parallel_loops else rng.permutation(here)[:loops]
     src, dst = np.concatenate([src, own]), np.concatenate([dst, own])
     order = np.lexsort((src, dst)) if distinct else rng.permutation(proper + loops)
     return src[order], dst[order]

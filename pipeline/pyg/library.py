@@ -31,9 +31,11 @@ from pipeline.pyg.joined import joined, parts_of
 from pipeline.pyg.layout import reshape, with_value
 from pipeline.pyg.loops_again import loops_again
 from pipeline.pyg.matrices import matrices
+from pipeline.pyg.merged_edges import merged_edges
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.replaced import replaced
 from pipeline.pyg.symbols import Joined, Refusal, Rows, Symbol
+from pipeline.pyg.torch_scatter_functions import torch_scatter_functions
 from pipeline.pyg.totals import constant
 
 # Extensions that replace aten operations where they are installed.
@@ -45,8 +47,9 @@ def recorded_whole(recorder: Recorder) -> Iterator[None]:
     """While the block runs, these functions record themselves, wherever they were imported. Not for several threads."""
     softmax, one_hot = torch_geometric.utils.softmax, torch.nn.functional.one_hot
     whole = {softmax: _softmax(softmax, recorder), one_hot: _one_hot(one_hot, recorder)}
+    whole |= loops_again(recorder) | merged_edges(recorder) | torch_scatter_functions(recorder)
     with (
-        replaced({**whole, **matrices(recorder), **loops_again(recorder), **of_math()}),
+        replaced({**whole, **matrices(recorder), **of_math()}),
         aggregations(recorder),
         hetero_linear(recorder),
         _without_extensions(),

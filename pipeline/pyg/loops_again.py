@@ -15,6 +15,7 @@ import torch_geometric.utils
 from torch import Tensor
 
 from pipeline.formula.spaces import BASE_PART
+from pipeline.pyg.aten_join import TWICE
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.replaced import Function
 from pipeline.pyg.symbols import EdgeIndex
@@ -35,7 +36,7 @@ def loops_again(recorder: Recorder) -> dict[Function, Function]:
         if not (known and again and isinstance(edge_attr, Tensor) and edge_attr.dim() == 1):
             result: tuple[Tensor, Tensor | None] = original(edge_index, edge_attr, fill_value, num_nodes)
             return result
-        recorder.loops_again = recorder.place("add_self_loops")
+        recorder.unconfirmed = recorder.place("add_self_loops").error(TWICE)
         none = edge_attr.new_zeros(edge_attr.size(0) - num_nodes)
         return edge_index, edge_attr + torch.cat([none, edge_attr.new_full((num_nodes,), float(value))])
 

@@ -31,15 +31,10 @@ def matrices(recorder: Recorder) -> dict[Function, Function]:
         ptr2index: _ptr2index(ptr2index, recorder),
         by_csr: _of_pyg(by_csr, csr, recorder, False),
         by_coo: _of_pyg(by_coo, csr, recorder, True),
-        torch_geometric.utils.coalesce: _refused(torch_geometric.utils.coalesce, recorder, PARALLEL),
         torch_geometric.utils.to_undirected: _refused(torch_geometric.utils.to_undirected, recorder, UNDIRECTED),
     }
 
 
-PARALLEL = Refusal(
-    "joins edges of the same two nodes to one, where graphsweep has an edge for each row of the table",
-    "leave it out of forward, and join the rows of the table of edges before",
-)
 UNDIRECTED = Refusal(
     "adds every edge against its direction to edge_index, and joins edges of the same two nodes to one",
     "leave it out of forward, join the rows of the table of edges before, and prepare the graph with undirected=True",

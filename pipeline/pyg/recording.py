@@ -24,7 +24,7 @@ from pipeline.pyg.library import recorded_whole
 from pipeline.pyg.precision import float64_factories
 from pipeline.pyg.recorder import ReadsByPython, Recorder, Step
 from pipeline.pyg.symbols import EdgeIndex, Joined, Opaque, Rows, Symbol
-from pipeline.pyg.where import ModuleStack, Place
+from pipeline.pyg.where import ModuleStack
 from pipeline.schema import EDGE
 
 
@@ -40,8 +40,11 @@ class Recording:
     keys: Mapping[str, str]
     """Output of forward → output of the program."""
     captured: Captured
-    loops_again: Place | None
-    """Where values of two self-loops of a node were added up, which the check on other graphs has to confirm."""
+    unconfirmed: ModelError | None
+    """The error if the check on other graphs does not confirm what was taken for the same: values of two self-loops
+    that were added up, edges of the same two nodes that were left apart."""
+    merges: bool
+    """Whether that was done to edges, self-loops among them."""
 
 
 def record(net: torch.nn.Module, signature: Signature, example: Example, keep: bool = False) -> Recording:
@@ -72,7 +75,8 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
         sizes.noticed,
         keys,
         captured,
-        recorder.loops_again,
+        recorder.unconfirmed,
+        recorder.merges,
     )
 
 

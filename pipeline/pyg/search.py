@@ -23,7 +23,7 @@ from pipeline.formula.operations import MOST_ROWS
 from pipeline.pyg.arguments import TABLES, Argument, Features, Signature, Told
 from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.forms import Form, told_forms
-from pipeline.pyg.widths import STEP, is_about_sizes, with_found_widths
+from pipeline.pyg.widths import STEP, is_about_axes, is_about_sizes, with_found_widths
 
 TRIALS = 2000  # forwards on a graph of a few edges
 FEW = 64  # trials that cost less than to ask the operations which width they want
@@ -132,6 +132,9 @@ def with_widths(
     if not fitting and trials.without_rows:
         return trials.without_rows[0]  # as above
     failure = trials.failure
+    tried = trials.candidate.arguments if trials.candidate is not None else ()
+    if not fitting and failure is not None and is_about_axes(failure) and any(each.shape for each in tried):
+        raise ModelError(_other_axes(net, open_names or names, failure))
     if not fitting and failure is not None and not is_about_sizes(failure):
         raise failure
     if not fitting and trials.candidate is not None and not trials.cut:
@@ -145,6 +148,18 @@ def with_widths(
     asked = ", ".join(f"{name!r}: WIDTH" for name in open_names or names)
     raise ModelError(
         f"{what} {' and '.join(open_names or names)} of {type(net).__name__}; give features={{{asked}}}{why}"
+    )
+
+
+def _other_axes(net: torch.nn.Module, names: Sequence[str], failure: Exception) -> str:
+    """A tensor has another number of axes than forward expects: mostly because it wants nodes in another axis."""
+    given = " and ".join(names)
+    shapes = ", ".join(f"{name!r}: (STEPS, WIDTH)" for name in names)
+    return (
+        f"forward of {type(net).__name__} stops at the axes of a tensor, whatever the width of {given}; nodes are the "
+        f"first axis of {given}: if a row has several axes, give its shape, features={{{shapes}}}; if forward has "
+        "another first axis, as in (batch, nodes, …), import a module whose forward(x, edge_index) puts the nodes "
+        f"where this one has them, and first again in what it returns ({failure})"
     )
 
 

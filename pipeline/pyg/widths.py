@@ -27,6 +27,12 @@ SIZES = re.compile(
     r"|normalized_shape|must match|expected \d|not enough values|too many values|divisible|features",
     re.IGNORECASE,
 )
+# what they say of a tensor that has another number of axes than forward expects
+AXES = re.compile(
+    r"shape '\[.*\]' is invalid|(not enough|too many) values to unpack|number of dimensions|dimension out of range"
+    r"|expected \d-?d |tuple index out of range|too many indices|must be a? ?\d-?d|number of subscripts|unsqueeze",
+    re.IGNORECASE,
+)
 WEIGHT = "edge_weight"  # one number per edge
 
 
@@ -76,6 +82,13 @@ def is_about_sizes(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | ValueError | IndexError | AssertionError | TypeError) and bool(
         SIZES.search(str(error)) or isinstance(error, AssertionError)
     )
+
+
+def is_about_axes(error: BaseException) -> bool:
+    """Whether a failure is one of the number of axes, which no width mends."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return bool(AXES.search(str(error)))
 
 
 def _unknown(left: Sequence[Argument], error: Exception) -> ModelError:

@@ -130,17 +130,19 @@ what stands here.
 | a sparse matrix made in forward: H2GCN, SGFormer, DIFFormer*, ACM-GCN, GGCN, Correct and Smooth | nothing |
 | linear attention beside a convolution, as in GraphGPS* | nothing |
 | SIGN on stored hops, heads of two-stage nets: no edges | a column for each hop |
+| coalesce inside forward, before sums of value times row or a maximum (test_merged_edges.py) | nothing |
 | GAE, VGAE, ARGVA, DeepGraphInfomax | nothing: imported as their encoder |
 | LightGCN, LINKX: a learned row per node | its rows as a column: `inputs={"embedding.weight": "nodes.COLUMN"}` |
 | SAGE on sampled adjs | `inputs={"adjs": ["edge_index", "edge_index"]}`, one for each layer |
 | rows of the nodes beside rows of edges, attention, a loss, pairs | `outputs=["output_0"]` |
 | SignedGCN, multi-view nets: several edge_index | their tables: `{"pos_edge_index": "pos", "neg_edge_index": "neg"}` |
 
-Refused, with what to import instead: a row per graph (pooling), link decoders for pairs that are no edges,
-full attention (GPSConv), k-NN, top-k and sort pooling, Graph U-Nets (products of sparse matrices), coalesce and
-to_undirected inside forward, self-loops added twice for more than sums, learned rows of two types in one tensor
-(users, then items).
-Extensions that replace PyG's own operations (torch_scatter, torch_sparse) are not part of these tests.
+Refused, with what to import instead: a row per graph (pooling), link decoders for pairs that are no edges, full
+attention (GPSConv), k-NN, top-k and sort pooling, Graph U-Nets (products of sparse matrices), to_undirected inside
+forward, coalesce before anything else than sums and maxima, self-loops added twice for more than sums, learned rows of
+two types in one tensor (users, then items).
+torch_scatter's max, min and mul, which are compiled, are imported; its functions by pointers (segment_csr) are refused.
+They are tested on functions that stand in for the extension (test_torch_scatter.py). torch_sparse is in no test.
 
 ### How much of public code that is
 

@@ -115,3 +115,10 @@ def test_two_tables_one_after_the_other():
     )
     refused(Bipartite(2), message, inputs=inputs)
     refused(Bipartite(4), "cannot import this model: conv .*LGConv", inputs=inputs)
+    remedy = (
+        r"takes the rows of several learned tables \(items.weight, users.weight\) for the nodes; put their rows into "
+        "one weight of the module, one below the other as forward joins them; store these rows as a column of the "
+        r"nodes, and name it: inputs={'WEIGHT': 'nodes.COLUMN'}$"
+    )
+    refused(Bipartite(2), "cannot import this model: conv .*scatter_add " + remedy)  # fewer rows than an example has
+    refused(Bipartite(50_000), "cannot import this model: conv .*index_select " + remedy)

@@ -38,6 +38,25 @@ def test_names_path_line_operation_and_remedy():
     )
 
 
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda self, x, e: self.gru(x)[0],
+        lambda self, x, e: self.gru(x[None])[0][0],
+        lambda self, x, e: torch.stack([row * 2 for row in x]),
+    ],
+)
+def test_nodes_one_by_one(forward):
+    """At once: to go on would record some operations for each node."""
+    net = Does(forward, gru=nn.GRU(16, 4, batch_first=True))
+    refused(
+        net,
+        r"test_refusals.py:\d+, unbind goes through the nodes one by one, as through the steps of a sequence; the rows "
+        r"of a table have no order: a recurrent layer takes its steps from an axis of their own, \(nodes, steps, "
+        r"numbers\) with batch_first=True$",
+    )
+
+
 def test_weights_without_numbers():
     with torch.device("meta"):
         net = GCNConv(4, 2)
@@ -160,8 +179,8 @@ OPERATIONS = {
     ),
     "edges joined": (
         lambda self, x, e: self.conv(x, utils.coalesce(e)),
-        "coalesce joins edges of the same two nodes to one, where graphsweep has an edge for each row of the table; "
-        "leave it out of forward, and join the rows of the table of edges before",
+        "coalesce joins edges of the same two nodes to one, where graphsweep has an edge for each row of the table, "
+        "and what is computed of them differs; leave it out of forward, and join the rows of the table of edges before",
     ),
     "a matrix of distinct edges": (
         lambda self, x, e: utils.to_torch_csr_tensor(e, size=(len(x), len(x))) @ x,

@@ -11,6 +11,7 @@ from torch_geometric.nn import SAGEConv
 
 from pipeline.errors import ModelError
 from pipeline.pyg import import_module, search
+from tests.pyg.graphs import Does
 
 
 class Several(nn.Module):
@@ -92,6 +93,29 @@ def test_the_trial_that_came_furthest_is_reported():
     assert said.startswith("no width was found that fits x of Narrow; give features={'x': WIDTH} (the trial that came ")
     assert "rows of {'x': (8,)}" in said  # the others fail at the first map
     assert re.search(r"shapes cannot be multiplied \(\d+x5 and 6x2\)", said)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda self, x, e: self.lin(x.view(1, 3, -1, 8).mean(1)),
+        lambda self, x, e: self.conv(x.permute(0, 3, 1, 2)),
+        lambda self, x, e: self.conv(x),
+        lambda self, x, e: torch.stack([self.lin(x[:, :, step]) for step in range(x.size(2))]).mean(0),
+        lambda self, x, e: torch.einsum("bntf,of->bnto", x, self.lin.weight),
+        lambda self, x, e: torch.bmm(x, self.lin.weight.t()[None]),
+        lambda self, x, e: [self.lin(each) for _, _, _, each in [x.shape]],
+    ],
+)
+def test_nodes_that_are_not_the_first_axis(forward):
+    """Models of traffic take (batch, steps, nodes, numbers) in many orders."""
+    net = Does(forward, lin=nn.Linear(8, 4), conv=nn.Conv2d(8, 4, (1, 1)))
+    assert failed(net).startswith(
+        "forward of Does stops at the axes of a tensor, whatever the width of x; nodes are the first axis of x: if a "
+        "row has several axes, give its shape, features={'x': (STEPS, WIDTH)}; if forward has another first axis, as "
+        "in (batch, nodes, …), import a module whose forward(x, edge_index) puts the nodes where this one has them, "
+        "and first again in what it returns (forward of Does failed on an example graph with rows of {'x': "
+    )
 
 
 def test_a_width_of_an_unrelated_weight_is_not_taken():
