@@ -181,7 +181,7 @@ def prepare_for(
 
 def _prepare_to_keep(graph: Graph, settings: Settings, work: Place, shake: Handshake) -> PreparedGraph:
     """The graph in a work directory: the one that is there, if it was made of the same tables, or a new one."""
-    path, started = str(work.child(GRAPH)), time.perf_counter()
+    path, started = work.child(GRAPH).uri, time.perf_counter()
     with steps_directory(work, graph, path, settings.blocks, in_run=True) as steps:
         found = same_graph(graph, path, settings.blocks, overwrite=True)
         if found is not None:

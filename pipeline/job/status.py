@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.blocks.storage import find_manifest
 from pipeline.errors import StorageError
-from pipeline.places.filesystem import Opened
+from pipeline.places.directories import list_directory
 from pipeline.places.lock import is_locked
 from pipeline.places.marker import WORK, read_marker
 from pipeline.places.place import Place
-from pipeline.places.working import DONE, GRAPH, PREPARED, PREPARING, lock_of, on_disk, path_of
+from pipeline.places.working import DONE, GRAPH, PREPARED, PREPARING, lock_of, path_of, reached
 from pipeline.plan.seconds import duration
 from pipeline.preparing.stored import StepFiles
 from pipeline.run.through_files import Files
@@ -99,7 +101,7 @@ class Status:
 def status(path: str | os.PathLike[str]) -> Status:
     """StorageError if the path is no work directory."""
     place = Place.of(path)
-    here = on_disk(place)
+    here = reached(place)
     marker = read_marker(here)
     if marker is None or marker["kind"] != WORK:
         raise StorageError(f"{place}: is no work directory of a run")
@@ -107,16 +109,16 @@ def status(path: str | os.PathLike[str]) -> Status:
         state = "done" if marker["state"] == DONE else "running" if is_locked(place, lock_of(here)) else "stopped"
         common = {"path": str(place), "state": state, "begun": marker["begun"], "changed": marker["changed"]}
         if marker["state"] in (PREPARING, PREPARED) or "steps" in marker:
-            return Status(**common, **_of_steps(here, marker))
-        return Status(**common, **_of_run(here, marker))
+            return Status(**common, **_of_steps(place, marker))
+        return Status(**common, **_of_run(place, marker))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise StorageError(f"{place}: its marker is damaged: {error!r}") from None
 
 
-def _of_run(here: Opened, marker: Mapping[str, Any]) -> dict[str, Any]:
+def _of_run(place: Place, marker: Mapping[str, Any]) -> dict[str, Any]:
     rows, plan, done = marker["supersteps"], marker["plan"], marker["state"] == DONE
-    files = Files(path_of(here, marker["of"]), checksums=True)
-    prepared = find_manifest(here.child(GRAPH).path) is not None
+    files = Files(path_of(place, marker["of"]), checksums=True)
+    prepared = find_manifest(place.child(GRAPH).uri) is not None
     return {
         "supersteps": plan["supersteps"],
         "supersteps_done": plan["supersteps"] if done else len(rows),
@@ -128,7 +130,7 @@ def _of_run(here: Opened, marker: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_steps(here: Opened, marker: Mapping[str, Any]) -> dict[str, Any]:
+def _of_steps(place: Place, marker: Mapping[str, Any]) -> dict[str, Any]:
     """Of a prepare; or of a run whose graph is there, and that has not begun."""
     rows, plan, state = marker["steps"], marker["plan"], marker["state"]
     none = {"supersteps": 0, "supersteps_done": 0, "blocks_done": 0}
@@ -137,7 +139,7 @@ def _of_steps(here: Opened, marker: Mapping[str, Any]) -> dict[str, Any]:
         graph = PREPARED if state == PREPARED else ""
         done = {"bytes": 0, "core_seconds": 0.0, "graph": graph, "steps": names, "steps_done": len(names)}
         return {**none, **done, "blocks": 0 if state == PREPARED else plan["blocks"]}
-    files, newest = StepFiles(path_of(here, marker["of"])), list(rows.values())[-1] if rows else []
+    files, newest = StepFiles(path_of(place, marker["of"])), list(rows.values())[-1] if rows else []
     return {
         **none,
         "blocks": plan.get("blocks", 0),
@@ -152,6 +154,6 @@ def _of_steps(here: Opened, marker: Mapping[str, Any]) -> dict[str, Any]:
 
 def _numbers(folder: str) -> int:
     try:
-        return sum(name.isdigit() for name in os.listdir(folder))
-    except OSError:
+        return sum(name.isdigit() for name in list_directory(reached(Place.of(folder))))
+    except (OSError, pa.ArrowException):
         return 0

@@ -21,13 +21,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from pipeline.errors import SettingError, StorageError, unwritable
+import pyarrow as pa
+
+from pipeline.errors import StorageError, unreadable, unwritable
 from pipeline.places.beside import LOCK, beside
-from pipeline.places.directories import list_directory, make_directories, remove_empty
+from pipeline.places.directories import list_directory, make_directories, remove_directory, remove_empty
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.lock import Lock, new_run
 from pipeline.places.marker import MARKER, WORK, is_free, is_half_marker, read_marker, write_marker
-from pipeline.places.place import Place
+from pipeline.places.place import Place, refuse_unreachable
 
 GRAPH = "graph"
 
@@ -51,19 +53,19 @@ class Journal:
 
     @property
     def path(self) -> str:
-        """Where its files are."""
-        return path_of(self.opened, self.marker["of"])
+        """Where its files are: a path, or a URI."""
+        return path_of(self.place, self.marker["of"])
 
     def write(self, **changed: Any) -> None:
         """With these changes. StorageError."""
         self.marker.update(changed)
         try:
             write_marker(self.opened, WORK, {**self.marker, "changed": _now()})
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise unwritable(str(self.place), error) from error
 
     def remove_files(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_folder(self.path)
 
     def forget(self) -> None:
         """The directory is nobody's again."""
@@ -85,14 +87,12 @@ def locked(place: Place, expected: Mapping[str, Facts]) -> Iterator[Opened]:
     ------
     StorageError
         If something else is there; if another process works there; if it cannot be written. Nothing is touched then.
-    SettingError
-        If it is no place on a disk.
     """
-    here = on_disk(place)
+    here = reached(place)
     refuse_other(place, here, expected)
     try:
         made = make_directories(here)
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         raise unwritable(str(place), error) from error
     try:
         with Lock(place, lock_of(here), new_run()):
@@ -102,12 +102,41 @@ def locked(place: Place, expected: Mapping[str, Facts]) -> Iterator[Opened]:
         remove_empty(made)  # if nothing has come there
 
 
-def on_disk(place: Place, setting: str = "work_dir") -> Opened:
-    """SettingError for a place whose files cannot be mapped."""
-    here = opened(place) if place.is_local else None
+def reached(place: Place) -> Opened:
+    """StorageError for a place that only Spark reaches, or nobody."""
+    here = opened(place)
     if here is None:
-        raise SettingError(f"{place}: {setting} has to be a path on a disk, or of a file system that is mounted")
+        raise refuse_unreachable(place)
     return here
+
+
+def make_folder(path: str) -> None:
+    """A directory for files of ours, if it is not there; an object store needs none. StorageError."""
+    here = reached(Place.of(path))
+    if not here.renames:
+        return
+    try:
+        here.filesystem.create_dir(here.path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def is_begun(path: str) -> bool:
+    """Whether there are files in such a directory. StorageError."""
+    try:
+        return bool(list_directory(reached(Place.of(path))))
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(path, error) from error
+
+
+def remove_folder(path: str) -> None:
+    """Of files of ours, with all that is in it; what cannot be removed stays, and is of no use to anybody."""
+    with suppress(OSError, pa.ArrowException):
+        here = reached(Place.of(path))
+        if here.is_local:
+            shutil.rmtree(here.path, ignore_errors=True)
+        else:
+            remove_directory(here)
 
 
 def refuse_other(place: Place, here: Opened, expected: Mapping[str, Facts] | None = None) -> None:
@@ -140,10 +169,10 @@ def _left(place: Place, what: str) -> StorageError:
     )
 
 
-def path_of(here: Opened, facts: Facts) -> str:
+def path_of(place: Place, facts: Facts) -> str:
     """Where the files of a run are, in its work directory."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return here.child(digest[:16]).path
+    return place.child(digest[:16]).uri
 
 
 def damaged(place: Place, error: Exception) -> StorageError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ import pyarrow as pa
 from pipeline.blocks import storage
 from pipeline.blocks.content import sums_of
 from pipeline.blocks.rows import Row
-from pipeline.errors import StorageError, unwritable
+from pipeline.errors import StorageError
+from pipeline.places.working import is_begun, make_folder
 from pipeline.preparing.facts import FACTS
 from pipeline.preparing.pack import pack
 from pipeline.preparing.preparation import Preparation, Step
@@ -119,7 +119,7 @@ def _run(
     journal.begin_step(name, key)
     make_folder(journal.files.step(name))
     found: dict[int, Written] = {}
-    if os.listdir(journal.files.step(name)):
+    if is_begun(journal.files.step(name)):
         found = {row.part: row for row in (Written(*row) for row in each(check, parts, WRITTEN_DDL))}
         log.info("step %s: %d of %d parts are done already", name, len(found), len(parts))
     todo = [part for part in parts if part not in found]
@@ -197,11 +197,3 @@ def _are_whole(folder: str, index: int, path: str) -> bool:
         except StorageError:
             return False
     return True
-
-
-def make_folder(path: str) -> None:
-    """A directory, if it is not there. StorageError."""
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise unwritable(path, error) from error

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from pipeline.blocks.content import sum_of
 from pipeline.blocks.rows import SCHEMA, Row, from_batches, to_batches
+from pipeline.blocks.storage import reached
 from pipeline.errors import StorageError, unwritable
 
 WAITING = 1 << 25
@@ -51,7 +52,7 @@ class StepFiles:
     """Where the files of a prepare are."""
 
     path: str
-    """A directory on a disk that all tasks see."""
+    """A directory on a disk that all tasks see, or a URI of an object store."""
 
     def step(self, name: str) -> str:
         return os.path.join(self.path, name)
@@ -65,11 +66,15 @@ def write_part(path: str, part: int, rows: Iterable[Row]) -> Written:
 
     StorageError if the disk is full, or the directory cannot be written.
     """
-    temporary = f"{path}-{uuid.uuid4().hex}"
+    place = reached(path)
+    temporary = f"{place.path}-{uuid.uuid4().hex}" if place.is_local else place.path
     batches: dict[int, list[int]] = defaultdict(list)
     count = total = 0
     try:
-        with pa.OSFile(temporary, "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        with (
+            place.filesystem.open_output_stream(temporary, compression=None) as sink,
+            pa.ipc.new_file(sink, SCHEMA) as writer,
+        ):
             for target, some in _together(rows):
                 for row in some:
                     total = (total + sum_of(row)) % _MODULUS
@@ -78,11 +83,15 @@ def write_part(path: str, part: int, rows: Iterable[Row]) -> Written:
                     batches[target].append(count)
                     count += 1
             writer.write_batch(next(to_batches([_index(batches, total)])))
-        os.replace(temporary, path)
-        return Written(part, os.path.getsize(path), total, 0)
+        if place.is_local:  # an object appears when its stream is closed
+            os.replace(temporary, place.path)
+        return Written(part, place.info.size, total, 0)
     except BaseException as error:
-        with suppress(OSError):
-            os.remove(temporary)
+        if (
+            place.is_local
+        ):  # by an object's name there may be what another attempt has written; half of one has no index
+            with suppress(OSError):
+                os.remove(temporary)
         if isinstance(error, OSError) and not isinstance(error, StorageError):
             raise unwritable(os.path.dirname(path), error) from error
         raise
@@ -91,7 +100,7 @@ def write_part(path: str, part: int, rows: Iterable[Row]) -> Written:
 def read_part(path: str, block: int | None = None) -> Iterator[Row]:
     """The rows of a file that are for a block, or all of them. StorageError if it is not there, or not whole."""
     try:
-        with pa.memory_map(path) as source:
+        with _opened(path) as source:
             file = pa.ipc.open_file(source)
             index, _ = _read_index(file)
             wanted = index.get(str(block), []) if block is not None else range(file.num_record_batches - 1)
@@ -112,14 +121,20 @@ def read_parts(paths: Sequence[str], block: int) -> Iterator[Row]:
 def check_part(path: str, part: int) -> Written | None:
     """The receipt of a file, but for its time; None if it is not there, or not what was written."""
     try:
-        with pa.memory_map(path) as source:
+        with _opened(path) as source:
+            size = source.size()
             _, total = _read_index(pa.ipc.open_file(source))
         found = 0
         for row in read_part(path):
             found = (found + sum_of(row)) % _MODULUS
-        return Written(part, os.path.getsize(path), total, 0) if found == total else None
+        return Written(part, size, total, 0) if found == total else None
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, StopIteration):
         return None
+
+
+def _opened(path: str) -> pa.NativeFile:
+    place = reached(path)
+    return pa.memory_map(place.path) if place.is_local else place.filesystem.open_input_file(place.path)
 
 
 def _together(rows: Iterable[Row]) -> Iterator[tuple[int, list[Row]]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -31,8 +30,9 @@ from pipeline.places.working import (
     damaged,
     locked,
     new_marker,
-    on_disk,
+    reached,
     refuse_other,
+    remove_folder,
 )
 from pipeline.preparing.origin import files_of
 from pipeline.preparing.preparation import SEEDS
@@ -88,7 +88,7 @@ class Steps:
         self._journal.marker["steps"][step] = written
         self._journal.write()
         for name in before:
-            shutil.rmtree(self.files.step(name), ignore_errors=True)
+            remove_folder(self.files.step(name))
 
     def begin_again(self, seed: int | None = None) -> None:
         """What is done is of no use: it is removed."""
@@ -98,7 +98,7 @@ class Steps:
     def begin_step(self, step: str, key: str | None) -> None:
         """A step begins; `key` says which parts it has. What there is of others is removed."""
         if key is None or self._journal.marker.get("parts") != [step, key]:
-            shutil.rmtree(self.files.step(step), ignore_errors=True)
+            remove_folder(self.files.step(step))
             self._journal.write(parts=[step, key])
 
     def end(self, kept: bool) -> None:
@@ -118,7 +118,7 @@ def steps_directory(place: Place, graph: Graph, path: str, blocks: int | None, i
         If something else is there, or what another run has left; if another process works there; if it cannot be
         written. Nothing is touched then.
     SettingError
-        If it is no place on a disk, or a table would not be known again.
+        If a table would not be known again.
     """
     files = files_of(graph)
     unknown = [words_of(table) for table, found in files.items() if found is None]
@@ -150,12 +150,12 @@ def refuse_work(place: Place, path: str | os.PathLike[str], inputs: Mapping[str,
     for what, places in {"the prepared graph": [Place.of(path)], **inputs}.items():
         for one in places:
             refuse_overlap(place, {what: one}, "the work directory")
-    refuse_other(place, on_disk(place))
+    refuse_other(place, reached(place))
 
 
 def was_ended(place: Place, path: str | os.PathLike[str]) -> bool:
     """Whether the graph at a path is the one that was being prepared with a work directory: killed at the very end."""
-    marker, there = read_marker(on_disk(place)), find_manifest(os.fspath(path))
+    marker, there = read_marker(reached(place)), find_manifest(os.fspath(path))
     if marker is None or there is None:
         return False
     return marker.get("state") == PREPARING and marker.get("prepare") == there.get("prepare")

@@ -8,7 +8,6 @@ block, or the threads of this process. Goes out: the receipts of the result. Kno
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from pipeline.errors import unwritable
+from pipeline.places.working import is_begun, make_folder
 from pipeline.result.written import RECEIPT_DDL, Receipt
 from pipeline.run.progress import mark
 from pipeline.run.task import Run
@@ -65,7 +64,7 @@ def run_by_superstep(
         log.info("%d of %d supersteps are done already", len(done), last + 1)
     for number in range(max(done, default=-1) + 1, last):
         make_folder(files.superstep(number))
-        if number == 0:
+        if number == 0 and files.are_mapped:
             make_folder(files.rows)
         found = {} if journal is None else _there(run, files, each, number)
         todo = [block for block in range(run.blocks) if block not in found]
@@ -98,7 +97,7 @@ def _whole(run: Run, files: Files, each: Each, journal: Journal) -> dict[int, li
 
 def _there(run: Run, files: Files, each: Each, number: int) -> dict[int, Stored]:
     """The blocks whose files of a superstep are there, whole."""
-    if not os.path.isdir(files.superstep(number)) or not os.listdir(files.superstep(number)):
+    if not is_begun(files.superstep(number)):
         return {}
     rows = each(partial(check_block, files, number), range(run.blocks), STORED_DDL)
     return {row.block: row for row in (Stored(*row) for row in rows)}
@@ -107,14 +106,6 @@ def _there(run: Run, files: Files, each: Each, number: int) -> dict[int, Stored]
 def _moved(stored: Iterable[Stored]) -> Moved:
     rows = list(stored)
     return Moved(sum(row.milliseconds for row in rows), sum(row.bytes for row in rows))
-
-
-def make_folder(path: str) -> None:
-    """A directory, if it is not there. StorageError."""
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 # ---- who works

@@ -1,8 +1,8 @@
 """A file of named arrays that is written at once and mapped by whoever reads it.
 
 Comes in: arrays by name. Goes out: the same arrays, views of the mapped file; only pages that are looked at are read.
-Knows nothing of what the arrays are. The layout is that of safetensors, so that other programs can look into one, but
-its own reader copies every array.
+Of a file in an object store, ranges are (ranges.py). Knows nothing of what the arrays are. The layout is that of
+safetensors, so that other programs can look into one, but its own reader copies every array.
 
     8 bytes      length of the header, little-endian
     header       JSON: name → {"dtype", "shape", "data_offsets": [start, end] from the end of the header}
@@ -18,13 +18,16 @@ import os
 import struct
 import uuid
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from pipeline.blocks.storage import reached
 from pipeline.errors import StorageError, unwritable
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -72,24 +75,39 @@ def write_arrays(path: str, arrays: Arrays, checksum: bool = False) -> Written:
     text += b" " * (-len(text) % 8)
     pieces: list[Any] = [_LENGTH.pack(len(text)), text, *(_flat(array) for _, array in chosen)]
     pieces.append(bytes(-sum(map(len, pieces)) % _CHECKED if checksum else 0))
-    temporary = f"{path}-{uuid.uuid4().hex}"
     found = 0
-    try:
-        with open(temporary, "wb", buffering=0) as file:
-            for piece in pieces:
-                _write_all(file, memoryview(piece))
-                if checksum:
-                    found = zlib.crc32(piece, found)
+    with _appearing(path) as write:
+        for piece in pieces:
+            write(memoryview(piece))
             if checksum:
-                file.write(struct.pack("<q", found))
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):
-            os.remove(temporary)
-        if isinstance(error, OSError):
-            raise unwritable(os.path.dirname(path), error) from error
-        raise
+                found = zlib.crc32(piece, found)
+        if checksum:
+            write(memoryview(struct.pack("<q", found)))
     return Written(sum(map(len, pieces)) + (_CHECKED if checksum else 0), found)
+
+
+@contextmanager
+def _appearing(path: str) -> Iterator[Callable[[memoryview], None]]:
+    """How pieces are written of a file that is there when all of them are."""
+    place = reached(path)
+    try:
+        if place.is_local:
+            temporary = f"{place.path}-{uuid.uuid4().hex}"
+            try:
+                with open(temporary, "wb", buffering=0) as file:
+                    yield partial(_write_all, file)
+                os.replace(temporary, place.path)
+            except BaseException:
+                with suppress(OSError):
+                    os.remove(temporary)
+                raise
+        else:
+            # It is there when its stream is closed. Of an upload that has failed there is nothing to remove, and by
+            # that name there may be what another attempt has written.
+            with place.filesystem.open_output_stream(place.path, compression=None) as stream:
+                yield stream.write
+    except OSError as error:
+        raise unwritable(os.path.dirname(path), error) from error
 
 
 def read_arrays(path: str) -> dict[str, npt.NDArray[Any]]:
@@ -104,44 +122,74 @@ def read_arrays(path: str) -> dict[str, npt.NDArray[Any]]:
         raise StorageError(f"{path}: cannot be read: {error}") from error
     try:
         return _arrays(whole)
-    except (KeyError, TypeError, ValueError, AttributeError, struct.error, RecursionError) as error:
+    except (*DAMAGED, struct.error) as error:
         raise StorageError(f"{path}: is damaged: {error}") from None
 
 
 def check_file(path: str) -> Written | None:
     """What a file with a checksum is known by; None if it is not there, or not what was written."""
+    place = reached(path)
     try:
-        if CHECKSUM not in read_arrays(path):
-            return None
-        left = size = os.path.getsize(path)
         found = 0
-        with open(path, "rb", buffering=0) as file:
+        with place.filesystem.open_input_file(place.path) as file:
+            left = size = file.size()
+            head = file.read_at(_LENGTH.size + _header_bytes(file.read_at(_LENGTH.size, 0), size), 0)
+            if CHECKSUM not in places_of(head, size):
+                return None
+            file.seek(0)
             while left > _CHECKED and (piece := file.read(min(1 << 22, left - _CHECKED))):
                 found, left = zlib.crc32(piece, found), left - len(piece)
             (wanted,) = struct.unpack("<q", file.read(_CHECKED))
-    except (StorageError, OSError, struct.error):
+    except (StorageError, OSError, pa.ArrowException, struct.error, *DAMAGED):
         return None
     return Written(size, found) if found == wanted else None
 
 
-def _arrays(whole: mmap.mmap) -> dict[str, npt.NDArray[Any]]:
-    (length,) = _LENGTH.unpack_from(whole)
-    start = _LENGTH.size + length
-    if length > MOST_HEADER or start > len(whole):
+class Placed(NamedTuple):
+    """Where an array lies in a file."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    first: int
+    last: int
+    """Bytes from the start of the file."""
+
+
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+"""What it comes to when a header is none."""
+
+
+def _header_bytes(start: bytes | mmap.mmap, size: int) -> int:
+    """The length of the header of a file of `size` bytes, by its beginning."""
+    (length,) = _LENGTH.unpack_from(start)
+    if length > MOST_HEADER or _LENGTH.size + length > size:
         raise ValueError("its header is longer than the file")
-    header = json.loads(whole[_LENGTH.size : start].decode())
-    found: dict[str, npt.NDArray[Any]] = {}
+    return int(length)
+
+
+def places_of(head: bytes | mmap.mmap, size: int) -> dict[str, Placed]:
+    """Name → where the array is, by the first bytes of a file, which hold its header. ValueError if that is damaged."""
+    start = _LENGTH.size + _header_bytes(head, size)
+    header = json.loads(head[_LENGTH.size : start].decode())
+    found: dict[str, Placed] = {}
     last = start
     for name, entry in header.items():
         dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
         first, last = (start + offset for offset in entry["data_offsets"])
         count = int(np.prod(shape, dtype=np.int64))
-        if last > len(whole) or last - first != count * dtype.itemsize or min(shape, default=0) < 0:
+        if last > size or last - first != count * dtype.itemsize or min(shape, default=0) < 0:
             raise ValueError(f"{name} does not lie within it")
-        found[name] = np.frombuffer(whole, dtype, count, first).reshape(shape)
-    if last != len(whole):
+        found[name] = Placed(dtype, shape, first, last)
+    if last != size:
         raise ValueError("it has another length than its header says")
     return found
+
+
+def _arrays(whole: mmap.mmap) -> dict[str, npt.NDArray[Any]]:
+    return {
+        name: np.frombuffer(whole, at.dtype, int(np.prod(at.shape, dtype=np.int64)), at.first).reshape(at.shape)
+        for name, at in places_of(whole, len(whole)).items()
+    }
 
 
 def _flat(array: npt.NDArray[Any]) -> Any:

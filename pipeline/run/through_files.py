@@ -9,6 +9,8 @@ once need not be computed again, by whichever process.
     superstep-0/00000     what block 0 has made in superstep 0: "own/3" is value 3 of the program, "sent/0" all
                           values of the superstep's shipment 0 side by side, "part/5" its part of total 5
 
+In an object store, where nothing can be mapped, files are laid out otherwise: ranges.py.
+
 With R rows that blocks send to each other, written here are N rows of nodes, each once, and read are R. On a disk that
 machines share, each machine reads up to N rows of the others over the network, and keeps them in its memory as pages of
 the file: for a few machines that is no more than what a shuffle moves, R rows; for many it is.
@@ -33,12 +35,14 @@ from pipeline.blocks.block import IntArray
 from pipeline.blocks.opening import open_block
 from pipeline.blocks.rows import SENDS
 from pipeline.errors import StorageError
+from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Superstep
 from pipeline.run.edge_rows import names_by
 from pipeline.run.in_place import NOTHING, Held, Sends, compute_in_place, hold, own_values
 from pipeline.run.mapped import Written, check_file, read_arrays, write_arrays
 from pipeline.run.progress import mark
+from pipeline.run.ranges import Received, sections
 from pipeline.run.superstep import side_by_side
 from pipeline.run.task import Run, clock_batch, opened_block, result_batches, static_edges, stored_ids
 from pipeline.schema import EdgeType
@@ -69,9 +73,14 @@ class Files:
     """Where the files of a run are."""
 
     path: str
-    """A directory on a disk that all tasks see."""
+    """A directory on a disk that all tasks see, or a URI of an object store."""
     checksums: bool
     """Whether files are going to be looked at again by another process, after this one was killed."""
+
+    @property
+    def are_mapped(self) -> bool:
+        """Else what is sent to each block is a range of its own (ranges.py), and there are no files of rows."""
+        return Place.of(self.path).is_local
 
     def superstep(self, number: int) -> str:
         return os.path.join(self.path, f"superstep-{number}")
@@ -92,19 +101,23 @@ def run_block(run: Run, files: Files, number: int, index: int) -> Iterator[pa.Re
     assert run.folder is not None, "blocks are read by those who compute"
     started = time.perf_counter()
     step = run.plan.steps[number]
-    if number == 0 and len(run.plan.steps) > 1:
+    if number == 0 and len(run.plan.steps) > 1 and files.are_mapped:
         _write_rows(run, files, index)
     block = opened_block(run.known, run.folder, index, step, sends=False)
     with threadpool_limits(1):
-        before = _Before(run, files, number)
+        before = _before(run, files, number, index)
         made = compute_in_place(run.plan, step, block, before.sends, before.held, run.blocks)
         if step is not run.plan.steps[-1]:
-            written = write_arrays(
-                files.made(number, index), _arrays(run.plan, step, hold(step, made)), files.checksums
-            )
+            held = hold(step, made)
+            if files.are_mapped:
+                arrays = _arrays(run.plan, step, held)
+            else:
+                arrays = sections(run.plan, step, held, _stored_sends(run, index) if step.ships else {}, run.blocks)
+            written = write_arrays(files.made(number, index), arrays, files.checksums)
     milliseconds = round(1000 * (time.perf_counter() - started))
     if step is run.plan.steps[-1]:
-        names = names_by(index, before.sends, partial(stored_ids, run))
+        lists = before.sends if files.are_mapped else partial(_stored_sends, run)
+        names = names_by(index, lists, partial(stored_ids, run))
         outputs = {name: made.values[value.id] for name, value in run.plan.program.outputs.items()}
         yield from result_batches(run, block, outputs, names)
         yield clock_batch(run, number, milliseconds / 1000)
@@ -117,8 +130,15 @@ def check_block(files: Files, number: int, index: int) -> Iterator[pa.RecordBatc
     """A batch of STORED_SCHEMA if a block's file of a superstep is there and is what was written; else nothing. What it
     took is not known any more."""
     written = check_file(files.made(number, index))
-    if written is not None and check_file(files.rows_of(index)) is not None:
+    if written is not None and not (files.are_mapped and check_file(files.rows_of(index)) is None):
         yield Stored(index, written.bytes, written.checksum, 0).batch()
+
+
+def _before(run: Run, files: Files, number: int, index: int) -> _Before | Received:
+    if files.are_mapped:
+        return _Before(run, files, number)
+    step = run.plan.steps[number - 1] if number else None
+    return Received(run.plan, step, run.blocks, index, partial(files.made, number - 1))
 
 
 class _Before:
@@ -174,12 +194,15 @@ def _held(plan: Plan, step: Superstep, arrays: Mapping[str, npt.NDArray[Any]]) -
 # ---- which rows the others read
 
 
-def _write_rows(run: Run, files: Files, index: int) -> Written:
-    """All lists of a type of edges one after the other: a list for each of many blocks would be a long header."""
+def _stored_sends(run: Run, index: int) -> Sends:
     assert run.known is not None, "what is stored is known"
     assert run.folder is not None, "blocks are read by those who compute"
-    edges = static_edges(run.plan.steps)
-    sends = open_block(run.known, run.folder, index, [SENDS], edges).sends
+    return open_block(run.known, run.folder, index, [SENDS], static_edges(run.plan.steps)).sends
+
+
+def _write_rows(run: Run, files: Files, index: int) -> Written:
+    """All lists of a type of edges one after the other: a list for each of many blocks would be a long header."""
+    sends = _stored_sends(run, index)
     arrays: dict[str, npt.NDArray[Any]] = {}
     for edge_type, lists in sends.items():
         if not lists:

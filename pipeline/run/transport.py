@@ -15,7 +15,7 @@ from pipeline.errors import SettingError
 from pipeline.model import Model
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.scratch import Scratch
-from pipeline.places.working import GRAPH, on_disk, refuse_other
+from pipeline.places.working import GRAPH, reached, refuse_other
 from pipeline.run.by_superstep import Journal
 from pipeline.run.planned import Planned
 from pipeline.run.through_files import Files
@@ -61,10 +61,10 @@ def refuse_work_dir(settings: Settings, output: Place, inputs: Mapping[str, Plac
     written, or holds something else. Whether what it holds is of the same run shows later."""
     if settings.work_dir is not None:
         place = Place.of(settings.work_dir)
-        own = place.child(GRAPH).path  # which a run before may have prepared
-        others = {what: each for what, each in inputs.items() if not (each.is_local and each.path == own)}
+        own = place.child(GRAPH).uri  # which a run before may have prepared
+        others = {what: each for what, each in inputs.items() if each.uri != own}
         refuse_overlap(place, {**others, "the output": output}, "the work directory")
-        refuse_other(place, on_disk(place))
+        refuse_other(place, reached(place))
 
 
 class Exchange(NamedTuple):
@@ -92,7 +92,7 @@ def exchange_files(
     if not _through_files(planned, settings, shake, tasks_write):
         yield None
     elif settings.work_dir is None:
-        yield Exchange(Files(os.path.join(Place.of(scratch.make()).path, "exchange"), checksums=False), None)
+        yield Exchange(Files(os.path.join(scratch.make(), "exchange"), checksums=False), None)
     else:
         facts = {
             "another graph": planned.graph.fingerprint,
@@ -112,7 +112,6 @@ def _through_files(planned: Planned, settings: Settings, shake: Handshake, tasks
     elif planned.choice.tier == "fused":
         return False  # all values are in one process
     elif settings.transport == "files":
-        on_disk(Place.of(_in_scratch(settings)), "scratch")
         shake.require_written(_in_scratch(settings), f"scratch: {SEEN}")
     wanted = settings.transport == "files" or settings.work_dir is not None
     if not planned.reads_files or not tasks_write:
@@ -122,4 +121,5 @@ def _through_files(planned: Planned, settings: Settings, shake: Handshake, tasks
                 f"tasks do not reach {what} themselves: transport files and work_dir cannot be; leave them out"
             )
         return False
-    return wanted or (settings.transport == "auto" and shake.local)
+    on_disk = Place.of(_in_scratch(settings)).is_local  # through an object store takes longer than the shuffle of one
+    return wanted or (settings.transport == "auto" and shake.local and on_disk)

@@ -6,15 +6,24 @@ supersteps. When the run has ended well its files go, and the marker says so. Th
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pipeline.blocks.storage import find_manifest
-from pipeline.places.filesystem import Opened
 from pipeline.places.marker import read_marker
 from pipeline.places.place import Place
-from pipeline.places.working import BEGUN, DONE, GRAPH, PREPARED, Facts, Journal, damaged, locked, new_marker
+from pipeline.places.working import (
+    BEGUN,
+    DONE,
+    GRAPH,
+    PREPARED,
+    Facts,
+    Journal,
+    damaged,
+    locked,
+    new_marker,
+    remove_folder,
+)
 from pipeline.run.through_files import Files, Stored
 
 
@@ -38,13 +47,13 @@ class Work:
         self._journal.marker["supersteps"][str(superstep)] = stored
         self._journal.write()
         if superstep:
-            shutil.rmtree(self.files.superstep(superstep - 1), ignore_errors=True)
+            remove_folder(self.files.superstep(superstep - 1))
 
     def end(self) -> None:
         """The run has ended well: its files go."""
         self._journal.write(state=DONE, supersteps={})
         self._journal.remove_files()
-        remove_graph(self._journal.opened)
+        remove_graph(self._journal.place)
 
 
 @contextmanager
@@ -61,8 +70,8 @@ def work_directory(place: Place, facts: Facts, plan: Facts) -> Iterator[Work]:
         yield Work(journal)
 
 
-def remove_graph(here: Opened) -> None:
+def remove_graph(place: Place) -> None:
     """Removes the graph that was prepared in a work directory, if there is one."""
-    path = here.child(GRAPH).path
+    path = place.child(GRAPH).uri
     if find_manifest(path) is not None:
-        shutil.rmtree(path, ignore_errors=True)
+        remove_folder(path)

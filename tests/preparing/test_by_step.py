@@ -23,7 +23,7 @@ from pipeline.errors import DataError, SettingError, StorageError
 from pipeline.job.status import status
 from pipeline.places.marker import MARKER, read_marker
 from pipeline.places.place import Place
-from pipeline.places.working import on_disk
+from pipeline.places.working import reached
 from pipeline.run.work import work_directory
 from tests.graphs import mixed
 
@@ -486,5 +486,5 @@ def test_a_quota_of_the_work_directory(at: At) -> None:
     assert found.returncode == 2
     assert found.stderr.startswith(f"graphsweep: {at}/work/")
     assert "/pack: cannot be written: File too large" in found.stderr
-    assert read_marker(on_disk(Place.of(at / "work"))) is not None
+    assert read_marker(reached(Place.of(at / "work"))) is not None
     ended(at)

@@ -255,8 +255,8 @@ def test_two_runs_in_one_work_directory(
 def test_settings_that_cannot_be(prepared: PreparedGraph, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="transport is shuffle, but work_dir keeps files"):
         Settings(transport="shuffle", work_dir="work")
-    with pytest.raises(SettingError, match="work_dir has to be a path on a disk"):
-        score(prepared, build("sage"), tmp_path / "o", settings=Settings(work_dir="s3://bucket/work"))
+    with pytest.raises(StorageError, match="dbfs:/work: a place of dbfs: can be reached by Spark only"):
+        score(prepared, build("sage"), tmp_path / "o", settings=Settings(work_dir="dbfs:/work"))
     assert os.listdir(tmp_path) == []
 
 

@@ -23,6 +23,7 @@ from pipeline.spark.handshake import Handshake, Probe
 from pipeline.spark.probe import rooted
 from tests.bits import by_id, in_process
 from tests.formulas import build
+from tests.places.s3 import server
 from tests.whole import whole
 
 if TYPE_CHECKING:
@@ -58,6 +59,25 @@ def test_the_tasks_of_a_session_map_files(
     assert not is_shuffled(report, prepared)
     assert [step.shipped is not None for step in report.supersteps] == [True] * len(report.supersteps)
     assert os.listdir(tmp_path) == ["o"], "the files of the run are gone"
+
+
+@pytest.mark.slow  # workers of their own, whose environment is another one
+def test_the_tasks_of_a_session_send_through_an_object_store(
+    spark: SparkSession, prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what spark.executorEnv would give them; once to go on after a kill, and once instead of the shuffle."""
+    for name, value in server().environment.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setitem(spark.sparkContext.environment, name, value)
+    bucket = server().bucket("exchange")
+    run(spark, prepared, tmp_path, "gat", Settings(tier="distributed", work_dir=bucket / "work"))
+    assert bucket.names() == ["work/_graphsweep.json"]
+    made = [path for method, path in server().requests if method == "PUT" and "/superstep-0/" in path]
+    assert len({path.rpartition("/")[2] for path in made}) == BLOCKS
+    settings = Settings(tier="distributed", transport="files", scratch=bucket / "scratch")
+    (tmp_path / "files").mkdir()
+    run(spark, prepared, tmp_path / "files", "sage", settings)
+    assert bucket.names() == ["work/_graphsweep.json"], "what was in the scratch directory is gone"
 
 
 def test_what_a_session_has_begun_threads_end(
