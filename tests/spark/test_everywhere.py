@@ -14,10 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql.session import SparkSession as ClassicSession
 from typer.testing import CliRunner
 
 from pipeline import Graph, cli, infer, prepare, score, verify
 from pipeline.errors import DataError
+from pipeline.graphframes import with_scores
 from pipeline.places.place import Place
 from pipeline.places.through_spark import default_filesystem, is_there
 from pipeline.settings import Settings
@@ -121,6 +123,46 @@ def test_a_view_that_is_the_sessions_own(spark: SparkSession, here: Path) -> Non
         assert by_id(pq.read_table("scores")) == in_process("graph_norm", whole("mixed"), BLOCKS)
     finally:
         spark.catalog.dropTempView("everywhere_nodes")
+
+
+class Frame:
+    """What a GraphFrame is, for a classic session: that of the package looks for its jar there."""
+
+    def __init__(self, vertices: Any, edges: Any) -> None:
+        self.vertices, self.edges = vertices, edges
+
+
+def test_a_graphframe_gets_its_scores(spark: SparkSession) -> None:
+    """Through Spark Connect it is a real one: there the client needs no jar."""
+    make: Any = Frame
+    if not isinstance(spark, ClassicSession):
+        make = pytest.importorskip("graphframes", reason="needs graphframes-py").GraphFrame
+    raw = whole("mixed")
+    vertices = _frame(spark, raw.nodes()).selectExpr("*", "cast(id as string) name")
+    frame = make(vertices, _frame(spark, raw.edges()))
+    settings = Settings(blocks=BLOCKS)
+    scores = infer(Graph.from_graphframe(frame), build("graph_norm"), settings=settings, targets=raw.ids[:150])
+    scored = with_scores(frame, scores)
+    assert type(scored) is make
+    assert scored.vertices.columns == ["id", "x", "name", "output"]
+    rows = scored.vertices.toArrow().to_pylist()
+    wanted = in_process("graph_norm", raw, BLOCKS)
+    assert all(row["name"] == str(row["id"]) for row in rows)
+    told = {row["id"]: row["output"] and np.asarray(row["output"], np.float32).tobytes() for row in rows}
+    assert told == {id: wanted[id] if place < 150 else None for place, id in enumerate(raw.ids)}
+    # a row for each edge: these are the edges then
+    options = {"edge_features": ["weight", "attr"]}
+    of_edges = with_scores(frame, infer(Graph.from_graphframe(frame, **options), model_of("classified")))
+    assert of_edges.edges.columns == ["src", "dst", "parallel", "weight", "attr", "output"]
+    assert of_edges.edges.count() == len(raw.src)
+    with pytest.raises(DataError, match=r"the vertices have a column output already; .*outputs=\['score'\]"):
+        with_scores(scored, scores)
+    with pytest.raises(DataError, match=r"scores of nodes have a column id, .*; these have key, output"):
+        with_scores(frame, scores.withColumnRenamed("id", "key"))
+    with pytest.raises(DataError, match="with_scores takes the DataFrame that infer gives, not Table"):
+        with_scores(frame, raw.nodes())
+    with pytest.raises(DataError, match="with_scores takes a GraphFrame, not dict"):
+        with_scores({}, scores)
 
 
 def test_doctor(spark: SparkSession, here: Path) -> None:
