@@ -255,6 +255,20 @@ class Graph:
         return any(layout.undirected for layout in self.layouts)
 
     @staticmethod
+    def from_graphframe(frame: Any, **options: Any) -> Graph:
+        """The graph of a GraphFrame: its vertices by their id, its edges by src and dst. `options` are those of
+        `Graph`. It needs neither the package graphframes nor its jar. `graphframes.with_scores` is the way back.
+
+        Raises
+        ------
+        DataError
+            If it is no GraphFrame; else as `Graph`.
+        """
+        if not (hasattr(frame, "vertices") and hasattr(frame, "edges")):
+            raise DataError(f"from_graphframe takes a GraphFrame, not {type(frame).__name__}")
+        return Graph(frame.vertices, frame.edges, **options)
+
+    @staticmethod
     def read(
         spark: SparkSession | None,
         nodes: Paths,

@@ -43,6 +43,7 @@ from pipeline.result.counted import count_files, mark_done, refuse_missing, refu
 from pipeline.result.destination import Direct, Manifest, destination, find_manifest, tidy
 from pipeline.result.folders import count_types, make_folders
 from pipeline.result.inputs import inputs_of
+from pipeline.result.into_table import refuse_name
 from pipeline.result.manifest import facts_of, origin
 from pipeline.result.output import OutputTable
 from pipeline.result.report import NODES, Report, SuperstepReport
@@ -139,6 +140,7 @@ def score(
     """
     settings = Settings.taken(settings)
     wanted = Targets.of(targets, ignore_unknown)
+    refuse_name(path_of("the output", output))
     wish = Wish(path_of("the output", output), format, overwrite, classify, if_same, types_of(types), wanted, output_id)
     page = None if report is None else _page(report, graph, model, wish, settings, spark)
     with Scratch(settings.scratch) as scratch, Progress.watched() as own:

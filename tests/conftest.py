@@ -37,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--cluster", action="store_true", help="run Spark tests on two executor processes, and those that need them"
     )
+    parser.addoption(
+        "--connect", action="store_true", help="run Spark tests through Spark Connect: the server is another process"
+    )
     parser.addoption("--fuzz-cases", type=int, help="cases of each kind that tests/fuzz plays, instead of those of CI")
 
 
@@ -88,11 +91,21 @@ DELTA_SETTINGS = {
 
 
 @pytest.fixture(scope="session")
-def spark(request: pytest.FixtureRequest) -> Iterator[SparkSession]:
-    """Two tasks at once in this machine's one JVM; with --cluster, two executors of one core each."""
+def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """Two tasks at once in this machine's one JVM; with --cluster, two executors of one core each; with --connect, a
+    server of Spark Connect with two tasks at once, and here nothing but a client."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="pyspark")
     from pyspark.sql import SparkSession
 
+    if request.config.getoption("--connect"):
+        from tests.spark.connect_server import as_serverless, connect_server
+
+        with connect_server(tmp_path_factory.mktemp("connect"), SETTINGS) as url:
+            session = SparkSession.builder.remote(url).getOrCreate()
+            with as_serverless(session):
+                yield session
+            session.stop()
+        return
     os.environ["PYSPARK_PYTHON"] = sys.executable  # workers run what the tests run
     cluster = request.config.getoption("--cluster")
     builder = SparkSession.builder.master("local-cluster[2,1,1024]" if cluster else "local[2]").appName("tests")

@@ -75,8 +75,10 @@ def test_a_graphframe_stands_for_both(nodes: DataFrame, edges: DataFrame) -> Non
             self.vertices = nodes
             self.edges = edges
 
-    graph = Graph(Frame(), features=["age", "id"])
-    assert (graph.nodes, graph.edges) == (nodes, edges)
+    for graph in (Graph(Frame(), features=["age", "id"]), Graph.from_graphframe(Frame(), features=["age", "id"])):
+        assert (graph.nodes, graph.edges) == (nodes, edges)
+    with pytest.raises(DataError, match=r"^from_graphframe takes a GraphFrame, not DataFrame$"):
+        Graph.from_graphframe(nodes)
     with pytest.raises(DataError, match="a node table and an edge table, or one GraphFrame"):
         Graph(nodes)
 

@@ -25,7 +25,7 @@ from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.shipped import kept_bytes, shipped_bytes
-from pipeline.planning import planned_for
+from pipeline.planning import planned_for, probes_of
 from pipeline.prepared import PreparedGraph
 from pipeline.schema import EDGE
 from pipeline.settings import Settings
@@ -61,7 +61,9 @@ def skewed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pre
 
 
 def frames(spark: SparkSession, graph: PreparedGraph, model: Model, settings: Settings) -> Frames:
-    return run_frames(planned_for(graph, model, settings, handshake(spark)), spark, settings)
+    return run_frames(
+        planned_for(graph, model, settings, handshake(spark, probes_of(graph, settings))), spark, settings
+    )
 
 
 def collected(result: DataFrame) -> Bits:
@@ -79,7 +81,7 @@ def test_the_same_bits_when_memory_has_no_room_for_the_values(
     spark: SparkSession, prepared: PreparedGraph, tmp_path: Path
 ) -> None:
     settings = Settings(tier="fused", task_memory="1m", scratch=str(tmp_path / "spill"), read="worker")
-    planned = planned_for(prepared, build("graph_norm"), settings, handshake(spark))
+    planned = planned_for(prepared, build("graph_norm"), settings, handshake(spark, probes_of(prepared, settings)))
     assert planned.choice.spills
     got = collected(run_frames(planned, spark, settings).result)
     assert got == in_process("graph_norm", whole("mixed"), BLOCKS)

@@ -15,6 +15,7 @@ from pipeline.formula import GraphArrays
 from pipeline.graph import Graph
 from pipeline.plan.plan import Plan
 from pipeline.preparing.in_memory import blocks_from_tables
+from pipeline.spark.session import frame_of_arrow
 from tests.formulas import WIDTH
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Whole:
 
     def graph(self, spark: SparkSession, edge_features: Sequence[str] = ("weight", "attr"), **options: bool) -> Graph:
         """As Spark's tables."""
-        nodes, edges = (spark.createDataFrame(table) for table in (self.nodes(), self.edges()))
+        nodes, edges = (frame_of_arrow(spark, table) for table in (self.nodes(), self.edges()))
         return Graph(nodes, edges, edge_features=edge_features, **options)
 
     def blocks(self, count: int, **options: bool) -> list[Block]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-from datetime import datetime, timedelta
 
 from airflow.sdk import Variable, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from graphsweep_alert import alert
-from graphsweep_steps import DIFFERS, PARAMS, publish, steps
+from graphsweep_night import NIGHT
+from graphsweep_steps import DIFFERS, publish, steps
 
 
 def run(step: str) -> dict[str, object]:
@@ -39,15 +38,7 @@ def run(step: str) -> dict[str, object]:
     return {"day": day, **told}
 
 
-@dag(
-    schedule="@daily",
-    start_date=datetime(2026, 1, 1),
-    catchup=False,
-    max_active_runs=1,  # one graph, one work directory
-    params=PARAMS,
-    default_args={"retries": 2, "retry_delay": timedelta(minutes=5), "on_failure_callback": alert},
-    tags=["graphsweep"],
-)
+@dag(**NIGHT)
 def graphsweep_nightly() -> None:
     @task
     def prepare() -> dict[str, object]:

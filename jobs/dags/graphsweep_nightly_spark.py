@@ -8,13 +8,12 @@ known.
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import dag, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from graphsweep_alert import alert
+from graphsweep_night import NIGHT
 from graphsweep_steps import DAY, DIFFERS, PARAMS, publish, steps
 
 JOBS = "{{ var.value.get('graphsweep_jobs', '/opt/graphsweep/jobs') }}"
@@ -36,15 +35,7 @@ class Submit(SparkSubmitOperator):
             raise
 
 
-@dag(
-    schedule="@daily",
-    start_date=datetime(2026, 1, 1),
-    catchup=False,
-    max_active_runs=1,  # one graph, one work directory
-    params=PARAMS,
-    default_args={"retries": 2, "retry_delay": timedelta(minutes=5), "on_failure_callback": alert},
-    tags=["graphsweep"],
-)
+@dag(**NIGHT)
 def graphsweep_nightly_spark() -> None:
     prepare, infer, verify = (
         Submit(

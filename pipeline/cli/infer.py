@@ -128,12 +128,10 @@ def infer_command(
         if output_table is not None and (overwrite or if_same):
             extra = "--overwrite" if overwrite else "--if-same"
             raise SettingError(f"{extra}: of no use with --output-table; --table-mode says what becomes of a table")
-        if output_table is not None and (report or mlflow):
-            raise SettingError(f"{'--report' if report else '--mlflow'}: only for scores that go to a path, --output")
         from pipeline.command.lineage import lineage
-        from pipeline.job.score import Scored, score_into_table, score_paths
+        from pipeline.job.score import score_into_table, score_paths
         from pipeline.result.by_type import types_of
-        from pipeline.result.into_table import IntoTable
+        from pipeline.result.into_table import IntoTable, refuse_name
         from pipeline.result.wish import Wish
         from pipeline.result.written import PARQUET
         from pipeline.tables.targets import Targets
@@ -149,9 +147,10 @@ def infer_command(
             if output_table is not None:
                 table = IntoTable(output_table, table_mode, format)
                 made = partial(Wish, classify=classify, types=chosen, targets=wanted, output_id=output_id)
-                scored: Scored = score_into_table(source, columns, model, table, made, settings, giver, files)
+                scored = score_into_table(source, columns, model, table, made, settings, giver, files, report, mlflow)
             else:
                 assert output is not None, "one of the two was given"
+                refuse_name(output)
                 wish = Wish(output, format or PARQUET, overwrite, classify, if_same, chosen, wanted, output_id)
                 scored = score_paths(source, columns, model, wish, settings, giver, files, report, mlflow)
             if told is not None:

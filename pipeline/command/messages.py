@@ -217,7 +217,9 @@ def message_of(error: Exception) -> Message | None:
 
 
 # a worker's traceback, as Spark quotes it: the last line starts with the class; our messages can have several lines
-OURS = re.compile(r"pipeline\.errors\.\w+Error: (.*?)(?=\n\s*(?:at |\tat |JVM stacktrace|Caused by|$)|\Z)", re.DOTALL)
+OURS = re.compile(
+    r"pipeline\.errors\.\w+Error: (.*?)(?=\n\s*(?:at |\tat |JVM stacktrace|Caused by|SQLSTATE|$)|\Z)", re.DOTALL
+)
 
 # what Spark says most often when it is not our doing
 FOREIGN = (

@@ -25,7 +25,7 @@ import pipeline
 from pipeline.command.submitted import SparkSetup, spark_setup
 from pipeline.errors import GraphsweepError
 from pipeline.spark.handshake import trust_workers
-from pipeline.spark.session import active_session
+from pipeline.spark.session import active_session, setting
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -87,7 +87,7 @@ def spark_session(
     ours = not _somebodys()
     known = spark_setup(os.environ)
     spark = _as_decided(known) if known.decided else _embedded(known.settings, verbose, small, meanwhile)
-    master = spark.conf.get("spark.master", "Spark Connect")
+    master = setting(spark, "spark.master") or "Spark Connect"
     log.info("Spark %s (%s), ready after %.1f s", spark.version, master, time.perf_counter() - started)
     try:
         yield spark

@@ -27,6 +27,7 @@ from pipeline.shown import size
 from pipeline.spark import probe, witness
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.resources import local_memory
+from pipeline.spark.session import setting
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -155,7 +156,7 @@ def _spark(
         yield Finding(name, OK, "is there")
     try:
         with sessions.start(True, None) as spark:
-            master = spark.conf.get("spark.master", "Spark Connect")
+            master = setting(spark, "spark.master") or "Spark Connect"
             yield Finding("spark", OK, f"{spark.version} ({master})")
             yield from _tasks(spark, paths, settings)
     except GraphsweepError as error:

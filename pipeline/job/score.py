@@ -60,6 +60,11 @@ class Scored:
     """The run of MLflow that it was logged as."""
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Of a table: what became of its rows."""
+        return {}
+
+    @property
     def facts(self) -> dict[str, Any]:
         """For programs."""
         told: dict[str, Any] = {"report": self.page} if self.page is not None else {}
@@ -79,11 +84,14 @@ class ScoredTable(Scored):
     written: Written = field(kw_only=True)
 
     @property
+    def counts(self) -> dict[str, int]:
+        done = self.written
+        return {"inserted": done.inserted, "updated": done.updated, "unchanged": done.unchanged}
+
+    @property
     def facts(self) -> dict[str, Any]:
         """For programs."""
-        done = self.written
-        counts = {"inserted": done.inserted, "updated": done.updated, "unchanged": done.unchanged}
-        return {**super().facts, "table_mode": self.mode, **counts}
+        return {**super().facts, "table_mode": self.mode, **self.counts}
 
     def __str__(self) -> str:
         done = self.written
@@ -100,13 +108,17 @@ def score_into_table(
     settings: Settings,
     sessions: Sessions,
     files: Mapping[str, str | None] | None = None,
-) -> ScoredTable:
+    report: str | None = None,
+    to_mlflow: bool = False,
+) -> Scored:
     """Runs the model, and puts the scores into a table of Spark's catalog, at once.
 
     Parameters
     ----------
     wish
         A path in the scratch directory → what is wanted there: scores are whole files before the table sees a row.
+    report, to_mlflow
+        As `score_paths` takes them. They are about the table, when its rows are there.
     """
     read = dict(source.tables) if isinstance(source, RawTables) else {}
     prepared = None if isinstance(source, RawTables) else open_graph(source)
@@ -135,16 +147,19 @@ def score_into_table(
         wanted = wish(f"{scratch.make()}/scores")
         settings = replace(settings, scratch=f"{scratch.make()}/work")  # no output may lie in it
         same = Sessions(lambda: False, lambda small, meanwhile: nullcontext(spark))
-        scored = score_paths(source, columns, model, wanted, settings, same, files)
-        place = Place.of(wanted.output)
-        marker = find_manifest(place, spark) or {}
-        if "node_types" in marker:
-            place = place.child(spelled(node_type))
-        started = time.perf_counter()
-        written = table.write(spark, place, scored.report.run)
-        seconds = scored.report.seconds + time.perf_counter() - started
-    report = replace(scored.report, output=str(table), seconds=seconds)
-    return ScoredTable(report, "table", scored.compiling, mode=table.mode, written=written)
+
+        def fill(scored: Scored) -> ScoredTable:
+            place = Place.of(wanted.output)
+            marker = find_manifest(place, spark) or {}
+            if "node_types" in marker:
+                place = place.child(spelled(node_type))
+            started = time.perf_counter()
+            written = table.write(spark, place, scored.report.run)
+            seconds = scored.report.seconds + time.perf_counter() - started
+            done = replace(scored.report, output=str(table), seconds=seconds)
+            return ScoredTable(done, "table", scored.compiling, mode=table.mode, written=written)
+
+        return score_paths(source, columns, model, wanted, settings, same, files, report, to_mlflow, then=fill)
 
 
 def _id_of(source: RawTables | str, columns: Mapping[str, Any]) -> str | None:
@@ -162,6 +177,7 @@ def score_paths(
     files: Mapping[str, str | None] | None = None,
     report: str | None = None,
     to_mlflow: bool = False,
+    then: Callable[[Scored], Scored] | None = None,
 ) -> Scored:
     """Runs the model, or finds that this has been done.
 
@@ -177,6 +193,8 @@ def score_paths(
         Where a page about the run goes: a file or a folder.
     to_mlflow
         Log the run there, once the scores are written.
+    then
+        What is done with scores that are written, before anything is said of them: they become a table.
     """
     # whatever can be refused is refused before anything is started
     raw = source if isinstance(source, RawTables) else None
@@ -229,9 +247,12 @@ def score_paths(
             compiling = time.perf_counter() - waited
             done = scored(graph, whole, wish, settings, spark, progress, scratch, asked.tables, page)
         came = Scored(done if done.skipped else done.with_preparing(preparing), wish.format, compiling)
+        if then is not None:
+            came = then(came)
         if tracking is not None:
             told = {"model": model, **({"graph": source} if raw is None else raw.tables)}
-            logged = tracking.try_to_log(came.report, told, {"compile_seconds": compiling})
+            measured = {"compile_seconds": compiling, **{name: float(rows) for name, rows in came.counts.items()}}
+            logged = tracking.try_to_log(came.report, told, measured, asked.place)
             came = replace(came, mlflow_run=logged)
         return _reported(came, page, asked, loaded, settings, prepared)
 

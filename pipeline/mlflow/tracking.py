@@ -47,7 +47,11 @@ class Tracking:
             self._experiment = str(self._client.get_experiment(_get_experiment_id() or "0").experiment_id)
 
     def log(
-        self, report: Report, asked: Mapping[str, Any] | None = None, metrics: Mapping[str, float] | None = None
+        self,
+        report: Report,
+        asked: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        scores: Place | None = None,
     ) -> str:
         """Logs a run: into the active one of this process, or a new one, which is ended. Its id.
 
@@ -57,13 +61,15 @@ class Tracking:
             What was asked for, besides what the marker of the scores says: name → value.
         metrics
             What was measured, besides what the report says.
+        scores
+            Where the files of the scores are, if they became a table; else where the report says.
 
         SettingError if MLflow refuses.
         """
         import mlflow
         from mlflow.entities import Metric, Param, RunTag
 
-        marker = _marker(report.output)
+        marker = _marker(scores or Place.of(report.output))
         now = time.time_ns() // 1_000_000
         params = [Param(name, str(value)[:MOST_LETTERS]) for name, value in _parameters(report, marker, asked or {})]
         numbers = {**_metrics(report), **(metrics or {})}
@@ -95,13 +101,15 @@ class Tracking:
         log.info("logged to MLflow at %s, run %s", self._where, run)
         return run
 
-    def try_to_log(self, report: Report, asked: Mapping[str, Any], metrics: Mapping[str, float]) -> str | None:
+    def try_to_log(
+        self, report: Report, asked: Mapping[str, Any], metrics: Mapping[str, float], scores: Place | None = None
+    ) -> str | None:
         """The same for scores that are there, whatever MLflow says now; None if it refuses. A report that says that
         nothing was done is not logged again."""
         if report.skipped:
             return None
         try:
-            return self.log(report, asked, metrics)
+            return self.log(report, asked, metrics, scores)
         except GraphsweepError as error:
             log.warning("the scores are written, but not logged: %s", error)
             return None
@@ -155,8 +163,8 @@ _NOT_ALLOWED = re.compile(r"[^\w./: -]")  # in names of MLflow: nodes[account] i
 _UNIT = 1 if sys.platform == "darwin" else 1024  # of what getrusage counts
 
 
-def _marker(output: str) -> dict[str, Any]:
+def _marker(scores: Place) -> dict[str, Any]:
     """What the scores were made of; nothing where only Spark reaches them. Their files are not named one by one."""
-    here = opened(Place.of(output))
+    here = opened(scores)
     found = read_marker(here) if here is not None else None
     return {name: value for name, value in (found or {}).items() if name != "files"}

@@ -192,6 +192,21 @@ class IntoTable:
         return Written(rows, inserted, updated, rows - inserted - updated)
 
 
+def refuse_name(output: str) -> None:
+    """SettingError if a path of scores would be the name of a table wherever a table is read: a folder of that name is
+    hardly what is meant."""
+    name = TableName.of(output)
+    if name is None:
+        return
+    if name.path is not None:
+        raise SettingError(f"{output}: names files of {name.path[1]}; scores go to a path, as {name.path[0]}")
+    table = str(name).removeprefix(PREFIX)
+    raise SettingError(
+        f"{output}: is the name of a table, and this is for a path. A folder of that name: ./{table}. A table of "
+        f"Spark's catalog: --output-table {table}, on the command line"
+    )
+
+
 def expected_columns(id: str | None, outputs: Iterable[str], classify: bool, labels: Iterable[str] = ()) -> list[str]:
     """Of scores, before they are there; `id`: what the ids are called, if that is known."""
     from pipeline.result.output import PREDICTED, PROBABILITY

@@ -30,7 +30,7 @@ from pipeline.blocks.storage import reached
 from pipeline.errors import StorageError
 from pipeline.places.directories import THREADS
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep
+from pipeline.plan.superstep import Superstep
 from pipeline.run.in_place import NOTHING, Held, Sends
 from pipeline.run.mapped import DAMAGED, places_of
 from pipeline.schema import EdgeType

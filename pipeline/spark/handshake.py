@@ -44,6 +44,7 @@ from pipeline.spark.resources import (
     local_tasks,
     task_cores,
 )
+from pipeline.spark.session import setting
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -150,13 +151,13 @@ def package_hash() -> str | None:
 
 def trust_workers(spark: SparkSession) -> None:
     """Says that the workers of a local session run this Python: they are not asked. For who has started the session."""
-    _trusted.add(spark.conf.get("spark.app.id", "") or "")
+    _trusted.add(setting(spark, "spark.app.id") or "")
 
 
 def _check_workers(spark: SparkSession) -> None:
     """ClusterError unless the workers of a local session find this graphsweep, with the Python of this process. Runs a
     job of one task, once; the run's own tasks find its worker started."""
-    if (spark.conf.get("spark.app.id", "") or "") in _trusted:
+    if (setting(spark, "spark.app.id") or "") in _trusted:
         return
     question: dict[str, Any] = {"hash": package_hash(), "token": "", "places": []}
     try:

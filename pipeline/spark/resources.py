@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pipeline.spark.limits import memory_left
+from pipeline.spark.session import setting
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -51,7 +52,7 @@ def local_tasks(spark: SparkSession | None) -> int:
 
 
 def _local_master(spark: SparkSession) -> re.Match[str] | None:
-    return local_master(spark.conf.get("spark.master", "") or "")
+    return local_master(setting(spark, "spark.master") or "")
 
 
 def local_master(master: str) -> re.Match[str] | None:
@@ -68,10 +69,10 @@ def local_memory() -> int:
 
 def given_memory(spark: SparkSession) -> int:
     """Bytes that the settings of a cluster give the Python worker of one task."""
-    memory = _bytes(spark.conf.get("spark.executor.memory", "1g") or "1g")
-    overhead = spark.conf.get("spark.executor.memoryOverhead", None)
+    memory = _bytes(setting(spark, "spark.executor.memory") or "1g")
+    overhead = setting(spark, "spark.executor.memoryOverhead")
     given = _bytes(overhead) if overhead else max(384 << 20, memory // 10)
-    tasks = max(1, int(spark.conf.get("spark.executor.cores", "1") or 1) // task_cores(spark))
+    tasks = max(1, int(setting(spark, "spark.executor.cores") or 1) // task_cores(spark))
     return given // tasks
 
 
@@ -79,7 +80,7 @@ def task_cores(spark: SparkSession | None) -> int:
     """Cores of one task; on this machine a task that runs alone has all of them."""
     if spark is None or is_local(spark):
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(spark.conf.get("spark.task.cpus", "1") or 1)
+    return int(setting(spark, "spark.task.cpus") or 1)
 
 
 def _bytes(text: str) -> int:

@@ -5,6 +5,7 @@ Comes in: the session of the user's DataFrames. Goes out: the same. Knows nothin
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,11 @@ from pipeline.blocks.storage import replaced_in
 from pipeline.errors import DataError, GraphsweepError, StorageError, first_line
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+
+log = logging.getLogger("graphsweep")
 
 
 def active_session() -> SparkSession | None:
@@ -31,6 +36,25 @@ def active_session() -> SparkSession | None:
         return None
 
 
+def setting(spark: SparkSession, key: str) -> str | None:
+    """What the session says of a setting; None if it is not set, or if nobody may see it: serverless compute of
+    Databricks refuses to say, whatever is given as a default."""
+    try:
+        return spark.conf.get(key, None)
+    except Exception as error:  # of Java, of PySpark, of gRPC
+        log.debug("%s: the session does not say: %s", key, first_line(error))
+        return None
+
+
+def frame_of_arrow(spark: SparkSession, table: pa.Table) -> DataFrame:
+    """The rows of a table in memory. Spark Connect has to be told the types of one without rows."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    if table.num_rows:
+        return spark.createDataFrame(table)
+    return spark.createDataFrame(table, from_arrow_schema(table.schema))
+
+
 def refuse_ended(spark: SparkSession) -> None:
     """DataError if the session was stopped: its DataFrames still tell their columns, and then fail in Java. No job."""
     try:
@@ -44,17 +68,30 @@ def refuse_ended(spark: SparkSession) -> None:
 @contextmanager
 def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
     """Settings for as long as the job runs; those that this kind of cluster lets nobody change stay as they are."""
-    before = {key: spark.conf.get(key, None) for key in settings if spark.conf.isModifiable(key)}
+    before: dict[str, str | None] = {}
     try:
-        for key in before:
-            spark.conf.set(key, settings[key])
+        for key, value in settings.items():
+            with _if_allowed(key):
+                if spark.conf.isModifiable(key):
+                    was = spark.conf.get(key, None)
+                    spark.conf.set(key, value)
+                    before[key] = was
         yield
     finally:
-        for key, value in before.items():
-            if value is None:
+        for key, was in before.items():
+            if was is None:
                 spark.conf.unset(key)
             else:
-                spark.conf.set(key, value)
+                spark.conf.set(key, was)
+
+
+@contextmanager
+def _if_allowed(key: str) -> Iterator[None]:
+    """Where a session lets nobody see or change a setting, everything works without it, more slowly."""
+    try:
+        yield
+    except Exception as error:  # of Java, of PySpark, of gRPC
+        log.debug("%s: cannot be set: %s", key, first_line(error))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from pipeline.errors import DataError
+from pipeline.spark.session import frame_of_arrow
 from pipeline.tables.table import Piece, Table
 from pipeline.tables.words import plain, word
 
@@ -61,9 +62,8 @@ class ArrowTable(Table):
         wanted = list(dict.fromkeys(columns))
         chunks = {name: [plain(chunk) for chunk in self.table[name].chunks] for name in wanted}
         empty = {name: plain(pa.array([], self.table.schema.field(name).type)) for name in wanted}
-        return spark.createDataFrame(
-            pa.table({name: pa.chunked_array(chunks[name] or [empty[name]]) for name in wanted})
-        )
+        whole = pa.table({name: pa.chunked_array(chunks[name] or [empty[name]]) for name in wanted})
+        return frame_of_arrow(spark, whole)
 
 
 def table_in_memory(name: str, given: Any, wanted: Sequence[str]) -> ArrowTable | None:

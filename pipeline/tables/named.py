@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SettingError, StorageError, first_line
+from pipeline.spark.session import setting
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -224,7 +225,7 @@ def _catalog(spark: SparkSession) -> str:
     """Where it was looked for."""
     try:
         catalog, schema = spark.catalog.currentCatalog(), spark.catalog.currentDatabase()
-        kept = spark.conf.get("spark.sql.catalogImplementation", "in-memory")
+        kept = setting(spark, "spark.sql.catalogImplementation") or "in-memory"
     except Exception as error:  # it is for a message only
         return f"of which nothing is known: {first_line(error)}"
     if catalog == "spark_catalog" and kept == "in-memory":

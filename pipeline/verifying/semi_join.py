@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from pipeline.schema import DST, ID, SRC, quoted
 from pipeline.spark.resources import is_local, task_cores
+from pipeline.spark.session import frame_of_arrow
 from pipeline.tables.layout import Layout
 from pipeline.tables.survey import frame_of
 from pipeline.tables.table import Piece, Table, read_pieces
@@ -124,7 +125,7 @@ class FrameRows:
 
     def _joined(self, frame: DataFrame, ids: pa.Array) -> DataFrame:
         key = self.keys[-1]
-        wanted = frame.sparkSession.createDataFrame(pa.table({key: ids}))
+        wanted = frame_of_arrow(frame.sparkSession, pa.table({key: ids}))
         return frame.join(wanted, on=key, how="left_semi").select(*frame.columns)
 
 

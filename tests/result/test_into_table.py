@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import Graph, Model, cli, infer
+from pipeline import Graph, Model, cli, infer, score
 from pipeline.errors import SettingError
-from pipeline.result.into_table import IntoTable
+from pipeline.result.into_table import IntoTable, refuse_name
 from tests.formulas import build
 from tests.whole import whole
 
@@ -118,3 +118,31 @@ def test_wishes(given: str, mode: str | None, format: str | None, said: str) -> 
     with pytest.raises(SettingError) as caught:
         IntoTable(given, mode, format)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("main.graph.scores", "is the name of a table, and this is for a path. A folder of that name: ./main.graph."),
+        ("scores.v2", "A table of Spark's catalog: --output-table scores.v2, on the command line"),
+        ("table:scores", "A folder of that name: ./scores. A table of Spark's catalog: --output-table scores,"),
+        ("delta.`/x`", "delta.`/x`: names files of delta; scores go to a path, as /x"),
+    ],
+)
+def test_a_name_where_a_path_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["infer", "--graph", "g", "--model", "m", "--output", given]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 2
+    assert said in done.output
+    with pytest.raises(SettingError, match=r"scores go to a path|is the name of a table"):
+        score("g", "m", given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_whose_name_has_a_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is a path, and so is what says so."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scores.v2").mkdir()
+    for given in ("scores.v2", "./scores.v3", "o/scores.v3", "scores.parquet", "scores", "scores-2026.11"):
+        refuse_name(given)

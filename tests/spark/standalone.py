@@ -134,7 +134,7 @@ def _begun(
         text=True,
         cwd=cwd,
         start_new_session=True,
-        preexec_fn=_die_with_us,
+        preexec_fn=die_with_us,
     )
 
 
@@ -165,7 +165,7 @@ def cluster(directory: Path, workers: Sequence[Sequence[str]] = ((), ()), memory
         For each worker what it is started by: () plainly; ("unshare", "-m", "sh", script) with disks of its own.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    port, page = _free_port(), _free_port()
+    port, page = free_port(), free_port()
     found = Standalone(f"spark://127.0.0.1:{port}", f"http://127.0.0.1:{page}", directory)
     processes: list[subprocess.Popen[bytes]] = []
 
@@ -180,14 +180,14 @@ def cluster(directory: Path, workers: Sequence[Sequence[str]] = ((), ()), memory
             }
             processes.append(
                 subprocess.Popen(
-                    command, env=environment, stdout=log, stderr=log, start_new_session=True, preexec_fn=_die_with_us
+                    command, env=environment, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_us
                 )
             )
 
     try:
         start("master", "master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page))
         for number, by in enumerate(workers):
-            place = ["--host", "127.0.0.1", "--port", str(_free_port()), "--webui-port", str(_free_port())]
+            place = ["--host", "127.0.0.1", "--port", str(free_port()), "--webui-port", str(free_port())]
             room = ["--cores", "1", "--memory", memory, "--work-dir", str(directory / f"work{number}")]
             start(f"worker{number}", "worker.Worker", *place, *room, found.master, by=by)
         _wait_for(found, len(workers), processes)
@@ -224,13 +224,13 @@ def kill(process: subprocess.Popen[Any]) -> None:
         process.stdout.close()
 
 
-def _die_with_us() -> None:
+def die_with_us() -> None:
     """In the child: should the tests themselves be killed, Linux kills it too (PR_SET_PDEATHSIG)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

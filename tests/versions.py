@@ -1,0 +1,102 @@
+"""The core of the suite with other versions of PySpark and Python, each in an environment of its own.
+
+    python -m tests.versions --python python3.11 --pyspark 4.0 4.1 4.2
+    python -m tests.versions --python python3.10 python3.13 --pyspark 4.3
+
+Comes in: versions, and the interpreters that are there. Goes out: the table of docs/compatibility.md. Environments are
+made below ~/.cache, a download of 500 MB each; the core takes some minutes, and needs no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CORE = (
+    "tests/spark/test_everywhere.py",
+    "tests/spark/test_handshake.py",
+    "tests/spark/test_placement.py",
+    "tests/result/test_into_table.py",
+    "tests/tables/test_named.py",
+    "tests/test_targets_spark.py",
+)
+CONNECT_LACKS = ("local_session", "misspelt_path")
+"""Words in the names of tests of a session that is in this process."""
+NEEDED = ("pytest", "polars", "hypothesis", "chispa")
+
+
+def core(python: Path | str, *options: str, timeout: int = 1800) -> subprocess.CompletedProcess[str]:
+    """The core of the suite by some interpreter."""
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *CORE]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
+    environment["PYTHONPATH"] = str(ROOT)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=timeout
+    )
+
+
+def through_connect(python: Path | str) -> subprocess.CompletedProcess[str]:
+    """The same through a server of Spark Connect, as on serverless compute."""
+    return core(python, "--connect", "-k", " and ".join(f"not {word}" for word in CONNECT_LACKS))
+
+
+def environment(home: Path, python: str, pyspark: str) -> Path:
+    """The interpreter of an environment with this version, which is made if it is not there."""
+    place = home / f"{Path(python).name}-pyspark{pyspark}"
+    interpreter = place / "bin" / "python"
+    if not (place / "made").exists():
+        subprocess.run([python, "-m", "venv", "--clear", str(place)], check=True)
+        packages = [f"pyspark[connect]=={pyspark}.*", f"{ROOT}[spark,report]", *NEEDED]
+        subprocess.run([str(interpreter), "-m", "pip", "install", "-q", *packages], check=True)
+        # the checkout is tested, not a copy of it
+        subprocess.run([str(interpreter), "-m", "pip", "uninstall", "-q", "-y", "graphsweep"], check=True)
+        (place / "made").touch()
+    return interpreter
+
+
+def versions(interpreter: Path) -> tuple[str, ...]:
+    """Of Python, PySpark, NumPy, Numba and PyArrow."""
+    code = (
+        "import platform, pyspark, numpy, numba, pyarrow;"
+        "print(platform.python_version(), *(m.__version__ for m in (pyspark, numpy, numba, pyarrow)))"
+    )
+    return tuple(subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def outcome(done: subprocess.CompletedProcess[str]) -> str:
+    """Of the last line of pytest: 77 passed."""
+    last = (done.stdout.strip().splitlines() or [done.stderr.strip()])[-1]
+    return re.sub(r"[= ]*(.*?)(, \d+ skipped)? in .*", r"\1", last)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", nargs="+", default=[sys.executable])
+    parser.add_argument("--pyspark", nargs="+", default=["4.0", "4.1", "4.2", "4.3"])
+    parser.add_argument("--home", type=Path, default=Path("~/.cache/graphsweep-versions").expanduser())
+    given = parser.parse_args()
+    failed = False
+    print("| Python | PySpark | NumPy | Numba | PyArrow | in one JVM | Spark Connect | seconds |")
+    print("|---|---|---|---|---|---|---|---:|")
+    for python in given.python:
+        for pyspark in given.pyspark:
+            interpreter = environment(given.home, python, pyspark)
+            started = time.monotonic()
+            runs = [core(interpreter), through_connect(interpreter)]
+            for run in runs:
+                if run.returncode:
+                    failed = True
+                    sys.stderr.write(run.stdout[-20000:] + run.stderr)
+            cells = [*versions(interpreter), *map(outcome, runs), f"{time.monotonic() - started:.0f}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
