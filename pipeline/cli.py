@@ -57,7 +57,7 @@ from pipeline.command.options import (
     SomeGraph,
     SomeNodes,
     Src,
-    TargetTable,
+    TargetTables,
     Tier,
     Types,
     Undirected,
@@ -163,7 +163,7 @@ def infer_command(
     edges: SomeEdges = None,
     graph_spec: GraphSpecPath = None,
     types: Types = None,
-    targets: TargetTable = None,
+    targets: TargetTables = None,
     ignore_unknown: IgnoreUnknown = False,
     format: Annotated[
         str | None,
@@ -234,14 +234,15 @@ def infer_command(
         from pipeline.tables.targets import Targets
 
         chosen = types_of(column_names(types)) if types else None
-        wanted = Targets.of(targets, ignore_unknown)
+        wanted = Targets.of(Targets.of_paths(targets or []), ignore_unknown)
         of_columns = _given(features=features, edge_features=edge_features, id=id, src=src, dst=dst)
         spec = spec_of(graph_spec, nodes, edges, of_columns)
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
-        files = {"the settings' file": conf, "the graph's file": graph_spec, "the targets": targets}
+        target_files = {} if wanted is None else wanted.paths
+        files = {"the settings' file": conf, "the graph's file": graph_spec, **target_files}
         read = {"graph": graph} if graph is not None else RawTables(nodes, edges, spec=spec).tables
         sessions = _sessions(verbose)
-        with lineage("infer", {**read, "model": model, "targets": targets}, str(output or output_table)) as told:
+        with lineage("infer", {**read, "model": model, **target_files}, str(output or output_table)) as told:
             if output_table is not None:
                 table = IntoTable(output_table, table_mode, format)
                 made = partial(Wish, classify=classify, types=chosen, targets=wanted, output_id=output_id)
@@ -263,7 +264,7 @@ def explain_command(
     model: ModelPath,
     tier: Tier = None,
     exchange: Exchange = None,
-    targets: TargetTable = None,
+    targets: TargetTables = None,
     ignore_unknown: IgnoreUnknown = False,
     conf: Conf = None,
     html: Annotated[
@@ -277,14 +278,17 @@ def explain_command(
     """Say what a run would do: supersteps, bytes, memory, tier and why. Starts no work, not even Spark."""
     with messages("explain", quiet, verbose, json, log_format):
         from pipeline.explain import Explanation
+        from pipeline.tables.targets import Targets
 
+        wanted = Targets.of(Targets.of_paths(targets or []), ignore_unknown)
         settings = _settings(conf, tier=tier, exchange=exchange)
         page = None
         if html is not None:
             from pipeline.job.drawn import page_of_plan
 
-            page = page_of_plan(html, graph, model, settings, {"the settings' file": conf, "the targets": targets})
-        found = Explanation.of(graph, model, settings, targets, ignore_unknown)
+            target_files = {} if wanted is None else wanted.paths
+            page = page_of_plan(html, graph, model, settings, {"the settings' file": conf, **target_files})
+        found = Explanation.of(graph, model, settings, wanted)
         if page is not None:
             found = found.with_page(page, settings)
         answer("explain", str(found), found.facts if json else {}, json)

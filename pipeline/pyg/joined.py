@@ -207,7 +207,7 @@ def cut(symbol: Joined, tensor: Tensor, sizes: Sizes) -> list[Tensor]:
     axis, shape = row_axis(symbol.parts[0]), tuple(tensor.shape)
     front, behind = _folded(symbol.parts[0])
     open_ = tensor.reshape(*shape[:axis], front, sum(counts), behind, *shape[axis + 1 :])
-    parts = zip(open_.split(counts, axis + 1), counts, strict=True)
+    parts = zip(torch.split(open_, counts, axis + 1), counts, strict=True)
     return [own.reshape(*shape[:axis], front * count * behind, *shape[axis + 1 :]) for own, count in parts]
 
 
