@@ -56,7 +56,7 @@ class Value:
     four heads (4,) or (4, 1). A weight's shape is its whole shape.
     """
 
-    __slots__ = ("attributes", "id", "inputs", "kind", "op", "shape", "space")
+    __slots__ = ("attributes", "id", "inputs", "inside", "kind", "op", "shape", "space")
 
     def __init__(self, op: str, inputs: tuple[Value, ...], attributes: dict[str, Any], space: Space, shape: Shape):
         self.op = op
@@ -66,6 +66,8 @@ class Value:
         self.shape = shape
         self.id = next(_counter)
         self.kind: Kind | None = None
+        self.inside: tuple[Value, ...] | None = None
+        """Of a reduction, once somebody has asked: levels.edge_values."""
 
     def on(self, inputs: tuple[Value, ...]) -> Value:
         """The same operation on other inputs, of the same spaces and shapes."""

@@ -57,7 +57,12 @@ def rebuild(program: Program, change: Callable[[Value], Value | None], at: Colle
         return new[value.id]
 
     for value in program.values:
-        placed = place(value)
+        if value.id not in new:  # its inputs are there: they come first
+            inputs = tuple([new[operand.id] for operand in value.inputs])
+            copy = value if inputs == value.inputs else value.on(inputs)
+            new[value.id] = new[copy.id] = share(copy)
+            new[new[copy.id].id] = new[copy.id]
+        placed = new[value.id]
         if at is not None and value.id not in at:
             continue
         changed = change(placed)
