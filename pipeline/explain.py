@@ -21,6 +21,7 @@ from pipeline.prepared import PreparedGraph
 from pipeline.report.diagram import exchanges
 from pipeline.report.page_file import PageFile
 from pipeline.report.plan_page import plan_page
+from pipeline.result.by_type import giving, types_wanted
 from pipeline.run.arguments import model_of, prepared_of
 from pipeline.run.needed import computed
 from pipeline.run.planned import Planned
@@ -57,6 +58,7 @@ class Explanation:
         prepared, model, settings = prepared_of(graph, "explain"), model_of(model), Settings.taken(settings)
         wanted = Targets.of(targets, ignore_unknown)
         refuse_targets(model, wanted)
+        model = giving(model, types_wanted(None, wanted, model))
         planned = plan_run(prepared, model, settings, handshake(None))
         lines = [] if wanted is None else _targets(with_targets(planned, wanted, settings, None), settings)
         return Explanation(prepared, model, planned, transport_of(planned, settings), tuple(lines))

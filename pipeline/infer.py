@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.blocks import storage
@@ -24,7 +24,7 @@ from pipeline.places.through_spark import literal
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Superstep
 from pipeline.prepared import PreparedGraph
-from pipeline.result.by_type import giving, say_left_out, types_of
+from pipeline.result.by_type import giving, say_left_out, types_of, types_wanted
 from pipeline.result.columns import Columns
 from pipeline.result.output import MILLISECONDS, SUPERSTEP
 from pipeline.result.written import Folder
@@ -115,10 +115,10 @@ def infer(
     """
     columns = Columns(classify, output_id)
     settings, whole, graph = Settings.taken(settings), model_of(model), some_graph(graph)
-    model = giving(whole, types_of(types))
+    wanted = Targets.of(targets, ignore_unknown)
+    model = giving(whole, types_wanted(types_of(types), wanted, whole))
     columns.tables(model.program, graph, classes=model.classes)
     spark = session_of(graph, spark)
-    wanted = Targets.of(targets, ignore_unknown)
     refuse_targets(model, wanted)
     if wanted is not None:
         ids_of(wanted, graph, spark)  # what is wrong with them is said before any work
@@ -156,8 +156,12 @@ def _in_process(
 
 def _by_type(planned: Planned, model: Model, settings: Settings, shake: Handshake) -> dict[str, Planned]:
     """A run for each type of nodes that the model gives something for."""
+    targets = planned.targets
     return {
-        type: plan_run(planned.graph, giving(model, [type]), settings, shake, planned.reads_files)
+        type: replace(
+            plan_run(planned.graph, giving(model, [type]), settings, shake, planned.reads_files),
+            targets=None if targets is None else targets.of_type(type),
+        )
         for type in model.program.output_types
     }
 

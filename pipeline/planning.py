@@ -130,9 +130,10 @@ def with_targets(planned: Planned, targets: Targets | None, settings: Settings, 
     if targets is None:
         return planned
     ids = ids_of(targets, planned.graph, spark)
-    if spark is not None and len(ids) > MOST_SENT:
+    count = sum(map(len, ids.values()))
+    if spark is not None and count > MOST_SENT:
         raise DataError(
-            f"targets: {len(ids):,} ids are more than can be sent to Spark's tasks, {MOST_SENT:,}; leave them out, and "
+            f"targets: {count:,} ids are more than can be sent to Spark's tasks, {MOST_SENT:,}; leave them out, and "
             "take the rows that you want from the result"
         )
     why = why_all(planned, settings)

@@ -38,7 +38,7 @@ from pipeline.planning import (
 from pipeline.prepared import PreparedGraph
 from pipeline.report.run_report import RunReport, reads_of
 from pipeline.result.by_spark import count_by_spark, writable, write_by_spark
-from pipeline.result.by_type import giving, say_left_out, types_of
+from pipeline.result.by_type import giving, say_left_out, types_of, types_wanted
 from pipeline.result.counted import count_files, mark_done, refuse_missing, refuse_other_blocks
 from pipeline.result.destination import Direct, Manifest, destination, find_manifest, tidy
 from pipeline.result.folders import count_types, make_folders
@@ -62,7 +62,7 @@ from pipeline.shown import counted, size
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import readable_errors
 from pipeline.tables.identity import identity
-from pipeline.tables.targets import Targets, digest_of
+from pipeline.tables.targets import Targets, digest_of_all
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -116,7 +116,8 @@ def score(
         Of a typed graph, the types of nodes to score, and nothing is computed that these do not need; else all for
         which the model gives something.
     targets
-        The nodes to score, where not all are wanted: a table with a column of their ids, its path, or a list of ids.
+        The nodes to score, where not all are wanted: a table with a column of their ids, its path, or a list of ids; of
+        a typed graph node type → one of these, and nodes of other types are not scored.
         The rows have the same bits as in a run for all nodes. What these nodes do not need is not computed, where the
         run is fused and that is less work.
     ignore_unknown
@@ -163,7 +164,7 @@ def _page(
     """Refused before any work, if it cannot be made."""
     opened_graph = some_graph(graph)
     files = {"the model": None if isinstance(model, Model) else model}
-    files |= {"the targets": None if wish.targets is None else wish.targets.path}
+    files |= {} if wish.targets is None else wish.targets.paths
     output = place_in(session_of(opened_graph, spark), wish.output)
     page = RunReport.asked(report, "infer", reads_of(inputs_of(opened_graph, settings, files=files), output, settings))
     of_graph = opened_graph.path if isinstance(opened_graph, PreparedGraph) else None
@@ -186,9 +187,9 @@ def scored(
     graph, model and plan."""
     started = time.perf_counter()
     read = {"the model": None if isinstance(model, Model) else model}
-    read |= {"the targets": None if wish.targets is None else wish.targets.path}
+    read |= {} if wish.targets is None else wish.targets.paths
     whole, graph = model_of(model), some_graph(graph)
-    model = giving(whole, wish.types)
+    model = giving(whole, types_wanted(wish.types, wish.targets, whole))
     refuse_targets(model, wish.targets)
     wish.columns.tables(model.program, graph, wish.format, model.classes)
     say_left_out(whole, model)
@@ -205,7 +206,7 @@ def scored(
     if isinstance(graph, Graph):
         tables = identity(graph)
     known = None if isinstance(graph, Graph) else graph.fingerprint
-    targets = None if wish.targets is None else digest_of(ids_of(wish.targets, graph, session))
+    targets = None if wish.targets is None else digest_of_all(ids_of(wish.targets, graph, session))
     ids = wish.columns.ids(graph)
     wanted = origin(model, settings, wish.format, wish.classify, ids, known, tables, wish.types, targets)
 
@@ -346,7 +347,8 @@ def _run(
         refuse_missing(count_by_spark(session, wish.format, staging.place), facts["rows"], rows, str(output), what)
         return facts, _observed(observations)
     if by_type:
-        counts = {type: planned.graph.node_counts[type] for type in types}
+        counts = planned.graph.node_counts if planned.targets is None else planned.targets.counts
+        counts = {type: counts[type] for type in types}
         facts["files"] = count_types(staging.opened, wish.format, counts, blocks, receipts, str(output))
         return facts, seen or _observed(observations)
     facts["files"] = files = count_files(staging.opened, wish.format, str(output))

@@ -254,7 +254,10 @@ class _Run:
         graph = self.graph
         (layout,) = (each for each in graph.node_layouts if each.type == node_type)
         classify, labels, columns = _compared(model, node_type, frame)
-        check = check_rows(graph, frame, layout, self.targets)
+        targets = self.targets
+        if targets is not None and graph.is_typed:
+            targets = targets.get("node_types", {}).get(node_type)
+        check = check_rows(graph, frame, layout, targets)
         size = check.rows if self.asked.size is None else self.asked.size
         sampled = sample_rows(frame, columns, layout.text, size, self.asked.seed)
         ids = pc.unique(sampled[ID])
@@ -410,7 +413,10 @@ def _targets(scores: Any, marker: Mapping[str, Any]) -> Mapping[str, Any] | None
     targets = marker.get("targets")
     if targets is None:
         return None
-    if not isinstance(targets, dict) or not isinstance(targets.get("rows"), int) or "ids" not in targets:
+    by_type = targets.get("node_types") if isinstance(targets, dict) else None
+    for each in by_type.values() if isinstance(by_type, dict) else [targets]:
+        if isinstance(each, dict) and isinstance(each.get("rows"), int) and "ids" in each:
+            continue
         raise StorageError(f"{scores}: its marker is damaged: targets is {shortened(targets)}")
     return targets
 

@@ -16,7 +16,7 @@ from pipeline.command.options import (
     LogFormat,
     ModelPath,
     Quiet,
-    TargetTable,
+    TargetTables,
     Tier,
     Verbose,
     option,
@@ -28,7 +28,7 @@ def explain_command(
     model: ModelPath,
     tier: Tier = None,
     exchange: Exchange = None,
-    targets: TargetTable = None,
+    targets: TargetTables = None,
     ignore_unknown: IgnoreUnknown = False,
     conf: Conf = None,
     html: Annotated[
@@ -42,14 +42,17 @@ def explain_command(
     """Say what a run would do: supersteps, bytes, memory, tier and why. Starts no work, not even Spark."""
     with messages("explain", quiet, verbose, json, log_format):
         from pipeline.explain import Explanation
+        from pipeline.tables.targets import Targets
 
+        wanted = Targets.of(Targets.of_paths(targets or []), ignore_unknown)
         settings = settings_from(conf, tier=tier, exchange=exchange)
         page = None
         if html is not None:
             from pipeline.job.drawn import page_of_plan
 
-            page = page_of_plan(html, graph, model, settings, {"the settings' file": conf, "the targets": targets})
-        found = Explanation.of(graph, model, settings, targets, ignore_unknown)
+            target_files = {} if wanted is None else wanted.paths
+            page = page_of_plan(html, graph, model, settings, {"the settings' file": conf, **target_files})
+        found = Explanation.of(graph, model, settings, wanted)
         if page is not None:
             found = found.with_page(page, settings)
         answer("explain", str(found), found.facts if json else {}, json)

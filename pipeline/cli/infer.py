@@ -41,7 +41,7 @@ from pipeline.command.options import (
     SomeGraph,
     SomeNodes,
     Src,
-    TargetTable,
+    TargetTables,
     Tier,
     Types,
     Undirected,
@@ -72,7 +72,7 @@ def infer_command(
     edges: SomeEdges = None,
     graph_spec: GraphSpecPath = None,
     types: Types = None,
-    targets: TargetTable = None,
+    targets: TargetTables = None,
     ignore_unknown: IgnoreUnknown = False,
     format: Annotated[
         str | None,
@@ -137,13 +137,14 @@ def infer_command(
         from pipeline.tables.targets import Targets
 
         chosen = types_of(column_names(types)) if types else None
-        wanted = Targets.of(targets, ignore_unknown)
+        wanted = Targets.of(Targets.of_paths(targets or []), ignore_unknown)
         spec = spec_of(graph_spec, nodes, edges, of_tables(columns))
         source = RawTables(nodes, edges, spec=spec, **formats) if graph is None else graph
-        files = {"the settings' file": conf, "the graph's file": graph_spec, "the targets": targets}
+        target_files = {} if wanted is None else wanted.paths
+        files = {"the settings' file": conf, "the graph's file": graph_spec, **target_files}
         read = {"graph": graph} if graph is not None else RawTables(nodes, edges, spec=spec).tables
         giver = sessions(verbose)
-        with lineage("infer", {**read, "model": model, "targets": targets}, str(output or output_table)) as told:
+        with lineage("infer", {**read, "model": model, **target_files}, str(output or output_table)) as told:
             if output_table is not None:
                 table = IntoTable(output_table, table_mode, format)
                 made = partial(Wish, classify=classify, types=chosen, targets=wanted, output_id=output_id)

@@ -56,9 +56,14 @@ Types = Annotated[
     str | None,
     option("--types", "TYPE[,TYPE…]", "Typed graph: node types to score; what these do not need is not computed."),
 ]
-TargetTable = Annotated[
-    str | None,
-    option("--targets", "TABLE", "Score these nodes only: a table with their ids. The same bits as in a run for all."),
+TargetTables = Annotated[
+    list[str] | None,
+    option(
+        "--targets",
+        "TABLE",
+        "Score these nodes only: a table with their ids; typed graph: TYPE=TABLE, once for each type. The same bits "
+        "as in a run for all.",
+    ),
 ]
 IgnoreUnknown = Annotated[bool, option("--ignore-unknown", None, "Leave out targets that are not among the nodes.")]
 SomeNodes = Annotated[

@@ -155,6 +155,10 @@ class Program:
         """The outputs of a node type by their names, which are the columns of its result."""
         return {name: self.outputs[key] for key, (own, name) in self._names.items() if own == node_type}
 
+    def keys_of(self, node_type: str) -> list[str]:
+        """The keys of the outputs of a node type."""
+        return [key for key, (own, _) in self._names.items() if own == node_type]
+
     @property
     def node_types(self) -> tuple[str, ...]:
         """All node types that it computes on, in order of first use."""

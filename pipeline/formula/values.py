@@ -7,7 +7,7 @@ has derived, or a FormulaError in the user's words. A value holds no numbers; in
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,34 @@ from pipeline.formula.spaces import WEIGHT, Edges, Nodes, Space, Weight, WholeGr
 _counter = itertools.count()
 
 
+class Kind:
+    """What a value does, whatever its inputs are. Compared by content, which is looked at once: planning 90 relations
+    compares millions of them."""
+
+    __slots__ = ("_content", "_hash")
+
+    def __init__(self, value: Value):
+        attributes = tuple(sorted((key, _hashable(item)) for key, item in value.attributes.items()))
+        self._content: Hashable = (value.op, attributes, value.space, value.shape)
+        self._hash = hash(self._content)
+
+    @staticmethod
+    def of(value: Value) -> Kind:
+        if value.kind is None:
+            value.kind = Kind(value)
+        return value.kind
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Kind) and self._content == other._content
+
+
+def _hashable(item: Any) -> Hashable:
+    return tuple(item) if isinstance(item, list) else (type(item).__name__, repr(item))
+
+
 class Value:
     """A node of the program graph.
 
@@ -28,7 +56,7 @@ class Value:
     four heads (4,) or (4, 1). A weight's shape is its whole shape.
     """
 
-    __slots__ = ("attributes", "id", "inputs", "op", "shape", "space")
+    __slots__ = ("attributes", "id", "inputs", "inside", "kind", "op", "shape", "space")
 
     def __init__(self, op: str, inputs: tuple[Value, ...], attributes: dict[str, Any], space: Space, shape: Shape):
         self.op = op
@@ -37,6 +65,15 @@ class Value:
         self.space = space
         self.shape = shape
         self.id = next(_counter)
+        self.kind: Kind | None = None
+        self.inside: tuple[Value, ...] | None = None
+        """Of a reduction, once somebody has asked: levels.edge_values."""
+
+    def on(self, inputs: tuple[Value, ...]) -> Value:
+        """The same operation on other inputs, of the same spaces and shapes."""
+        made = Value(self.op, inputs, self.attributes, self.space, self.shape)
+        made.kind = self.kind
+        return made
 
     @property
     def width(self) -> int:

@@ -26,7 +26,7 @@ from pipeline.score import find_same
 from pipeline.settings import Settings
 from pipeline.spark.session import active_session
 from pipeline.tables.identity import identity
-from pipeline.tables.targets import Targets, digest_of
+from pipeline.tables.targets import Targets, digest_of_all
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -81,7 +81,7 @@ class Asked:
         if isinstance(graph, Graph):
             self.tables = identity(graph)
         wish.columns.tables(model.program, graph, wish.format, model.classes)
-        targets = None if wish.targets is None else digest_of(ids_of(wish.targets, graph, self._spark))
+        targets = None if wish.targets is None else digest_of_all(ids_of(wish.targets, graph, self._spark))
         ids = wish.columns.ids(graph)
         wanted = origin(
             model, self._settings, wish.format, wish.classify, ids, fingerprint, self.tables, wish.types, targets

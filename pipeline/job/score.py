@@ -30,7 +30,7 @@ from pipeline.places.scratch import Scratch
 from pipeline.planning import prepare_for, refuse_targets, runs_in_process
 from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.report.run_report import RunReport
-from pipeline.result.by_type import giving
+from pipeline.result.by_type import giving, types_wanted
 from pipeline.result.destination import find_manifest
 from pipeline.result.into_table import IntoTable, Written, expected_columns
 from pipeline.result.report import Report
@@ -214,7 +214,7 @@ def score_paths(
             page.tables(raw.tables)
     tracking = Tracking() if to_mlflow else None
     whole = Model.load(model)
-    loaded = giving(whole, wish.types)
+    loaded = giving(whole, types_wanted(wish.types, wish.targets, whole))
     refuse_targets(loaded, wish.targets)
     if prepared is not None:
         loaded.check_against(prepared.schema, prepared.ranges, prepared.manifest.get("columns"))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pipeline.formula.program import Program
 from pipeline.plan import rewrites as rules
 from pipeline.plan.branches import FEWEST
-from pipeline.plan.rewriting import always, if_cheaper, if_cheaper_alike
+from pipeline.plan.rewriting import always, if_cheaper, if_cheaper_alike, rebuild
 from pipeline.plan.rewritten import Rewritten, Rule
 
 # Always: they prepare for what follows.
@@ -70,7 +70,7 @@ def lower(
             break
     if is_typed:
         program = always(program, watched(rules.sum_of_stack))
-        program = always(program, watched(rules.sum_linears))
+        program = rebuild(program, watched(rules.sum_linears), rules.whole_sums(program))
         if len(program.edge_types) >= FEWEST:
             program = always(always(program, *map(watched, (rules.map_after_sum, rules.map_of_query))), *normal)
     return rules.fold_weights(program, weights)

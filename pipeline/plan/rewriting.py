@@ -6,12 +6,12 @@ rule; they are in rewrites/, one a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any
 
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.formula.values import Value
+from pipeline.formula.values import Kind, Value
 from pipeline.plan.cost import cost
 from pipeline.plan.rewritten import Rewritten
 
@@ -25,18 +25,17 @@ class Sharing:
     """Makes values that were not seen yet and returns the earlier one where the same was made before."""
 
     def __init__(self) -> None:
-        self._seen: dict[Hashable, Value] = {}
+        self._seen: dict[tuple[Kind, tuple[Value, ...]], Value] = {}
 
     def __call__(self, value: Value) -> Value:
-        attributes: Hashable = ()
-        if value.attributes:  # most values have none: of 90 relations 7,000 values are looked at a hundred times
-            attributes = tuple(sorted((key, _hashable(item)) for key, item in value.attributes.items()))
-        inputs = tuple(operand.id for operand in value.inputs)
-        return self._seen.setdefault((value.op, inputs, attributes, value.space, value.shape), value)
+        return self._seen.setdefault((Kind.of(value), value.inputs), value)
 
 
-def rebuild(program: Program, change: Callable[[Value], Value | None]) -> Program:
-    """Copies a program bottom-up; `change` sees each value with its inputs already new, and may give another."""
+def rebuild(program: Program, change: Callable[[Value], Value | None], at: Collection[int] | None = None) -> Program:
+    """Copies a program bottom-up; `change` sees each value with its inputs already new, and may give another.
+
+    `at`: Value.id of those that it sees; None: all.
+    """
     share = Sharing()
     new: dict[int, Value] = {}
 
@@ -52,13 +51,20 @@ def rebuild(program: Program, change: Callable[[Value], Value | None]) -> Progra
             stack.pop()
             if top.id not in new:
                 inputs = tuple(new[operand.id] for operand in top.inputs)
-                copy = top if inputs == top.inputs else _with_inputs(top, inputs)
+                copy = top if inputs == top.inputs else top.on(inputs)
                 shared = share(copy)
                 new[top.id] = new[copy.id] = new[shared.id] = shared
         return new[value.id]
 
     for value in program.values:
-        placed = place(value)
+        if value.id not in new:  # its inputs are there: they come first
+            inputs = tuple([new[operand.id] for operand in value.inputs])
+            copy = value if inputs == value.inputs else value.on(inputs)
+            new[value.id] = new[copy.id] = share(copy)
+            new[new[copy.id].id] = new[copy.id]
+        placed = new[value.id]
+        if at is not None and value.id not in at:
+            continue
         changed = change(placed)
         if changed is not None:
             new[value.id] = place(changed)
@@ -165,11 +171,3 @@ def _unnamed(item: Any) -> str:
     if isinstance(item, Edges):
         return f"edges {item.part}"
     return type(item).__name__ if isinstance(item, Nodes) else repr(item)
-
-
-def _with_inputs(value: Value, inputs: tuple[Value, ...]) -> Value:
-    return Value(value.op, inputs, value.attributes, value.space, value.shape)
-
-
-def _hashable(item: Any) -> Hashable:
-    return tuple(item) if isinstance(item, list) else (type(item).__name__, repr(item))

@@ -29,6 +29,12 @@ class Sizes:
     widths: frozenset[int] = frozenset()
     joins: dict[int, tuple[Nodes | Edges, ...]] = field(default_factory=dict)
     """How many rows types that were joined have together, and which they are."""
+    _spaces: dict[int, Nodes | Edges] = field(init=False, default_factory=dict, compare=False, repr=False)
+    """The other way round: asked of every number that a forward computes with."""
+
+    def __post_init__(self) -> None:
+        for space, count in self.counts.items():
+            self._spaces.setdefault(count, space)
 
     def copy(self) -> Sizes:
         """For one recording, which adds the nodes that it chooses and the types that it joins."""
@@ -50,6 +56,7 @@ class Sizes:
         self.counts[space] = next(
             n for n in itertools.count(max(self.counts.values()) + 10, 10) if n not in self.widths
         )
+        self._spaces[self.counts[space]] = space
         return space
 
     @property
@@ -64,7 +71,7 @@ class Sizes:
         """The space that has this many rows."""
         if isinstance(size, bool) or not isinstance(size, int | float):
             return None
-        return next((space for space, count in self.counts.items() if count == size), None)
+        return self._spaces.get(size)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

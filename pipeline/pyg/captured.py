@@ -5,6 +5,7 @@ Comes in: tensors that are the same for every row. Goes out: Values, and the arr
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable
 from typing import Any
@@ -36,7 +37,9 @@ class Captured:
         self.read_by_python: set[str] = set()
         """Weights whose numbers Python has read: what it made of them nobody sees."""
         self._names: dict[int, str] = {}
-        self._made: list[str] = []
+        self._own: set[str] = set()
+        self._made: dict[bytes, str] = {}
+        """What a content is known by → its name."""
         self._kept = []  # ids stay unique as long as their tensors live
         self._in_memory: dict[int, frozenset[str]] = {}
         self._made_of: Any = WeakIdKeyDictionary()
@@ -44,6 +47,7 @@ class Captured:
         named = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
         for name, tensor in named:
             self._names.setdefault(id(tensor), name)
+            self._own.add(name)
             self._kept.append(tensor)
             memory = tensor.untyped_storage().data_ptr()
             self._in_memory[memory] = self._in_memory.get(memory, frozenset()) | {name}
@@ -96,13 +100,12 @@ class Captured:
 
     def _derived(self, array: npt.NDArray[np.float64]) -> str:
         """The name of what torch made of weights: one name for one content, however often it is made."""
-        for name in self._made:
-            if np.array_equal(self.arrays[name], array):
-                return name
-        own = set(self._names.values())
-        name = next(name for name in map("derived.{}".format, itertools.count(len(self._made))) if name not in own)
-        self._made.append(name)
-        return name
+        content = hashlib.sha256(f"{array.shape}".encode() + (array + 0.0).tobytes()).digest()  # -0.0 is 0.0
+        if content not in self._made:
+            own = self._own
+            name = next(name for name in map("derived.{}".format, itertools.count(len(self._made))) if name not in own)
+            self._made[content] = name
+        return self._made[content]
 
     def forget(self, tensor: Tensor) -> None:
         """A parameter that forward changes in place is one no longer."""

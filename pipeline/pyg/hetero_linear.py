@@ -67,10 +67,11 @@ def _of(module: Any, recorder: Recorder, rows: Symbol, types: Symbol, type_vec: 
     ):
         raise Refusal("needs the rows as the first axis")
     found = []
-    for number, (part, kind) in enumerate(_both(parts, kinds)):
+    with recorder.paused():
+        tensors = cut(types, type_vec, recorder.sizes) if isinstance(types, Joined) else [type_vec]
+    for own, (part, kind) in zip(tensors, _both(parts, kinds), strict=True):
         if is_constant(kind):
             with recorder.paused():
-                own = cut(types, type_vec, number, recorder.sizes)
                 # one number for each lane that is folded into the rows, in front of them: heads
                 each = list(map(int, own.reshape(math.prod(kind.value.shape), -1)[:, 0]))
             value = _by_constants(part.value, kind.value.shape, each, weight, bias)

@@ -164,11 +164,12 @@ def _each(call: Call, handler: Handler) -> Symbol | tuple[Symbol | Refusal, ...]
         return handler(call)
     spaces = next((each.spaces for each in several if not _is_filled(each)), several[0].spaces)
     arguments = {name: _recut(item, spaces, call.sizes) for name, item in call.arguments.items()}
-    found = []
+    found, total = [], call.sizes.joined(spaces)
+    pieces = {name: _cuts(arguments[name], item, len(spaces), call.sizes) for name, item in call.tensors.items()}
     for number, space in enumerate(spaces):
-        shapes = [_resized(output, call.sizes.joined(spaces), call.sizes.count(space)) for output in call.outputs]
+        shapes = [_resized(output, total, call.sizes.count(space)) for output in call.outputs]
         outputs = [output.new_empty(shape) for output, shape in zip(call.outputs, shapes, strict=True)]
-        tensors = {name: cut(arguments[name], item, number, call.sizes) for name, item in call.tensors.items()}
+        tensors = {name: parts[number] for name, parts in pieces.items()}
         own = {name: _part(item, number) for name, item in arguments.items()}
         found.append(_checked(handler(replace(call, arguments=own, tensors=tensors, outputs=outputs)), outputs, call))
     return _together(found, call.sizes)
@@ -200,18 +201,22 @@ def _part(item: Any, number: int) -> Any:
     return [_part(each, number) for each in item] if isinstance(item, list | tuple) else item
 
 
-def cut(symbol: Any, tensor: Any, number: int, sizes: Sizes) -> Any:
-    """The tensor of one part, or a list of these where the argument is one."""
-    if isinstance(symbol, list | tuple):
-        return [cut(one, each, number, sizes) for one, each in zip(symbol, tensor, strict=True)]
-    if not isinstance(symbol, Joined):
-        return tensor
+def cut(symbol: Joined, tensor: Tensor, sizes: Sizes) -> list[Tensor]:
+    """The tensor of each part."""
     counts = [sizes.count(space) for space in symbol.spaces]
     axis, shape = row_axis(symbol.parts[0]), tuple(tensor.shape)
     front, behind = _folded(symbol.parts[0])
     open_ = tensor.reshape(*shape[:axis], front, sum(counts), behind, *shape[axis + 1 :])
-    own = open_.narrow(axis + 1, sum(counts[:number]), counts[number])
-    return own.reshape(*shape[:axis], front * counts[number] * behind, *shape[axis + 1 :])
+    parts = zip(torch.split(open_, counts, axis + 1), counts, strict=True)
+    return [own.reshape(*shape[:axis], front * count * behind, *shape[axis + 1 :]) for own, count in parts]
+
+
+def _cuts(symbol: Any, tensor: Any, parts: int, sizes: Sizes) -> list[Any]:
+    """Of each part its tensor, or a list of these where the argument is one."""
+    if isinstance(symbol, list | tuple):
+        each = [_cuts(one, own, parts, sizes) for one, own in zip(symbol, tensor, strict=True)]
+        return [[own[number] for own in each] for number in range(parts)]
+    return cut(symbol, tensor, sizes) if isinstance(symbol, Joined) else [tensor] * parts
 
 
 def _folded(part: Part) -> tuple[int, int]:
@@ -317,6 +322,8 @@ def _rows_taken(call: Call, handler: Handler, index: Any) -> Symbol:
         return _each(call, handler)  # type: ignore[return-value]
     ends, name = parts_of(index), ROWS_BY_INDEX[call.operation]
     total = call.sizes.joined(index.spaces) if isinstance(index, Joined) else call.sizes.count(index.edges)
+    sources = _cuts(source, call.tensors["self"], len(parts_of(source)), call.sizes)
+    indices = _cuts(call[name], call.tensors[name], len(ends), call.sizes)
     found = []
     for number, end in enumerate(ends):
         at = part_at(source, end, call.sizes)
@@ -328,8 +335,8 @@ def _rows_taken(call: Call, handler: Handler, index: Any) -> Symbol:
             arguments={**call.arguments, "self": parts_of(source)[at], name: _put(call[name], own)},
             tensors={
                 **call.tensors,
-                "self": cut(source, call.tensors["self"], at, call.sizes),
-                name: cut(call[name], call.tensors[name], number, call.sizes),
+                "self": sources[at],
+                name: indices[number],
             },
             outputs=outputs,
         )
@@ -347,7 +354,7 @@ def _parts_taken(call: Call, source: Joined, mask: Joined) -> Symbol:
     tensor = next(each for each in tree_leaves(call.tensors[ROWS_BY_INDEX[call.operation]]) if each is not None)
     if tensor.dtype is not torch.bool or mask.spaces != source.spaces:
         raise Refusal("takes rows of several types by numbers that are no edge_index", WHERE_TYPES_MEET)
-    truths = [cut(mask, tensor, number, call.sizes) for number in range(len(mask.parts))]
+    truths = cut(mask, tensor, call.sizes)
     chosen = [part for part, truth in zip(source.parts, truths, strict=True) if truth.all()]
     if not chosen:
         raise Refusal("takes the rows of none of the types", "leave this out")

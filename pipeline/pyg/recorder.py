@@ -78,12 +78,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._paused = 0
         self._within: list[str] = []  # operations that are being taken apart, the module's own first
         self._symbols: Any = WeakIdKeyDictionary()
+        self._in_memory: dict[int, Any] = {}  # where a storage begins → the tensors that were bound there
 
     # ---- symbols of tensors
 
     def bind(self, tensor: Tensor, symbol: Symbol) -> None:
         """From here on, `tensor` stands for `symbol`."""
         self._symbols[tensor] = symbol
+        if tensor.layout is torch.strided:
+            self._in_memory.setdefault(_memory(tensor), WeakIdKeyDictionary())[tensor] = None
 
     def symbol(self, tensor: Tensor) -> Symbol:
         """What a tensor stands for; one never seen before is a constant, unless it seems to have rows."""
@@ -292,7 +295,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """`tensor` was changed in place: so were all that share its memory."""
         if isinstance(symbol, Learned):
             self.captured.forget(tensor)
-        for other in list(self._symbols):
+        for other in list(self._in_memory.get(_memory(tensor), ())) if tensor.layout is torch.strided else ():
             if other is not tensor and overlap(other, tensor):
                 self.bind(other, self._after_change(other, tensor, symbol, operation))
         self.bind(tensor, symbol)
@@ -308,9 +311,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _log(self, name: str, tensor: Tensor, symbol: Symbol) -> None:
         if isinstance(symbol, Joined):
-            for number, part in enumerate(symbol.parts):
-                with self.paused():
-                    own = cut(symbol, tensor, number, self.sizes) if self._keep else tensor
+            with self.paused():
+                tensors = cut(symbol, tensor, self.sizes) if self._keep else [tensor] * len(symbol.parts)
+            for own, part in zip(tensors, symbol.parts, strict=True):
                 self._log(name, own, part)
         if isinstance(symbol, Rows) and not isinstance(symbol.space, Chosen):  # those are no rows of the graph
             known = self._keep and not self.sizes.any_chosen
@@ -365,6 +368,10 @@ def _raise_opaque(call: Call) -> None:
             )
             if isinstance(symbol, Opaque) and not overwritten and not written:
                 raise symbol.error
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _by_node(symbols: Sequence[Symbol]) -> bool:

@@ -20,6 +20,8 @@ from pipeline.schema import EDGE, NODE, EdgeType
 
 METADATA = "metadata=(node_types, edge_types), as HeteroData.metadata() gives it, or like=a HeteroData or a Graph"
 TRIALS = 1000
+FEWEST = 29  # rows of a space: smaller numbers are constants of many forwards
+MANY = 100  # edge types: of more, sizes grow in small steps
 Triple = tuple[str, str, str]
 
 
@@ -128,7 +130,8 @@ def counts_of(
         ends = rows[edge_type.source], rows[edge_type.target]
         among = edge_type.source == edge_type.target
         own = loops + 3 * number if among else 0
-        others = proper + 11 * number if min(map(linked, ends)) > among else 0
+        step = 11 if len(types.edges) < MANY else 2
+        others = proper + step * number if min(map(linked, ends)) > among else 0
         parts = _parts(edge_type, rows, *_free_sizes(others, own, ends[1], among, taken))
         taken |= set(parts.values())
         found |= parts
@@ -144,11 +147,11 @@ def _free_sizes(proper: int, loops: int, nodes: int, among: bool, taken: Collect
         counts = _part_sizes(*sizes, nodes) if among else sizes[:1]
         return len(set(counts)) == len(counts) and not any(count in taken for count in counts)
 
-    wished = [(proper + more, min(loops + more // 7, most)) for more in range(TRIALS if proper else 1)]
+    wished = ((proper + more, min(loops + more // 7, most)) for more in range(TRIALS if proper else 1))
     # so many relations that the next number of self-loops would be more than nodes have: one that was passed over
-    others = ((proper + more, own) for own in range(1, most) if own not in taken for more in range(TRIALS))
+    others = ((proper + more, own) for own in range(FEWEST, most) if own not in taken for more in range(TRIALS))
     tried = chain(wished, others if among and proper and loops > most else ())
-    return next((sizes for sizes in tried if fits(sizes)), wished[-1])
+    return next((sizes for sizes in tried if fits(sizes)), (proper, min(loops, most)))
 
 
 def _parts(edge_type: EdgeType, rows: Mapping[str, int], proper: int, loops: int) -> dict[Nodes | Edges, int]:

@@ -12,6 +12,8 @@ from typing import Any
 from pipeline.errors import ModelError, SettingError, nearest
 from pipeline.formula.program import Program, input_name, output_key
 from pipeline.model import Model
+from pipeline.schema import NODE
+from pipeline.tables.targets import Targets
 
 log = logging.getLogger("graphsweep")
 
@@ -26,6 +28,29 @@ def types_of(types: Any) -> tuple[str, ...] | None:
     if not names or not all(isinstance(name, str) for name in names):
         raise SettingError(f"types is {names!r}; a list of node types is expected")
     return tuple(dict.fromkeys(names))
+
+
+def types_wanted(types: tuple[str, ...] | None, targets: Targets | None, model: Model) -> tuple[str, ...] | None:
+    """The types of nodes that a run computes: those that were asked for, or those of the targets. None: all.
+
+    Raises
+    ------
+    SettingError
+        If types and targets name different types; if the model gives nothing for the targets of a type.
+    """
+    of_targets = None if targets is None else targets.types
+    given = model.program.output_types
+    if of_targets is None or given == (NODE,):
+        return types
+    if types is not None and set(types) != set(of_targets):
+        raise SettingError(
+            f"types names {', '.join(types)}, and targets {', '.join(of_targets)}: only nodes of the types of the "
+            "targets are scored, so leave types out"
+        )
+    for type in of_targets:
+        if type not in given:
+            raise SettingError(f"targets names {type!r}, for which the model gives nothing; {nearest(type, given)}")
+    return of_targets or types
 
 
 def giving(model: Model, types: Collection[str] | None) -> Model:

@@ -39,7 +39,7 @@ def origin(
     fingerprint: str | None = None,
     tables: Mapping[str, Any] | None = None,
     types: Collection[str] | None = None,
-    targets: str | None = None,
+    targets: str | Mapping[str, str] | None = None,
 ) -> Facts:
     """All that decides about the bits and the columns of a result.
 
@@ -102,10 +102,10 @@ def facts_of(
     files: Sequence[File],
     rows: int,
     by_type: bool = False,
-    targets: pa.Array | None = None,
+    targets: Mapping[str, pa.Array] | None = None,
 ) -> Facts:
     """The marker of a result that is whole. `files` are of all tables; of a typed graph each is in its table's
-    folder. `targets`: the ids of the nodes that were wanted, if not all were."""
+    folder. `targets`: node type → the ids of the nodes that were wanted, if not all were."""
     described: Facts = {"columns": tables[0].describe(), "keys": tables[0].keys.names}
     if by_type:
         described = {"node_types": {table.node_type: _of_table(table, files) for table in tables}}
@@ -116,9 +116,14 @@ def facts_of(
         **described,
         "rows": rows,
         "rows_of": EDGES if tables[0].edge_columns is not None else NODES,
-        **({"targets": {"rows": len(targets), "ids": digest_of(targets)}} if targets is not None else {}),
+        **({"targets": _of_targets(targets)} if targets is not None else {}),
         "files": [file._asdict() for file in files],
     }
+
+
+def _of_targets(targets: Mapping[str, pa.Array]) -> Facts:
+    by_type = {type: {"rows": len(ids), "ids": digest_of(ids)} for type, ids in targets.items()}
+    return by_type[NODE] if [*by_type] == [NODE] else {"rows": sum(map(len, targets.values())), "node_types": by_type}
 
 
 def id_columns(names: Mapping[str, str], marker: Mapping[str, Any], output_id: str | None = None) -> dict[str, str]:

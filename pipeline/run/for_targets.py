@@ -161,7 +161,13 @@ def _cut_down(earlier: Superstep, held: Held, part: BlockPart, before: BlockPart
         rows = part.picked[_type_of(value)].rows
         return rows if before is None else before.picked[_type_of(value)].places[rows]
 
-    return Held({value.id: held.values[value.id].take(at(value), axis=0) for value in earlier.keeps}, held.sent, {})
+    def kept(value: Value) -> FloatArray:
+        whole = held.values.get(value.id)
+        if whole is None:  # nothing was needed of the block before, so nothing of these nodes is
+            return np.empty((0, *value.shape), np.float32)
+        return whole.take(at(value), axis=0)
+
+    return Held({value.id: kept(value) for value in earlier.keeps}, held.sent, {})
 
 
 def _type_of(value: Value) -> str:

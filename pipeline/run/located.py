@@ -1,11 +1,13 @@
 """Where targets are: the rows of each block that are theirs.
 
-Comes in: a prepared graph, ids. Goes out: local indices by block; or an error that names ids that are no nodes'.
+Comes in: a prepared graph, ids of each type. Goes out: local indices by block; or an error that names ids that are no
+nodes'.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +19,12 @@ import pyarrow.compute as pc
 
 from pipeline.blocks.block import IntArray
 from pipeline.blocks.rows import ID_OFFSETS, IDS
-from pipeline.errors import DataError, SettingError, shortened
+from pipeline.errors import DataError, SettingError, nearest, shortened
 from pipeline.graph import Graph
 from pipeline.kernels.hash import blocks_of
 from pipeline.kernels.jit import read_only
 from pipeline.prepared import PreparedGraph
-from pipeline.schema import ID
+from pipeline.schema import ID, NODE
 from pipeline.tables.targets import Targets
 
 if TYPE_CHECKING:
@@ -37,38 +39,81 @@ FIRST = 3  # ids that are named
 class Located:
     """The nodes that are wanted."""
 
-    rows: tuple[IntArray, ...]
-    """Of each block, local indices, ascending."""
-    ids: pa.Array
-    """Of all of them, ascending."""
+    rows: tuple[Mapping[str, IntArray], ...]
+    """Of each block: node type → local indices, ascending."""
+    ids: Mapping[str, pa.Array]
+    """Node type → all of them, ascending."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Node type → how many."""
+        return {type: len(ids) for type, ids in self.ids.items()}
 
     @property
     def count(self) -> int:
-        return len(self.ids)
+        return sum(self.counts.values())
+
+    def of_type(self, type: str) -> Located:
+        """Those of one type."""
+        return Located(tuple({type: rows[type]} for rows in self.rows), {type: self.ids[type]})
 
 
-def ids_of(targets: Targets, graph: Graph | PreparedGraph, spark: SparkSession | None) -> pa.Array:
-    """The ids that were asked for, as the graph's are; errors as of Targets.ids_as. SettingError for a typed graph."""
-    if graph.is_typed:
-        raise SettingError(
-            "targets are for graphs of one type of nodes, and this one is typed; leave them out, and take the rows "
-            "that you want from the result (types= computes one type alone)"
-        )
+def ids_of(targets: Targets, graph: Graph | PreparedGraph, spark: SparkSession | None) -> dict[str, pa.Array]:
+    """Node type → the ids that were asked for, as the graph's are; errors as of Targets.ids_as.
+
+    Raises
+    ------
+    SettingError
+        If the graph has several types of nodes and nobody says which these are of; or it has no such type.
+    """
+    id_types = graph.id_types
     if isinstance(graph, Graph):
-        return targets.ids_as(graph.id_type, graph.node_layout.keys[0], graph.session or spark)
-    columns = graph.manifest.get("columns", {}).get("nodes", {})
-    return targets.ids_as(graph.id_type, (columns.get("ids") or [ID])[0], spark)
+        names, spark = graph.id_names, graph.session or spark
+    elif graph.is_typed:
+        names = graph.id_names
+    else:
+        columns = graph.manifest.get("columns", {}).get("nodes", {})
+        names = {NODE: (columns.get("ids") or [ID])[0]}
+    if not graph.is_typed or (targets.types is None and len(id_types) == 1):
+        (type,) = id_types
+        return {type: targets.ids_as(id_types[type], names[type], spark)}
+    if targets.types is None:
+        known = ", ".join([*id_types][:FIRST]) + (", …" if len(id_types) > FIRST else "")
+        raise SettingError(
+            f"this graph has several types of nodes ({known}): say which the targets are of, as in "
+            f"targets={{{next(iter(id_types))!r}: table}}, or --targets {next(iter(id_types))}=TABLE"
+        )
+    if not targets.types:
+        raise DataError("targets: there are no rows, so there is nothing to score")
+    for type in targets.types:
+        if type not in id_types:
+            raise SettingError(
+                f"targets names {type!r}, which is no type of this graph's nodes; {nearest(type, id_types)}"
+            )
+    return {type: targets.ids_as(id_types[type], names[type], spark, type) for type in targets.types}
 
 
-def locate(graph: PreparedGraph, ids: pa.Array, ignore_unknown: bool, threads: int = 1) -> Located:
-    """Reads the ids of all blocks. `ids`: ascending, each once.
+def locate(graph: PreparedGraph, ids: Mapping[str, pa.Array], ignore_unknown: bool, threads: int = 1) -> Located:
+    """Reads the ids of all blocks. `ids`: of each type ascending, each once.
 
     Raises
     ------
     DataError
         If some are not among the nodes, and that is not to be ignored; or none is.
     """
-    (type,) = graph.id_types
+    found = {type: _of_type(graph, type, each, ignore_unknown, threads) for type, each in ids.items()}
+    if not any(len(known) for _, known in found.values()):
+        raise DataError("targets: none of them is among the graph's nodes; there is nothing to score")
+    return Located(
+        tuple({type: rows[block] for type, (rows, _) in found.items()} for block in range(graph.blocks)),
+        {type: known for type, (_, known) in found.items()},
+    )
+
+
+def _of_type(
+    graph: PreparedGraph, type: str, ids: pa.Array, ignore_unknown: bool, threads: int
+) -> tuple[list[IntArray], pa.Array]:
+    """Of each block the local indices, and the ids that are known."""
     among: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = [np.arange(len(ids))] * graph.blocks
     if pa.types.is_integer(ids.type):
         numbers = np.empty(len(ids), np.int32)
@@ -83,14 +128,15 @@ def locate(graph: PreparedGraph, ids: pa.Array, ignore_unknown: bool, threads: i
     unknown = ids.filter(pa.array(~known))
     if len(unknown):
         some = ", ".join(shortened(each) for each in unknown[:FIRST].to_pylist())
-        what = f"targets: {len(unknown):,} of {len(ids):,} ids are not among the graph's nodes: {some}"
+        nodes = f"nodes of type {type}" if graph.is_typed else "nodes"
+        what = f"targets: {len(unknown):,} of {len(ids):,} ids are not among the graph's {nodes}: {some}"
         what += ", …" if len(unknown) > FIRST else ""
         if not ignore_unknown:
             raise DataError(f"{what}; correct them, or pass ignore_unknown=True to leave them out")
-        if len(unknown) == len(ids):
+        if len(unknown) == len(ids) and not graph.is_typed:
             raise DataError(f"{what}; there is nothing to score")
         log.warning("%s; they are left out", what)
-    return Located(tuple(rows for rows, _ in found), ids.filter(pa.array(known)))
+    return [rows for rows, _ in found], ids.filter(pa.array(known))
 
 
 def _in_block(

@@ -34,7 +34,7 @@ from pipeline.run.planned import Planned
 from pipeline.run.progress import mark
 from pipeline.run.remembering import remembering
 from pipeline.run.spill import Keep, spill_to
-from pipeline.schema import EDGE, NODE
+from pipeline.schema import EDGE
 from pipeline.settings import Settings
 
 log = logging.getLogger("graphsweep")
@@ -63,8 +63,8 @@ class Run:
     """Fused: directory where node values wait from one superstep to the next; None: in memory."""
     known: Known | None = None
     """What the blocks are known by; None if they were never stored."""
-    targets: tuple[IntArray, ...] | None = None
-    """The nodes that are wanted, by their local indices in each block, ascending; None: all."""
+    targets: tuple[Mapping[str, IntArray], ...] | None = None
+    """The nodes that are wanted: of each block, node type → local indices, ascending; None: all."""
 
     @staticmethod
     def of(
@@ -162,13 +162,12 @@ def run_whole(run: Run, source: BlockSource) -> Iterator[pa.RecordBatch]:
 
 def parts_of(
     run: Run, source: BlockSource, keep: Keep | None = None
-) -> tuple[Sequence[Sends], list[Mapping[str, IntArray]], list[Part]]:
+) -> tuple[Sequence[Sends], Sequence[Mapping[str, IntArray]], list[Part]]:
     """Of a run for targets the send lists and the targets of each block, and what each superstep computes."""
     assert run.targets is not None, "there are targets"
     assert run.known is not None, "targets are of a graph that is stored"
     sends = all_sends(source, keep)
-    targets: list[Mapping[str, IntArray]] = [{NODE: rows} for rows in run.targets]
-    return sends, targets, needed_for(run.plan, source, sends, run.known.nodes, targets, run.threads, keep)
+    return sends, run.targets, needed_for(run.plan, source, sends, run.known.nodes, run.targets, run.threads, keep)
 
 
 def stored_blocks(run: Run, folder: str) -> BlockSource:
@@ -207,9 +206,10 @@ def result_batches(
         yield from _edges_of(run, block, outputs, names)
         return
     if run.targets is not None:
-        rows = run.targets[block.index]
-        ids = {type: all_ids.take(pa.array(rows)) for type, all_ids in block.ids.items()}
-        block, outputs = replace(block, ids=ids), {name: array[rows] for name, array in outputs.items()}
+        rows, program = run.targets[block.index], run.plan.program
+        ids = {type: block.ids[type].take(pa.array(at)) for type, at in rows.items()}
+        at_of = {key: at for type, at in rows.items() for key in program.keys_of(type)}
+        block, outputs = replace(block, ids=ids), {key: array[at_of[key]] for key, array in outputs.items()}
     yield from _rows_of(run, block, outputs)
 
 

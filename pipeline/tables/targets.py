@@ -1,7 +1,8 @@
 """The ids of the nodes that are wanted, where that is not all of them.
 
-Comes in: a table or a list of ids, however it is given. Goes out: the ids, each once and in order, of the type that the
-graph has; or an error that says what is wrong with them. Knows nothing of which of them are among the nodes.
+Comes in: a table or a list of ids, however it is given; of a typed graph one for each type of nodes. Goes out: the ids,
+each once and in order, of the type that the graph has; or an error that says what is wrong with them. Knows nothing of
+which of them are among the nodes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import DataError, SettingError, first_line, shortened
-from pipeline.schema import ID, quoted
+from pipeline.schema import ID, NODE, quoted
 from pipeline.tables.csv import CsvTable
 from pipeline.tables.layout import INTEGERS
 from pipeline.tables.opening import NeedsSpark, Reading, is_frame, open_given
@@ -35,7 +36,7 @@ class Targets:
     def __init__(self, given: Any, ignore_unknown: bool = False) -> None:
         self._given = given
         self.ignore_unknown = ignore_unknown
-        self._ids: dict[bool, pa.Array] = {}
+        self._ids: dict[tuple[str | None, bool], pa.Array] = {}
 
     @staticmethod
     def of(given: Any, ignore_unknown: bool = False) -> Targets | None:
@@ -48,23 +49,58 @@ class Targets:
             raise SettingError(f"ignore_unknown is {shortened(ignore_unknown)}; accepted: True, False")
         return given if isinstance(given, Targets) else Targets(given, ignore_unknown)
 
+    @staticmethod
+    def of_paths(given: Sequence[str]) -> str | dict[str, str] | None:
+        """What a command line says, TABLE, or TYPE=TABLE once for each type of nodes; None if it says nothing. A table
+        that is there, and has "=" in its path, is a table. SettingError for what is neither."""
+        if len(given) == 1 and not _names_type(given[0]):
+            return given[0]
+        found: dict[str, str] = {}
+        for text in given:
+            type, _, table = text.partition("=")
+            if not table or not _names_type(text):
+                raise SettingError(
+                    f"--targets {text}: TYPE=TABLE is expected, a type of nodes and the table of their ids"
+                )
+            if type in found:
+                raise SettingError(f"--targets names the type {type!r} twice; give it one table")
+            found[type] = table
+        return found or None
+
     @property
-    def path(self) -> str | None:
-        """Of a table that is given by its path."""
-        return os.fspath(self._given) if isinstance(self._given, (str, os.PathLike)) else None
+    def types(self) -> tuple[str, ...] | None:
+        """The types of nodes that they are of, of a typed graph; None where no type is said."""
+        named = isinstance(self._given, Mapping) and all(isinstance(name, str) for name in self._given)
+        return tuple(self._given) if named else None
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """What each table is called that is given by its path → the path."""
+        return {
+            "the targets" if name is None else f"the targets of type {name}": os.fspath(given)
+            for name, given in self._tables.items()
+            if isinstance(given, (str, os.PathLike))
+        }
+
+    @property
+    def _tables(self) -> dict[str | None, Any]:
+        return {None: self._given} if self.types is None else dict(self._given)
 
     @property
     def needs_spark(self) -> bool:
-        """Whether they are a table that only Spark can read. StorageError if nothing is there."""
+        """Whether some are a table that only Spark can read. StorageError if nothing is there."""
         try:
-            if self.path is not None:
-                open_given("targets", self._given, Reading(), [ID])
+            for path in self.paths.values():
+                open_given("targets", path, Reading(), [ID])
         except NeedsSpark:
             return True
         return False
 
-    def ids_as(self, id_type: str, id_column: str, spark: SparkSession | None) -> pa.Array:
-        """The ids, each once, ascending: int64, or strings if the graph's are.
+    def ids_as(
+        self, id_type: str, id_column: str, spark: SparkSession | None, node_type: str | None = None
+    ) -> pa.Array:
+        """The ids, each once, ascending: int64, or strings if the graph's are. `node_type`: those of a typed graph's
+        nodes of this type, which is one of `types`; None: what was given, whole.
 
         Parameters
         ----------
@@ -79,9 +115,28 @@ class Targets:
             If there are no ids; if some are null; if they are of another type than the graph's.
         """
         text = id_type not in INTEGERS
-        if text not in self._ids:
-            self._ids[text] = _each_once(_read(self._given, id_column, text, spark), text)
-        return self._ids[text]
+        if (node_type, text) not in self._ids:
+            given = self._given if node_type is None else self._given[node_type]
+            try:
+                self._ids[node_type, text] = _each_once(_read(given, id_column, text, spark), text)
+            except DataError as error:
+                if node_type is None:
+                    raise
+                raise DataError(f"type {node_type}: {error}") from None
+        return self._ids[node_type, text]
+
+
+def _names_type(text: str) -> bool:
+    """Whether it is TYPE=TABLE, and no path with a folder such as day=7."""
+    type, sign, table = text.partition("=")
+    if not sign or os.path.exists(text):
+        return False
+    return not set(type) & set("/\\:") or os.path.exists(table)
+
+
+def digest_of_all(ids: Mapping[str, pa.Array]) -> str | dict[str, str]:
+    """What ids are known by; of a typed graph node type → what those of its nodes are known by."""
+    return digest_of(ids[NODE]) if [*ids] == [NODE] else {type: digest_of(each) for type, each in sorted(ids.items())}
 
 
 def digest_of(ids: pa.Array) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,12 @@ from torch import nn
 from torch_geometric.nn import GATConv, HeteroConv, HGTConv, RGCNConv, SAGEConv
 
 from pipeline.formula import interpret
+from pipeline.formula.spaces import Edges
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
+from pipeline.pyg.example import GRAPHS as GRAPHS_OF_AN_IMPORT
+from pipeline.pyg.example import examples
+from pipeline.pyg.types import Types
 from pipeline.run import branch as running
 from pipeline.run.fused import run_fused
 from pipeline.schema import EDGE, NODE, EdgeType
@@ -186,3 +191,49 @@ def test_the_same_bits_whatever_the_threads() -> None:
     for threads in (2, 5):
         again = whole(given, plan, 8, threads)
         assert {key: each.tobytes() for key, each in again.items()} == {key: e.tobytes() for key, e in first.items()}
+
+
+class Some(nn.Module):
+    """Of many relations those whose numbers are numbers of rows of the graphs that an import runs on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.lin = nn.Linear(8, 8)
+
+    def forward(self, x: Any, edge_index: Any, edge_type: Any) -> Any:
+        for relation in sorted({1, *itertools.chain(*GRAPHS_OF_AN_IMPORT)}):
+            src, dst = edge_index[:, edge_type == relation]
+            x = x + relation * torch.zeros_like(x).index_add(0, dst, self.lin(x)[src])
+        return x
+
+
+def test_the_number_of_a_relation_is_no_number_of_rows() -> None:
+    net = Some().eval()
+    kinds = max(map(max, GRAPHS_OF_AN_IMPORT)) + 1
+    model = Model.from_pyg(net, inputs={"edge_type": "edges.edge_type"}, features={"x": 8, "edge_type": range(kinds)})
+    given = by_column(30, 4 * kinds, kinds)
+    given.values[EDGE]["edge_type"][::3] = 211
+    with torch.no_grad():
+        expected = copy.deepcopy(net).double()(
+            torch.from_numpy(given.x[NODE]["x"]),
+            torch.from_numpy(np.stack(given.ends[EDGE])),
+            torch.from_numpy(given.values[EDGE]["edge_type"]).long(),
+        )
+    found = interpret(model.program, model.weights, given.arrays)
+    np.testing.assert_allclose(found["output"], expected.numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("relations", [20, 400, 2000])
+def test_every_relation_of_an_example_has_its_own_number_of_edges(relations: int) -> None:
+    """And none that is a constant of many forwards: new_ones fills with 1."""
+    pairs = [("a", "a"), ("a", "b"), ("b", "a")]
+    edges = tuple(EdgeType(*pairs[number % 3][:1], f"r{number}", pairs[number % 3][1]) for number in range(relations))
+    drawn = next(examples((), {64}, types=Types(("a", "b"), edges)))
+    counts = list(drawn.sizes.counts.values())
+    assert len(set(counts)) == len(counts)
+    assert min(counts) > 28
+    assert 64 not in counts
+    assert {kind: index.shape[1] for kind, index in drawn.edge_indices.items()} == {
+        kind: drawn.sizes.counts[Edges(kind)] for kind in edges
+    }

@@ -21,7 +21,7 @@ from pipeline.plan.rewrites.push_to_ends import push_to_ends
 from pipeline.plan.rewrites.relation_maps import map_after_sum, map_of_query
 from pipeline.plan.rewrites.split_linear import linear_of_concat, linear_of_concat_at_dst
 from pipeline.plan.rewrites.split_self_loops import split_self_loops
-from pipeline.plan.rewrites.sum_linears import sum_linears, sum_of_stack
+from pipeline.plan.rewrites.sum_linears import sum_linears, sum_of_stack, whole_sums
 
 __all__ = [
     "constants_stay",
@@ -49,4 +49,5 @@ __all__ = [
     "sum_of_stack",
     "thin_product",
     "totals_stay",
+    "whole_sums",
 ]

@@ -10,8 +10,11 @@ million edges, two layers, from 31 to 6 core-seconds.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from functools import reduce
 
+from pipeline.formula.program import Program
 from pipeline.formula.values import Value, apply
 
 # A reduction of a stack, over what is stacked → what joins two of its parts.
@@ -32,6 +35,29 @@ def sum_of_stack(value: Value) -> Value | None:
         return None
     joined = reduce(lambda left, right: apply(STACKED[value.op], left, right), parts)
     return joined / float(len(parts)) if value.op == "lane_mean" else joined
+
+
+def whole_sums(program: Program) -> set[int]:
+    """Value.id of each sum of values of its own shape that is no part of a larger one. Only these are rewritten: of a
+    sum of 500 relations each part is a sum of up to 499."""
+    fits: dict[int, bool] = {}
+    readers: dict[int, list[Value]] = defaultdict(list)
+    for value in program.values:
+        fits[value.id] = (
+            value.is_node and value.op == "add" and all(_fits(entry, value, fits) for entry in value.inputs)
+        )
+        for entry in value.inputs:
+            readers[entry.id].append(value)
+    outputs = {value.id for value in program.outputs.values()}
+
+    def is_part(number: int) -> bool:
+        return number not in outputs and len(readers[number]) == 1 and fits[readers[number][0].id]
+
+    return {number for number, found in fits.items() if found and not is_part(number)}
+
+
+def _fits(term: Value, value: Value, fits: Mapping[int, bool]) -> bool:
+    return term.shape == value.shape and (fits[term.id] or term.op != "add" or term.is_weight)
 
 
 def sum_linears(value: Value) -> Value | None:
