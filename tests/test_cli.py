@@ -181,7 +181,7 @@ def test_tables_of_this_machine_are_prepared_without_spark(prepared, tables, tmp
 
 def test_raw_tables_of_this_machine_take_no_spark(tables, model, tmp_path, monkeypatch, no_session):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(cli, "_session", lambda *_: pytest.fail("Spark was started"))
+    monkeypatch.setattr("pipeline.cli.given._session", lambda *_: pytest.fail("Spark was started"))
     result = done("infer", "--nodes", tables / "nodes.parquet", "--edges", tables / "edges.parquet", "--model", model,
                   "--output", tmp_path / "o")  # fmt: skip
     assert re.search(r"in [\d.]+ s: preparing [\d.]+ s, (compiling [\d.]+ s, )?supersteps", result.stdout)
@@ -209,7 +209,7 @@ def test_what_takes_spark_gets_it(spark, tables, model, tmp_path, monkeypatch, n
         read.append(1)
         return Graph.read(spark, self.nodes, self.edges, **options)
 
-    monkeypatch.setattr(cli, "_session", start)
+    monkeypatch.setattr("pipeline.cli.given._session", start)
     monkeypatch.setattr(RawTables, "read", read_by_spark)
     if not here:
         monkeypatch.setattr("pipeline.job.score.is_local", lambda session: False)
@@ -239,7 +239,7 @@ def test_edges_against_their_direction(spark, tables, prepared, tmp_path):
 
 
 def test_explain_says_what_would_be_done(prepared, model, monkeypatch):
-    monkeypatch.setattr(cli, "_session", lambda verbose: pytest.fail("Spark was started"))
+    monkeypatch.setattr("pipeline.cli.given._session", lambda verbose: pytest.fail("Spark was started"))
     result = done("explain", "--graph", prepared, "--model", model, "--tier", "fused")
     assert "superstep 2" in result.stdout
     assert "fused: asked for" in result.stdout

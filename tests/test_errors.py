@@ -87,7 +87,7 @@ def prepared(spark, tmp_path_factory):
 
 @pytest.fixture
 def no_spark(monkeypatch):
-    monkeypatch.setattr(cli, "_session", lambda verbose: pytest.fail("Spark was started"))
+    monkeypatch.setattr("pipeline.cli.given._session", lambda verbose: pytest.fail("Spark was started"))
 
 
 @pytest.fixture(params=["no Spark", "this process", "tasks"])
@@ -95,7 +95,7 @@ def by(request, monkeypatch):
     """Who prepares raw tables: this process, where no session is there or one is; or tasks of Spark."""
     if request.param == "no Spark":
         monkeypatch.setattr("pipeline.command.own_session.spark_is_optional", lambda: True)
-        monkeypatch.setattr(cli, "_session", lambda *_, **__: pytest.fail("Spark was started"))
+        monkeypatch.setattr("pipeline.cli.given._session", lambda *_, **__: pytest.fail("Spark was started"))
     elif request.param == "tasks":
         monkeypatch.setattr(sys.modules["pipeline.prepare"], "_fits_in_process", lambda *_: False)
 
@@ -667,7 +667,7 @@ def test_what_a_store_answers(said):
 
 def test_a_mistake_of_ours_keeps_its_traceback(no_spark, monkeypatch):
     assert message_of(KeyError("x")) is None
-    monkeypatch.setattr(cli, "_settings", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("pipeline.cli.explain.settings_from", lambda *_, **__: 1 / 0)
     result = CliRunner().invoke(cli.app, ["explain", "--graph", "g", "--model", "m"])
     assert result.exit_code == FAILED
     assert "ZeroDivisionError" in result.stderr
@@ -677,7 +677,7 @@ def test_interrupted(monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_settings", stop)
+    monkeypatch.setattr("pipeline.cli.explain.settings_from", stop)
     assert refused("explain", "--graph", "g", "--model", "m", code=INTERRUPTED) == "graphsweep: interrupted\n"
 
 
@@ -690,7 +690,7 @@ def test_told_to_end(monkeypatch):
         pytest.fail("it went on")
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(cli, "_settings", stop)
+    monkeypatch.setattr("pipeline.cli.explain.settings_from", stop)
     assert refused("explain", "--graph", "g", "--model", "m", code=INTERRUPTED) == "graphsweep: interrupted\n"
     assert signal.getsignal(signal.SIGTERM) is before
 

@@ -162,7 +162,7 @@ def test_two_commands_at_once(at: Path) -> None:
 
 
 def test_inputs_are_refused_before_anything_starts(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "_session", lambda *_, **__: pytest.fail("Spark was started"))
+    monkeypatch.setattr("pipeline.cli.given._session", lambda *_, **__: pytest.fail("Spark was started"))
     raw = ["--nodes", at / "nodes.parquet", "--edges", at / "edges.parquet", "--model", at / "model"]
     (at / "conf.toml").write_text("")
     for output, said in (
