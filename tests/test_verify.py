@@ -6,7 +6,6 @@ The witness is the interpreter on the whole graph, or a change that is known to 
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +19,10 @@ from pipeline.errors import DataError, ModelError, SettingError
 from pipeline.formula import GraphArrays, flip, interpret, leaky_relu, linear, relu
 from pipeline.graph import Graph
 from pipeline.model import Model
-from pipeline.verify import _bytes_per_edge, _held_bytes, verify
+from pipeline.verify import verify
+from pipeline.verifying import run
 from pipeline.verifying.neighbourhood import Hops
+from pipeline.verifying.run import _bytes_per_edge, _held_bytes
 from pipeline.verifying.sampled import sample_rows
 from pipeline.verifying.semi_join import FileRows, edge_rows, node_rows
 from pipeline.verifying.sources import local_scores
@@ -250,7 +251,7 @@ def test_groups_give_the_same(spark, kept, name, hold, monkeypatch):
     net = model(name)
     given, graph = kept.scores(scores(spark, net)), kept.graph(*tables(spark), edge_features="weight")
     whole = verify(graph, net, given, sample=12)
-    monkeypatch.setattr(sys.modules[verify.__module__], "HOLD_BYTES", hold * _held_bytes(net.program))
+    monkeypatch.setattr(run, "HOLD_BYTES", hold * _held_bytes(net.program))
     cut = verify(graph, net, given, sample=12, limit=whole.edges - 1)
     assert cut.passed, str(cut)
     assert cut.recomputed == 12
@@ -269,7 +270,7 @@ def test_groups_are_collected_together(spark, tmp_path, monkeypatch):
     assert verify(graph, model("sage"), given, sample=NODES, limit=limit).passed
     assert len(asked) == 3
     asked.clear()
-    monkeypatch.setattr(sys.modules[verify.__module__], "HOLD_BYTES", 1)
+    monkeypatch.setattr(run, "HOLD_BYTES", 1)
     assert verify(graph, model("sage"), given, sample=NODES, limit=limit).passed
     assert len(asked) > 6
 
@@ -279,23 +280,23 @@ def test_the_whole_graph_where_groups_would_be_more(spark, kept, name, hold, mon
     """Neighbourhoods that are cut into groups if the whole graph may not be computed at once."""
     net = model(name)
     right, wrong = (kept.scores(scores(spark, net, change=change)) for change in (None, wrong_number))
-    graph, module = kept.graph(*tables(spark), edge_features="weight"), sys.modules[verify.__module__]
-    monkeypatch.setattr(module, "GROUP_BYTES", 90 * _bytes_per_edge(net.program))
-    monkeypatch.setattr(module, "HOLD_BYTES", hold * _held_bytes(net.program))
+    graph = kept.graph(*tables(spark), edge_features="weight")
+    monkeypatch.setattr(run, "GROUP_BYTES", 90 * _bytes_per_edge(net.program))
+    monkeypatch.setattr(run, "HOLD_BYTES", hold * _held_bytes(net.program))
     covered = verify(graph, net, right, sample=NODES - 5)
     assert (covered.covered, covered.whole, covered.limit) == (True, True, 90)
     assert covered.edges <= 2 * EDGES  # of a group that came before it was known how many there are
     assert f"from the raw tables: the whole graph, fewer edges than {covered.hops} hops around each, " in str(covered)
     assert not covered.too_large
     assert (covered.recomputed, covered.passed) == (NODES - 5, True), str(covered)
-    monkeypatch.setattr(module, "local_memory", lambda: 0)
+    monkeypatch.setattr(run, "local_memory", lambda: 0)
     groups = verify(graph, net, right, sample=NODES - 5)
     assert (groups.covered, groups.whole) == (False, False)
     assert groups.edges > EDGES or groups.too_large
     assert groups.recomputed + len(groups.too_large) == NODES - 5
     assert groups.passed
     for memory in (0, 1 << 40):
-        monkeypatch.setattr(module, "local_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(run, "local_memory", lambda memory=memory: memory)
         found = verify(graph, net, wrong, sample=NODES)
         assert found.covered == (memory > 0)
         assert found.passed == (int(arrays()[0][17]) in found.too_large)

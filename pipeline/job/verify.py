@@ -18,7 +18,8 @@ from pipeline.model import Model
 from pipeline.places.place import Place
 from pipeline.prepared import open_graph
 from pipeline.report.run_report import RunReport
-from pipeline.verify import Asked, page_asked, verify
+from pipeline.verify import page_asked, verify
+from pipeline.verifying.asked import Asked
 from pipeline.verifying.report import TypedVerification, Verification
 from pipeline.verifying.sources import local_graph, local_scores
 from pipeline.verifying.typed_sources import local_typed_graph, local_typed_scores
