@@ -35,7 +35,7 @@ is a fair part of the nodes."""
 BATCH_ROWS = 1 << 16
 
 Facts = dict[str, Any]
-Part = Mapping[str, npt.NDArray[np.float32]]
+Batch = Mapping[str, npt.NDArray[np.float32]]
 """Column → (n, width) float32."""
 
 
@@ -195,7 +195,7 @@ class _Classes:
         }
 
 
-def _parts(here: Opened, table: _Table, files: Sequence[tuple[str, int]]) -> Iterator[Part]:
+def _parts(here: Opened, table: _Table, files: Sequence[tuple[str, int]]) -> Iterator[Batch]:
     for name, rows in files:
         if not rows:
             continue  # a file of no rows, which of CSV may have no header
@@ -203,7 +203,7 @@ def _parts(here: Opened, table: _Table, files: Sequence[tuple[str, int]]) -> Ite
         yield from _csv(at, table.columns) if table.format == CSV else _parquet(at, table.columns)
 
 
-def _parquet(file: Opened, columns: Sequence[Column]) -> Iterator[Part]:
+def _parquet(file: Opened, columns: Sequence[Column]) -> Iterator[Batch]:
     with file.filesystem.open_input_file(file.path) as stream:
         reader = pq.ParquetFile(stream)
         widest = max(column.width for column in columns)
@@ -218,7 +218,7 @@ def _numbers(array: pa.Array, column: Column) -> npt.NDArray[np.float32]:
     return numbers.reshape(len(array), column.width)
 
 
-def _csv(file: Opened, columns: Sequence[Column]) -> Iterator[Part]:
+def _csv(file: Opened, columns: Sequence[Column]) -> Iterator[Batch]:
     names = {
         column.name: lanes_of(column.name, column.width) if column.is_array else [column.name] for column in columns
     }

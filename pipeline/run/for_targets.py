@@ -25,7 +25,7 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Superstep
 from pipeline.run.fused import BlockSource, Done, Outputs
 from pipeline.run.in_place import NOTHING, Held, Sends, compute_in_place, hold
-from pipeline.run.needed import BlockPart, Part, Rows
+from pipeline.run.needed import BlockNeeded, Needed, Rows
 from pipeline.run.spill import Keep
 from pipeline.run.superstep import Computed
 from pipeline.schema import EdgeType
@@ -39,7 +39,7 @@ class _Run:
     source: BlockSource
     sends: Sequence[Sends]
     """Of each block, as they are stored."""
-    parts: Sequence[Part]
+    parts: Sequence[Needed]
     """Of each superstep."""
 
 
@@ -47,7 +47,7 @@ def run_for_targets(
     plan: Plan,
     source: BlockSource,
     sends: Sequence[Sends],
-    parts: Sequence[Part],
+    parts: Sequence[Needed],
     targets: Sequence[Rows],
     finish: Callable[[Block, Outputs], Result],
     threads: int = 1,
@@ -144,7 +144,7 @@ def _compute(run: _Run, step: Superstep, held: Sequence[Held], index: int) -> tu
     return block, made
 
 
-def _cut(block: Block, step: Superstep, part: BlockPart) -> Block:
+def _cut(block: Block, step: Superstep, part: BlockNeeded) -> Block:
     """A block with the nodes and edges that are needed."""
     features: dict[str, dict[str, FloatArray]] = {type: {} for type in part.picked}
     for type, name in step.features:
@@ -153,7 +153,7 @@ def _cut(block: Block, step: Superstep, part: BlockPart) -> Block:
     return Block(block.index, ids, features, part.tiles, {})
 
 
-def _cut_down(earlier: Superstep, held: Held, part: BlockPart, before: BlockPart | None) -> Held:
+def _cut_down(earlier: Superstep, held: Held, part: BlockNeeded, before: BlockNeeded | None) -> Held:
     """What a block keeps for itself, at the places of this superstep. `before`: of the one that it was computed in;
     None: whole."""
 

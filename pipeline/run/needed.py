@@ -44,7 +44,7 @@ Rows = Mapping[str, IntArray]
 
 
 @dataclass(frozen=True)
-class BlockPart:
+class BlockNeeded:
     """What a superstep needs of one block."""
 
     picked: Mapping[str, Picked]
@@ -69,13 +69,13 @@ class BlockPart:
 
 
 @dataclass(frozen=True)
-class Part:
+class Needed:
     """What a superstep computes."""
 
     nodes: int
     """That are needed, of all blocks; of those that are whole all nodes."""
     edges: int
-    blocks: Sequence[BlockPart] | None
+    blocks: Sequence[BlockNeeded] | None
     """None: whole."""
 
 
@@ -104,7 +104,7 @@ def needed_for(
     targets: Sequence[Rows],
     threads: int = 1,
     keep: Keep | None = None,
-) -> list[Part]:
+) -> list[Needed]:
     """What each superstep computes, the first one first.
 
     Parameters
@@ -122,7 +122,7 @@ def needed_for(
     if why_whole(plan) is not None:
         return [_whole(step, nodes) for step in plan.steps]
     marks = [_marks(nodes, block, targets[block]) for block in blocks]
-    parts: list[Part] = []
+    parts: list[Needed] = []
     with ThreadPoolExecutor(threads) as pool:
         for step in reversed(plan.steps):
             if (parts and parts[-1].blocks is None) or not _pays(step, open, nodes, marks):
@@ -130,7 +130,7 @@ def needed_for(
                 continue
             made = list(pool.map(partial(_block_part, step, open, sends, marks, keep), blocks))
             needed = sum(int(of.sum()) for each in marks for of in each.values())
-            parts.append(Part(needed, sum(each.edges for each in made), made))
+            parts.append(Needed(needed, sum(each.edges for each in made), made))
             if step.number:
                 marks = _before(plan.steps[step.number - 1], step, marks, made)
     return parts[::-1]
@@ -149,7 +149,7 @@ def _pieces(step: Superstep) -> dict[EdgeType, set[int]]:
     return found
 
 
-def computed(parts: Sequence[Part]) -> list[str]:
+def computed(parts: Sequence[Needed]) -> list[str]:
     """What each superstep computes, for people."""
     return [
         f"superstep {number}: all nodes"
@@ -159,8 +159,8 @@ def computed(parts: Sequence[Part]) -> list[str]:
     ]
 
 
-def _whole(step: Superstep, nodes: Mapping[str, Sequence[int]]) -> Part:
-    return Part(sum(map(sum, nodes.values())), -1, None)
+def _whole(step: Superstep, nodes: Mapping[str, Sequence[int]]) -> Needed:
+    return Needed(sum(map(sum, nodes.values())), -1, None)
 
 
 def _marks(nodes: Mapping[str, Sequence[int]], block: int, targets: Rows) -> dict[str, Marks]:
@@ -199,11 +199,11 @@ def _block_part(
     marks: Sequence[Mapping[str, Marks]],
     keep: Keep | None,
     index: int,
-) -> BlockPart:
+) -> BlockNeeded:
     needed = marks[index]
     picked = {type: pick(of) for type, of in needed.items()}
     if not step.reductions or not any(of.any() for of in needed.values()):
-        return BlockPart(picked)
+        return BlockNeeded(picked)
     block = open(index, step)
     tiles: dict[EdgeType, dict[int, Tile]] = {}
     reads: dict[EdgeType, dict[int, IntArray]] = {}
@@ -220,7 +220,7 @@ def _block_part(
             if type in received:
                 sender, target = (index, LOOPS) if source == LOOPS else (source, index)
                 reads[type][source] = sends[sender][type][target][at]
-    return BlockPart(picked, tiles, reads)
+    return BlockNeeded(picked, tiles, reads)
 
 
 def _edge_columns(step: Superstep) -> dict[EdgeType, list[str]]:
@@ -245,7 +245,7 @@ def _kept(tile: Tile, keep: Keep) -> Tile:
 
 
 def _before(
-    earlier: Superstep, step: Superstep, marks: Sequence[Mapping[str, Marks]], made: Sequence[BlockPart]
+    earlier: Superstep, step: Superstep, marks: Sequence[Mapping[str, Marks]], made: Sequence[BlockNeeded]
 ) -> list[dict[str, Marks]]:
     """The nodes that the superstep before has to compute: those that tiles read, and those that it keeps values for."""
     kept = {_type_of(value) for value in earlier.keeps if isinstance(value.space, Nodes)}

@@ -29,7 +29,7 @@ from pipeline.run.edge_rows import Names, keys_of_edges, names_by
 from pipeline.run.for_targets import run_for_targets
 from pipeline.run.fused import BlockSource, Outputs, all_sends, run_stored
 from pipeline.run.in_place import Sends
-from pipeline.run.needed import Part, computed, needed_for
+from pipeline.run.needed import Needed, computed, needed_for
 from pipeline.run.planned import Planned
 from pipeline.run.progress import mark
 from pipeline.run.remembering import remembering
@@ -162,7 +162,7 @@ def run_whole(run: Run, source: BlockSource) -> Iterator[pa.RecordBatch]:
 
 def parts_of(
     run: Run, source: BlockSource, keep: Keep | None = None
-) -> tuple[Sequence[Sends], Sequence[Mapping[str, IntArray]], list[Part]]:
+) -> tuple[Sequence[Sends], Sequence[Mapping[str, IntArray]], list[Needed]]:
     """Of a run for targets the send lists and the targets of each block, and what each superstep computes."""
     assert run.targets is not None, "there are targets"
     assert run.known is not None, "targets are of a graph that is stored"

@@ -24,7 +24,7 @@ class Found(NamedTuple):
     size: int
 
 
-class Part(NamedTuple):
+class TableFile(NamedTuple):
     """A file whose rows belong to a table."""
 
     file: str
@@ -38,7 +38,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or (name.startswith("_") and "=" not in name) or name.endswith("._COPYING_")
 
 
-def belonging(table: str, root: str, files: Iterable[Found]) -> list[Part]:
+def belonging(table: str, root: str, files: Iterable[Found]) -> list[TableFile]:
     """The parts of a table among the files below one root, by path.
 
     Files of no bytes are passed over, as Spark does; so are folders that are no partitions (day=1), if there are files
@@ -50,7 +50,7 @@ def belonging(table: str, root: str, files: Iterable[Found]) -> list[Part]:
         If Spark would pass over files without a word, or takes folders for what they are not.
     """
     seen = sorted(file for file in files if file.size and not any(map(is_hidden, file.path.split("/"))))
-    parts: list[Part] = []
+    parts: list[TableFile] = []
     plain: list[Found] = []
     odd: dict[str, Found] = {}
     for file in seen:
@@ -62,7 +62,7 @@ def belonging(table: str, root: str, files: Iterable[Found]) -> list[Part]:
             odd.setdefault("/".join(folders[: values.index(None) + 1]), file)
         else:
             named = tuple(value for value in values if value is not None)
-            parts.append(Part(f"{root}/{file.path}", file.size, named))
+            parts.append(TableFile(f"{root}/{file.path}", file.size, named))
     if parts and (odd or plain):
         other = f"the folder {next(iter(odd))}" if odd else f"the file {plain[0].path}"
         raise StorageError(
@@ -77,15 +77,15 @@ def belonging(table: str, root: str, files: Iterable[Found]) -> list[Part]:
     if odd:
         log.warning("%s: passed over, as Spark does, folders that are no partitions (%s)", table, _some(odd))
     _check_columns(table, parts)
-    return parts or [Part(f"{root}/{file.path}".rstrip("/"), file.size) for file in plain]
+    return parts or [TableFile(f"{root}/{file.path}".rstrip("/"), file.size) for file in plain]
 
 
-def seen_folder(part: Part, root: str) -> str:
+def seen_folder(part: TableFile, root: str) -> str:
     """The first folder that a part lies in."""
     return part.file[len(root) :].strip("/").partition("/")[0]
 
 
-def _check_columns(table: str, parts: Sequence[Part]) -> None:
+def _check_columns(table: str, parts: Sequence[TableFile]) -> None:
     """Every part lies in folders of the same columns, in the same order."""
     columns = {tuple(name for name, _ in part.folders): part for part in parts}
     if len(columns) > 1:
@@ -96,7 +96,7 @@ def _check_columns(table: str, parts: Sequence[Part]) -> None:
         )
 
 
-def one_table(table: str, parts: Sequence[Part]) -> list[Part]:
+def one_table(table: str, parts: Sequence[TableFile]) -> list[TableFile]:
     """The parts of several roots together, by path; StorageError if their partitions are not of the same columns."""
     _check_columns(table, parts)
     return sorted(parts)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.fs as fs
 
 from pipeline.errors import StorageError, nearest
-from pipeline.tables.belonging import Part
+from pipeline.tables.belonging import TableFile
 from pipeline.tables.listing import Listing, data_filesystem
 
 FORMATS = ("parquet", "csv", "delta")
@@ -53,7 +53,7 @@ def format_of(listing: Listing, given: str | None, looks_inside: bool = True) ->
         return "delta"
     if given is not None:
         return given
-    kinds: dict[str | None, Part] = {}
+    kinds: dict[str | None, TableFile] = {}
     for part in listing.parts:
         kinds.setdefault(by_name(part.file), part)
     if None in kinds and not looks_inside:
@@ -76,7 +76,7 @@ def format_of(listing: Listing, given: str | None, looks_inside: bool = True) ->
     return str(next(iter(kinds)))
 
 
-def _refuse_unnamed(table: str, part: Part, kinds: dict[str | None, Part]) -> str:
+def _refuse_unnamed(table: str, part: TableFile, kinds: dict[str | None, TableFile]) -> str:
     others = [kind for kind in kinds if kind is not None]
     if others:
         raise StorageError(f"{table}: holds {_name(part)} beside {others[0]} files; move it elsewhere")
@@ -95,7 +95,7 @@ def by_name(file: str) -> str | None:
     return next((format for format, endings in ENDINGS.items() if lower.endswith(endings)), None)
 
 
-def refuse_content(table: str, part: Part, filesystem: fs.FileSystem, error: Exception) -> StorageError:
+def refuse_content(table: str, part: TableFile, filesystem: fs.FileSystem, error: Exception) -> StorageError:
     """What is said of a file that cannot be read as Parquet."""
     name = _name(part)
     try:
@@ -121,10 +121,10 @@ def _ends(filesystem: fs.FileSystem, file: str) -> tuple[bytes, bytes]:
         return start, stream.read(4)
 
 
-def _name(part: Part) -> str:
+def _name(part: TableFile) -> str:
     return posixpath.basename(part.file)
 
 
-def names(parts: Sequence[Part]) -> list[str]:
+def names(parts: Sequence[TableFile]) -> list[str]:
     """Of the files, without their folders."""
     return [_name(part) for part in parts]

@@ -20,7 +20,7 @@ from pipeline.errors import StorageError
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.patterns import expanded, is_pattern
 from pipeline.places.place import Place
-from pipeline.tables.belonging import Found, Part, belonging, is_hidden, one_table
+from pipeline.tables.belonging import Found, TableFile, belonging, is_hidden, one_table
 from pipeline.tables.partitions import column_type
 from pipeline.tables.sink_log import FOLDER as SINK
 from pipeline.tables.sink_log import committed
@@ -38,7 +38,7 @@ class Listing:
     """What belongs to a table."""
 
     place: Place
-    parts: tuple[Part, ...]
+    parts: tuple[TableFile, ...]
     is_delta: bool = False
     """Its log says which files count, and only Delta's own reader knows it: there are no parts."""
     partitions: dict[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Listing:
     """Its path is a pattern of names, and no name itself."""
 
     @staticmethod
-    def of(place: Place, parts: Sequence[Part], is_pattern: bool = False) -> Listing:
+    def of(place: Place, parts: Sequence[TableFile], is_pattern: bool = False) -> Listing:
         names = [name for name, _ in parts[0].folders] if parts else []
         types = {name: column_type(part.folders[at][1] for part in parts) for at, name in enumerate(names)}
         return Listing(place, tuple(parts), False, types, is_pattern)
@@ -88,7 +88,7 @@ def _listed(place: Place, opened: Opened) -> Listing | None:
         if not place.is_local:
             return None
         raise StorageError(f"{place}: no file has such a name" if pattern else f"{place}: no such file or directory")
-    parts: list[Part] = []
+    parts: list[TableFile] = []
     for root in roots:
         log = _log_of(walk, str(place), root)
         if log is not None and log[0] == DELTA:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import DataError, StorageError
 from pipeline.places.place import Place
-from pipeline.tables.belonging import Part
+from pipeline.tables.belonging import TableFile
 from pipeline.tables.formats import refuse_content
 from pipeline.tables.listing import Listing, absolute, data_filesystem, is_visible
 from pipeline.tables.partitions import constants, repeated
@@ -89,7 +89,7 @@ class ParquetPiece(NamedTuple):
 class Footer(NamedTuple):
     """What is kept of a file's footer."""
 
-    part: Part
+    part: TableFile
     types: tuple[tuple[str, str], ...]
     """Column, and Spark's word for its type."""
     groups: tuple[tuple[int, int], ...]
@@ -211,7 +211,7 @@ class ParquetTable(Table):
         return parquet_frame(spark, self.listing, {name: types[name] for name in columns})
 
 
-def _footer(table: str, part: Part, filesystem: fs.FileSystem) -> Footer:
+def _footer(table: str, part: TableFile, filesystem: fs.FileSystem) -> Footer:
     try:
         footer = pq.read_metadata(part.file, filesystem=filesystem)
         schema = footer.schema.to_arrow_schema()

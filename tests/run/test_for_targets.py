@@ -13,7 +13,7 @@ from pipeline.plan.plan import Plan
 from pipeline.run import branch, needed, node_values, picked
 from pipeline.run.for_targets import run_for_targets
 from pipeline.run.fused import BlockSource, Outputs, all_sends, run_fused
-from pipeline.run.needed import Part, Rows, needed_for, why_whole
+from pipeline.run.needed import Needed, Rows, needed_for, why_whole
 from pipeline.run.picked import pick
 from pipeline.run.remembering import remembering
 from pipeline.schema import NODE
@@ -37,7 +37,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(
     plan: Plan, blocks: Sequence[Block], targets: Sequence[Rows], threads: int = 1
-) -> tuple[list[Part], list[tuple[Block, Outputs]]]:
+) -> tuple[list[Needed], list[tuple[Block, Outputs]]]:
     source = remembering(BlockSource.of(blocks))
     sends = all_sends(source)
     nodes = {NODE: [block.nodes(NODE) for block in blocks]}
@@ -51,7 +51,7 @@ def chosen(blocks: Sequence[Block], share: float, seed: int) -> list[Rows]:
     return [{NODE: np.flatnonzero(rng.random(block.nodes(NODE)) < share).astype(np.int32)} for block in blocks]
 
 
-def same(plan: Plan, blocks: Sequence[Block], targets: Sequence[Rows], threads: int = 1) -> list[Part]:
+def same(plan: Plan, blocks: Sequence[Block], targets: Sequence[Rows], threads: int = 1) -> list[Needed]:
     """The parts, when all bits are those of the whole run."""
     whole_run = run_fused(plan, blocks)
     parts, made = run(plan, blocks, targets, threads)
