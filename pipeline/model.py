@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 
 from pipeline import shown
 from pipeline.blocks.ranges import Ranges
-from pipeline.errors import ModelError, StorageError, shortened, unwritable
+from pipeline.errors import ModelError, StorageError, nearest, shortened, unwritable
 from pipeline.formula.about import About, some
 from pipeline.formula.checked import checked_columns, checked_weights, lanes_of
 from pipeline.formula.classes import Classes, checked_classes
@@ -50,6 +50,8 @@ from pipeline.tables.training import Trained, check_names, far_outside, moved, p
 log = logging.getLogger("graphsweep")
 
 FILES = (PROGRAM_FILE, WEIGHTS_FILE)
+PYG_OPTIONS = ("seed", "metadata", "like")  # that go through to the import
+PYG_ARGUMENTS = ("inputs", "features", "unused", "outputs", "training", "weights", "classes", *PYG_OPTIONS)
 MOST_LINES = 7  # about a model, when it is printed
 
 
@@ -114,6 +116,8 @@ class Model:
         options
             Go through to the formula.
         """
+        if not isinstance(weights, Mapping):
+            raise ModelError(f"weights is {shortened(weights)}; name → array is expected, {{}} if there are none")
         arrays = {name: np.asarray(array) for name, array in weights.items()}
         program = trace(formula, inputs, {name: array.shape for name, array in arrays.items()}, **options)
         origin = f"formula {getattr(formula, '__name__', 'unnamed')}"
@@ -150,6 +154,9 @@ class Model:
         """
         from pipeline.pyg import imported
 
+        unknown = [name for name in options if name not in PYG_OPTIONS]
+        if unknown:
+            raise ModelError(f"from_pyg has no argument {unknown[0]!r}; {nearest(unknown[0], PYG_ARGUMENTS)}")
         found = imported(net, inputs=inputs, features=features, unused=unused, outputs=outputs, **options)
         about = About(weights, found.unread, found.left_out, found.notes)
         for note in found.notes:

@@ -56,6 +56,23 @@ def test_options_go_through_to_the_formula():
     np.testing.assert_array_equal(found["output"], [[2, 2, 2]])
 
 
+def test_arguments_of_another_kind_are_refused():
+    for given in (None, [1], "w"):
+        with pytest.raises(ModelError, match=r"weights is .*; name → array is expected, {} if there are none"):
+            Model.from_formula(weighted, given, {"nodes.x": 3, "edges.weight": ()})
+    pytest.importorskip("torch_geometric")
+    with pytest.raises(ModelError, match="from_pyg has no argument 'input'; did you mean 'inputs'"):
+        Model.from_pyg(None, input={"x": "nodes.x"})
+    with pytest.raises(ModelError, match=r"inputs is \['edge_attr'\]; argument → column is expected, {'edge_weight': "):
+        Model.from_pyg(None, inputs=["edge_attr"])
+    for given, hint in (
+        ({"lin.weight": 1}, r"not dict; if these are weights, make the module and load them: net.load_state_dict\(…\)"),
+        ("best.pt", "not str; of a checkpoint make the module and load it, or use graphsweep export MODULE:FACTORY"),
+    ):
+        with pytest.raises(ModelError, match=hint):
+            Model.from_pyg(given)
+
+
 def test_weights_are_a_copy_that_nobody_changes():
     given = weights()
     made = Model.from_formula(weighted, given, {"nodes.x": 3, "edges.weight": ()})

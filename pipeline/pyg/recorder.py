@@ -21,7 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from pipeline.errors import FormulaError, ModelError
 from pipeline.formula.values import Value
 from pipeline.pyg.aten_sparse import PRODUCTS, SQUARED
-from pipeline.pyg.aten_take import NODE_EMBEDDING, some_edges, table_of_nodes, table_too_short
+from pipeline.pyg.aten_take import NODE_EMBEDDING, some_edges, stored_as_column, table_of_nodes, table_too_short
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import Chosen
@@ -165,10 +165,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return outputs
         if name in ROW_LOOKUPS and _by_node(symbols):
             tables = [self.captured.made_of(each.tensor) for each in symbols[:1] if isinstance(each, Learned)]
-            named = "".join(*tables) if tables and len(tables[0]) == 1 else "embedding.weight"
-            problem, remedy = NODE_EMBEDDING
+            named = "".join(*tables) if tables and len(tables[0]) == 1 else None
             raise self.place(name).error(
-                Refusal(problem, remedy.replace("embedding.weight", named))
+                Refusal(NODE_EMBEDDING[0], stored_as_column(named))
             )  # torch may not get through: the table has its size
         if sum(isinstance(symbol, SparseMatrix) for symbol in symbols) > 1 and name in PRODUCTS:
             raise self.place(name).error(SQUARED)  # of edges that are there twice, torch may crash
@@ -224,7 +223,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """What is behind an error of torch: sizes that are not those of the graph that the model was trained on."""
         refusal = mixed(symbols)
         if refusal is None and isinstance(error, RuntimeError):  # an IndexError: an integer that is no row of a table
-            refusal = table_of_nodes(symbols, self.captured.tables)
+            refusal = table_of_nodes(symbols, self.captured)
         if refusal is None:
             refusal = table_too_short(symbols, self.captured, str(error))
         if refusal is not None:
