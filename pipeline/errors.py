@@ -67,6 +67,15 @@ def reason_of(path: str | os.PathLike[str], error: Exception) -> str:
     return f"{said} ({at} belongs to {_user(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o})"
 
 
+# how pyarrow's file systems say what a store has answered: of S3, of Azure, of Google
+_STORES = re.compile(r"\b(?:AWS|Azure) Error\b|\bgoogle::cloud::Status\b")
+
+
+def is_of_a_store(error: Exception) -> bool:
+    """Whether an object store said no, or nothing: its own words tell what and where."""
+    return isinstance(error, OSError) and not error.errno and _STORES.search(str(error)) is not None
+
+
 def _user(number: int) -> str:
     try:
         import pwd  # which Windows has not

@@ -11,8 +11,8 @@ from os import PathLike
 from typing import Any
 
 from pipeline.model import Model
+from pipeline.plan.counts import Counts
 from pipeline.plan.explain import explain_plan, plan_facts
-from pipeline.plan.memory import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.rewritten import Rewritten
 from pipeline.plan.seconds import duration, expect, expect_part

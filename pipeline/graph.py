@@ -51,7 +51,9 @@ class Graph:
         DataFrames, Arrow tables. Of paths and tables in memory what can be read without Spark is. A GraphFrame may
         stand for both. Of a typed graph, a table for each type: `{"account": …, "shop": …}` and
         `{("account", "pays", "shop"): …}`. Ids are per type: the same id in two types is two nodes. An empty table says
-        that there are none of a type. The options below are then for all types alike, or by type.
+        that there are none of a type. Several tables of edges over the same nodes: one node table, and
+        `{"follows": …, "blocks": …}`, which are edges from "node" to "node". The options below are then for all types
+        alike, or by type.
     features : str, list of str, mapping or None
         A list of columns of numbers, or of one column of arrays: the feature "x". A mapping, name → column or columns;
         a column alone is a feature of its own name.

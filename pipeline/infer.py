@@ -22,7 +22,7 @@ from pipeline.places.place import Place
 from pipeline.places.scratch import Scratch
 from pipeline.places.through_spark import literal
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep
+from pipeline.plan.superstep import Superstep
 from pipeline.prepared import PreparedGraph
 from pipeline.result.by_type import giving, say_left_out, types_of
 from pipeline.result.columns import Columns
@@ -49,6 +49,7 @@ from pipeline.schema import NODE
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, handshake
 from pipeline.spark.placement import place
+from pipeline.spark.task_function import task_function
 from pipeline.tables.targets import Targets
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _fused(spark: SparkSession, graph: PreparedGraph, run: Run) -> DataFrame:
     """One task runs all supersteps of all blocks."""
     static = run.folder is None
     rows = _static(spark, graph, run.plan.steps).repartition(1) if static else _seeds(spark, graph.blocks)
-    return rows.mapInArrow(fused_worker(run), run.ddl)
+    return rows.mapInArrow(task_function(fused_worker(run)), run.ddl)
 
 
 def _distributed(spark: SparkSession, graph: PreparedGraph, run: Run, seen: Observations) -> DataFrame:
@@ -217,7 +218,7 @@ def _distributed(spark: SparkSession, graph: PreparedGraph, run: Run, seen: Obse
             rows = _seeds(spark, graph.blocks)
         assert rows is not None
         ddl = run.ddl if step is last else ROW_DDL
-        made = place(rows, graph.blocks).mapInArrow(superstep_worker(run, step.number), ddl)
+        made = place(rows, graph.blocks).mapInArrow(task_function(superstep_worker(run, step.number)), ddl)
         if step is not last:
             made = _observe_superstep(made, step.number, seen).where(f"{KIND} != '{CLOCK}'")
     assert made is not None

@@ -24,7 +24,7 @@ from pipeline.places.filesystem import opened
 from pipeline.places.place import Place
 from pipeline.places.scratch import Scratch
 from pipeline.places.working import GRAPH
-from pipeline.plan.memory import Counts
+from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.tier import choose_tier

@@ -27,7 +27,6 @@ from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.scratch import Scratch
 from pipeline.places.staging import Staging
 from pipeline.places.through_spark import place_in
-from pipeline.plan.memory import size
 from pipeline.planning import (
     planned_run,
     probes_of,
@@ -58,7 +57,7 @@ from pipeline.run.progress import Progress
 from pipeline.run.task import Run
 from pipeline.run.transport import Exchange, exchange_files, refuse_work_dir, transport_probes
 from pipeline.settings import Settings
-from pipeline.shown import counted
+from pipeline.shown import counted, size
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import readable_errors
 from pipeline.tables.identity import identity

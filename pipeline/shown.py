@@ -1,6 +1,6 @@
 """How objects of the library are shown: a few lines of text, and the same as a table in notebooks.
 
-Comes in: a title, and facts by name. Goes out: text, or HTML. Knows nothing of what is shown.
+Comes in: a title, and facts by name; a number of bytes. Goes out: text, or HTML. Knows nothing of what is shown.
 """
 
 from __future__ import annotations
@@ -37,6 +37,15 @@ def some(items: Iterable[str]) -> str:
     """The first ones by name, and how many more there are."""
     each = list(items)
     return ", ".join(each[:MOST]) + (f" and {len(each) - MOST:,} more" if len(each) > MOST else "")
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1.5 GB."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
 def counted(number: int, one: str, several: str | None = None) -> str:

@@ -19,6 +19,7 @@ import hypothesis
 import pytest
 
 from pipeline.command.own_session import SMALL_JVM
+from tests.java import Java
 from tests.order import Order
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False  # pytest-xdist's own order, in which a file with one test is the last
     config.pluginmanager.register(Order(), "order")
+    config.pluginmanager.register(Java(), "java")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -17,7 +17,7 @@ import pyarrow.dataset
 
 from pipeline.blocks.columns import DATA, KIND, NAME, ROW_COLUMNS, TARGET
 from pipeline.blocks.rows import EDGE_KINDS, array_rows, to_batches
-from pipeline.plan.schedule import Superstep
+from pipeline.plan.superstep import Superstep
 from pipeline.prepared import PreparedGraph
 from pipeline.result.output import SUPERSTEP
 from pipeline.run.planned import Planned

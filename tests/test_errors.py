@@ -654,6 +654,21 @@ def test_what_is_said(error, text, code):
     assert said.code == code
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "AWS Error ACCESS_DENIED during GetObject operation: no",
+        "google::cloud::Status(PERMISSION_DENIED: no)",
+        "GetProperties failed. Azure Error: [AuthorizationFailure] 403",
+    ],
+)
+def test_what_a_store_answers(said):
+    told = message_of(OSError(f"When reading x: {said}"))
+    assert told.text == f"an object store did not do what it was asked for: When reading x: {said}"
+    assert told.code == MENDABLE
+    assert message_of(OSError("When reading x: no")) is None, "a mistake of ours"
+
+
 def test_a_mistake_of_ours_keeps_its_traceback(no_spark, monkeypatch):
     assert message_of(KeyError("x")) is None
     monkeypatch.setattr(cli, "_settings", lambda *_, **__: 1 / 0)

@@ -14,14 +14,17 @@ import pytest
 from pipeline import explain, prepare
 from pipeline.errors import ModelError
 from pipeline.graph import Graph
+from pipeline.plan.counts import Counts
 from pipeline.plan.explain import explain_plan
-from pipeline.plan.memory import Counts, size
 from pipeline.plan.plan import Plan
 from pipeline.plan.seconds import about, duration, expect
 from pipeline.plan.tier import choose_tier
 from pipeline.prepared import PreparedGraph
 from pipeline.schema import EDGE
 from pipeline.settings import Settings
+from pipeline.shown import size
+from tests.counts import counts as counts_of
+from tests.counts import manifest_of
 from tests.formulas import build
 from tests.whole import whole
 
@@ -79,7 +82,7 @@ def test_a_large_run_is_said_part_by_part() -> None:
     block |= {"payload_rows_in": [2 * 10**6] * blocks, "payload_rows_loops": [0] * blocks}
     block |= {"static_bytes": [10**9] * blocks, "sends_bytes": [10**7] * blocks}
     totals = {"nodes": 4 * 10**6, "edges": 4 * 10**8, "self_loops": 0, "max_in_degree": 10**4}
-    manifest = {"per_block": block, "totals": totals}
+    manifest = manifest_of(block, totals)
     choice = choose_tier(plan, Counts.of(manifest), 1 << 33, "distributed")
     said = explain_plan(build("gat"), plan, manifest, choice, 2)
     found = expect(plan, Counts.of(manifest), "distributed", 2)
@@ -183,7 +186,7 @@ def test_it_says_how_blocks_send(prepared: PreparedGraph, settings: dict[str, st
 
 def test_seconds_are_those_of_the_way_that_is_taken() -> None:
     plan = Plan.of(build("sage"))
-    counts = Counts([10**6] * 8, [10**7] * 8, [10**6] * 8, [0] * 8, [10**8] * 8)
+    counts = counts_of([10**6] * 8, [10**7] * 8, [10**6] * 8, [0] * 8, [10**8] * 8)
     fused, files, shuffle = (expect(plan, counts, way, 2) for way in ("fused", "files", "distributed"))
     assert fused.total < files.total < shuffle.total
     assert 0 < files.parts["moving"] < shuffle.parts["moving"]

@@ -21,9 +21,10 @@ from pipeline.formula import GraphArrays, interpret
 from pipeline.infer import Frames, run_frames
 from pipeline.model import Model
 from pipeline.places.scratch import Scratch
-from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
+from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
+from pipeline.plan.shipped import kept_bytes, shipped_bytes
 from pipeline.planning import planned_for
 from pipeline.prepared import PreparedGraph
 from pipeline.schema import EDGE

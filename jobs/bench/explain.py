@@ -32,7 +32,7 @@ from pipeline.formula import linear, relu, sigmoid
 from pipeline.graph import Graph
 from pipeline.layers import gat, gatv2, gcn, gin, sage
 from pipeline.model import Model
-from pipeline.plan.memory import Counts
+from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.seconds import READING, WRITING, core_seconds

@@ -5,6 +5,7 @@ Comes in: texts. Goes out: names of columns, of classes; a `Csv`. Opens no file 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,8 @@ def _named(text: str) -> dict[str, list[str]]:
 
 def input_column(text: str) -> tuple[str, Any]:
     """edge_weight=edges.weight, edge_weight=none, edge_attr=edges.a+edges.b, edges=edge_index,
-    adj_t=edge_index+edges.weight, adjs=edge_index+edge_index; a number, scale=2.0, or true or false"""
+    adj_t=edge_index+edges.weight, adjs=edge_index+edge_index; a number, scale=2.0, or true or false; a table of edges,
+    pos_edge_index=pos"""
     name, found, column = text.partition("=")
     index, plus, values = column.partition("+")
     given: Any = _constant(column)
@@ -71,12 +73,14 @@ def input_column(text: str) -> tuple[str, Any]:
         given = column.split("+")
     else:
         given = (index, None if values == "none" else values) if plus else None if column == "none" else column
-    if not found or not column or (isinstance(given, str) and "." not in given and given not in WORDS):
+    word = isinstance(given, str) and "." not in given and given not in WORDS
+    if not found or not column or (word and (name in COLUMNS or not re.search("edge|^ei_|_ei$", name.lower()))):
         raise _no_input(text)
     return _named_input(text, name), given
 
 
 WORDS = ("edge_index", "num_nodes", "data")
+COLUMNS = ("edge_weight", "edge_attr")  # never the edges themselves, which the name of a table stands for
 
 
 def _constant(text: str) -> bool | int | float | None:
@@ -101,7 +105,8 @@ def _no_input(text: str) -> SettingError:
     return SettingError(
         f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight; NAME=none; a number, scale=2.0; "
         "several columns edge_attr=edges.a+edges.b; or for a matrix "
-        "adj_t=edge_index+edges.weight, adj_t=edge_index+gcn_norm, adj_t=edge_index+none"
+        "adj_t=edge_index+edges.weight, adj_t=edge_index+gcn_norm, adj_t=edge_index+none; of several sets of edges "
+        "pos_edge_index=TABLE"
     )
 
 

@@ -22,7 +22,7 @@ import typer
 from pipeline.command.answers import OUTCOMES, answer_error
 from pipeline.command.exits import DONE, FAILED, INTERRUPTED, MENDABLE, SPARK_FAILED
 from pipeline.command.log_lines import JSON, TEXT, JsonLines, json_line
-from pipeline.errors import GraphsweepError
+from pipeline.errors import GraphsweepError, is_of_a_store
 from pipeline.events import event
 from pipeline.progress import BARS, LINES, NOBODY, watched_by
 from pipeline.spark.agreement import refused
@@ -193,6 +193,8 @@ def message_of(error: Exception) -> Message | None:
     if isinstance(error, GraphsweepError):
         text = _spelled(str(error))
         return Message(text if len(text) <= LONGEST else f"{text[:LONGEST]}…", MENDABLE)
+    if is_of_a_store(error):
+        return Message(f"an object store did not do what it was asked for: {error}"[:LONGEST], MENDABLE)
     if not _of_spark(error):
         return None
     text = str(error)

@@ -37,9 +37,11 @@ def check_types(program: Program, schema: GraphSchema) -> None:
             "metadata=, or give one node table and one edge table"
         )
     if set(known) <= {NODE, EDGE, EDGE.reversed}:
+        relations = [each.relation for each in types if isinstance(each, EdgeType) and not each.is_reversed]
+        tables = ", ".join(f"{each!r}: …" for each in dict.fromkeys(relations))
         raise ModelError(
             f"the model is for a typed graph, with {named(list(types))}, and this graph has no types; give a table for "
-            "each type"
+            "each type" + (f": Graph(nodes, {{{tables}}})" if NODE in types else "")
         )
     alike = nearest(str(missing[0]), list(map(str, known)))
     hint = f" ({alike})" if alike.startswith("did") else ""

@@ -22,8 +22,8 @@ from pipeline.errors import GraphsweepError, first_line
 from pipeline.job.sessions import Sessions
 from pipeline.kernels.checksum import LANES, add_words
 from pipeline.kernels.jit import cache_directory, is_kept
-from pipeline.plan.memory import size
 from pipeline.settings import Settings
+from pipeline.shown import size
 from pipeline.spark import probe, witness
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.resources import local_memory

@@ -18,11 +18,10 @@ from pipeline.places.lock import is_locked
 from pipeline.places.marker import WORK, read_marker
 from pipeline.places.place import Place
 from pipeline.places.working import DONE, GRAPH, PREPARED, PREPARING, lock_of, on_disk, path_of
-from pipeline.plan.memory import size
 from pipeline.plan.seconds import duration
 from pipeline.preparing.stored import StepFiles
 from pipeline.run.through_files import Files
-from pipeline.shown import counted
+from pipeline.shown import counted, size
 
 
 @dataclass(frozen=True)

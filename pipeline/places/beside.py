@@ -38,11 +38,6 @@ def run_of(name: str, entry: str) -> tuple[str, bool] | None:
     return (found[1], found[2] is not None) if found else None
 
 
-def is_left_of_lock(name: str, entry: str) -> bool:
-    """Whether an entry is what a process leaves that is killed while it takes or breaks the lock of `name`."""
-    return re.fullmatch(f"{re.escape(beside(name, LOCK))}-[0-9a-f]{{32}}", entry) is not None
-
-
 def _short(name: str) -> str:
     encoded = name.encode()
     if len(encoded) <= LONGEST - ADDED:

@@ -11,8 +11,10 @@ there each looks again after it has written its own, and the one whose lock is t
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import re
 import threading
 import time
 import uuid
@@ -20,13 +22,14 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.fs as fs
 
 from pipeline.errors import StorageError, unwritable
 from pipeline.places.beside import LOCK, beside, new_run
 from pipeline.places.filesystem import Opened
-from pipeline.places.owner import is_alive, is_this_machine, process_facts
+from pipeline.places.owner import is_alive, is_this_machine, machine, process_facts
 from pipeline.places.place import Place
 
 __all__ = ["Lock", "new_run"]
@@ -34,6 +37,10 @@ __all__ = ["Lock", "new_run"]
 RENEWED = 5.0  # seconds from one renewal to the next
 STALE = 30.0  # seconds without a renewal after which the owner, on another machine, counts as dead
 SETTLE = 0.5  # seconds until two writers of an object store have seen each other
+
+_HELD: set[str] = set()
+"""The runs of this process that hold a lock, or are about to. A store that has stopped to answer lets nobody give one
+back, and the process lives on: what it left is no one's."""
 
 Owner = dict[str, Any]
 
@@ -55,8 +62,10 @@ class Lock:
         self._renewing = threading.Thread(target=self._renew, name=f"lock of {opened.name}", daemon=True)
 
     def __enter__(self) -> Lock:
+        _HELD.add(self._run)
         try:
             self._take()
+            self._remove_left()
             self._renewing.start()
         except BaseException:  # interrupted after it was created: this process lives on, and nobody could take it away
             self._give_back()
@@ -70,7 +79,7 @@ class Lock:
                 continue
             owner, renewed = found
             if is_this_machine(owner):
-                if is_alive(owner):
+                if is_alive(owner) and not _is_over(owner):
                     raise self._refusal(owner)
                 self._take_away(owner)
             elif self._now is not None and self._now - renewed > STALE:
@@ -87,9 +96,23 @@ class Lock:
         self._give_back()
 
     def _give_back(self) -> None:
-        with suppress(OSError, pa.ArrowException):
+        _HELD.discard(self._run)
+        with suppress(OSError, pa.ArrowException, StorageError):
             if self.is_held():
                 self._filesystem.delete_file(self.path)
+
+    def _remove_left(self) -> None:
+        """What processes have left on a disk that were killed while they took or broke this lock."""
+        if not self._local:
+            return
+        with suppress(OSError):
+            folder, name = os.path.split(self.path)
+            now = os.stat(self.path).st_mtime  # by the clock of the disk
+            for entry in os.listdir(folder):
+                if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{32}}", entry):
+                    with suppress(OSError):
+                        if _is_left(left := os.path.join(folder, entry), now):
+                            os.remove(left)
 
     def is_held(self) -> bool:
         """Whether it is still ours: asked again before anything is put in place."""
@@ -116,7 +139,7 @@ class Lock:
 
     def _create_on_disk(self) -> bool:
         """Written beside and linked: whoever reads it reads all of it."""
-        temporary = f"{self.path}-{uuid.uuid4().hex}"
+        temporary = f"{self.path}-{by_us()}"
         try:
             with open(temporary, "w", encoding="utf-8") as file:
                 file.write(self._text())
@@ -183,7 +206,7 @@ class Lock:
                 if found is not None and found[0] == owner:
                     self._filesystem.delete_file(self.path)
             return
-        grave = f"{self.path}-{uuid.uuid4().hex}"
+        grave = f"{self.path}-{by_us()}"
         with suppress(OSError):
             os.rename(self.path, grave)
         with suppress(OSError):
@@ -209,12 +232,17 @@ class Lock:
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEWED):
-            with suppress(OSError, pa.ArrowException):
+            with suppress(OSError, pa.ArrowException, StorageError):  # it may answer the next time
                 if self._local:
                     if self.is_held():
                         os.utime(self.path)
                 elif self.is_held():
                     self._write()
+
+
+def _is_over(owner: Owner) -> bool:
+    """Of an owner that lives: whether it is this process, and its run has ended."""
+    return owner.get("pid") == os.getpid() and owner.get("run") not in _HELD
 
 
 def is_locked(place: Place, opened: Opened) -> bool:
@@ -223,18 +251,32 @@ def is_locked(place: Place, opened: Opened) -> bool:
     if found is None:
         return False
     owner, renewed = found
-    return is_alive(owner) if is_this_machine(owner) else time.time() - renewed < STALE
+    if is_this_machine(owner):
+        return is_alive(owner) and not _is_over(owner)
+    return time.time() - renewed < STALE
 
 
-def remove_left(left: Opened) -> None:
-    """Removes what a process has left on a disk that was killed while it took or broke a lock."""
-    if not left.is_local:
-        return
-    with suppress(OSError):
-        owner = _read(left.path) or {}
-        age = os.stat(left.parent.path).st_mtime - os.stat(left.path).st_mtime
-        if not is_alive(owner) if is_this_machine(owner) else age > STALE:
-            os.remove(left.path)
+def by_us() -> str:
+    """The end of the name of a file that is gone in a moment: machine, process, and what makes it the only one. Of a
+    process that is killed before the first byte the name alone tells."""
+    return f"{_machine()}{os.getpid():08x}{uuid.uuid4().hex[:16]}"
+
+
+def _machine() -> str:
+    return hashlib.sha256(machine().encode()).hexdigest()[:8]
+
+
+def _is_left(path: str, now: float) -> bool:
+    """Whether the process that made such a file has ended, as far as this machine can tell."""
+    made, ending = os.stat(path).st_mtime, path[-32:]
+    if ending[:8] != _machine():
+        return now - made > STALE
+    try:
+        return psutil.Process(int(ending[8:16], 16)).create_time() > made + 1.0  # another one with its number
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
 
 
 def _read(path: str) -> Owner | None:

@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import SettingError, StorageError, unwritable
-from pipeline.places.beside import OLD, beside, is_left_of_lock, new_run, run_of
+from pipeline.places.beside import OLD, beside, new_run, run_of
 from pipeline.places.copied import copy_in, settle_copies
 from pipeline.places.directories import (
     exists,
@@ -38,7 +38,7 @@ from pipeline.places.directories import (
     remove_files,
 )
 from pipeline.places.filesystem import Opened
-from pipeline.places.lock import Lock, remove_left
+from pipeline.places.lock import Lock
 from pipeline.places.marker import MARKER, UNFINISHED, is_free, is_half_marker, read_marker, write_marker
 from pipeline.places.place import Place
 
@@ -192,8 +192,6 @@ def heal(output: Place, target: Opened, owned: Owned) -> None:
         found = run_of(target.name, entry)
         if found is not None:
             runs.setdefault(found[0], set()).add(found[1])
-        elif is_left_of_lock(target.name, entry):
-            remove_left(target.sibling(entry))
     for run, kinds in sorted(runs.items()):
         new, old = target.sibling(beside(target.name, run)), target.sibling(beside(target.name, run + OLD))
         if True in kinds:

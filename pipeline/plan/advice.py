@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.plan.memory import SLACK, WORKER_BYTES, Counts, block_bytes, shipment_bytes, size
+from pipeline.plan.counts import Counts
+from pipeline.plan.memory import SLACK, WORKER_BYTES, block_bytes
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import pull_bytes, push_bytes
-from pipeline.plan.schedule import Shipment
 from pipeline.plan.seconds import STARTING, about, expect
+from pipeline.plan.shipped import shipment_bytes
+from pipeline.plan.superstep import Shipment
 from pipeline.plan.tier import Choice
+from pipeline.shown import size
 
 WORTH_SECONDS = 2.0  # less is not worth a line
 WORTH_SHARE = 0.1  # of the time

@@ -15,28 +15,26 @@ from pipeline.formula.values import Value
 from pipeline.model import Model
 from pipeline.plan.advice import advice
 from pipeline.plan.branches import Branch
-from pipeline.plan.memory import (
-    Counts,
-    block_bytes,
+from pipeline.plan.counts import Counts
+from pipeline.plan.memory import block_bytes, sorted_bytes
+from pipeline.plan.plan import Plan
+from pipeline.plan.push_pull import pull_bytes, push_bytes
+from pipeline.plan.seconds import FILES, MACHINE, STARTING, Seconds, about, duration, expect
+from pipeline.plan.shipped import (
     id_bytes,
     kept_bytes,
     kept_lanes,
     kept_totals,
     shipment_bytes,
     shipped_rows,
-    size,
-    sorted_bytes,
     total_bytes,
     total_lanes,
 )
-from pipeline.plan.plan import Plan
-from pipeline.plan.push_pull import pull_bytes, push_bytes
-from pipeline.plan.schedule import Shipment, Superstep, edges_of
-from pipeline.plan.seconds import FILES, MACHINE, STARTING, Seconds, about, duration, expect
 from pipeline.plan.skew import skew_lines
+from pipeline.plan.superstep import Shipment, Superstep, edges_of
 from pipeline.plan.tier import Choice
 from pipeline.schema import EDGE, NODE
-from pipeline.shown import counted
+from pipeline.shown import counted, size
 
 LINE = 119  # characters
 WAYS = {"fused": "fused", FILES: "distributed through files", "distributed": "through the shuffle"}

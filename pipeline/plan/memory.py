@@ -1,34 +1,29 @@
-"""Bytes: what a run ships and holds.
+"""Bytes that the tasks of a run hold.
 
-Comes in: a plan, and the counts of a prepared graph (its manifest). Goes out: bytes per exchange, bytes per task.
-Reads no block and starts no work.
+Comes in: a plan, and the counts of a prepared graph. Goes out: bytes of a block's task, and of a task that runs them
+all. Reads no block and starts no work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
-from pipeline.blocks.wire import number_bytes
 from pipeline.compiler.dense import chunk_size
 from pipeline.compiler.edge_program import edge_program
 from pipeline.compiler.sorting import kept_floats
 from pipeline.formula.interpret import last_readers
 from pipeline.formula.reductions import REDUCTIONS
-from pipeline.formula.spaces import Edges, Nodes, Space
+from pipeline.formula.spaces import Edges
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
+from pipeline.plan.counts import Counts
 from pipeline.plan.levels import is_per_edge, local_values
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Phase, Shipment, Superstep
-from pipeline.schema import EDGE, EdgeType
+from pipeline.plan.shipped import FLOAT, PART, total_lanes
+from pipeline.plan.superstep import Phase, Shipment, Superstep
 
-FLOAT = 4  # bytes
-INDEX = 4  # of a local index in a send list
-ID = 8  # of a node's id that is sent; one of text may take more
+INDEX = 4  # bytes of a local index in a send list
 ENDS = 8  # lanes of what is written of an edge beside its outputs: two ids, which of parallel ones it is
-PART = 8  # of a lane of a block's part of a total, which is float64
 # What a Python worker holds before it has seen any data: interpreter, NumPy, pyarrow, Numba, loaded kernels.
 WORKER_BYTES = 250 << 20
 # Arrow batches on their way in and out, the allocator's slack.
@@ -37,197 +32,6 @@ SLACK = 1.3
 SORTED_LANES = 8
 # Rows of node values that a block computes at a time (node_values.ROW_CHUNK, which knows plans and so cannot be asked).
 ROW_CHUNK = 4096
-
-
-@dataclass(frozen=True)
-class EdgeCounts:
-    """The same of one type of edges, for each block."""
-
-    edges: Sequence[int]
-    payload_in: Sequence[int]
-    loops: Sequence[int]
-    pulled: Sequence[int]
-    pushed: Sequence[int]
-    stored: Sequence[int]
-    """Bytes on disk of its tiles and send lists, and of edges that may be pushed."""
-    push_bytes: Sequence[int]
-
-    @staticmethod
-    def of(counts: Mapping[str, Sequence[int]]) -> EdgeCounts:
-        stored = [a + b for a, b in zip(counts["static_bytes"], counts["sends_bytes"], strict=True)]
-        pulled, pushed = counts["payload_rows_pulled"], counts["payload_rows_pushed"]
-        loops = counts["payload_rows_loops"]
-        return EdgeCounts(
-            counts["edges"], counts["payload_rows_in"], loops, pulled, pushed, stored, counts["push_bytes"]
-        )
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What of a graph's size matters: totals, and the same per block."""
-
-    nodes: Sequence[int]
-    edges: Sequence[int]
-    payload_in: Sequence[int]
-    """Rows that all tiles of a block need for one exchange."""
-    loops: Sequence[int]
-    """Rows that a block needs of itself for its self-loops, whatever their direction."""
-    static_bytes: Sequence[int]
-    reversed_in: Sequence[int] = ()
-    """As payload_in, of the tiles against the edges' direction; empty where there are none."""
-    reversed_bytes: Sequence[int] = ()
-    """Of static_bytes, those of what is stored against the edges' direction."""
-    in_degree: Sequence[int] = ()
-    """The largest in-degree of each block."""
-    pulled: Sequence[int] = ()
-    """Rows that a block needs for the pulled edges of its tiles, if the others are pushed; empty: as payload_in."""
-    pushed: Sequence[int] = ()
-    """Partial results that it then needs for the others."""
-    pulled_reversed: Sequence[int] = ()
-    pushed_reversed: Sequence[int] = ()
-    push_bytes: Sequence[int] = ()
-    """Of static_bytes, those of edges that the block may push to others."""
-    push_bytes_reversed: Sequence[int] = ()
-    """The same against the edges' direction; of reversed_bytes."""
-    types: Mapping[EdgeType, EdgeCounts] = field(default_factory=dict)
-    """The same by the type of edges, of a graph whose manifest tells it: then what is above of one type is not read."""
-    node_types: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """Nodes of each type in each block; empty: all nodes are of one type."""
-
-    @staticmethod
-    def of(manifest: Mapping[str, Any]) -> Counts:
-        block = manifest["per_block"]
-        static = [a + b for a, b in zip(block["static_bytes"], block["sends_bytes"], strict=True)]
-        return Counts(
-            block["nodes"],
-            block["edges"],
-            block["payload_rows_in"],
-            block["payload_rows_loops"],
-            static,
-            in_degree=block["max_in_degree"],
-            types={
-                EdgeType.parse(type): EdgeCounts.of(counts) for type, counts in manifest.get("edge_types", {}).items()
-            },
-            node_types={type: counts["nodes"] for type, counts in manifest.get("node_types", {}).items()},
-        )
-
-    def nodes_of(self, space: Space) -> Sequence[int]:
-        """Nodes of each block that have a row of a value."""
-        assert isinstance(space, Nodes)
-        return self.node_types[space.type] if self.node_types else self.nodes
-
-    def edges_of(self, edge_type: EdgeType) -> Sequence[int]:
-        """Edges of a type into each block."""
-        return self.types[edge_type].edges if self.types else self.edges
-
-    def static_of(self, plan: Plan) -> Sequence[int]:
-        """Bytes on disk of what a plan reads of each block: perhaps of one direction of the edges only, and perhaps
-        without what it could push."""
-        return [self.static_of_block(plan, block) for block in range(self.blocks)]
-
-    def static_of_block(self, plan: Plan, block: int) -> int:
-        """The same of one block."""
-        pushes = any(shipment.push for step in plan.steps for shipment in step.ships)
-        if self.types:
-            read = set(plan.program.edge_types)
-            unread = [counts.stored for type, counts in self.types.items() if type not in read]
-            unread += [counts.push_bytes for type, counts in self.types.items() if type in read and not pushes]
-            return self.static_bytes[block] - sum(part[block] for part in unread)
-        unread = []
-        both_ways = any(edge_type.is_reversed for edge_type in plan.program.edge_types)
-        if not both_ways:
-            unread.append(self.reversed_bytes)
-        if not pushes:
-            unread += [self.push_bytes, self.push_bytes_reversed] if both_ways else [self.push_bytes]
-        return self.static_bytes[block] - sum(part[block] for part in unread if part)
-
-    def rows_in(self, edge_type: EdgeType) -> Sequence[int]:
-        """Rows that each block gets for its tiles of a type in one exchange, if all edges are pulled."""
-        if self.types:
-            return self.types[edge_type].payload_in
-        return self.reversed_in if edge_type.is_reversed else self.payload_in
-
-    def loops_of(self, edge_type: EdgeType) -> Sequence[int]:
-        """Rows that each block needs of itself for its self-loops."""
-        return self.types[edge_type].loops if self.types else self.loops
-
-    def hybrid_rows(self, edge_type: EdgeType) -> tuple[Sequence[int], Sequence[int]]:
-        """The same if edges are pushed: rows, and partial results."""
-        if self.types:
-            return self.types[edge_type].pulled, self.types[edge_type].pushed
-        pulled, pushed = self.pulled, self.pushed
-        if edge_type.is_reversed:
-            pulled, pushed = self.pulled_reversed, self.pushed_reversed
-        return (pulled, pushed) if pulled else (self.rows_in(edge_type), [0] * self.blocks)
-
-    def lanes_in(self, shipment: Shipment, block: int) -> int:
-        """float32 lanes that a block gets of a shipment for its tiles, but those of the self-loops."""
-        if not shipment.push:
-            return self.rows_in(shipment.edge_type)[block] * shipment.width
-        pulled, pushed = self.hybrid_rows(shipment.edge_type)
-        return pulled[block] * shipment.width + pushed[block] * shipment.partial_width
-
-    @property
-    def blocks(self) -> int:
-        return len(self.nodes)
-
-
-def shipped_rows(counts: Counts, shipment: Shipment) -> tuple[int, int]:
-    """Rows of all payloads of a shipment, from blocks to others and to themselves; partial results of it."""
-    loops = sum(counts.loops_of(shipment.edge_type)) if shipment.loops else 0
-    if not shipment.push:
-        return sum(counts.rows_in(shipment.edge_type)) + loops, 0
-    pulled, pushed = counts.hybrid_rows(shipment.edge_type)
-    return sum(pulled) + loops, sum(pushed)
-
-
-def shipment_bytes(counts: Counts, shipment: Shipment) -> int:
-    """Bytes of both."""
-    rows, partials = shipped_rows(counts, shipment)
-    return (rows * shipment.width + partials * shipment.partial_width) * number_bytes(shipment.wire)
-
-
-def received_bytes(counts: Counts, shipment: Shipment, block: int) -> int:
-    """Those of them that one block gets, from itself too."""
-    loops = counts.loops_of(shipment.edge_type)[block] * shipment.width if shipment.loops else 0
-    return (counts.lanes_in(shipment, block) + loops) * number_bytes(shipment.wire)
-
-
-def shipped_bytes(counts: Counts, step: Superstep) -> int:
-    """Bytes of all payloads and partial results that a superstep ships, and of the totals' parts."""
-    payloads = sum(shipment_bytes(counts, shipment) for shipment in step.ships)
-    return payloads + total_bytes(counts, step) + id_bytes(counts, step)
-
-
-def id_bytes(counts: Counts, step: Superstep) -> int:
-    """Bytes of the ids that a superstep ships, for the rows of edges that are written behind it."""
-    return sum(counts.rows_in(EDGE)) * ID if step.ships_ids else 0
-
-
-def total_lanes(step: Superstep) -> int:
-    """Lanes of the totals whose parts a block sends to every block."""
-    return sum(value.width for value in step.totals)
-
-
-def total_bytes(counts: Counts, step: Superstep) -> int:
-    """Bytes of these parts: a row from each block to each."""
-    return counts.blocks**2 * total_lanes(step) * PART
-
-
-def kept_lanes(step: Superstep) -> int:
-    """Lanes per node of the state that blocks carry over to the next superstep."""
-    return sum(value.width for value in step.keeps if value.is_node)
-
-
-def kept_totals(step: Superstep) -> int:
-    """Lanes of the same, of which a block has a single row: totals, and what was computed from them."""
-    return sum(value.width for value in step.keeps if value.is_graph)
-
-
-def kept_bytes(counts: Counts, step: Superstep) -> int:
-    """Bytes of that state."""
-    kept = sum(sum(counts.nodes_of(value.space)) * value.width for value in step.keeps if value.is_node)
-    return (kept + counts.blocks * kept_totals(step)) * FLOAT
 
 
 def block_bytes(plan: Plan, counts: Counts, block: int, fused: bool = False) -> int:
@@ -308,8 +112,7 @@ def sorted_bytes(counts: Counts, reduction: Value, block: int) -> int:
     """What a holistic reduction keeps of a node's messages at a time; 0 for one that keeps a state."""
     if not REDUCTIONS[reduction.op].is_holistic:
         return 0
-    in_degree = counts.in_degree[block] if counts.in_degree else counts.edges[block]
-    return kept_floats(counts.edges[block], in_degree, reduction.inputs[0].width) * FLOAT
+    return kept_floats(counts.edges[block], counts.in_degree[block], reduction.inputs[0].width) * FLOAT
 
 
 def _node_chunk_bytes(step: Superstep, nodes: int) -> int:
@@ -406,12 +209,3 @@ def _state_lanes(reduction: Value) -> int:
     """float32 lanes per node of what a reduction keeps while edges come; its result takes the place of some."""
     record = REDUCTIONS[reduction.op]
     return max(sum(record.lanes(state, reduction) for state in record.state), reduction.width)
-
-
-def size(count: float) -> str:
-    """Bytes for people: 1.5 GB."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

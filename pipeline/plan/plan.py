@@ -20,7 +20,8 @@ from pipeline.model import Model
 from pipeline.plan.lower import lower
 from pipeline.plan.rewriting import rebuild
 from pipeline.plan.rewritten import Rewritten
-from pipeline.plan.schedule import Pushes, Superstep, branch_passes, edges_of, passes, schedule
+from pipeline.plan.schedule import Pushes, schedule
+from pipeline.plan.superstep import Superstep, branch_passes, edges_of, passes
 
 FloatArray = npt.NDArray[np.float32]
 

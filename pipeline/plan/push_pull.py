@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.plan.memory import Counts, shipment_bytes
+from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Shipment
+from pipeline.plan.shipped import shipment_bytes
+from pipeline.plan.superstep import Shipment
 
 PULL = "pull"
 

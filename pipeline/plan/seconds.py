@@ -19,8 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.plan.memory import FLOAT, Counts
+from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
+from pipeline.plan.shipped import FLOAT
 from pipeline.plan.work import Work, works
 
 FILES = "files"

@@ -10,9 +10,12 @@ import math
 from collections.abc import Sequence
 from statistics import median_low
 
-from pipeline.plan.memory import Counts, block_bytes, received_bytes, size
+from pipeline.plan.counts import Counts
+from pipeline.plan.memory import block_bytes
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import pull_bytes, push_bytes
+from pipeline.plan.shipped import received_bytes
+from pipeline.shown import size
 
 BAD = 1.5  # from here on it is worth a word
 
@@ -56,7 +59,7 @@ def skew_lines(plan: Plan, counts: Counts) -> list[str]:
 def _edges(plan: Plan, counts: Counts) -> str:
     """The block with most edges, and what helps against it."""
     block, edges = _heaviest(counts.edges)
-    hub = counts.in_degree[block] if counts.in_degree else 0
+    hub = counts.in_degree[block]
     text = f"block {block} has {int(edges):,} edges"
     if edges - hub > BAD * median_low(counts.edges):
         return f"{text}, into many nodes: more blocks would spread them over the cores"

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.plan.memory import SLACK, WORKER_BYTES, Counts, fused_bytes, size, spilled_bytes
+from pipeline.plan.counts import Counts
+from pipeline.plan.memory import SLACK, WORKER_BYTES, fused_bytes, spilled_bytes
 from pipeline.plan.plan import Plan
+from pipeline.shown import size
 
 
 @dataclass(frozen=True)

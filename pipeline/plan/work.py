@@ -14,10 +14,12 @@ from pipeline.formula.operations import COSTLY, FREE, LANE_REDUCTIONS, OPERATION
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
+from pipeline.plan.counts import Counts
 from pipeline.plan.levels import local_values, sent_values
-from pipeline.plan.memory import FLOAT, INDEX, Counts, kept_lanes, received_bytes
+from pipeline.plan.memory import INDEX
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep, edges_of
+from pipeline.plan.shipped import FLOAT, kept_lanes, received_bytes
+from pipeline.plan.superstep import Superstep, edges_of
 
 ID = 8  # bytes of a node's id; one of text may have more
 

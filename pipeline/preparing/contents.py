@@ -70,9 +70,9 @@ class Contents:
             if type not in (fs.FileType.NotFound, fs.FileType.Directory):
                 return None
             there = sizes_within(opened) if type == fs.FileType.Directory or not opened.renames else {}
+            manifest = _manifest(opened) if there.get(MANIFEST) else None
         except (OSError, pa.ArrowException) as error:
             raise unreadable(str(place), error) from error
-        manifest = _manifest(opened) if there.get(MANIFEST) else None
         folders, beside, strange = [], [], []
         for name in sorted({path.partition("/")[0] for path in there}):
             inside = {path.partition("/")[2]: size for path, size in there.items() if path.startswith(f"{name}/")}

@@ -21,6 +21,7 @@ from pipeline.preparing.preparation import Preparation, Step
 from pipeline.preparing.steps import Writes, keep, steps_written
 from pipeline.preparing.stored import WRITTEN_DDL, StepFiles, Written
 from pipeline.spark.placement import place
+from pipeline.spark.task_function import task_function
 from pipeline.tables.layout import Layout
 from pipeline.tables.survey import Pieces, frame_of, selected
 from pipeline.tables.table import Piece, Table, read_pieces
@@ -42,7 +43,7 @@ def steps_in_tasks(graph: Graph, pieces: Pieces, plan: Preparation, folder: str)
         rows = rows.union(_packed(spark, graph.tables[layout.table], layout, pieces[layout.table], plan.blocks))
     for step, file in steps_written(plan):
         work = partial(_work, step=step, plan=plan, writes=(folder, file) if file else None)
-        rows = place(rows, plan.blocks).mapInArrow(work, ROW_DDL)
+        rows = place(rows, plan.blocks).mapInArrow(task_function(work), ROW_DDL)
     return rows
 
 
@@ -53,9 +54,11 @@ def _packed(
     if pieces is not None:
         tasks = max(1, len(pieces))
         numbers = spark.range(0, len(pieces), 1, tasks)
-        return numbers.mapInArrow(partial(_pack_pieces, pieces=pieces, layout=layout, blocks=blocks), ROW_DDL)
+        work = partial(_pack_pieces, pieces=pieces, layout=layout, blocks=blocks)
+        return numbers.mapInArrow(task_function(work), ROW_DDL)
     table = frame_of(table, spark, layout)
-    return selected(table, layout).mapInArrow(partial(_pack, layout=layout, blocks=blocks), ROW_DDL)
+    work = partial(_pack, layout=layout, blocks=blocks)
+    return selected(table, layout).mapInArrow(task_function(work), ROW_DDL)
 
 
 def _pack(batches: Iterable[pa.RecordBatch], layout: Layout, blocks: int) -> Iterator[pa.RecordBatch]:
@@ -96,7 +99,7 @@ def pack_in_tasks(graph: Graph, pieces: Pieces, plan: Preparation, files: StepFi
         first = at * _MOST_PARTITIONS
         work = partial(_pack_to_file, pieces=found, layout=layout, blocks=plan.blocks, files=files, first=first)
         numbered = rows.selectExpr("*", "spark_partition_id() as partition")
-        written += [Written(*row) for row in numbered.mapInArrow(work, WRITTEN_DDL).collect()]
+        written += [Written(*row) for row in numbered.mapInArrow(task_function(work), WRITTEN_DDL).collect()]
     return written
 
 

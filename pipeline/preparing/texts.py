@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipeline.graph import Graph
 from pipeline.preparing.findings import texts_of
 from pipeline.schema import quoted
+from pipeline.spark.task_function import task_function
 from pipeline.tables.layout import Layout
 from pipeline.tables.survey import Pieces, frame_of
 from pipeline.tables.table import read_pieces
@@ -28,7 +29,7 @@ def texts_by_key(graph: Graph, pieces: Pieces, layout: Layout, column: str, keys
         return named
     find = partial(_find_texts, keys=keys, layout=layout)
     edges = frame_of(graph.tables[layout.table], graph.session, layout)
-    found = edges.select(quoted(column)).mapInArrow(find, "key bigint, text string").distinct().collect()
+    found = edges.select(quoted(column)).mapInArrow(task_function(find), "key bigint, text string").distinct().collect()
     return {row.key: row.text for row in found}
 
 

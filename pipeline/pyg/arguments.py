@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch_geometric.data import HeteroData
 
 from pipeline.errors import ModelError, nearest
 from pipeline.formula.spaces import Edges, Nodes, parse_space
 from pipeline.pyg.called import AS_IT_IS, STARS, Called, called
+from pipeline.pyg.edge_sets import EdgeSets, check_all_named, edge_sets
 from pipeline.pyg.outputs import Wanted
 from pipeline.pyg.several_columns import several_columns
 from pipeline.pyg.types import UNTYPED, Types
 from pipeline.pyg.untold import matrix_forms, matrix_like, untold
+from pipeline.schema import EdgeType
 
 EDGE_INDEX, DATA, NUM_NODES = "edge_index", "data", "num_nodes"
 GCN_NORM, COLUMN = "gcn_norm", "column"  # what the values of a matrix are
@@ -27,9 +30,10 @@ TABLES = {"x": "nodes", "edge_weight": "edges", "edge_attr": "edges"}  # what Py
 
 Told = int | range | type[bool] | Sequence[int | range]
 Features = int | range | Mapping[str, Told] | None
-Source = str | Sequence[str | None] | bool | int | float | None
+Source = str | EdgeType | Sequence[str | None] | bool | int | float | None
 Inputs = Mapping[str, Source] | None
-"""Argument → column or columns, "edge_index", a matrix such as ("edge_index", "edges.weight"), a number, or None."""
+"""Argument → column or columns, "edge_index", the name of a table of edges or its type, a matrix such as ("edge_index",
+"edges.weight"), a number, or None."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Signature:
     left_out: tuple[str, ...] = ()
     """Optional arguments that nobody gave."""
     types: Types = UNTYPED
+    edge_sets: tuple[tuple[str, EdgeType], ...] = ()
+    """Parameters that take the edges of one type each, where there are several over the same nodes."""
     constants: tuple[tuple[str, bool | int | float], ...] = ()
     """Parameters that are the same number for every graph."""
     counts: tuple[str, ...] = ()
@@ -99,6 +105,16 @@ class Signature:
     outputs: tuple[Wanted, ...] = ()
     """The outputs that are wanted; none: all."""
 
+    @property
+    def by_type(self) -> bool:
+        """Whether forward takes and gives dicts by type, or a HeteroData."""
+        return self.types.is_typed and not self.edge_sets
+
+    @property
+    def nodes(self) -> Nodes:
+        """Of a module for one type of nodes: these."""
+        return Nodes(self.types.nodes[0])
+
 
 def _is_of_matrix(told: Any) -> bool:
     """Whether it says what the values of a matrix are; `_matrix` checks the rest."""
@@ -107,18 +123,21 @@ def _is_of_matrix(told: Any) -> bool:
     return told[0] == EDGE_INDEX or (isinstance(told, tuple) and told[0] in ("nodes", "edges"))  # a table, no column
 
 
-def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
+def signature(net: torch.nn.Module, inputs: Inputs, like: HeteroData | None = None) -> Signature:
     """The arguments of forward, without their widths.
 
     `inputs`: argument → "nodes.COLUMN", "edges.COLUMN", a list of columns, "edge_index", ("edge_index", values of a
-    matrix), a list of "edge_index" for sampled edges, "data", "num_nodes", a number, or None.
+    matrix), a list of "edge_index" for sampled edges, "data", "num_nodes", a number, or None. Where there are several
+    sets of edges, argument → its table, "pos", whose columns are "pos.COLUMN". `like`: a graph that has these.
     Required parameters called x, edge_index, edge_weight, edge_attr and num_nodes need no mention, nor does a single
     one that is a Data object.
     """
     given: dict[str, Any] = dict(inputs or {})
+    sets = edge_sets(given, TABLES, like)
+    given = {name: told for name, told in given.items() if name not in sets.of}
     adjs = tuple((name, len(told)) for name, told in given.items() if _is_sampled(told))
     several = {
-        name: several_columns(name, told, _usual_table(name))
+        name: several_columns(name, told, _usual_table(name, sets), sets.tables)
         for name, told in given.items()
         if isinstance(told, list | tuple) and not _is_of_matrix(told) and name not in dict(adjs)
     }
@@ -126,8 +145,9 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
     call = called(net)
     parameters, named = call.parameters, call.named
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]
+    required = [name for name in required if name not in sets.of]
     as_data = _data(named, required, given)
-    held = [name for name in ("x", EDGE_INDEX) if as_data and name not in named]
+    held = [name for name in ("x", EDGE_INDEX) if as_data and name not in named and not (sets and name == EDGE_INDEX)]
     weights = {name: each for name, each in net.named_parameters(remove_duplicate=False) if each.dim() > 1}
     tables = tuple(name for name in given if name in weights and name not in named)
     if len({len(weights[name]) for name in tables}) > 1:
@@ -137,7 +157,7 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
             "the rows of all nodes into one weight"
         )
     if as_data is None and not call.any_name:
-        for name in given:
+        for name in (*sets.of, *given):
             if name not in named and name not in tables:
                 raise ModelError(f"inputs names {name!r}, which forward does not take; {nearest(name, named)}")
     constants = {
@@ -154,9 +174,11 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
             raise ModelError(
                 f"inputs gives {name!r} the edge_index, which has no values, and a matrix has: {matrix_forms(name)}"
             )
-    needed = EDGE_INDEX in (*required, *held) or not (indices or matrices or adjs)
+    needed = EDGE_INDEX in (*required, *held) or not (indices or matrices or adjs or sets)
     if EDGE_INDEX not in plain and needed and (EDGE_INDEX in named or held):
         indices.append(EDGE_INDEX)
+    if sets:
+        check_all_named(sets, [*indices, *matrices, *dict(adjs)])
     columns = {}
     for name in dict.fromkeys([*required, *held, *given]):
         if name in (*indices, *counts, *constants, *dict(adjs), as_data) or (name in given and given[name] is None):
@@ -165,19 +187,19 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
             if matrices[name].values == COLUMN:
                 columns[name] = _column(name, str(list(given[name] or ())[1]), ("edges",))
             continue
-        if name not in given and name not in TABLES:
-            raise untold(name, named, net)
-        allowed = ("nodes",) if name in tables else ("nodes", "edges")
+        if name not in given and TABLES.get(name) not in sets.tables:
+            raise untold(name, named, net, sets.tables)
+        allowed = ("nodes",) if name in tables else sets.tables
         columns[name] = _column(name, str(given.get(name) or f"{TABLES[name]}.{name}"), allowed)
-    told = (*required, *held, *given, *indices, as_data)
+    told = (*sets.of, *required, *held, *given, *indices, as_data)
     left_out = tuple(STARS.get(parameter.kind, "") + name for name, parameter in parameters.items() if name not in told)
-    if not (indices or matrices or adjs):
+    if not (indices or matrices or adjs or sets):
         _check_no_edges(columns, parameters, left_out)
     return Signature(
         tuple(
             Argument(
                 name,
-                column,
+                _in_type(column, sets),
                 tuple(weights[name].shape[1:]) if name in tables else (),
                 made_of=several[name].names if name in several else (),
             )
@@ -188,6 +210,8 @@ def signature(net: torch.nn.Module, inputs: Inputs) -> Signature:
         tuple(matrices.values()),
         tuple(name for name, told in given.items() if told is None),
         left_out,
+        sets.types,
+        tuple(sets.of.items()),
         constants=tuple(constants.items()),
         counts=tuple(counts),
         adjs=adjs,
@@ -233,8 +257,10 @@ def _check_no_edges(columns: Mapping[str, str], parameters: Mapping[str, Any], l
     )
 
 
-def _usual_table(name: str) -> str | None:
-    return TABLES.get(name) or ("edges" if name.startswith("edge") else None)
+def _usual_table(name: str, sets: EdgeSets) -> str | None:
+    """Of several sets of edges, none is the usual one."""
+    usual = TABLES.get(name) or ("edges" if name.startswith("edge") else None)
+    return usual if usual in sets.tables else None
 
 
 def _column(name: str, column: str, tables: Sequence[str]) -> str:
@@ -242,6 +268,13 @@ def _column(name: str, column: str, tables: Sequence[str]) -> str:
     if table not in tables or not key:
         raise ModelError(f"input {name!r} is {column!r}; write {' or '.join(f'{each}.COLUMN' for each in tables)}")
     return column
+
+
+def _in_type(column: str, sets: EdgeSets) -> str:
+    """Of several sets of edges: with the type of its rows."""
+    table, _, key = column.partition(".")
+    space = sets.space(table)
+    return column if space is None else f"{space}.{key}"
 
 
 def _matrix(name: str, told: Any) -> Matrix:

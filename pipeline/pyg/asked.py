@@ -277,4 +277,6 @@ def column_hint(name: str) -> str:
     """What inputs would name for an attribute, as text."""
     if is_matrix(name):
         return "('edge_index', 'edges.COLUMN')"
+    if "edge_index" in name:  # of several over the same nodes
+        return "'TABLE'"
     return "'edges.COLUMN'" if name.startswith("edge") else "'nodes.COLUMN'"

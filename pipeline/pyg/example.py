@@ -93,7 +93,7 @@ def examples(
                 break
             nodes, proper, loops = nodes + 2, proper + 6, loops + 4
         yield _example(arguments, rng, sizes, distinct, types)
-    for name in types.nodes if types.is_typed else ():
+    for name in types.nodes if len(types.nodes) > 1 else ():
         yield _example(arguments, rng, Sizes(counts_of(types, *graphs[-1], taken, name), taken), distinct, types)
 
 

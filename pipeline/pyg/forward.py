@@ -65,7 +65,7 @@ def check_weights(weights: Mapping[str, npt.NDArray[np.float64]]) -> None:
 
 def run_forward(net: torch.nn.Module, signature: Signature, example: Example) -> dict[str, Tensor]:
     """The outputs of one forward, by name. Unanswered if it takes `data` and asks it for what nobody told."""
-    if signature.types.is_typed:
+    if signature.by_type:
         return run_typed(net, signature, example)
     return named_outputs(run_whole(net, signature, example), signature.outputs)
 
@@ -77,7 +77,7 @@ def run_whole(net: torch.nn.Module, signature: Signature, example: Example) -> A
         _put(net, name, arguments.pop(name))
     attributes: Attributes | None = None
     if signature.as_data:
-        nodes = example.sizes.counts[Nodes()]
+        nodes = example.sizes.counts[signature.nodes]
         rows = next((arguments[a.name] for a in example.arguments if isinstance(a.space, Nodes)), nodes)
         own = {name: arguments.pop(name) for name in arguments.keys() & signature.called.named.keys()}
         attributes = Attributes(arguments, signature.none, rows, signature.as_data)
@@ -99,12 +99,14 @@ def run_whole(net: torch.nn.Module, signature: Signature, example: Example) -> A
 
 def given_to(signature: Signature, example: Example) -> dict[str, Any]:
     """Parameter, or attribute of data → what it is given."""
-    nodes = example.sizes.counts[Nodes()]
+    nodes = example.sizes.counts[signature.nodes]
     given: dict[str, Any] = dict(example.columns)
     for matrix in signature.matrices:
         column = given.pop(matrix.name, None)
         given[matrix.name] = matrix_of(matrix, example.edge_index, column, nodes)
-    given |= dict.fromkeys(signature.indices, example.edge_index)
+    if signature.indices:
+        given |= dict.fromkeys(signature.indices, example.edge_index)
+    given |= {name: example.edge_indices[edge_type] for name, edge_type in signature.edge_sets}
     given |= dict(signature.constants) | dict.fromkeys(signature.counts, nodes)
     for name, layers in signature.adjs:
         edges = torch.arange(example.edge_index.size(1))

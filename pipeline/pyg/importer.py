@@ -22,10 +22,11 @@ from torch_geometric.nn import GINConv, MFConv, SAGEConv
 from pipeline.errors import GraphsweepError, ModelError, shortened
 from pipeline.formula.program import Program, input_name
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.pyg.arguments import COLUMN, GCN_NORM, Features, Inputs, Matrix, Signature, signature
+from pipeline.pyg.arguments import COLUMN, GCN_NORM, TABLES, Features, Inputs, Matrix, Signature, signature
 from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.called import FORWARD, called
 from pipeline.pyg.copies import copied, copy_of, unwrapped
+from pipeline.pyg.edge_sets import edge_sets
 from pipeline.pyg.example import examples, tiny_example
 from pipeline.pyg.forward import ForwardFailed, check_ready, check_weights, run_forward
 from pipeline.pyg.like import data_like
@@ -37,7 +38,16 @@ from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import GraphLevel, record, recorded_weights
 from pipeline.pyg.search import NoRows, with_widths
 from pipeline.pyg.sizes import check_on
-from pipeline.pyg.typed_arguments import EDGE_INDICES, has_types, hint, is_told, told_widths, typed_signature, types_for
+from pipeline.pyg.typed_arguments import (
+    EDGE_INDICES,
+    has_types,
+    hint,
+    is_told,
+    told_by,
+    told_widths,
+    typed_signature,
+    types_for,
+)
 from pipeline.pyg.unread import check_unread, unread_weights
 from pipeline.pyg.untold import BATCHES, AsksBatch
 from pipeline.pyg.where import CANNOT
@@ -90,11 +100,12 @@ def import_module(
         x, edge_attr and edge_weight `["a", "b"]` is enough. None: there is none, `{"edge_weight": None}`. A number is
         the same for every graph: `{"scale": 2.0}`; "num_nodes" is the number of nodes; "data" stands for a Data object,
         of which the other names are attributes. A list such as `["edge_index", "edge_index"]` stands for the sampled
-        edges of two layers: each gets all edges. The name of a parameter whose rows are learned, one for each node, is
-        a column too: `{"embedding.weight": "nodes.embedding"}`. A sparse
-        matrix such as PyG's `adj_t` is `("edge_index", VALUES)`: values are a column, "edges.weight"; or None, all are
-        1; or "gcn_norm", for a matrix that was normalised before training (self-loops of weight 1 added,
-        D^-1/2 A D^-1/2), as OGB's examples do.
+        edges of two layers: each gets all edges. Of several sets of edges over the same nodes each is the name of its
+        table, or its edge type: `{"pos_edge_index": "pos", "neg_edge_index": "neg"}`; its columns are "pos.amount".
+        The name of a parameter whose rows are learned, one for each node, is a column too:
+        `{"embedding.weight": "nodes.embedding"}`. A sparse matrix such as PyG's `adj_t` is `("edge_index", VALUES)`:
+        values are a column, "edges.weight"; or None, all are 1; or "gcn_norm", for a matrix that was normalised before
+        training (self-loops of weight 1 added, D^-1/2 A D^-1/2), as OGB's examples do.
     features
         The width of x, or argument → width, or shape of a row, or range(K) for one integer from 0 to K - 1 in each
         row, such as a category: `{"x": 64, "kind": range(10)}`; several in a row are `(9, range(10))`; bool for a mask,
@@ -171,13 +182,15 @@ def _found(
     like: Any,
     outputs: tuple[Wanted, ...],
 ) -> Imported:
-    if has_types(net, metadata, like):
-        like = None if like is None else data_like(like)
+    like = None if like is None else data_like(like)
+    sets = edge_sets(inputs or {}, TABLES, like)
+    if has_types(net, metadata, like) and not sets:
         types = types_for(net, metadata, like)
         found = replace(typed_signature(net, inputs, types, like), outputs=outputs)
         return _imported(net, found, features, seed, unused, like)
     try:
-        return _of_one_type(net, replace(signature(net, inputs), outputs=outputs), features, seed, unused)
+        own = replace(signature(net, inputs, like if sets else None), outputs=outputs)
+        return _of_one_type(net, own, told_by(own, features, like), seed, unused)
     except ModelError as error:
         pooled = _pooled(net, inputs, features, seed, outputs, error)
         raise (pooled or error) from None
@@ -237,7 +250,7 @@ def _imported(
 ) -> Imported:
     """`ones`: matrices of ones in whose place edge_index is given."""
     any_width: tuple[str, ...] = ()
-    if found.types.is_typed:
+    if found.by_type:
         found, any_width = _typed_widths(net, found, features, like)
     else:
         found = _with_widths(net, found, features)
@@ -247,7 +260,7 @@ def _imported(
     check_weights(recording.weights)
     unread = unread_weights(net, found, recording.read, recorded)
     # of the last layer many models read one type only: what is made for the others is no sign of an argument forgotten
-    elsewhere = recorded_weights(recording) if found.types.is_typed else frozenset()
+    elsewhere = recorded_weights(recording) if found.by_type else frozenset()
     check_unread(net, found, recorded, [name for name in unread if name not in elsewhere], unused)
     check_on(net, found, recording, [recorded, *others], widths)
     columns = {f"{argument.space}.{argument.input}": argument.column for argument in found.arguments}
@@ -263,7 +276,7 @@ def _imported(
     notes = (*_notes(net, found), *precision_notes(net, found, others))
     if ones:
         notes = (*notes, *ones_notes(net, found, ones, next(examples(found.arguments, widths, seed, distinct=True))))
-    if found.types.is_typed and dropped and not found.as_data:  # forward of data takes what it reads
+    if found.by_type and dropped and not found.as_data:  # forward of data takes what it reads
         notes = (*notes, f"no output depends on {', '.join(dropped)}: the graph needs no such columns")
     weights = {name: recording.weights[name] for name in recording.program.weights}
     return Imported(recording.program, weights, columns, unread, left_out, notes, several)
@@ -319,7 +332,7 @@ def _try(net: torch.nn.Module, candidate: Signature) -> None:
     tiny = tiny_example(candidate.arguments, _widths(net, candidate), bool(candidate.matrices), candidate.types)
     with in_float64():
         outputs = run_forward(copy_of(net), candidate, tiny)
-    if candidate.types.is_typed:
+    if candidate.by_type:
         return  # its widths are found where forward fails; the recording says what is wrong with an output
     rows = [count for space, count in tiny.sizes.counts.items() if isinstance(space, Nodes | Edges)]
     for name, tensor in outputs.items():

@@ -25,8 +25,9 @@ class Several(NamedTuple):
         return f"{self.table}.{argument}"
 
 
-def several_columns(argument: str, told: Sequence[Any], usual: str | None) -> Several:
+def several_columns(argument: str, told: Sequence[Any], usual: str | None, tables: Sequence[str] = TABLES) -> Several:
     """The columns that make an argument. `usual`: the table of an argument of this name, whose columns need no prefix.
+    `tables`: what they may be of.
 
     ModelError if they are none, of two tables or of an unknown one, or if one is there twice: a module was trained on
     each of its columns once.
@@ -34,13 +35,13 @@ def several_columns(argument: str, told: Sequence[Any], usual: str | None) -> Se
     if not told or not all(isinstance(each, str) and each for each in told):
         raise ModelError(f"inputs gives {argument!r} as {shortened(told)}; a list of names of columns is expected")
     split = [each.partition(".") for each in told]
-    spelled = [table for table, dot, key in split if dot and key and table in TABLES]
+    spelled = [table for table, dot, key in split if dot and key and table in tables]
     if len(spelled) == len(told):
         names = tuple(key for _, _, key in split)
     elif not spelled and usual is not None:
         spelled, names = [usual], tuple(told)
     else:
-        forms = " or ".join(str([f"{table}.COLUMN" for _ in told[:2]]) for table in TABLES)
+        forms = " or ".join(str([f"{table}.COLUMN" for _ in told[:2]]) for table in tables)
         raise ModelError(f"inputs gives {argument!r} as {shortened(told)}; say of which table each column is: {forms}")
     if len(set(spelled)) > 1:
         raise ModelError(

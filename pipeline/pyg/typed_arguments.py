@@ -159,6 +159,19 @@ def told_widths(found: Signature, features: Any, like: Any) -> Signature:
     return replace(found, arguments=tuple(_formed(each, given.get(each.parameter), like) for each in found.arguments))
 
 
+def told_by(found: Signature, features: Any, like: HeteroData | None) -> Any:
+    """`features` of a module for one type of nodes, with what the tensors of `like` tell: argument → form."""
+    if like is None or not isinstance(features, int | range | Mapping | None):
+        return features
+    given = dict(features or {}) if not isinstance(features, int | range) else {"x": features}
+    formed = {each.name: _formed(each, None, like) for each in found.arguments if _in_like(each, like) is not None}
+    forms = {
+        name: bool if each.mask else (*each.shape, *([] if each.below is None else [range(each.below)]))
+        for name, each in formed.items()
+    }
+    return {**forms, **given}
+
+
 def _first(found: Signature) -> str:
     return next((each.parameter for each in found.arguments), "x_dict")
 

@@ -25,6 +25,7 @@ from torch_geometric.nn import (
     ResGatedGraphConv,
     RGATConv,
     SAGEConv,
+    SignedGCN,
     TransformerConv,
 )
 from torch_geometric.nn.aggr import DegreeScalerAggregation
@@ -44,6 +45,7 @@ LEFT_BY_PYG: dict[type[torch.nn.Module], frozenset[str]] = {
     DeepGraphInfomax: frozenset(["weight"]),  # of its loss
     DegreeScalerAggregation: frozenset(["avg_deg_lin", "avg_deg_log"]),
     RGATConv: frozenset(["w", "l1", "b1", "l2", "b2"]),
+    SignedGCN: frozenset(["lin"]),  # of the signs that it tells pairs of nodes
 }
 # The map of the node itself, which DirGNNConv turns off in the layers that it is given.
 ROOT_MAPS: dict[type[torch.nn.Module], str] = {
@@ -96,7 +98,7 @@ def check_unread(
     if not names:
         return
     chosen = signature.outputs or signature.called.method != FORWARD
-    if chosen and not signature.types.is_typed:  # what another output reads was not forgotten
+    if chosen and not signature.by_type:  # what another output reads was not forgotten
         names = [name for name in names if name not in _read_elsewhere(net, signature, example, names)]
         if not names:
             return

@@ -12,6 +12,7 @@ import torch
 
 from pipeline.errors import ModelError
 from pipeline.pyg.asked import is_matrix
+from pipeline.pyg.edge_sets import TABLES, several
 
 BATCHES = ("batch", "batch_index", "batch_idx", "batch_vec")
 SAMPLED = ("adjs", "sampled_adjs")
@@ -22,8 +23,10 @@ class AsksBatch(ModelError):
     """Forward takes a batch, which nobody told."""
 
 
-def untold(name: str, named: Mapping[str, inspect.Parameter], net: torch.nn.Module) -> ModelError:
-    """Why forward cannot be called without this argument."""
+def untold(
+    name: str, named: Mapping[str, inspect.Parameter], net: torch.nn.Module, tables: Sequence[str] = TABLES
+) -> ModelError:
+    """Why forward cannot be called without this argument. `tables`: what it may be a column of."""
     if name in BATCHES:
         return AsksBatch(
             f"forward takes {name!r}, the number of each node's graph; graphsweep takes all nodes for one graph: if "
@@ -45,21 +48,13 @@ def untold(name: str, named: Mapping[str, inspect.Parameter], net: torch.nn.Modu
         return ModelError(f"forward takes {name!r}: if it is the graph, {matrix_forms(name)}")
     edge_sets = [each for each in named if "edge_index" in each]
     if name in edge_sets and len(edge_sets) > 1:
-        return ModelError(_several(edge_sets))
+        return ModelError(several(edge_sets))
+    first, *others = tables
+    columns = " or ".join(f"'{each}.COLUMN'" for each in others)
     return ModelError(
-        f"forward takes {name!r}: say where it comes from, inputs={{{name!r}: 'nodes.COLUMN'}} or 'edges.COLUMN' (or "
-        "'edge_index'); a number that is the same for every graph, as it is"
-    )
-
-
-def _several(names: Sequence[str]) -> str:
-    """Forward takes several sets of edges."""
-    types = ", ".join(f"('node', {name!r}, 'node')" for name in names)
-    taken = ", ".join(f"edge_index_dict['node', {name!r}, 'node']" for name in names)
-    return (
-        f"forward takes several sets of edges ({', '.join(names)}); each is a table of edges, an edge type of its own: "
-        "import a module whose forward(x_dict, edge_index_dict) calls this one with "
-        f"(x_dict['node'], {taken}), and give metadata=(['node'], [{types}])"
+        f"forward takes {name!r}: say where it comes from, inputs={{{name!r}: '{first}.COLUMN'}} or {columns}"
+        + (" (or 'edge_index')" if tables == TABLES else "")
+        + "; a number that is the same for every graph, as it is"
     )
 
 

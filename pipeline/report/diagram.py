@@ -13,10 +13,12 @@ from typing import Any
 
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
-from pipeline.plan.memory import Counts, kept_bytes, kept_lanes, shipment_bytes, shipped_rows, size, total_bytes
+from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep
+from pipeline.plan.shipped import kept_bytes, kept_lanes, shipment_bytes, shipped_rows, total_bytes
+from pipeline.plan.superstep import Superstep
 from pipeline.schema import EDGE, EdgeType
+from pipeline.shown import size
 from pipeline.tables.types import spelt
 
 WIDTH, LEFT, BOX = 900, 20, 660

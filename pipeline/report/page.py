@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.plan.memory import size
 from pipeline.plan.seconds import duration
 from pipeline.report import plots
 from pipeline.report.page_file import marks
+from pipeline.shown import size
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_CLASSES = 20  # that are drawn: the most frequent ones

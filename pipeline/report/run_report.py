@@ -15,8 +15,8 @@ from typing import Any
 from pipeline.errors import StorageError
 from pipeline.model import Model
 from pipeline.places.place import Place
+from pipeline.plan.counts import Counts
 from pipeline.plan.explain import plan_facts
-from pipeline.plan.memory import Counts
 from pipeline.plan.skew import skew_lines
 from pipeline.prepared import PreparedGraph
 from pipeline.report.graph_facts import block_facts, degree_facts

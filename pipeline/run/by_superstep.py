@@ -23,6 +23,7 @@ from pipeline.result.written import RECEIPT_DDL, Receipt
 from pipeline.run.progress import mark
 from pipeline.run.task import Run
 from pipeline.run.through_files import STORED_DDL, Files, Stored, check_block, run_block
+from pipeline.spark.task_function import task_function
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -127,7 +128,8 @@ class InTasks:
 
     def __call__(self, work: Work, blocks: Sequence[int], ddl: str) -> list[tuple[Any, ...]]:
         each = self.spark.range(0, len(blocks), 1, len(blocks))  # in every partition just one number
-        return [tuple(row) for row in each.mapInArrow(partial(_in_task, work, list(blocks)), ddl).collect()]
+        function = task_function(partial(_in_task, work, list(blocks)))
+        return [tuple(row) for row in each.mapInArrow(function, ddl).collect()]
 
 
 def _in_task(work: Work, blocks: Sequence[int], batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

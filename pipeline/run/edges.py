@@ -25,7 +25,7 @@ from pipeline.formula.spaces import ALL, Edges, Nodes
 from pipeline.formula.spaces import SELF_LOOPS as LOOPS_PART
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.total import Total
 from pipeline.schema import EdgeType
 

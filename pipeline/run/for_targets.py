@@ -22,7 +22,7 @@ from pipeline.blocks.block import LOOPS, Block, FloatArray, IntArray
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep
+from pipeline.plan.superstep import Superstep
 from pipeline.run.fused import BlockSource, Done, Outputs
 from pipeline.run.in_place import NOTHING, Held, Sends, compute_in_place, hold
 from pipeline.run.needed import BlockPart, Part, Rows

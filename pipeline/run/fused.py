@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.blocks.block import Block, FloatArray, IntArray
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep
+from pipeline.plan.superstep import Superstep
 from pipeline.run.in_place import NOTHING, Held, Sends, compute_in_place, hold
 from pipeline.run.spill import Keep
 from pipeline.run.superstep import Computed

@@ -16,7 +16,7 @@ from pipeline.blocks.tile_edges import pushed_edges
 from pipeline.blocks.wire import rounded
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.edges import Payload, Values, not_sent, read_at
 from pipeline.run.spill import Keep
 from pipeline.run.superstep import Computed, compute, side_by_side

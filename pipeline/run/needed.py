@@ -26,7 +26,7 @@ from pipeline.formula.spaces import Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep, edges_of
+from pipeline.plan.superstep import Superstep, edges_of
 from pipeline.run.edges import tiles_for
 from pipeline.run.fused import BlockSource
 from pipeline.run.in_place import Sends

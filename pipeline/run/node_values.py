@@ -18,7 +18,7 @@ from pipeline.formula.spaces import Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.levels import local_values
-from pipeline.plan.schedule import Phase
+from pipeline.plan.superstep import Phase
 from pipeline.run.edges import Work
 
 # Node values pass through the cache in chunks: 4096 rows of 64 lanes are 1 MB. A constant, because BLAS may sum another

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.spark.resources import is_local
+from pipeline.spark.task_function import task_function
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -27,7 +28,7 @@ def wake_worker(spark: SparkSession) -> None:
 
 def _wake(spark: SparkSession) -> None:
     with suppress(Exception):  # it is about speed only; and the session may be stopped meanwhile
-        spark.range(0, 1, 1, 1).mapInArrow(_import, "id bigint").collect()
+        spark.range(0, 1, 1, 1).mapInArrow(task_function(_import), "id bigint").collect()
 
 
 def _import(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

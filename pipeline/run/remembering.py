@@ -13,7 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 from pipeline.blocks.block import Block
-from pipeline.plan.schedule import Superstep, edges_of
+from pipeline.plan.superstep import Superstep, edges_of
 from pipeline.run.fused import BlockSource
 from pipeline.schema import EdgeType
 

@@ -24,7 +24,7 @@ from pipeline.blocks.rows import Row, array_rows, block_from_rows, by_target, id
 from pipeline.blocks.wire import decode, encode
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.edge_rows import Names
 from pipeline.run.edges import Partial, Payload, Receive, Values
 from pipeline.run.fused import BlockSource

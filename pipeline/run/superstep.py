@@ -20,7 +20,7 @@ from pipeline.formula.values import Value
 from pipeline.kernels.gather import gather_rows
 from pipeline.kernels.jit import read_only
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Shipment, Superstep
+from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.branch import run_branch
 from pipeline.run.edges import Partial, Receive, Values, Work, reduce_edges
 from pipeline.run.node_values import run_nodes

@@ -21,7 +21,7 @@ from pipeline.blocks.rows import FEATURES, ID_OFFSETS, IDS, PULLED, PUSHES, SEND
 from pipeline.formula.program import output_key
 from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep, edges_of
+from pipeline.plan.superstep import Superstep, edges_of
 from pipeline.result.columns import Columns
 from pipeline.result.output import OutputTable
 from pipeline.result.written import RECEIPT_DDL, Folder, Receipt, write_block

@@ -34,7 +34,7 @@ from pipeline.blocks.opening import open_block
 from pipeline.blocks.rows import SENDS
 from pipeline.errors import StorageError
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep
+from pipeline.plan.superstep import Superstep
 from pipeline.run.edge_rows import names_by
 from pipeline.run.in_place import NOTHING, Held, Sends, compute_in_place, hold, own_values
 from pipeline.run.mapped import Written, check_file, read_arrays, write_arrays

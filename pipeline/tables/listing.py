@@ -7,6 +7,7 @@ stream's log is followed; Delta is told apart; Iceberg and Hudi are refused.
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from pipeline.tables.partitions import column_type
 from pipeline.tables.sink_log import FOLDER as SINK
 from pipeline.tables.sink_log import committed
 from pipeline.tables.walk import Walk, walk_of
+
+log = logging.getLogger("graphsweep")
 
 DELTA = "_delta_log"
 ICEBERG, HUDI = "metadata", ".hoodie"
@@ -71,7 +74,9 @@ def list_table(place: Place) -> Listing | None:
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, StorageError) or place.is_local:
             raise
-        return None  # no permission of ours, or another endpoint: Spark may have what it takes
+        # no permission of ours, or another endpoint: Spark may have what it takes
+        log.warning("%s: cannot be read without Spark: %s", place, error)
+        return None
 
 
 def _listed(place: Place, opened: Opened) -> Listing | None:

@@ -18,6 +18,7 @@ from pipeline.errors import StorageError, first_line
 from pipeline.places.patterns import alternatives, escaped, is_pattern, unescaped
 from pipeline.places.place import Place
 from pipeline.spark.session import readable_errors
+from pipeline.spark.task_function import task_function
 from pipeline.tables.belonging import Found, belonging, one_table
 from pipeline.tables.csv_text import Csv, CsvFile, Head
 from pipeline.tables.csv_values import Seen, survey, typed_rows
@@ -220,13 +221,13 @@ def csv_frame(spark: SparkSession, listing: Listing, options: Csv, types: Mappin
     ddl = ", ".join(f"`{name.replace('`', '``')}` {word}" for name, word in types.items())
     folders = {part.file: part.folders for part in listing.parts}
     work = functools.partial(_rows, options=options, types=dict(types), folders=folders, partitions=listing.partitions)
-    return _contents(spark, listing).mapInArrow(work, ddl)
+    return _contents(spark, listing).mapInArrow(task_function(work), ddl)
 
 
 def _by_file(spark: SparkSession, listing: Listing, work: Any) -> dict[str, Any]:
     ask = functools.partial(_answers, work=work)
     with readable_errors():
-        rows = _contents(spark, listing).mapInArrow(ask, "path string, answer string").collect()
+        rows = _contents(spark, listing).mapInArrow(task_function(ask), "path string, answer string").collect()
     return {_path_of(row.path): json.loads(row.answer) for row in rows}
 
 

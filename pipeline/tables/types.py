@@ -71,12 +71,13 @@ def given_tables(
     """
     if not isinstance(nodes, Mapping) and not isinstance(edges, Mapping):
         return [GivenTable(NODE, nodes, (id,), features), GivenTable(EDGE, edges, (src, dst), edge_features)]
-    if not (isinstance(nodes, Mapping) and isinstance(edges, Mapping)):
-        typed, plain = ("nodes", "edges") if isinstance(nodes, Mapping) else ("edges", "nodes")
+    if not isinstance(edges, Mapping):
         raise DataError(
-            f"{typed} are given by type, and {plain} are one table; give both by type: "
+            "nodes are given by type, and edges are one table; give both by type: "
             'Graph(nodes={"account": …}, edges={("account", "pays", "account"): …})'
         )
+    if not isinstance(nodes, Mapping):
+        return _of_one_node_table(nodes, edges, features, edge_features, id, src, dst)
     node_types = _by_type(nodes, node_type_of, "node")
     edge_types = _by_type(edges, edge_type_of, "edge")
     _check_ends(node_types, edge_types)
@@ -92,6 +93,32 @@ def given_tables(
         ),
         *(_given(type, edge_types[type], (sources[type], targets[type]), of_edges[type]) for type in edge_types),
     ]
+
+
+def _of_one_node_table(
+    nodes: Any, edges: Mapping[Any, Any], features: Any, edge_features: Any, id: Any, src: Any, dst: Any
+) -> list[GivenTable]:
+    """Several tables of edges over the same nodes: relation, or edge type, → table."""
+    edge_types = _by_type(edges, _relation, "edge")
+    ends = list(dict.fromkeys(end for type in edge_types for end in (type.source, type.target)))
+    if len(ends) > 1:
+        raise DataError(
+            f"nodes are one table, and edges are between nodes of several types ({', '.join(map(repr, ends))}); give "
+            'both by type: Graph(nodes={"account": …}, edges={("account", "pays", "account"): …})'
+        )
+    of_edges = _option("edge_features", edge_features, edge_types, None, _relation)
+    sources, targets = (
+        _option(name, given, edge_types, name, _relation) for name, given in (("src", src), ("dst", dst))
+    )
+    return [
+        GivenTable(ends[0], nodes, (id,), features, None, isinstance(features, str) and features == OPTIONAL),
+        *(GivenTable(type, edge_types[type], (sources[type], targets[type]), of_edges[type]) for type in edge_types),
+    ]
+
+
+def _relation(key: Any) -> EdgeType:
+    """The edge type that a key names; a text is a relation among the nodes."""
+    return edge_type_of((NODE, key, NODE) if isinstance(key, str) and key else key)
 
 
 def check_option(name: str, given: Any, one: bool = False) -> None:
@@ -176,11 +203,11 @@ def _check_ends(nodes: Iterable[str], edges: Iterable[EdgeType]) -> None:
                 )
 
 
-def _option(name: str, given: Any, types: Mapping[Any, Any], otherwise: Any) -> dict[Any, Any]:
+def _option(name: str, given: Any, types: Mapping[Any, Any], otherwise: Any, named: Any = None) -> dict[Any, Any]:
     """An option of each type: the same for all, or by type, of which those that are not named have `otherwise`."""
     if not isinstance(given, Mapping):
         return dict.fromkeys(types, given)
-    type_of = node_type_of if isinstance(next(iter(types)), str) else edge_type_of
+    type_of = named or (node_type_of if isinstance(next(iter(types)), str) else edge_type_of)
     found = dict.fromkeys(types, otherwise)
     for key, value in given.items():
         type = type_of(key)

@@ -24,6 +24,7 @@ from pipeline.errors import ModelError, SettingError, StorageError
         ("adj_t=edge_index+edges.w", ("edge_index", "edges.w")),
         ("n=num_nodes", "num_nodes"),
         ("g=data", "data"),
+        ("pos_edge_index=pos", "pos"),
         ("scale=2.0", 2.0),
         ("scale=-3", -3),
         ("scale=1e-3", 0.001),
@@ -36,7 +37,9 @@ def test_an_input(text: str, expected: Any) -> None:
     assert (name, found, type(found)) == (text.partition("=")[0], expected, type(expected))
 
 
-@pytest.mark.parametrize("text", ["scale", "=2.0", "scale=", "x=column", "=edges.a", "scale=1_000", "scale=2,5"])
+@pytest.mark.parametrize(
+    "text", ["scale", "=2.0", "scale=", "x=column", "edge_weight=amount", "=edges.a", "scale=1_000", "scale=2,5"]
+)
 def test_no_input(text: str) -> None:
     message = f"--input {text}: write NAME=TABLE.COLUMN, like edge_weight=edges.weight; NAME=none; a number, scale=2.0"
     with pytest.raises(SettingError) as found:

@@ -16,6 +16,8 @@ from pipeline import Graph, cli, prepare
 from tests.formulas import build
 from tests.whole import whole
 
+pytestmark = pytest.mark.slow
+
 # The command, in a process that is sent a signal by itself at the n-th call of a function.
 CHILD = """
 import os, signal, sys

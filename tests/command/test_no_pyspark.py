@@ -15,6 +15,8 @@ from pipeline.errors import GraphsweepError
 from tests.formulas import build
 from tests.whole import whole
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 HIDE = """
 import sys

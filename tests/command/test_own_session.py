@@ -13,6 +13,8 @@ from pipeline.command import own_session
 from pipeline.command.own_session import check_java, spark_is_optional, spark_session
 from pipeline.errors import GraphsweepError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def java(tmp_path, monkeypatch):

@@ -14,12 +14,14 @@ from pipeline.formula import Relation, node_input
 from pipeline.formula.values import apply
 from pipeline.model import Model
 from pipeline.plan.explain import explain_plan
-from pipeline.plan.memory import Counts, block_bytes, fused_bytes
+from pipeline.plan.memory import block_bytes, fused_bytes
 from pipeline.plan.plan import Plan
 from pipeline.plan.tier import Choice
 from pipeline.run.fused import run_fused
 from tests.compiler.test_reductions import columns_graph
 from tests.compiler.tiles import compiled
+from tests.counts import counts as counts_of
+from tests.counts import manifest_of
 from tests.formulas import WIDTH
 from tests.whole import whole
 
@@ -113,7 +115,7 @@ def test_the_same_bits_whatever_the_ranges(blocks, monkeypatch):
 
 
 def test_what_is_kept_is_told():
-    counts = Counts([100, 50], [10**7, 10], [300, 5], [1, 0], [10_000, 500], [10**6, 5])
+    counts = counts_of([100, 50], [10**7, 10], [300, 5], [1, 0], [10_000, 500], [10**6, 5])
     plan = Plan.of(model())
     most = 4 * kept_floats(10**7, 10**6, WIDTH)
     assert most == 4 * 3 * sorting.FLOATS
@@ -124,7 +126,7 @@ def test_what_is_kept_is_told():
     block = {"nodes": [9], "edges": [10**7], "payload_rows_in": [9], "payload_rows_loops": [0]}
     block |= {"static_bytes": [0], "sends_bytes": [0], "max_in_degree": [7]}
     totals = {"nodes": 9, "edges": 10**7, "self_loops": 0, "max_in_degree": 7}
-    text = explain_plan(model(), plan, {"per_block": block, "totals": totals}, Choice("fused", "a test"))
+    text = explain_plan(model(), plan, manifest_of(block, totals), Choice("fused", "a test"))
     assert "over edges(proper), sorted: 101 MB of messages at a time" in text
 
 

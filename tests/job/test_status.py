@@ -20,7 +20,7 @@ from tests.formulas import build
 from tests.run.test_tiers import BLOCKS, prepared_graph
 from tests.whole import whole
 
-pytestmark = pytest.mark.usefixtures("no_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_session")]
 
 # the console command, in a process that waits, or kills itself, before one block of one superstep
 COMMAND = """

@@ -13,6 +13,8 @@ import pytest
 from pipeline.job.warm_up import WarmUp
 from tests.formulas import build
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 import os, pathlib, sys
 from pipeline.blocks.columns import ROW_COLUMNS

@@ -18,6 +18,8 @@ import pytest
 from pipeline.kernels import jit as module
 from pipeline.kernels.jit import cache_directory, jit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

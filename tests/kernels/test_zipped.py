@@ -9,10 +9,13 @@ import zipfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from pipeline.spark.witness import package
 from tests.formulas import build
 from tests.whole import whole
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 RUN = """

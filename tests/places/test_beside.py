@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.places.beside import LOCK, LONGEST, OLD, RUN, beside, is_left_of_lock, new_run, run_of
+from pipeline.places.beside import LOCK, LONGEST, OLD, RUN, beside, new_run, run_of
 
 
 def test_a_run_is_found_again_by_the_name() -> None:
@@ -15,8 +15,6 @@ def test_a_run_is_found_again_by_the_name() -> None:
         assert run_of(name, beside(name, run)) == (run, False)
         assert run_of(name, beside(name, run + OLD)) == (run, True)
         assert run_of(name + "2", beside(name, run)) is None
-        assert is_left_of_lock(name, f"{beside(name, LOCK)}-{'0' * 32}")
-        assert not is_left_of_lock(name, beside(name, LOCK))
         assert len(f"{beside(name, LOCK)}-{'0' * 32}".encode()) <= LONGEST
         assert len(beside(name, run + OLD).encode()) <= LONGEST
     assert beside("x" * 255, run) != beside("x" * 254 + "y", run)

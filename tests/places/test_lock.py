@@ -19,7 +19,7 @@ from pipeline.errors import StorageError
 from pipeline.places import lock as module
 from pipeline.places.beside import LOCK, beside
 from pipeline.places.filesystem import Opened, opened
-from pipeline.places.lock import Lock
+from pipeline.places.lock import Lock, by_us, is_locked
 from pipeline.places.owner import process_facts
 from pipeline.places.place import Place
 from tests.places.objects import store
@@ -59,8 +59,12 @@ def left(target: Opened) -> list[str]:
 
 def plant(target: Opened, **facts: Any) -> None:
     text = json.dumps({"product": "graphsweep", "kind": "lock", "run": "other", **facts})
-    with target.filesystem.open_output_stream(target.sibling(beside("o", LOCK)).path, compression=None) as stream:
+    path = target.sibling(beside("o", LOCK)).path
+    written = f"{path}.half" if target.is_local else path  # who reads it reads all of it
+    with target.filesystem.open_output_stream(written, compression=None) as stream:
         stream.write(text.encode())
+    if target.is_local:
+        os.replace(written, path)
 
 
 def test_a_second_writer_is_refused(target: Opened) -> None:
@@ -163,6 +167,43 @@ def test_what_is_left_of_a_full_disk_is_taken_away(target: Opened) -> None:
         assert held.is_held()
 
 
+def test_what_killed_processes_have_left_beside_a_lock(tmp_path: Path) -> None:
+    """A file that has its name, and not yet a byte, tells whose it is."""
+    target = opened(Place.of(tmp_path / "o"))
+    assert target is not None
+    name = beside("o", LOCK)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    ours = by_us()
+    others = {"of a dead process": (f"{ours[:8]}{ended.pid:08x}", 0), "of us": (ours[:16], 0)}
+    others |= {"of another machine": ("f" * 16, 0), "the same, long ago": ("e" * 16, 60)}
+    for start, age in others.values():
+        (path := tmp_path / f"{name}-{start}{'0' * 16}").touch()
+        os.utime(path, (time.time() - age, time.time() - age))
+    (tmp_path / f"{name}-mine").touch()
+    with lock(target, "next"):
+        pass
+    kept = {f"{name}-{others[who][0]}{'0' * 16}" for who in ("of us", "of another machine")}
+    assert set(os.listdir(tmp_path)) == {*kept, f"{name}-mine"}
+
+
+def test_a_process_that_could_not_give_it_back_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that had stopped to answer does so again; the notebook is still the same process."""
+    target = opened(Place.of(tmp_path / "o"))
+    assert target is not None
+    held = lock(target, "first")
+    with monkeypatch.context() as patch, held:
+        patch.setattr(held, "is_held", lambda: False)
+    assert len(left(target)) == 1
+    assert not is_locked(Place.of("/the/output"), target)
+    with lock(target, "second") as second:
+        assert second.is_held()
+        assert is_locked(Place.of("/the/output"), target)
+        with pytest.raises(StorageError, match="another run"):
+            lock(target, "third").__enter__()
+    assert left(target) == []
+
+
 def test_a_lock_that_was_taken_away_is_not_given_back_by_its_first_owner(target: Opened) -> None:
     with lock(target, "slow") as slow:
         plant(target, **process_facts())
@@ -182,7 +223,7 @@ RACE = """
 import sys, time
 from pipeline.errors import StorageError
 from pipeline.places.filesystem import opened
-from pipeline.places.lock import Lock
+from pipeline.places.lock import Lock, by_us, is_locked
 from pipeline.places.place import Place
 place = Place.of(sys.argv[1])
 print("ready", flush=True)

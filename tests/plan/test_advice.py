@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.plan.advice import advice
-from pipeline.plan.memory import SLACK, WORKER_BYTES, Counts, block_bytes, shipped_bytes, size
+from pipeline.plan.counts import Counts
+from pipeline.plan.memory import SLACK, WORKER_BYTES, block_bytes
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
+from pipeline.plan.shipped import shipped_bytes
 from pipeline.plan.tier import choose_tier
+from pipeline.shown import size
+from tests.counts import counts as counts_of
+from tests.counts import with_edges
 from tests.formulas import build
 
-COUNTS = Counts(
+COUNTS = counts_of(
     [100_000] * 8, [2_000_000] * 8, [200_000] * 8, [0] * 8, [40_000_000] * 8, in_degree=[1000] * 8,
     pulled=[70_000] * 8, pushed=[50_000] * 8, push_bytes=[1_000_000] * 8,
 )  # fmt: skip
-TINY = Counts([100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500], in_degree=[9, 2])
+TINY = counts_of([100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500], in_degree=[9, 2])
 PULL = Plan.of(build("sage"))
 PLAN = choose_exchange(PULL, COUNTS)
 PLENTY = 1 << 40
@@ -74,5 +79,5 @@ def test_whether_more_cores_or_blocks_would_pay() -> None:
     assert said(PLAN, large, PLENTY, cores=2)[-1].startswith("4 cores would take about ")
     assert not any("cores" in line for line in said(PLAN, large, PLENTY, cores=8)), "there are 8 blocks"
     assert said(PLAN, large, PLENTY, cores=64) == ["64 blocks would give all cores something to do: 8 of 64 have"]
-    wide = replace(COUNTS, payload_in=[2_000_000] * 8)
+    wide = with_edges(COUNTS, payload_in=[2_000_000] * 8)
     assert said(PULL, wide, PLENTY, "distributed")[0].startswith("tier auto would be fused: about ")

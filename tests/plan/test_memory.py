@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.plan.memory import (
-    WORKER_BYTES,
-    Counts,
-    _crossing_floats,
-    block_bytes,
-    fused_bytes,
-    kept_bytes,
-    shipped_bytes,
-    size,
-    spilled_bytes,
-    total_bytes,
-    total_lanes,
-)
+from pipeline.plan.memory import WORKER_BYTES, _crossing_floats, block_bytes, fused_bytes, spilled_bytes
 from pipeline.plan.plan import Plan
+from pipeline.plan.shipped import kept_bytes, shipped_bytes, total_bytes, total_lanes
 from pipeline.plan.tier import choose_tier
 from pipeline.schema import EDGE
+from pipeline.shown import size
+from tests.counts import counts as counts_of
+from tests.counts import with_edges
 from tests.formulas import build
 
-LARGE = Counts([1 << 20] * 64, [1 << 24] * 64, [1 << 20] * 64, [0] * 64, [1 << 26] * 64)
-COUNTS = Counts([100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500])
+LARGE = counts_of([1 << 20] * 64, [1 << 24] * 64, [1 << 20] * 64, [0] * 64, [1 << 26] * 64)
+COUNTS = counts_of([100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500])
 
 
 def test_the_tier_follows_from_the_memory() -> None:
@@ -63,7 +55,7 @@ def test_every_thread_has_a_block_in_memory() -> None:
 def test_a_fused_run_holds_no_payload() -> None:
     """But what it copies of a tile, and an array of what is sent together."""
     sage, two = Plan.of(build("sage")), Plan.of(build("gated"))
-    many = replace(COUNTS, payload_in=[300_000, 5])
+    many = with_edges(COUNTS, payload_in=[300_000, 5])
     assert fused_bytes(sage, many) - fused_bytes(sage, COUNTS) == 4 * 299_700, "the longer send lists"
     assert block_bytes(sage, many, 0) > block_bytes(sage, COUNTS, 0) + 4 * 299_700
     (shipment,) = two.steps[0].ships
@@ -93,7 +85,7 @@ def test_the_heaviest_block_needs_most() -> None:
 
 
 def test_edges_against_their_direction_have_rows_of_their_own() -> None:
-    both = Counts([100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500], [7, 600], [4_000, 200])
+    both = with_edges(COUNTS, EDGE.reversed, payload_in=[7, 600], stored=[4_000, 200])
     (first, *_), one_way = Plan.of(build("both_ways")).steps, Plan.of(build("both_ways"), undirected=True).steps[0]
     width = first.ships[0].width
     assert {shipment.edge_type for shipment in first.ships} == {EDGE, EDGE.reversed}

@@ -27,10 +27,11 @@ from pipeline.graph import Graph
 from pipeline.layers import gat, sage
 from pipeline.model import Model
 from pipeline.plan import memory
-from pipeline.plan.memory import SLACK, Counts, fused_bytes, spilled_bytes
+from pipeline.plan.counts import Counts
+from pipeline.plan.memory import SLACK, fused_bytes, spilled_bytes
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
-from pipeline.plan.schedule import Superstep
+from pipeline.plan.superstep import Superstep
 from pipeline.prepare import prepare
 from pipeline.prepared import PreparedGraph
 from pipeline.run import node_values

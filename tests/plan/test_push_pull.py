@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
 
 import pytest
 
 from pipeline.formula import concat, tanh
 from pipeline.model import Model
-from pipeline.plan.memory import Counts, block_bytes, fused_bytes, shipped_bytes
+from pipeline.plan.memory import block_bytes, fused_bytes
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange, pull_bytes, push_bytes
+from pipeline.plan.shipped import shipped_bytes
 from pipeline.schema import EDGE
+from tests.counts import counts as counts_of
+from tests.counts import with_edges
 from tests.formulas import WIDTH, build
 from tests.whole import pushing
 
-COUNTS = Counts(
+COUNTS = counts_of(
     [100, 50], [1000, 10], [300, 5], [1, 0], [10_000, 500], pulled=[100, 4], pushed=[50, 1], push_bytes=[700, 30]
 )
 
@@ -53,7 +55,7 @@ def test_the_fewer_bytes_are_shipped() -> None:
     assert push_bytes(COUNTS, shipment) == 4 * 6 * (104 + 1) + 4 * 6 * 51
     assert pull_bytes(COUNTS, shipment) == 4 * 6 * (305 + 1)
     assert shipped_bytes(COUNTS, plan.steps[0]) == push_bytes(COUNTS, shipment)
-    assert kinds(choose_exchange(plan_of(lambda g, x: g.sum(g.src(x))), replace(COUNTS, pushed=[201, 0]))) == [
+    assert kinds(choose_exchange(plan_of(lambda g, x: g.sum(g.src(x))), with_edges(COUNTS, pushed=[201, 0]))) == [
         [False], []
     ]  # fmt: skip
 
@@ -63,15 +65,12 @@ def test_partial_results_of_several_reductions_are_wider_than_the_rows() -> None
     (shipment,) = plan.steps[0].ships
     assert (shipment.width, shipment.partial_width) == (WIDTH, 3 * WIDTH)
     assert push_bytes(COUNTS, shipment) == 4 * WIDTH * (104 + 1 + 3 * 51)
-    assert kinds(choose_exchange(plan, replace(COUNTS, pushed=[66, 0])))[0] == [True]
-    assert kinds(choose_exchange(plan, replace(COUNTS, pushed=[67, 0])))[0] == [False]
+    assert kinds(choose_exchange(plan, with_edges(COUNTS, pushed=[66, 0])))[0] == [True]
+    assert kinds(choose_exchange(plan, with_edges(COUNTS, pushed=[67, 0])))[0] == [False]
 
 
-def test_the_user_decides_and_old_counts_push_nothing() -> None:
+def test_the_user_decides() -> None:
     assert kinds(choose_exchange(Plan.of(build("sage")), COUNTS, "pull")) == [[False], [False], []]
-    assert kinds(choose_exchange(Plan.of(build("sage")), replace(COUNTS, pulled=(), pushed=()))) == [
-        [False], [False], []
-    ]  # fmt: skip
 
 
 def test_workers_get_the_same_decision() -> None:
@@ -83,9 +82,7 @@ def test_workers_get_the_same_decision() -> None:
 
 
 def test_each_direction_has_its_own_counts() -> None:
-    both = replace(
-        COUNTS, reversed_in=[7, 600], pulled_reversed=[7, 500], pushed_reversed=[0, 101], reversed_bytes=[0, 0]
-    )
+    both = with_edges(COUNTS, EDGE.reversed, payload_in=[7, 600], pulled=[7, 500], pushed=[0, 101])
     plan = choose_exchange(Plan.of(build("both_ways")), both)
     chosen = {shipment.edge_type: shipment.push for shipment in plan.steps[0].ships}
     assert chosen == {EDGE: True, EDGE.reversed: False}

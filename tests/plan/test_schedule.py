@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Superstep, passes
+from pipeline.plan.superstep import Superstep, passes
 from tests.formulas import FORMULAS, WIDTH, build
 from tests.whole import pushing
 

@@ -14,14 +14,18 @@ from pipeline.formula.program import Program
 from pipeline.formula.values import apply
 from pipeline.model import Model
 from pipeline.plan.cost import cost
-from pipeline.plan.memory import FLOAT, Counts, kept_bytes, shipped_bytes
+from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.seconds import EDGES, MOVING, RATES, STAGE, STARTING, about, core_seconds, duration, expect
+from pipeline.plan.shipped import FLOAT, kept_bytes, shipped_bytes
 from pipeline.plan.work import Work, add, works
+from pipeline.schema import EDGE
+from tests.counts import counts as counts_of
+from tests.counts import with_edges
 from tests.formulas import build
 
-COUNTS = Counts(
+COUNTS = counts_of(
     [100_000] * 8, [2_000_000] * 8, [200_000] * 8, [100] * 8, [40_000_000] * 8, in_degree=[1000] * 8,
     pulled=[70_000] * 8, pushed=[50_000] * 8, push_bytes=[1_000_000] * 8,
 )  # fmt: skip
@@ -71,8 +75,9 @@ def test_what_edges_have_to_do_beside_adding_up() -> None:
 
 @pytest.mark.parametrize("name", ["sage", "gat", "gcn", "both_ways"])
 def test_moved_bytes_are_those_that_are_shipped_and_kept(name: str) -> None:
-    plan = choose_exchange(Plan.of(build(name)), COUNTS)
-    counts = replace(COUNTS, reversed_in=[150_000] * 8, pulled_reversed=[9_000] * 8, pushed_reversed=[8_000] * 8)
+    back = {"payload_in": [150_000] * 8, "pulled": [9_000] * 8, "pushed": [8_000] * 8}
+    counts = with_edges(COUNTS, EDGE.reversed, **back)
+    plan = choose_exchange(Plan.of(build(name)), counts)
     moved = sum(shipped_bytes(counts, step) + kept_bytes(counts, step) for step in plan.steps)
     assert whole(plan, counts).moved == moved
     assert sum(step.ships != [] for step in plan.steps) * FLOAT < moved

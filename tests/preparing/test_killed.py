@@ -15,6 +15,8 @@ import pytest
 from pipeline import open_graph
 from tests.graphs import mixed
 
+pytestmark = pytest.mark.slow
+
 # One process forks a child for each step, which counts what it does with files and is killed when its number has come.
 STEPS = """
 import json, os, signal, sys

@@ -117,8 +117,9 @@ FOOTER = """
 ## Public families of node models
 
 Written anew in their authors' spelling, compared with PyG in float64 (tests/pyg/test_model_families.py,
-test_spellings.py, test_node_tables.py, test_models.py, test_matrix.py, test_edge_outputs.py). Those marked * were
-imported once, with the import's own check on other graphs, and are in no test. Nothing is told but what stands here.
+test_spellings.py, test_node_tables.py, test_models.py, test_matrix.py, test_edge_outputs.py, test_edge_sets.py).
+Those marked * were imported once, with the import's own check on other graphs, and are in no test. Nothing is told but
+what stands here.
 
 | family | told |
 |---|---|
@@ -133,7 +134,7 @@ imported once, with the import's own check on other graphs, and are in no test. 
 | LightGCN, LINKX: a learned row per node | its rows as a column: `inputs={"embedding.weight": "nodes.COLUMN"}` |
 | SAGE on sampled adjs | `inputs={"adjs": ["edge_index", "edge_index"]}`, one for each layer |
 | rows of the nodes beside rows of edges, attention, a loss, pairs | `outputs=["output_0"]` |
-| signed and multi-view nets: several edge_index | a module that takes them by type; the message writes it |
+| SignedGCN, multi-view nets: several edge_index | their tables: `{"pos_edge_index": "pos", "neg_edge_index": "neg"}` |
 
 Refused, with what to import instead: a row per graph (pooling), link decoders for pairs that are no edges,
 full attention (GPSConv), k-NN, top-k and sort pooling, Graph U-Nets (products of sparse matrices), coalesce and

@@ -27,7 +27,7 @@ from torch_geometric.nn import (
 from pipeline import Model
 from pipeline.errors import ModelError
 from pipeline.formula import GraphArrays, interpret
-from pipeline.schema import EDGE, NODE, EdgeType
+from pipeline.schema import EDGE, NODE
 from tests.pyg.accuracy import accuracy
 
 EDGES = torch.tensor([[0, 1, 2, 3, 4, 4, 2], [1, 2, 0, 0, 0, 3, 2]])
@@ -389,7 +389,7 @@ def test_outputs_of_a_wrong_weight_are_still_noticed():
     refused(Forgets(), "weights that the recorded program never reads: never.weight, never.bias", outputs=["output_0"])
 
 
-# ---- graph level, links, several sets of edges
+# ---- graph level, links
 
 
 class Pools(Conv):
@@ -432,45 +432,6 @@ def test_a_batch_that_only_norms_take():
         "forward takes 'batch', the number of each node's graph; graphsweep takes all nodes for one graph: if that is "
         "right, give inputs={'batch': None}",
     )
-
-
-class Signed(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.pos, self.neg = GCNConv(8, 4), GCNConv(8, 4)
-        self.double()
-
-    def forward(self, x, pos_edge_index, neg_edge_index):
-        return self.pos(x, pos_edge_index) - self.neg(x, neg_edge_index)
-
-
-def test_several_sets_of_edges():
-    net = Signed()
-    kinds = "('node', 'pos_edge_index', 'node')", "('node', 'neg_edge_index', 'node')"
-    refused(
-        net,
-        "forward takes several sets of edges (pos_edge_index, neg_edge_index); each is a table of edges, an edge type "
-        "of its own: import a module whose forward(x_dict, edge_index_dict) calls this one with (x_dict['node'], "
-        "edge_index_dict['node', 'pos_edge_index', 'node'], edge_index_dict['node', 'neg_edge_index', 'node']), and "
-        f"give metadata=(['node'], [{kinds[0]}, {kinds[1]}])",
-    )
-
-    class OfTypes(nn.Module):  # that remedy
-        def __init__(self):
-            super().__init__()
-            self.net = net
-
-        def forward(self, x_dict, edge_index_dict):
-            pos, neg = (edge_index_dict["node", f"{sign}_edge_index", "node"] for sign in ("pos", "neg"))
-            return self.net(x_dict["node"], pos, neg)
-
-    triples = [("node", f"{sign}_edge_index", "node") for sign in ("pos", "neg")]
-    model = Model.from_pyg(OfTypes().eval(), metadata=(["node"], triples))
-    other = EDGES.flip(0)[:, :4]
-    ends = {EdgeType(*kind): tuple(e.numpy()) for kind, e in zip(triples, (EDGES, other), strict=True)}
-    arrays = GraphArrays({"node": len(X)}, ends, {"node": {"x": X.numpy()}}, {kind: {} for kind in ends})
-    (found,) = interpret(model.program, model.weights, arrays).values()
-    np.testing.assert_allclose(found, net(X, EDGES, other).detach().numpy(), rtol=0, atol=1e-10)
 
 
 def test_pairs_to_score():

@@ -16,6 +16,8 @@ from pipeline.settings import Settings
 from tests.formulas import build
 from tests.whole import whole
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = os.environ.get("GRAPHSWEEP_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
 

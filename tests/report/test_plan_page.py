@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline import Graph, Model, cli, prepare
 from pipeline.formula import exp
-from pipeline.plan.memory import Counts
+from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.rewritten import Rewritten
 from pipeline.prepared import PreparedGraph

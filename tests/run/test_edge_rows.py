@@ -18,7 +18,8 @@ from pipeline import Graph, Model, infer, prepare, score
 from pipeline.errors import SettingError
 from pipeline.explain import Explanation, explain
 from pipeline.formula import concat, dot, exp, linear, relu
-from pipeline.plan.memory import Counts, shipped_bytes
+from pipeline.plan.counts import Counts
+from pipeline.plan.shipped import shipped_bytes
 from pipeline.planning import planned_for
 from pipeline.prepared import PreparedGraph
 from pipeline.run.edge_rows import among_parallel

@@ -21,7 +21,7 @@ from tests.bits import by_id, in_process
 from tests.formulas import build
 from tests.whole import whole
 
-pytestmark = pytest.mark.usefixtures("no_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_session")]
 
 BLOCKS = 3
 

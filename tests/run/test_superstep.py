@@ -10,7 +10,7 @@ import pytest
 from pipeline.formula import Value, interpret
 from pipeline.formula.spaces import GRAPH
 from pipeline.plan.plan import Plan
-from pipeline.plan.schedule import Shipment
+from pipeline.plan.superstep import Shipment
 from pipeline.run.edges import Payload
 from pipeline.run.fused import BlockSource, run_fused, run_stored
 from pipeline.run.spill import spill_to

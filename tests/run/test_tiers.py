@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import Graph, prepare
-from pipeline.plan.memory import Counts, kept_bytes, shipped_bytes
+from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
+from pipeline.plan.shipped import kept_bytes, shipped_bytes
 from pipeline.planning import planned_for
 from pipeline.prepared import PreparedGraph
 from pipeline.run.planned import Planned

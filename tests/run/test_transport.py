@@ -12,8 +12,9 @@ import pytest
 
 from pipeline import prepare, score
 from pipeline.errors import SettingError, StorageError
-from pipeline.plan.memory import Counts, shipped_bytes
+from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
+from pipeline.plan.shipped import shipped_bytes
 from pipeline.prepared import PreparedGraph
 from pipeline.result.report import Report
 from pipeline.run import by_superstep

@@ -84,12 +84,6 @@ def is_there(kind: str, result: Path) -> bool:
     return (result / MANIFEST if kind.startswith("prepare") else result).exists()
 
 
-def is_unwritten(path: Path) -> bool:
-    """Killed between the making of a lock's file and its first byte: it says of nobody, and the next run that comes
-    half a minute later removes it (pipeline/places/lock.py, remove_left)."""
-    return "graphsweep-lock-" in path.name and not path.read_bytes()
-
-
 def list_of(path: Path) -> list[str]:
     return os.listdir(path) if path.is_dir() else []
 
@@ -148,8 +142,7 @@ class Soak:
             if done.returncode != 0:
                 self.wrong.append(f"{kind}: the command did not end: {done.stderr[-500:]}")
         self._check(kind, out, {model}, "at the end")
-        others = [name for name in os.listdir(out) if name not in ("result", "work")]
-        left = [name for name in others if not is_unwritten(out / name)]
+        left = [name for name in os.listdir(out) if name not in ("result", "work")]
         scratch = [name for name in os.listdir(self.at / "tmp") if not is_pythons(self.at / "tmp" / name)]
         kept = [name for name in list_of(out / "work") if name != MARKER]
         inside = [name for name in list_of(out / "result") if "graphsweep-lock" in name]

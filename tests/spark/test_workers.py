@@ -18,6 +18,8 @@ import pipeline
 from tests.formulas import build
 from tests.whole import whole
 
+pytestmark = pytest.mark.slow
+
 ROOT = str(Path(pipeline.__file__).parent.parent)
 
 SESSIONS = """

@@ -12,7 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.tables.test_all_ways import edge_table, node_table, parquet, text
+
+pytestmark = pytest.mark.slow
 
 CODE = """
 import json, os, sys
