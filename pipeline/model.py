@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.fs as fs
 import safetensors.numpy
 from safetensors import SafetensorError
 
@@ -37,8 +38,8 @@ from pipeline.formula.spaces import Nodes
 from pipeline.formula.trace import Formula, Inputs, trace
 from pipeline.places.contents import is_model, owned_files
 from pipeline.places.filesystem import Opened, opened
-from pipeline.places.given import path_of
-from pipeline.places.marker import MODEL
+from pipeline.places.given import check_flags, path_of
+from pipeline.places.marker import MODEL, read_marker
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.registered import fetched, is_registered
 from pipeline.places.staging import followed, refuse_taken, staged
@@ -224,10 +225,20 @@ class Model:
         """The same for the same program, columns, classes and weights, wherever they came from."""
         told = {"classes": self.classes} if self.classes else {}
         digest = hashlib.sha256(_canonical({"program": self.program.to_json(), "columns": self.columns, **told}))
+        self._add_weights(digest)
+        return digest.hexdigest()
+
+    @cached_property
+    def _sum(self) -> str:
+        """Of the weights alone: a bit that a disk has changed is seen."""
+        digest = hashlib.sha256()
+        self._add_weights(digest)
+        return digest.hexdigest()
+
+    def _add_weights(self, digest: Any) -> None:
         for name, array in sorted(self.weights.items()):
             digest.update(_canonical([name, list(array.shape)]))
             digest.update(array.tobytes())
-        return digest.hexdigest()
 
     def __str__(self) -> str:
         """What it reads and gives, in a few lines; `program` is printed by itself."""
@@ -354,6 +365,7 @@ class Model:
 
         StorageError if `path` exists; `overwrite` replaces a saved model, and nothing else.
         """
+        check_flags(overwrite=overwrite)
         place, here = _on_disk(path)
         with staged(place, here, partial(_saved_files, place), overwrite) as staging:
             directory = Path(staging.opened.path)
@@ -367,7 +379,8 @@ class Model:
             except OSError as error:
                 raise unwritable(str(place), error) from error
             files = [{"name": name, "bytes": (directory / name).stat().st_size} for name in FILES]
-            staging.publish(MODEL, {"files": files, "model": self.fingerprint, "versions": _versions()})
+            told = {"files": files, "model": self.fingerprint, "weights": self._sum, "versions": _versions()}
+            staging.publish(MODEL, told)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Model:
@@ -389,7 +402,14 @@ class Model:
                 raise ValueError(f"classes are named of {shortened([*saved.classes])}")
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(error, 500)}") from None
-        return Model(program, saved.weights, columns, saved.origin, about, training, classes)
+        model = Model(program, saved.weights, columns, saved.origin, about, training, classes)
+        marker = read_marker(Opened(fs.LocalFileSystem(), os.path.abspath(directory)))
+        if marker is not None and marker["kind"] == MODEL and marker.get("weights", model._sum) != model._sum:
+            raise ModelError(
+                f"{directory}/{WEIGHTS_FILE} is damaged, or was changed: its numbers are not those that were saved; "
+                "export the model again"
+            )
+        return model
 
     def _to_json(self) -> dict[str, Any]:
         return {

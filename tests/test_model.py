@@ -304,6 +304,24 @@ def saved(tmp_path):
     return tmp_path / "m"
 
 
+def test_weights_that_were_changed_since_are_refused(saved):
+    """One bit, which leaves a number that is a number."""
+    file = saved / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 0x40
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match=r"weights.safetensors is damaged, or was changed: its numbers are not those "):
+        Model.load(saved)
+    (saved / "_graphsweep.json").unlink()  # who has no marker says nothing of them
+    assert Model.load(saved).fingerprint != model().fingerprint
+
+
+def test_overwrite_is_no_text(saved):
+    with pytest.raises(SettingError, match="overwrite is 'no'; accepted: True, False"):
+        model(**{"lin.bias": np.zeros(2)}).save(saved, overwrite="no")
+    assert Model.load(saved).fingerprint == model().fingerprint
+
+
 def test_weights_file_is_missing(saved):
     (saved / "weights.safetensors").unlink()
     with pytest.raises(ModelError, match=r"holds no weights.safetensors"):
