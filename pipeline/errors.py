@@ -94,6 +94,8 @@ def shortened(item: object, letters: int = 60) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
     choices = sorted(known)
+    if not choices:
+        return "there are none"
     alike = [choice for choice in choices if choice.lower() == name.lower()]
     begins = [choice for choice in choices if len(name) > 2 and choice.startswith(name)]
     close = alike[:1] or (begins if len(begins) == 1 else []) or difflib.get_close_matches(name, choices, n=1)

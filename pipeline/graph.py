@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import shown
 from pipeline.errors import DataError, shortened
-from pipeline.places.given import path_of
+from pipeline.places.given import check_flags, path_of
 from pipeline.schema import DST, EDGE, ID, NODE, SRC, EdgeType
 from pipeline.spark.session import active_session, refuse_ended
 from pipeline.tables.csv import CsvTable, settle_ids
@@ -112,6 +112,7 @@ class Graph:
         relation: str | None = None,
         edge_types: Any = None,
     ) -> None:
+        check_flags(undirected=undirected, drop_dangling=drop_dangling, reverse=reverse)
         for name, option in (("features", features), ("edge_features", edge_features)):
             check_option(name, option)
         for name, option in (("id", id), ("src", src), ("dst", dst)):

@@ -9,7 +9,6 @@ On disk a model is `model.json` (the program and what it reads) and `weights.saf
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ import numpy.typing as npt
 
 from pipeline import shown
 from pipeline.blocks.ranges import Ranges
-from pipeline.errors import ModelError, shortened
+from pipeline.errors import ModelError, nearest, shortened
 from pipeline.formula.about import About, some
 from pipeline.formula.checked import checked_columns, checked_weights, lanes_of
 from pipeline.formula.classes import Classes, checked_classes
@@ -29,8 +28,8 @@ from pipeline.formula.joined import joined
 from pipeline.formula.program import Program, input_name
 from pipeline.formula.saved import FORMAT, PROGRAM_FILE, read_saved
 from pipeline.formula.trace import Formula, Inputs, trace
-from pipeline.formula.written import on_disk, write_saved
-from pipeline.places.given import path_of
+from pipeline.formula.written import add_weights, canonical, check_unchanged, on_disk, write_saved
+from pipeline.places.given import check_flags, path_of
 from pipeline.places.registered import fetched, is_registered
 from pipeline.schema import GraphSchema
 from pipeline.shown import counted
@@ -40,6 +39,8 @@ from pipeline.tables.training import Trained, check_names, far_outside, moved, p
 
 log = logging.getLogger("graphsweep")
 
+PYG_OPTIONS = ("seed", "metadata", "like")  # that go through to the import
+PYG_ARGUMENTS = ("inputs", "features", "unused", "outputs", "training", "weights", "classes", *PYG_OPTIONS)
 MOST_LINES = 7  # about a model, when it is printed
 
 
@@ -104,6 +105,8 @@ class Model:
         options
             Go through to the formula.
         """
+        if not isinstance(weights, Mapping):
+            raise ModelError(f"weights is {shortened(weights)}; name → array is expected, {{}} if there are none")
         arrays = {name: np.asarray(array) for name, array in weights.items()}
         program = trace(formula, inputs, {name: array.shape for name, array in arrays.items()}, **options)
         origin = f"formula {getattr(formula, '__name__', 'unnamed')}"
@@ -140,6 +143,9 @@ class Model:
         """
         from pipeline.pyg import imported
 
+        unknown = [name for name in options if name not in PYG_OPTIONS]
+        if unknown:
+            raise ModelError(f"from_pyg has no argument {unknown[0]!r}; {nearest(unknown[0], PYG_ARGUMENTS)}")
         found = imported(net, inputs=inputs, features=features, unused=unused, outputs=outputs, **options)
         about = About(weights, found.unread, found.left_out, found.notes)
         for note in found.notes:
@@ -206,10 +212,8 @@ class Model:
     def fingerprint(self) -> str:
         """The same for the same program, columns, classes and weights, wherever they came from."""
         told = {"classes": self.classes} if self.classes else {}
-        digest = hashlib.sha256(_canonical({"program": self.program.to_json(), "columns": self.columns, **told}))
-        for name, array in sorted(self.weights.items()):
-            digest.update(_canonical([name, list(array.shape)]))
-            digest.update(array.tobytes())
+        digest = hashlib.sha256(canonical({"program": self.program.to_json(), "columns": self.columns, **told}))
+        add_weights(digest, self.weights)
         return digest.hexdigest()
 
     def __str__(self) -> str:
@@ -302,6 +306,7 @@ class Model:
 
         StorageError if `path` exists; `overwrite` replaces a saved model, and nothing else.
         """
+        check_flags(overwrite=overwrite)
         write_saved(path, self._to_json(), self.weights, self.fingerprint, overwrite)
 
     @staticmethod
@@ -324,6 +329,7 @@ class Model:
                 raise ValueError(f"classes are named of {shortened([*saved.classes])}")
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(error, 500)}") from None
+        check_unchanged(directory, saved.weights)
         return Model(program, saved.weights, columns, saved.origin, about, training, classes)
 
     def _to_json(self) -> dict[str, Any]:
@@ -344,7 +350,3 @@ class Model:
 
 def _widths(columns: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({lanes})" for name, lanes in columns.items()) or "no columns"
-
-
-def _canonical(item: Any) -> bytes:
-    return json.dumps(item, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

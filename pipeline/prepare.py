@@ -25,7 +25,7 @@ from pipeline.blocks import storage
 from pipeline.blocks.rows import Row, from_batches
 from pipeline.errors import SettingError
 from pipeline.graph import Graph
-from pipeline.places.given import path_of
+from pipeline.places.given import check_flags, path_of
 from pipeline.places.place import Place
 from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.preparing.by_step import PACK, Packing, Parts, prepare_by_step, step_names
@@ -127,6 +127,7 @@ def prepare(
     """
     from pipeline.run.arguments import graph_of
 
+    check_flags(overwrite=overwrite)
     graph, path = graph_of(graph), path_of("the path of a prepared graph", path)
     checked = Settings.of({"blocks": blocks, "task_memory": task_memory, "work_dir": work_dir})
     blocks, task_memory = checked.blocks, checked.task_memory

@@ -57,6 +57,23 @@ def test_options_go_through_to_the_formula():
     np.testing.assert_array_equal(found["output"], [[2, 2, 2]])
 
 
+def test_arguments_of_another_kind_are_refused():
+    for given in (None, [1], "w"):
+        with pytest.raises(ModelError, match=r"weights is .*; name → array is expected, {} if there are none"):
+            Model.from_formula(weighted, given, {"nodes.x": 3, "edges.weight": ()})
+    pytest.importorskip("torch_geometric")
+    with pytest.raises(ModelError, match="from_pyg has no argument 'input'; did you mean 'inputs'"):
+        Model.from_pyg(None, input={"x": "nodes.x"})
+    with pytest.raises(ModelError, match=r"inputs is \['edge_attr'\]; argument → column is expected, {'edge_weight': "):
+        Model.from_pyg(None, inputs=["edge_attr"])
+    for given, hint in (
+        ({"lin.weight": 1}, r"not dict; if these are weights, make the module and load them: net.load_state_dict\(…\)"),
+        ("best.pt", "not str; of a checkpoint make the module and load it, or use graphsweep export MODULE:FACTORY"),
+    ):
+        with pytest.raises(ModelError, match=hint):
+            Model.from_pyg(given)
+
+
 def test_weights_are_a_copy_that_nobody_changes():
     given = weights()
     made = Model.from_formula(weighted, given, {"nodes.x": 3, "edges.weight": ()})
@@ -286,6 +303,24 @@ def test_a_path_that_is_no_model(tmp_path):
 def saved(tmp_path):
     model().save(tmp_path / "m")
     return tmp_path / "m"
+
+
+def test_weights_that_were_changed_since_are_refused(saved):
+    """One bit, which leaves a number that is a number."""
+    file = saved / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 0x40
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match=r"weights.safetensors is damaged, or was changed: its numbers are not those "):
+        Model.load(saved)
+    (saved / "_graphsweep.json").unlink()  # who has no marker says nothing of them
+    assert Model.load(saved).fingerprint != model().fingerprint
+
+
+def test_overwrite_is_no_text(saved):
+    with pytest.raises(SettingError, match="overwrite is 'no'; accepted: True, False"):
+        model(**{"lin.bias": np.zeros(2)}).save(saved, overwrite="no")
+    assert Model.load(saved).fingerprint == model().fingerprint
 
 
 def test_weights_file_is_missing(saved):

@@ -32,6 +32,7 @@ from pipeline.blocks.block import Block
 from pipeline.blocks.columns import KIND, NAME, ROW_COLUMNS
 from pipeline.blocks.rows import KINDS, SCHEMA, Row, block_from_rows, edge_type_of, from_batches, part_of, to_batches
 from pipeline.errors import StorageError, unreadable, unwritable
+from pipeline.places.contents import A_FILE, OURS, describe
 from pipeline.places.directories import sizes_within
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.place import Place, refuse_unreachable
@@ -320,10 +321,18 @@ def find_manifest(path: str) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
 
 
+def _instead(path: str) -> str:
+    """What is there, if that is something of ours, or a file: as the end of a message."""
+    found = describe(reached(path))
+    if found in OURS:
+        return f"; {found}"
+    return f"; {found}: prepare the graph of its table first" if found == A_FILE else ""
+
+
 def read_manifest(path: str) -> dict[str, Any]:
     text = read_text(path, MANIFEST)
     if text is None:
-        raise StorageError(f"{path}: no prepared graph here ({MANIFEST} is missing)")
+        raise StorageError(f"{path}: no prepared graph here ({MANIFEST} is missing){_instead(path)}")
     try:
         manifest = parse_json(text.encode())
     except ValueError as error:

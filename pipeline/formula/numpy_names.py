@@ -42,7 +42,7 @@ _ADVICE = {
     "concatenate": "concat(x, y) puts columns side by side",
     "hstack": "concat(x, y) puts columns side by side",
     "clip": "clamp(x, low, high)",
-    "where": "where(condition, x, y) of pipeline.formula",
+    "where": "where(condition, x, y) of graphsweep.formula",
     "dot": "x @ w.a, or linear(x, w.a)",
     "flatten": "x.flat()",
     "ravel": "x.flat()",

@@ -6,6 +6,7 @@ Get vertex: `src`, `dst`. Get edge: `edge`. Message passing: the reductions. Eve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pipeline.errors import FormulaError, nearest
 from pipeline.formula.spaces import ALL, PROPER, SELF_LOOPS, SELF_PART, Edges
@@ -22,6 +23,12 @@ class Relation:
         self._own_values: dict[str, Operand] = {}
         self._remaining: float | None = None
         self._forward: Relation | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        known = [each for each in dir(type(self)) if not each.startswith("_")]
+        raise FormulaError(f"the edges of a formula have no g.{name}; {nearest(name, known)}")
 
     def src(self, value: Value) -> Value:
         """The value of each edge's source node: this is what crosses the network."""

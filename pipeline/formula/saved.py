@@ -19,7 +19,10 @@ from safetensors import SafetensorError
 from pipeline.errors import FormulaError, ModelError, StorageError, reason_of, shortened
 from pipeline.formula.attributes import check_name
 from pipeline.formula.program import Program, input_name
+from pipeline.places.contents import OURS, describe
+from pipeline.places.filesystem import opened
 from pipeline.places.given import path_of
+from pipeline.places.place import Place
 from pipeline.places.regular import check_regular, parse_json, read_regular
 
 FORMAT = 1  # of model.json; raised when an older version could misread a newer file
@@ -96,7 +99,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = parse_json(read_regular(path, MOST_JSON))
     except FileNotFoundError:
-        raise ModelError(f"{path.parent} holds no {path.name}: it is not a saved model") from None
+        there = opened(Place.of(os.path.abspath(path.parent)))
+        found = "" if there is None else describe(there)
+        it_is = f"{found}, " if found in OURS else "it is "
+        raise ModelError(f"{path.parent} holds no {path.name}: {it_is}not a saved model") from None
     except StorageError:
         raise
     except OSError as error:

@@ -46,6 +46,10 @@ def trace(formula: Formula, inputs: Inputs, weights: Mapping[str, Sequence[int]]
     FormulaError
         Where spaces or shapes do not fit: it begins with the line of the formula, "model.py:12: ".
     """
+    if not callable(formula):
+        raise FormulaError(f"the formula is {shortened(formula)}; a function of g, x, w is expected")
+    if not isinstance(inputs, Mapping):
+        raise FormulaError(f"inputs is {shortened(inputs)}; columns and widths are expected: {{'nodes.x': 64}}")
     typed = any(isinstance(form, Mapping) for form in inputs.values())
     edges, columns = _of_types(inputs) if typed else _of_one(inputs)
     offered = {"g": edges, "w": Weights(weights), **columns, **options}
@@ -116,6 +120,8 @@ def _of_types(inputs: Mapping[Any, Any]) -> tuple[Relations, dict[str, ByType]]:
 
 
 def _shape(form: Any) -> tuple[int, ...]:
+    if isinstance(form, str) or not isinstance(form, int | Sequence):
+        raise FormulaError(f"the shape of a column is {shortened(form)}; a width is expected, 64, or () for one number")
     return (form,) if isinstance(form, int) else tuple(form)
 
 

@@ -7,7 +7,7 @@ has derived, or a FormulaError in the user's words. A value holds no numbers; in
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -172,6 +172,8 @@ class Value:
         raise FormulaError(f"torch.{name} cannot be used in a formula{instead}")
 
     def __getattr__(self, name: str) -> Any:
+        if name in OPERATIONS and not name.startswith("_"):  # torch has them as methods
+            raise FormulaError(f"a value of a formula has no .{name}; write {name}(x), of graphsweep.formula")
         if advice(name) is None:
             raise AttributeError(f"a value of a formula has no {name!r}")
         raise FormulaError(f"a value of a formula has no .{name}{_instead(name)}")
@@ -196,6 +198,17 @@ class Value:
     def flat(self) -> Value:
         """Any row shape → (width,)."""
         return self.reshape(self.width)
+
+    def __iter__(self) -> Iterator[Value]:
+        raise FormulaError(f"cannot go through {_text(self)} one by one: x[0], x[1], … are its columns; {_NO_ROWS}")
+
+    def __float__(self) -> float:
+        raise FormulaError(f"{_text(self)} is no number: {_NO_ROWS}")
+
+    __int__ = __index__ = __float__
+
+    def __len__(self) -> int:
+        raise FormulaError(f"{_text(self)} has no length: x.shape is the shape of one row, and {_NO_ROWS}")
 
     def __getitem__(self, lanes: slice | int | tuple[Any, ...]) -> Value:
         """A slice of the last axis of a row; an index drops the axis. x[:, 0] and x[..., 0] are x[0], because a formula
@@ -308,6 +321,9 @@ def _operand(given: Any) -> Operand:
     if np.ndim(given) == 0 and isinstance(given, int | float | np.number | np.ndarray):
         return float(given)
     raise FormulaError(f"a formula cannot hold {shortened(given, 60)}; give arrays as weights, w.a")
+
+
+_NO_ROWS = "a formula says what becomes of each row, and knows no numbers yet"
 
 
 def _instead(name: str) -> str:

@@ -5,6 +5,7 @@ Comes in: a path, what model.json is to say, and weights. Goes out: a directory 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+import pyarrow.fs as fs
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from pipeline.errors import StorageError, unwritable
+from pipeline.errors import ModelError, StorageError, unwritable
 from pipeline.formula.saved import PROGRAM_FILE, WEIGHTS_FILE
 from pipeline.places.contents import is_model, owned_files
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.given import path_of
-from pipeline.places.marker import MODEL
+from pipeline.places.marker import MODEL, read_marker
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.staging import followed, refuse_taken, staged
 
@@ -52,7 +54,38 @@ def write_saved(
         except OSError as error:
             raise unwritable(str(place), error) from error
         files = [{"name": name, "bytes": (directory / name).stat().st_size} for name in FILES]
-        staging.publish(MODEL, {"files": files, "model": fingerprint, "versions": versions})
+        of = {"model": fingerprint, "weights": _sum_of(weights)}
+        staging.publish(MODEL, {"files": files, **of, "versions": versions})
+
+
+def check_unchanged(directory: str, weights: Mapping[str, npt.NDArray[Any]]) -> None:
+    """ModelError if these are not the weights that were saved there: a bit that a disk has changed is seen."""
+    marker = read_marker(Opened(fs.LocalFileSystem(), os.path.abspath(directory)))
+    if marker is None or marker["kind"] != MODEL or "weights" not in marker:
+        return
+    if marker["weights"] != _sum_of(weights):
+        raise ModelError(
+            f"{directory}/{WEIGHTS_FILE} is damaged, or was changed: its numbers are not those that were saved; "
+            "export the model again"
+        )
+
+
+def add_weights(digest: Any, weights: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Names, shapes and bytes, into one of hashlib's."""
+    for name, array in sorted(weights.items()):
+        digest.update(canonical([name, list(array.shape)]))
+        digest.update(array.tobytes())
+
+
+def canonical(item: Any) -> bytes:
+    """The same bytes for the same JSON."""
+    return json.dumps(item, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _sum_of(weights: Mapping[str, npt.NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    add_weights(digest, weights)
+    return digest.hexdigest()
 
 
 def refuse_to_save(

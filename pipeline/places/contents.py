@@ -28,6 +28,9 @@ WORDS = {
     UNFINISHED: "what a run of graphsweep is writing, or was when it was killed",
     SCRATCH: "a scratch directory of graphsweep",
 }
+A_FILE = "it is a file"
+OURS = frozenset(f"it is {words}" for words in WORDS.values())
+"""What `describe` says of these."""
 DONE = "_SUCCESS"  # what Spark leaves in a table that it has written; others wait for it
 SHOWN = 3  # names of files in a message
 
@@ -85,7 +88,7 @@ def describe(opened: Opened) -> str:
     """What lies there, for a message: "it is a model"."""
     info = opened.info
     if info.type == fs.FileType.File:
-        return "it is a file"
+        return A_FILE
     if info.type != fs.FileType.Directory:
         return "it is no directory"
     marker = read_marker(opened)

@@ -1,7 +1,7 @@
-"""Paths as functions of the library are given them.
+"""Paths and flags as functions of the library are given them.
 
-Comes in: a text, a Path, or anything else. Goes out: a text that can be a path or a URI, or an error. Knows nothing of
-what is there.
+Comes in: a text, a Path, True or False, or anything else. Goes out: a text that can be a path or a URI, or an error.
+Knows nothing of what is there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pipeline.errors import StorageError, shortened
+from pipeline.errors import SettingError, StorageError, shortened
 
 
 def path_of(what: str, path: Any) -> str:
@@ -28,3 +28,10 @@ def path_of(what: str, path: Any) -> str:
     if "\0" in text:
         raise StorageError(f"{what} is {shortened(text)}, which holds a null character")
     return text
+
+
+def check_flags(**given: Any) -> None:
+    """SettingError unless each is True or False: "no" and "false" are texts, which Python takes for true."""
+    for name, flag in given.items():
+        if not isinstance(flag, bool):
+            raise SettingError(f"{name} is {shortened(flag)}; accepted: True, False")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import DataError
+from pipeline.shown import counted
 from pipeline.tables.layout import Layout
 
 EXAMPLES = 3
@@ -96,7 +97,7 @@ def refuse(findings: Iterable[Finding]) -> None:
             widths[f"{finding.table}.{finding.column}"].append(finding)
     for column, found in sorted(widths.items()):
         if [finding.width for finding in found] == [0]:
-            count = _count(found[0].count, "row")
+            count = counted(found[0].count, "row")
             lines.append(
                 f"{column} holds arrays without numbers in {count}{_first(found[0].examples)}; drop the column"
             )
@@ -134,19 +135,15 @@ def check_totals(manifest: Mapping[str, Any], rows: Mapping[str, int | None], la
 def _check_rows(table: str, count: int, known: int | None) -> None:
     if known is not None and count != known:
         raise DataError(
-            f"{table} has {_count(known, 'row')}, but {count} came when it was read: it was changed meanwhile; "
+            f"{table} has {counted(known, 'row')}, but {count:,} came when it was read: it was changed meanwhile; "
             f"run again when nobody writes it"
         )
 
 
 def _sentence(finding: Finding) -> str:
     noun, rest = REMEDIES[finding.what]
-    told = rest.format(count=_count(finding.count, noun), examples=_first(finding.examples))
+    told = rest.format(count=counted(finding.count, noun), examples=_first(finding.examples))
     return f"{finding.table}.{finding.column} holds {told}"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _first(examples: Sequence[int | str]) -> str:
@@ -161,6 +158,6 @@ def _shown(example: int | str) -> str:
 def _lengths(found: list[Finding]) -> str:
     """The usual length without examples, then the others."""
     usual, *others = sorted(found, key=lambda finding: (-finding.count, finding.width))
-    return f"{usual.width} in {_count(usual.count, 'row')}, " + ", ".join(
-        f"{finding.width} in {_count(finding.count, 'row')}{_first(finding.examples)}" for finding in others
+    return f"{usual.width} in {counted(usual.count, 'row')}, " + ", ".join(
+        f"{finding.width} in {counted(finding.count, 'row')}{_first(finding.examples)}" for finding in others
     )

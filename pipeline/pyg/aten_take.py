@@ -38,16 +38,18 @@ A_MASK = "choose nodes by a mask over all of them; say that a column is one: fea
 MOST_CLASSES = 4096  # of a one-hot row: the unit matrix is 64 MB
 
 
-def table_of_nodes(symbols: Sequence[Any], tables: Collection[int]) -> Refusal | None:
-    """Why torch did not go on: the rows of a learned table beside those of the graph, `embedding.weight + x`.
-
-    `tables`: how many rows the model's own have.
-    """
+def table_of_nodes(symbols: Sequence[Any], captured: Captured) -> Refusal | None:
+    """Why torch did not go on: the rows of a learned table beside those of the graph, `embedding.weight + x`."""
     sizes = [symbol.tensor.shape[:1] for symbol in symbols if isinstance(symbol, Learned)]
-    table = next((size[0] for size in sizes if size and size[0] in tables), None)
+    table = next((size[0] for size in sizes if size and size[0] in captured.tables), None)
     if table is None or not any(isinstance(symbol, Rows | End) for symbol in symbols):
         return None
-    return Refusal(f"takes the {table:,} rows of a learned table for the nodes", NODE_EMBEDDING[1])
+    return _of_table(table, captured)
+
+
+def stored_as_column(name: str | None) -> str:
+    """What to do about a learned table; `name`: of the weight, if it is known."""
+    return NODE_EMBEDDING[1].replace("embedding.weight", name or "embedding.weight")
 
 
 def table_too_short(symbols: Sequence[Any], captured: Captured, error: str) -> Refusal | None:
@@ -59,7 +61,13 @@ def table_too_short(symbols: Sequence[Any], captured: Captured, error: str) -> R
     if rows not in captured.first_axes:
         names = captured.joined_tables(rows)
         return joined_tables(names) if names else None
-    return Refusal(f"takes the {rows:,} rows of a learned table for the nodes", NODE_EMBEDDING[1])
+    return _of_table(rows, captured)
+
+
+def _of_table(rows: int, captured: Captured) -> Refusal:
+    names = captured.named(rows)
+    name = names[0] if len(names) == 1 else None
+    return Refusal(f"takes the {rows:,} rows of a learned table for the nodes", stored_as_column(name))
 
 
 def joined_tables(names: Collection[str]) -> Refusal:
@@ -74,8 +82,7 @@ def by_node(tables: Sequence[Collection[str]]) -> Refusal:
     names = tables[0] if tables else ()
     if len(names) > 1:
         return joined_tables(names)
-    problem, remedy = NODE_EMBEDDING
-    return Refusal(problem, remedy.replace("embedding.weight", next(iter(names), "embedding.weight")))
+    return Refusal(NODE_EMBEDDING[0], stored_as_column(next(iter(names), None)))
 
 
 def taken(symbol: Any, dim: int, index: Any) -> Symbol:

@@ -52,6 +52,14 @@ class Captured:
             memory = tensor.untyped_storage().data_ptr()
             self._in_memory[memory] = self._in_memory.get(memory, frozenset()) | {name}
 
+    def named(self, rows: int) -> list[str]:
+        """The model's own tables of so many rows, by the names of their weights."""
+        return [
+            self._names[id(tensor)]
+            for tensor in self._kept
+            if tensor.dim() == 2 and len(tensor) == rows and id(tensor) in self._names
+        ]
+
     def made_of(self, tensor: Tensor) -> frozenset[str]:
         """The weights that a tensor is, is a view of, or was computed from."""
         known: frozenset[str] | None = self._made_of.get(tensor)

@@ -5,6 +5,7 @@ Comes in: a module, an example graph. Goes out: its outputs by name. Knows nothi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,13 @@ class ForwardFailed(ModelError):
 def check_ready(net: Any) -> None:
     """ModelError for what can be said without running the module."""
     if not isinstance(net, torch.nn.Module):
-        hint = f"; {net.__name__} is a class: make one, with its trained weights" if isinstance(net, type) else ""
+        hint = ""
+        if isinstance(net, type):
+            hint = f"; {net.__name__} is a class: make one, with its trained weights"
+        elif isinstance(net, Mapping):
+            hint = "; if these are weights, make the module and load them: net.load_state_dict(…)"
+        elif isinstance(net, str | os.PathLike):
+            hint = "; of a checkpoint make the module and load it, or use graphsweep export MODULE:FACTORY --checkpoint"
         raise ModelError(f"a torch.nn.Module is expected, not {type(net).__name__}{hint}")
     if isinstance(net, torch.jit.ScriptModule):
         raise ModelError("a TorchScript module hides its operations: import the module that it was made from")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch_geometric.nn import GINConv, MFConv, SAGEConv
 
-from pipeline.errors import GraphsweepError, ModelError
+from pipeline.errors import GraphsweepError, ModelError, shortened
 from pipeline.formula.program import Program, input_name
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.pyg.arguments import COLUMN, GCN_NORM, TABLES, Features, Inputs, Matrix, Signature, signature
@@ -146,6 +146,10 @@ def imported(
     outputs: Outputs = (),
 ) -> Imported:
     """As `import_module`, with what has to be said of the import."""
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise ModelError(
+            f"inputs is {shortened(inputs)}; argument → column is expected, {{'edge_weight': 'edges.weight'}}"
+        )
     net = unwrapped(net)
     check_ready(net)
     named = wanted_outputs(outputs)

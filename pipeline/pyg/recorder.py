@@ -228,7 +228,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """What is behind an error of torch: sizes that are not those of the graph that the model was trained on."""
         refusal = mixed(symbols)
         if refusal is None and isinstance(error, RuntimeError):  # an IndexError: an integer that is no row of a table
-            refusal = table_of_nodes(symbols, self.captured.tables)
+            refusal = table_of_nodes(symbols, self.captured)
         if refusal is None:
             refusal = table_too_short(symbols, self.captured, str(error))
         if refusal is not None:

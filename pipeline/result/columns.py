@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import SettingError
 from pipeline.formula.attributes import check_name
 from pipeline.formula.program import PARALLEL, Program
+from pipeline.places.given import check_flags
 from pipeline.result.flat import lanes_of
 from pipeline.result.output import MILLISECONDS, PREDICTED, PROBABILITY, SUPERSTEP, OutputTable
 from pipeline.result.written import CSV, PARQUET
@@ -40,6 +41,7 @@ class Columns:
     """What the ids are called; None: as in the node table."""
 
     def __post_init__(self) -> None:
+        check_flags(classify=self.classify)
         if self.output_id is None:
             return
         try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StorageError
 from pipeline.places.beside import new_run
-from pipeline.places.contents import owned_files, written_files
+from pipeline.places.contents import OURS, WORDS, describe, owned_files, written_files
 from pipeline.places.directories import list_files
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.marker import MARKER, PRODUCT, SCORES, read_marker
@@ -115,10 +115,16 @@ def manifest_of(here: Opened) -> Manifest | None:
 
 def refuse_mixture(output: Place) -> None:
     """StorageError for a result whose files are not those that its marker lists: it is being replaced where nothing can
-    be renamed, or somebody has added or removed some. Tables without a marker are not judged."""
+    be renamed, or somebody has added or removed some. And for a model or a prepared graph. Tables without a marker are
+    not judged."""
     here = opened(output)
-    marker = read_marker(here) if here is not None else None
-    if here is None or marker is None or marker["kind"] != SCORES:
+    if here is None:
+        return
+    there = describe(here)
+    if there in OURS and there != f"it is {WORDS[SCORES]}":
+        raise StorageError(f"{output}: {there}, and not scores; name the path that infer wrote")
+    marker = read_marker(here)
+    if marker is None or marker["kind"] != SCORES:
         return
     listed = written_files(marker).keys()
     folders = {name.rpartition("/")[0] for name in listed}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import SettingError, StorageError, nearest
+from pipeline.places.given import check_flags
 from pipeline.result.columns import Columns
 from pipeline.result.destination import Manifest
 from pipeline.result.manifest import differences
@@ -43,8 +44,9 @@ class Wish:
 
     def __post_init__(self) -> None:
         assert self.columns  # whose names are checked
+        check_flags(overwrite=self.overwrite)
         if self.format not in FORMATS:
-            raise SettingError(f"unknown output format {self.format!r}; {nearest(self.format, FORMATS)}")
+            raise SettingError(f"unknown output format {self.format!r}; {nearest(str(self.format), FORMATS)}")
         if self.if_same not in (None, SKIP):
             raise SettingError(f"if_same is {self.if_same!r}; accepted: {SKIP}")
 

@@ -235,6 +235,11 @@ def _is_text(table: str, column: str, type: str) -> bool:
         return False
     if type == "string" or type.startswith(("varchar", "char")):
         return True
+    if type == "void":
+        raise DataError(
+            f"{table}.{column} holds no value, so nobody knows whether ids are integers or strings; give the column "
+            "a type, as in pandas: .astype('string')"
+        )
     raise DataError(f"{table}.{column} is {type}; ids may be integers up to 64 bits, or strings")
 
 

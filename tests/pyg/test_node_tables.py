@@ -31,6 +31,17 @@ class Light(nn.Module):
         return torch.stack(rows).mean(0)
 
 
+class Named(nn.Module):
+    """A table that is called otherwise."""
+
+    def __init__(self):
+        super().__init__()
+        self.accounts, self.conv = nn.Embedding(6, 8), GCNConv(8, 3)
+
+    def forward(self, edge_index):
+        return self.conv(self.accounts.weight, edge_index)
+
+
 class Beside(nn.Module):
     def __init__(self):
         super().__init__()
@@ -85,6 +96,7 @@ def test_what_is_said_where_nobody_told():
         r"store its rows as a column of the nodes, and name it: inputs={'%s': 'nodes.COLUMN'}, or pass it to forward$"
     )
     refused(Light(), "conv .*takes the 6 rows of a learned table for the nodes; " + remedy % "embedding.weight")
+    refused(Named(), "conv .*takes the 6 rows of a learned table for the nodes; " + remedy % "accounts.weight")
     looked_up = r"index_select looks up a learned table by the number of a node; " + remedy % r"net.edge_lin.weight"
     refused(Linkx(), looked_up)
     refused(Linkx(), looked_up, features=8)

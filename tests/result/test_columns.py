@@ -197,6 +197,46 @@ def test_two_columns_of_one_name_are_refused_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("flag", ["no", 1, None, "True"])
+def test_a_flag_is_true_or_false(flag: Any, tmp_path: Path, no_session: None) -> None:
+    """A text is true for Python: overwrite="no" would replace."""
+    raw, model = graph(), build("sage")
+    nodes, edges = named("account_id"), whole("mixed").edges()
+    score(raw, model, tmp_path / "o")
+    prepared = prepare(raw, tmp_path / "g")
+    before = sorted(tmp_path.rglob("*"))
+    calls: list[tuple[str, Any]] = [
+        ("overwrite", lambda: score(raw, model, tmp_path / "o", overwrite=flag)),
+        ("overwrite", lambda: prepare(raw, tmp_path / "g", overwrite=flag)),
+        ("classify", lambda: infer(prepared, model, classify=flag)),
+        ("classify", lambda: score(prepared, model, tmp_path / "p", classify=flag)),
+        ("undirected", lambda: Graph(nodes, edges, id="account_id", undirected=flag)),
+        ("drop_dangling", lambda: Graph(nodes, edges, id="account_id", drop_dangling=flag)),
+        ("reverse", lambda: Graph(nodes, edges, id="account_id", reverse=flag)),
+    ]
+    for name, call in calls:
+        with pytest.raises(SettingError, match=f"{name} is {flag!r}; accepted: True, False"):
+            call()
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(SettingError, match="unknown output format"):
+        score(raw, model, tmp_path / "p", format=["csv"])  # type: ignore[arg-type]
+
+
+def test_ids_without_a_value_have_no_type(no_session: None) -> None:
+    nothing = pa.table({"id": pa.array([], pa.null()), "x": pa.array([], pa.list_(pa.float32()))})
+    ends = pa.table({"src": pa.array([], pa.null()), "dst": pa.array([], pa.null())})
+    with pytest.raises(DataError, match=r"nodes.id holds no value, so nobody knows .*: .astype\('string'\)"):
+        Graph(nothing, ends)
+
+
+def test_scores_that_are_something_else_of_ours(tmp_path: Path, no_session: None) -> None:
+    build("sage").save(tmp_path / "m")
+    prepare(graph(), tmp_path / "g")
+    for name, what in (("m", "a model"), ("g", "a prepared graph")):
+        with pytest.raises(StorageError, match=f"{name}: it is {what}, and not scores; name the path that infer wrote"):
+            verify(graph(), build("sage"), tmp_path / name)
+
+
 def test_what_differs_in_parquet_is_no_collision(tmp_path: Path, no_session: None) -> None:
     """y_1 is a name of its own where arrays are one column."""
     score(graph("y_0"), giving(y=slice(0, 2), y_1=0), tmp_path / "o")
