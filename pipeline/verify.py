@@ -33,7 +33,7 @@ from pipeline.result.by_type import giving
 from pipeline.result.manifest import id_columns
 from pipeline.result.output import PREDICTED, PROBABILITY
 from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph
-from pipeline.schema import ID, NODE
+from pipeline.schema import DST, ID, NODE, SRC
 from pipeline.spark.resources import local_memory
 from pipeline.tables.named import is_name
 from pipeline.tables.survey import rows_of
@@ -148,7 +148,7 @@ def _standard(
     """The scores of a type in the form that is verified."""
     widths = {name: value.width for name, value in model.program.outputs_of(node_type).items()}
     (text,) = (layout.text for layout in graph.node_layouts if layout.type == node_type)
-    return standard_scores(scores, ids[node_type], widths, text)
+    return standard_scores(scores, {ID: ids[node_type]}, widths, text)
 
 
 @dataclass(frozen=True)
@@ -233,6 +233,9 @@ class _Asked:
         classify = {PREDICTED, PROBABILITY} <= set(frame.columns) - set(outputs)
         columns = [*read, *outputs, *([PREDICTED, PROBABILITY] if classify else [])]
         (layout,) = graph.node_layouts
+        widths = {name: value.width for name, value in model.program.outputs.items()}
+        of_edges = {name: model.inputs[f"edges.{name}"] for name in read}
+        frame = standard_scores(frame, {SRC: SRC, DST: DST}, of_edges | widths, layout.text)
         sampled, rows = sample_edges(frame, columns, layout.text, self.size, self.seed)
         edges = EdgeRows(sampled, read)
         nodes, hops = rows_of(graph, layout), Hops.of(model.program)
