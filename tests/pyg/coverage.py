@@ -157,7 +157,7 @@ unless it takes a matrix, parallel edges.
   were compared as on a SparseTensor; the import says that a torch.sparse matrix with self-loops gives other ones.
 * **6 were refused**: nodes sorted by their graph (SGFormer and Polynormer with its attention, of
   torch_geometric.nn.models; their authors' own versions are imported); batch and y_graph asked of data (GPSE); types
-  looked at one by one, `if idx.sum() == 0` (pyHGT); edges counted by their largest number (MagNet); a list of sampled
+  looked at one by one, `if idx.sum() == 0` (pyHGT); edges joined inside forward (MagNet); a list of sampled
   adj_t (OGB's mag240m).
 * Not counted: 7 that give no row per node from an edge_index of the table (pooling, dense N x N, random numbers, a
   graph that forward takes from a global variable), and 11 that do not run as they are on PyG 2.8 or without
