@@ -23,7 +23,7 @@ from pipeline.result.by_type import giving
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import id_columns
 from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph
-from pipeline.schema import NODE
+from pipeline.schema import ID, NODE
 from pipeline.tables.named import is_name
 from pipeline.tables.table import Table
 from pipeline.verifying.asked import Asked
@@ -185,4 +185,4 @@ def _standard(
     """The scores of a type in the form that is verified."""
     widths = {name: value.width for name, value in model.program.outputs_of(node_type).items()}
     (text,) = (layout.text for layout in graph.node_layouts if layout.type == node_type)
-    return standard_scores(scores, ids[node_type], widths, text)
+    return standard_scores(scores, {ID: ids[node_type]}, widths, text)

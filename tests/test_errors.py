@@ -211,6 +211,12 @@ BAD_COLUMNS = {
     ),
     "ids of another type": (nodes([0.5]), edges(), [], "nodes.id is double; ids may be integers up to 64 bits, or str"),
     "no such column": (nodes(), edges(), ["--id", "idd"], "nodes has no column 'idd'; did you mean 'id'?"),
+    "capitals": (
+        nodes().rename_columns(["ID", "x"]),
+        edges(),
+        [],
+        "nodes has no column 'id'; did you mean 'ID'? (--id ID)",
+    ),
     "no such feature": (nodes(), edges(), ["--features", "y"], "nodes has no column 'y'; known: id, x"),
     "no such edge column": (nodes(), edges(), ["--edge-features", "w"], "edges has no column 'w'; known: dst, src"),
     "text as a feature": (

@@ -174,6 +174,30 @@ def test_a_program_without_edges_reads_its_own_node_only():
 # ---- right scores pass
 
 
+def test_rows_of_edges_in_dataframes(spark):
+    """In columns of arrays, and in one for each number, all of it text, as CSV has them."""
+
+    def per_edge(g, x, w):
+        return g.src(x) * g.edge("weight") - g.dst(g.sum(g.src(x)))
+
+    net = Model.from_formula(per_edge, {}, {"nodes.x": WIDTH, "edges.weight": 1})
+    graph = Graph(*tables(spark, text=True), edge_features="weight")
+    ids, x, src, dst, weight = arrays()
+    (found,) = interpret(net.program, net.weights, GraphArrays.single(src, dst, x, weight=weight)).values()
+    found = found.astype(np.float32)
+    ends = {"src": [f"n{i}" for i in ids[src]], "dst": [f"n{i}" for i in ids[dst]], "weight": weight}
+    whole = pa.table({**ends, "output": list(found)})
+    lanes = pa.table({**ends, **{f"output_{lane}": found[:, lane] for lane in range(WIDTH)}})
+    as_text = pa.table({name: column.cast(pa.string()) for name, column in zip(lanes.column_names, lanes, strict=True)})
+    for table in (whole, lanes, as_text):
+        checked = verify(graph, net, spark.createDataFrame(table), sample=20)
+        assert checked.passed, checked
+        assert checked.rows == checked.expected_rows == EDGES
+    found[3, 0] += 1
+    wrong = spark.createDataFrame(pa.table({**ends, "output": list(found)}))
+    assert not verify(graph, net, wrong, sample="all").passed
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_right_scores_pass(spark, kept, name):
     net = model(name)

@@ -25,6 +25,7 @@ from pipeline.pyg.example import Example
 from pipeline.pyg.matrix import matrix_of
 from pipeline.pyg.outputs import named_outputs
 from pipeline.pyg.typed_forward import arguments_of, lost_types, named_by_type
+from pipeline.pyg.untold import BATCHES
 
 
 class ForwardFailed(ModelError):
@@ -132,10 +133,30 @@ def _call(net: torch.nn.Module, called: Called, arguments: Mapping[str, Any]) ->
 def _failed(net: torch.nn.Module, signature: Signature, error: Exception) -> str:
     shapes = {argument.name: argument.shape for argument in signature.arguments}
     return (
-        f"forward of {type(net).__name__} failed on an example graph with rows of {shapes}: "
+        _needs_batch(net, signature, error)
+        + f"forward of {type(net).__name__} failed on an example graph with rows of {shapes}: "
         f"{type(error).__name__}: {error}"
         + (f"; it was not given {', '.join(signature.left_out)}" if signature.left_out else "")
         + _if_data(signature, error)
+        + "".join(_sampled(name) for name, _ in signature.adjs)
+    )
+
+
+def _needs_batch(net: torch.nn.Module, signature: Signature, error: Exception) -> str:
+    """The reason, where forward takes a batch that is None for a tensor."""
+    batch = next((name for name in signature.none if name in BATCHES), None)
+    if batch is None or not isinstance(error, AttributeError | TypeError) or "NoneType" not in str(error):
+        return ""
+    return (
+        f"{type(net).__name__} does not take None for {batch}, the number of each node's graph: it sorts or counts the "
+        "nodes by their graph, which a formula cannot; import a module that takes all nodes for one graph; "
+    )
+
+
+def _sampled(name: str) -> str:
+    return (
+        f"; {name} is given (edge_index, e_id, size) for each layer, as PyG's NeighborSampler does: if forward takes "
+        "matrices, import a module whose forward(x, edge_index) gives its layers edge_index in their place"
     )
 
 

@@ -21,7 +21,7 @@ from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.progress import Bar
 from pipeline.result.output import PREDICTED, PROBABILITY
-from pipeline.schema import ID, NODE
+from pipeline.schema import DST, ID, NODE, SRC
 from pipeline.spark.resources import local_memory
 from pipeline.tables.survey import rows_of
 from pipeline.tables.table import Table
@@ -34,6 +34,7 @@ from pipeline.verifying.recompute import Rows, Subgraph, edge_columns_read, subg
 from pipeline.verifying.report import Verification
 from pipeline.verifying.rows import RowCheck, check_rows
 from pipeline.verifying.sampled import sample_rows
+from pipeline.verifying.scores import standard_scores
 from pipeline.verifying.semi_join import edge_rows, node_rows
 from pipeline.verifying.whole import bytes_needed, check_memory, count_edges, everything, totals_of
 
@@ -96,6 +97,9 @@ class Run:
         graph, read = self.graph, sorted(edge_columns_read(model))
         classify, labels, columns = _compared(model, NODE, frame)
         (layout,) = graph.node_layouts
+        widths = {name: value.width for name, value in model.program.outputs.items()}
+        of_edges = {name: model.inputs[f"edges.{name}"] for name in read}
+        frame = standard_scores(frame, {SRC: SRC, DST: DST}, of_edges | widths, layout.text)
         sampled, rows = sample_edges(frame, [*read, *columns], layout.text, self.asked.size, self.asked.seed)
         edges = EdgeRows(sampled, read)
         nodes, hops = rows_of(graph, layout), Hops.of(model.program)

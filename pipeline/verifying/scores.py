@@ -29,16 +29,17 @@ NUMBERS = {PREDICTED: "int", PROBABILITY: "float"}
 
 
 def standard_scores(
-    scores: DataFrame | Table, id_name: str, widths: Mapping[str, int], text: bool
+    scores: DataFrame | Table, ids: Mapping[str, str], widths: Mapping[str, int], text: bool
 ) -> DataFrame | Table:
-    """The same scores, of which the ids are called `id`.
+    """The same scores, of which the ids are called `id`; of a row per edge `src` and `dst`.
 
     Parameters
     ----------
-    id_name
-        What the ids are called in them.
+    ids
+        What each of these is called in them.
     widths
-        Output → numbers in a row. One that has no column, but a column for each number, becomes one of arrays.
+        Output, or column of the edges, → numbers in a row. One that has no column, but a column for each number,
+        becomes one of arrays.
     text
         Whether the graph's ids are text.
 
@@ -47,55 +48,60 @@ def standard_scores(
     DataError
         If there is no such column of ids, or a column of numbers holds text.
     """
-    if id_name not in scores.columns:
-        raise DataError(
-            f"the scores have no column {id_name!r} of ids; they have {', '.join(scores.columns)}; output_id=NAME says "
-            "what it is called"
-        )
-    made = _made(scores.columns, id_name, widths)
+    for key, name in ids.items():
+        if name not in scores.columns:
+            what, hint = (" of ids", "; output_id=NAME says what it is called") if key == ID else ("", "")
+            raise DataError(f"the scores have no column {name!r}{what}; they have {', '.join(scores.columns)}{hint}")
+    made = _made(scores.columns, ids, widths)
     arrays = frozenset(name for name, parts in made.items() if name in widths and (name,) != parts)
     flat = isinstance(scores, CsvTable) or bool(arrays)
     if isinstance(scores, Table):
-        table = _with_types(scores, id_name, made, widths, text) if isinstance(scores, CsvTable) else scores
+        table = _with_types(scores, ids, made, widths, text) if isinstance(scores, CsvTable) else scores
         return StandardScores(table, made, arrays)
-    return _selected(scores, made, arrays, text if flat else None)
+    types = dict.fromkeys(ids, "string" if text else "bigint")
+    return _selected(scores, made, arrays, types if flat else None)
 
 
-def _made(columns: Sequence[str], id_name: str, widths: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+def _made(columns: Sequence[str], ids: Mapping[str, str], widths: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
     """Column of the standard form → the columns that it is made of."""
-    made: dict[str, tuple[str, ...]] = {ID: (id_name,)}
+    made: dict[str, tuple[str, ...]] = {key: (name,) for key, name in ids.items()}
     known, lanes = set(columns), set()
     for name, width in widths.items():
         parts = lanes_of(name, width)
         if name not in known and known.issuperset(parts):
             made[name] = tuple(parts)
             lanes |= set(parts)
-    return made | {name: (name,) for name in columns if name not in lanes | {id_name, ID}}
+    return made | {name: (name,) for name in columns if name not in lanes.union(ids, ids.values())}
 
 
 def _with_types(
-    table: CsvTable, id_name: str, made: Mapping[str, tuple[str, ...]], widths: Mapping[str, int], text: bool
+    table: CsvTable, ids: Mapping[str, str], made: Mapping[str, tuple[str, ...]], widths: Mapping[str, int], text: bool
 ) -> CsvTable:
     """With the types that a result has; all is text in CSV. Reads all of it."""
     numbers = [part for name, parts in made.items() if name in widths or name in NUMBERS for part in parts]
-    table = table.surveyed([id_name], numbers).with_ids([id_name], "string" if text else "bigint")
+    names = [*ids.values()]
+    table = table.surveyed(names, numbers).with_ids(names, "string" if text else "bigint")
     for column in numbers:
         found = table.no_number(column)
         if found is not None:
             raise DataError(f"the scores' {column} holds {found!r}, which is no number")
-    no_id = None if text else table.no_integer([id_name])
-    if no_id is not None:
-        raise DataError(f"the scores' {id_name} holds {no_id!r}, and the graph's ids are integers")
+    for name in names:
+        no_id = None if text else table.no_integer([name])
+        if no_id is not None:
+            raise DataError(f"the scores' {name} holds {no_id!r}, and the graph's ids are integers")
     return table
 
 
 def _selected(
-    scores: DataFrame, made: Mapping[str, tuple[str, ...]], arrays: frozenset[str], text: bool | None
+    scores: DataFrame,
+    made: Mapping[str, tuple[str, ...]],
+    arrays: frozenset[str],
+    id_types: Mapping[str, str] | None,
 ) -> DataFrame:
-    """`text`: of a table whose columns may all be text; None if they have their types."""
+    """`id_types`: of a table whose columns may all be text; None if they have their types."""
     from pyspark.sql import functions as F
 
-    types = {} if text is None else {ID: "string" if text else "bigint", **NUMBERS}
+    types = {} if id_types is None else {**id_types, **NUMBERS}
     columns = []
     for name, parts in made.items():
         found: Any = F.col(quoted(parts[0]))

@@ -434,6 +434,43 @@ def test_a_batch_that_only_norms_take():
     )
 
 
+def test_a_batch_that_is_sorted():
+    """PyG's SGFormer and Polynormer."""
+
+    class Sorts(Conv):
+        def forward(self, x, edge_index, batch):
+            batch, order = batch.sort(stable=True)
+            return self.conv(x[order], edge_index)
+
+    refused(
+        Sorts(None),
+        "Sorts does not take None for batch, the number of each node's graph: it sorts or counts the nodes by their "
+        "graph, which a formula cannot; import a module that takes all nodes for one graph; forward of Sorts failed on "
+        "an example graph with rows of {'x': (8,)}: AttributeError: 'NoneType' object has no attribute 'sort'",
+        inputs={"batch": None},
+        features=8,
+    )
+
+
+def test_sampled_matrices():
+    """OGB's model of mag240m."""
+
+    class Matrices(Conv):
+        def forward(self, x, adjs_t):
+            for adj_t in adjs_t:
+                x = self.conv((x, x[: adj_t.size(0)]), adj_t)
+            return x
+
+    refused(
+        Matrices(None),
+        "forward of Matrices failed on an example graph with rows of {'x': (8,)}: TypeError: 'tuple' object is not "
+        "callable; adjs_t is given (edge_index, e_id, size) for each layer, as PyG's NeighborSampler does: if forward "
+        "takes matrices, import a module whose forward(x, edge_index) gives its layers edge_index in their place",
+        inputs={"adjs_t": ["edge_index"]},
+        features=8,
+    )
+
+
 def test_pairs_to_score():
     class Decodes(Conv):
         def forward(self, x, edge_index, edge_label_index):

@@ -53,6 +53,31 @@ def test_right_scores_pass(name: str, sample: int | str) -> None:
     assert found.facts["compared_edges"] == found.compared_edges
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_scores_without_arrays_pass(name: str, tmp_path: Path) -> None:
+    """CSV has a column for each number, of the outputs and of the edges' own columns; all of it is text."""
+    prepared = prepare(graph_of("mixed"), tmp_path / "g", blocks=3)
+    score(prepared, model_of(name), tmp_path / "o", format="csv")
+    for sample in (20, "all"):
+        found = checked(tmp_path / "o", name=name, sample=sample)
+        assert found.passed, found
+        assert found.compared_edges >= 20
+
+
+def test_a_wrong_number_without_arrays_is_seen(tmp_path: Path) -> None:
+    prepared = prepare(graph_of("mixed"), tmp_path / "g", blocks=1)
+    score(prepared, model_of("classified"), tmp_path / "o", format="csv")
+    (file,) = (tmp_path / "o").glob("*.csv")
+    header, first, *lines = file.read_text().splitlines()
+    fields = first.split(",")
+    at = header.split(",").index('"output_1"')
+    fields[at] = str(float(fields[at]) + 1)
+    file.write_text("\n".join([header, ",".join(fields), *lines]) + "\n")
+    found = checked(tmp_path / "o", sample="all")
+    assert not found.passed
+    assert "FAIL" in str(found)
+
+
 @pytest.mark.parametrize("kind", ["no edges", "one node", "loops only", "hub", "skewed"])
 def test_awkward_graphs_pass(kind: str) -> None:
     scores = infer(graph_of(kind), model_of("classified"), settings={"blocks": 1})
