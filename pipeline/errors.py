@@ -55,16 +55,29 @@ def unreadable(path: str, error: Exception) -> StorageError:
 
 def reason_of(path: str | os.PathLike[str], error: Exception) -> str:
     """What the system says of a place. Of a permission that is missing also whose the place is, or the directory in its
-    way, and the mode."""
+    way, and the mode; of a full disk how much of it is free, now that what was half written is removed."""
     number = getattr(error, "errno", None)
     said = os.strerror(number) if number else str(error)
-    if number not in (errno.EACCES, errno.EPERM) or "://" in os.fspath(path):
+    if number not in (errno.EACCES, errno.EPERM, errno.ENOSPC) or "://" in os.fspath(path):
         return said
     at = os.path.abspath(os.fspath(path))
     while not os.path.exists(at) and at != os.path.dirname(at):
         at = os.path.dirname(at)
+    if number == errno.ENOSPC:
+        return f"{said} ({_room(at)})"
     found = os.stat(at)
     return f"{said} ({at} belongs to {_user(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o})"
+
+
+def _room(at: str) -> str:
+    try:
+        disk = os.statvfs(at)
+    except (OSError, AttributeError):  # Windows
+        return f"in {at}"
+    if disk.f_files and not disk.f_favail:
+        return f"the disk of {at} holds as many files as it can"
+    free, whole = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+    return f"{free:,} of {whole:,} bytes are free in {at}"
 
 
 # how pyarrow's file systems say what a store has answered: of S3, of Azure, of Google

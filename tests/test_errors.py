@@ -608,7 +608,16 @@ org.apache.spark.api.python.PythonException
             "ran out of memory (Java heap sp",
             SPARK_FAILED,
         ),
-        (PythonException("java.io.IOException: No space left on device"), "a disk is full; ", MENDABLE),
+        (
+            PythonException("java.io.IOException: No space left on device"),
+            "a disk is full, most likely that of spark.local",
+            MENDABLE,
+        ),
+        (
+            PythonException("Lost task (TID 5) (10.0.0.7 executor 3): java.io.IOException: No space left on device"),
+            "a disk is full on 10.0.0.7: that of spark.local.dir (or SPARK_LOCAL_DIRS), where Spark shuffles",
+            MENDABLE,
+        ),
         (PythonException("\njava.io.IOException: Permission denied: /data\n"), "no permission: Permission", MENDABLE),
         (
             PythonException("[PATH_ALREADY_EXISTS] Path hdfs://n/o already exists. Set mode as..."),

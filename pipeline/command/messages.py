@@ -228,7 +228,12 @@ FOREIGN = (
      "(spark.executor.memoryOverhead)"),
     (r"java\.lang\.OutOfMemoryError: ([^\n]*)", SPARK_FAILED,
      "Spark's JVM ran out of memory ({0}): give it more with spark.driver.memory or spark.executor.memory"),
-    (r"No space left on device", MENDABLE, "a disk is full; Spark shuffles in spark.local.dir"),
+    (r"\((\S+) executor \S+\): \S*: No space left on device", MENDABLE,
+     "a disk is full on {0}: that of spark.local.dir (or SPARK_LOCAL_DIRS), where Spark shuffles, as `df` there shows; "
+     "make room, or give another directory. The old result is untouched"),
+    (r"No space left on device", MENDABLE,
+     "a disk is full, most likely that of spark.local.dir (or SPARK_LOCAL_DIRS), where Spark shuffles; make room, or "
+     "give another directory. The old result is untouched"),
     (r"(Permission denied[^\n]*|AccessControlException: [^\n]*)", MENDABLE, "no permission: {0}"),
     (r"PATH_ALREADY_EXISTS\S* Path (\S+) already exists", MENDABLE,
      "{0}: exists already; give another path"),

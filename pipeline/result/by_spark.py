@@ -5,12 +5,14 @@ Comes in: the DataFrame of the result. Goes out: its files, and how many rows ar
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, unwritable
 from pipeline.places.place import Place
 from pipeline.places.staging import Staging
 from pipeline.places.through_spark import literal
@@ -66,6 +68,8 @@ def writable(output: Place, staging: Staging | Direct) -> Iterator[None]:
     except Exception as error:  # of Java, of py4j or of PySpark
         found = _DISK.search(str(error))
         if found is not None and staging.place.name in str(error):
+            if output.is_local and found[0] == os.strerror(errno.ENOSPC):
+                raise unwritable(str(output), OSError(errno.ENOSPC, found[0])) from error
             raise StorageError(f"{output}: cannot be written: {found[0]}") from error
         raise
 

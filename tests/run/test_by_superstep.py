@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import score
+from pipeline import Graph, prepare, score
 from pipeline.errors import SettingError, StorageError
 from pipeline.plan.plan import Plan
 from pipeline.prepared import PreparedGraph
@@ -25,6 +26,7 @@ from pipeline.run import by_superstep
 from pipeline.settings import Settings
 from tests.bits import by_id, in_process
 from tests.formulas import FORMULAS, build
+from tests.places.small_disk import small_disk
 from tests.run.test_tiers import BLOCKS, prepared_graph
 from tests.whole import whole
 
@@ -129,7 +131,7 @@ def test_the_same_command_goes_on_where_a_run_was_killed(
 
 KILL = """
 import os, signal, sys
-from pipeline import score
+from pipeline import Graph, prepare, score
 from pipeline.run import by_superstep
 from pipeline.settings import Settings
 from tests.formulas import build
@@ -250,6 +252,30 @@ def test_two_runs_in_one_work_directory(
     table = run(prepared, "sage", tmp_path, threads=1)
     assert refused
     assert by_id(table) == in_process("sage", whole("mixed"), BLOCKS)
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """The run says which, and how full; with more room it goes on, and has the same bits."""
+    nodes = pa.table({"id": range(20_000), "x": pa.array([[1.0] * 6] * 20_000, pa.list_(pa.float32()))})
+    pq.write_table(nodes, tmp_path / "nodes.parquet")
+    pq.write_table(pa.table({"src": [1, 7], "dst": [2, 9]}), tmp_path / "edges.parquet")
+    tables = Graph.of_files(str(tmp_path / "nodes.parquet"), str(tmp_path / "edges.parquet"))
+    assert tables is not None
+    graph = prepare(tables, tmp_path / "graph", blocks=BLOCKS)
+    score(graph, build("sage"), tmp_path / "fused")
+    with small_disk(tmp_path / "small", "300k") as disk:
+        with pytest.raises(StorageError) as error:
+            run(graph, "sage", disk, output="../o")
+        assert re.fullmatch(
+            rf"{disk}/work/\w+/superstep-0: cannot be written: No space left on device "
+            r"\([0-9,]+ of 307,200 bytes are free in .*/superstep-0\)",
+            str(error.value),
+        )
+        assert not (tmp_path / "o").exists()
+        subprocess.run(["mount", "-o", "remount,size=9m", disk], check=True)
+        assert run(graph, "sage", disk, output="../o").equals(pq.read_table(tmp_path / "fused"))
+        assert left(disk) == ["_graphsweep.json"]
+    assert sorted(os.listdir(tmp_path)) == ["edges.parquet", "fused", "graph", "nodes.parquet", "o", "small"]
 
 
 def test_settings_that_cannot_be(prepared: PreparedGraph, tmp_path: Path) -> None:
