@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -31,9 +32,11 @@ CONNECT_LACKS = ("local_session", "misspelt_path")
 NEEDED = ("pytest", "polars", "hypothesis", "chispa")
 
 
-def core(python: Path | str, *options: str, timeout: int = 1800) -> subprocess.CompletedProcess[str]:
+def core(
+    python: Path | str, *options: str, tests: Sequence[str] = CORE, timeout: int = 3600
+) -> subprocess.CompletedProcess[str]:
     """The core of the suite by some interpreter."""
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *CORE]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *tests]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
     environment["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
@@ -41,9 +44,9 @@ def core(python: Path | str, *options: str, timeout: int = 1800) -> subprocess.C
     )
 
 
-def through_connect(python: Path | str) -> subprocess.CompletedProcess[str]:
+def through_connect(python: Path | str, tests: Sequence[str] = CORE) -> subprocess.CompletedProcess[str]:
     """The same through a server of Spark Connect, as on serverless compute."""
-    return core(python, "--connect", "-k", " and ".join(f"not {word}" for word in CONNECT_LACKS))
+    return core(python, "--connect", "-k", " and ".join(f"not {word}" for word in CONNECT_LACKS), tests=tests)
 
 
 def environment(home: Path, python: str, pyspark: str) -> Path:
@@ -80,6 +83,7 @@ def main() -> int:
     parser.add_argument("--python", nargs="+", default=[sys.executable])
     parser.add_argument("--pyspark", nargs="+", default=["4.0", "4.1", "4.2", "4.3"])
     parser.add_argument("--home", type=Path, default=Path("~/.cache/graphsweep-versions").expanduser())
+    parser.add_argument("--tests", nargs="+", default=list(CORE), help="other files than those of the core")
     given = parser.parse_args()
     failed = False
     print("| Python | PySpark | NumPy | Numba | PyArrow | in one JVM | Spark Connect | seconds |")
@@ -88,7 +92,7 @@ def main() -> int:
         for pyspark in given.pyspark:
             interpreter = environment(given.home, python, pyspark)
             started = time.monotonic()
-            runs = [core(interpreter), through_connect(interpreter)]
+            runs = [core(interpreter, tests=given.tests), through_connect(interpreter, given.tests)]
             for run in runs:
                 if run.returncode:
                     failed = True

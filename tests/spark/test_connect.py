@@ -5,11 +5,21 @@ A process has one kind of session, so the tests run in another one, started here
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from tests.bits import by_id, in_process
+from tests.conftest import SETTINGS
+from tests.formulas import build
+from tests.spark.connect_server import connect_server
+from tests.spark.standalone import python_environment
 from tests.versions import through_connect
+from tests.whole import whole
 
 pytestmark = pytest.mark.slow
 
@@ -19,3 +29,25 @@ def test_through_spark_connect() -> None:
     done = through_connect(sys.executable)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
+
+
+def test_the_console_command_with_spark_remote(tmp_path: Path) -> None:
+    """Nobody makes a session for it; the client has no Java."""
+    pytest.importorskip("grpc", reason="needs pyspark[connect]")
+    build("graph_norm").save(str(tmp_path / "model"))
+    pq.write_table(whole("mixed").nodes(), tmp_path / "nodes.parquet")
+    pq.write_table(whole("mixed").edges(), tmp_path / "edges.parquet")
+    arguments = ["infer", "--nodes", "nodes.parquet", "--edges", "edges.parquet", "--model", "model", "--output", "o"]
+    with connect_server(tmp_path, SETTINGS) as url:
+        environment = {**python_environment(), "SPARK_REMOTE": url, "JAVA_HOME": str(tmp_path / "none")}
+        done = subprocess.run(
+            [sys.executable, "-m", "graphsweep", *arguments, "--blocks", "3", "--tier", "distributed", "--json"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["spark"]
+    assert by_id(pq.read_table(tmp_path / "o")) == in_process("graph_norm", whole("mixed"), 3)

@@ -66,8 +66,8 @@ def test_a_night(spark: SparkSession, here: Path, transport: str) -> None:
     assert by_id(pq.read_table("scores")) == in_process("graph_norm", whole("mixed"), BLOCKS)
     assert said["report"]
     assert Path("page.html").read_text().startswith("<!doctype html>")
-    assert go(*run, "--conf", "conf.toml", "--if-same", "skip")["outcome"] == "skipped"
-    assert go("verify", "--graph", "graph", "--model", "model", "--output", "scores")["outcome"] == "passed"
+    assert go(*run, "--conf", "conf.toml", "--if-same", "skip")["skipped"]
+    assert go("verify", "--graph", "graph", "--model", "model", "--output", "scores")["passed"]
     left = sorted(path.name for path in here.iterdir() if path.name not in ("work", "scratch"))
     assert left == [
         "conf.toml", "edges.parquet", "graph", "model", "nodes.parquet", "page.html", "prepared.html", "scores",
