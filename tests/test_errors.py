@@ -148,7 +148,7 @@ BAD_ROWS = {
 def test_bad_rows_from_the_command_line(spark, tmp_path, what, by):
     node_table, edge_table, messages = BAD_ROWS[what]
     tables = written(tmp_path, node_table, edge_table)
-    said = refused("prepare", *tables, "--output", tmp_path / "g", "--blocks", 2)
+    said = refused("prepare", *tables, "--output", tmp_path / "g", "--blocks", 2, "--quiet")
     for message in messages:
         assert re.search(message, said), said
     assert said.startswith("graphsweep: ")
