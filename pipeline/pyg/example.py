@@ -60,6 +60,15 @@ class Example:
             self, edge_indices={kind: each.clone() for kind, each in self.edge_indices.items()}, columns=columns
         )
 
+    def without(self, edge_type: EdgeType) -> Example:
+        """The same without edges of a type."""
+        indices = {kind: each[:, :0] if kind == edge_type else each for kind, each in self.edge_indices.items()}
+        of_type = {
+            each.name for each in self.arguments if isinstance(each.space, Edges) and each.space.type == edge_type
+        }
+        columns = {name: each[:0] if name in of_type else each for name, each in self.columns.items()}
+        return replace(self, edge_indices=indices, columns=columns)
+
     def positive(self) -> Example:
         """The same without negative numbers, for models that take logarithms or roots of their inputs."""
         signs = {name: tensor for name, tensor in self.columns.items() if tensor.dtype is not torch.bool}

@@ -43,6 +43,16 @@ def check_on(
             if asked is None:
                 raise
             raise _differs(asked, example, error) from error
+    for _, edge_type in found.edge_sets:
+        try:
+            check(net, found, recording, known[-1].without(edge_type), any_numbers=False)
+        except ForwardFailed:
+            pass
+        except ModelError as error:
+            raise ModelError(
+                f"{CANNOT}forward computes something else where there are no edges {edge_type.relation!r}; {REMEDY} "
+                f"({error})"
+            ) from error
     if recording.merges:  # also of self-loops, of which known graphs have one a node
         again = example_of(found.arguments, *LOOPS_AGAIN, widths, bool(found.matrices), found.types, True)
         check(net, found, recording, again, any_numbers=False)

@@ -134,6 +134,24 @@ def test_sets_that_are_joined(aggr):
     assert_gives(model, copy.deepcopy(net).double()(x, one, two), x, {"one": one, "two": two})
 
 
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda self, x, a, b: self.pos(x, a) + (self.neg(x, b) if b.numel() > 0 else 100.0),
+        lambda self, x, a, b: self.pos(x, a) if a.size(1) > b.size(1) else self.neg(x, b),
+    ],
+)
+def test_branches_on_how_many_edges_a_set_has(forward):
+    class Branches(Signed):
+        def forward(self, x, pos_edge_index, neg_edge_index):
+            return forward(self, x, pos_edge_index, neg_edge_index)
+
+    with pytest.raises(ModelError) as caught:
+        Model.from_pyg(Branches().eval(), inputs=SIGNS, features=8, unused=["*"])
+    assert "forward computes something else where there are no edges '" in str(caught.value)
+    assert "import a module that always goes the way of your graph" in str(caught.value)
+
+
 def test_named_types():
     """Of a graph whose nodes have a type of their own, as its edges are called there."""
     x, pos, neg = drawn(4)
