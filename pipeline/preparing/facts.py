@@ -7,6 +7,7 @@ Knows nothing of how a block comes about, nor where it is kept.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ def static_with_facts(
     are the same edges against their direction.
     """
     rows = list(static_rows(block))
+    sizes = _bytes_by_type(rows, KINDS)
     yield from rows
     yield facts_row(
         block.index,
@@ -38,7 +40,7 @@ def static_with_facts(
         "static",
         static_nodes={type: _of_nodes(block, type) for type in block.ids},
         static_edges={
-            str(type): {**_of_edges(block, type), "static_bytes": _bytes_of(rows, type, KINDS), **own}
+            str(type): {**_of_edges(block, type), "static_bytes": sizes[str(type)], **own}
             for type, own in counts.items()
         },
         ranges=_ranges(block, given),
@@ -66,9 +68,13 @@ def _of_edges(block: Block, type: EdgeType) -> dict[str, Any]:
     }
 
 
-def _bytes_of(rows: Iterable[Row], type: EdgeType, kinds: Collection[str]) -> int:
-    name = str(type)
-    return sum(len(row.data) for row in rows if row.kind in kinds and edge_type_of(row.kind, row.name) == name)
+def _bytes_by_type(rows: Iterable[Row], kinds: Collection[str]) -> Counter[str]:
+    """Type of edges, by name → bytes of its rows of some kinds."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        if row.kind in kinds:
+            found[edge_type_of(row.kind, row.name)] += len(row.data)
+    return found
 
 
 def _ranges(block: Block, given: Collection[EdgeType]) -> dict[str, list[Range]]:
@@ -85,6 +91,7 @@ def _ranges(block: Block, given: Collection[EdgeType]) -> dict[str, list[Range]]
 def sends_with_facts(block: Block) -> Iterator[Row]:
     """What a block has for others, then FACTS of it."""
     rows = list(send_rows(block))
+    sizes, pushed = _bytes_by_type(rows, KINDS), _bytes_by_type(rows, PUSHES)
     yield from rows
     yield facts_row(
         block.index,
@@ -93,8 +100,8 @@ def sends_with_facts(block: Block) -> Iterator[Row]:
         sends_edges={
             str(type): {
                 "payload_rows_out": sum(len(to) for other, to in sends.items() if other != LOOPS),
-                "sends_bytes": _bytes_of(rows, type, KINDS),
-                "push_bytes": _bytes_of(rows, type, PUSHES),
+                "sends_bytes": sizes[str(type)],
+                "push_bytes": pushed[str(type)],
             }
             for type, sends in block.sends.items()
         },

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -40,12 +41,12 @@ class Preparation:
     blocks: int
     drop_dangling: bool = False
 
-    @property
+    @cached_property
     def nodes(self) -> dict[str, Layout]:
         """Node type → the layout of its table."""
         return {layout.type: layout for layout in self.layouts if len(layout.keys) == 1}
 
-    @property
+    @cached_property
     def edges(self) -> dict[EdgeType, Layout]:
         """Type of tiles → the layout of the table that they are made of."""
         return {type: layout for layout in self.layouts if len(layout.keys) > 1 for type in layout.edge_types}
