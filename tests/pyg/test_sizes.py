@@ -210,3 +210,30 @@ def test_python_is_as_it_was():
         import_module(Branches(MET["len"]).eval())
     assert (len, math.log) == before
     assert type(torch.ones(1009, 3).size(0)) is int
+
+
+class Skips(nn.Module):
+    """Leaves out a relation that has no edges, as many public models do, where their layer would give nodes a bias."""
+
+    RELATIONS = (("a", "r", "b"), ("b", "s", "a"), ("a", "t", "a"), ("a", "u", "b"), ("a", "v", "a"))
+
+    def __init__(self, relation):
+        super().__init__()
+        self.relation = relation
+        self.convs = nn.ModuleDict({name: SAGEConv((4, 4), 2) for _, name, _ in self.RELATIONS})
+
+    def forward(self, x_dict, edge_index_dict):
+        out = {"a": 0, "b": 0}
+        for (src, name, dst), edge_index in edge_index_dict.items():
+            if name != self.relation or edge_index.size(1):
+                out[dst] = out[dst] + self.convs[name]((x_dict[src], x_dict[dst]), edge_index)
+        return out
+
+
+@pytest.mark.parametrize("relation", ["r", "u", "v"])
+def test_a_relation_that_is_left_out_where_it_is_empty(relation):
+    """Of `v` all graphs have edges in which no type of nodes is empty."""
+    metadata = (["a", "b"], list(Skips.RELATIONS))
+    with pytest.raises(ModelError, match="no edges 'v'" if relation == "v" else "computes something else on a graph"):
+        import_module(Skips(relation).eval(), features=4, metadata=metadata)
+    import_module(Skips("none").eval(), features=4, metadata=metadata)

@@ -61,7 +61,6 @@ def test_the_tasks_of_a_session_map_files(
     assert os.listdir(tmp_path) == ["o"], "the files of the run are gone"
 
 
-@pytest.mark.slow  # workers of their own, whose environment is another one
 def test_the_tasks_of_a_session_send_through_an_object_store(
     spark: SparkSession, prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
