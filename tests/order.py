@@ -2,8 +2,8 @@
 
 Comes in: the tests that pytest collected. Goes out: their order, and two lines at the end of the run. The first stage
 says within minutes whether the code is right: one machine, one Spark session in each process. The second is all that is
-marked `slow`: real clusters, spark-submit, notebooks, benches, the fuzz. One command runs both, first the first;
-`-m "not slow"` runs that alone.
+marked `slow`: real clusters, spark-submit, commands in processes of their own, notebooks, benches, the fuzz. One
+command runs both, first the first; `-m "not slow"` runs that alone.
 """
 
 from __future__ import annotations

@@ -208,6 +208,8 @@ def test_raw_tables_prepare_and_verify(at: Path) -> None:
     found = told("infer", *raw, "--model", "model", "--output", "o", "--report", "run.html")
     assert found["report"]["tables"] == {"nodes": "nodes.parquet", "edges": "edges.parquet"}
     assert found["report"]["degrees"]["blocks_read"] == found["report"]["graph"]["blocks"]
+    verify = "graphsweep verify --nodes nodes.parquet --edges edges.parquet --model model --output"
+    assert verify in Page(at / "run.html").text, "there is no prepared graph to be named"
     made = told("prepare", *raw, "--output", "made", "--report", "made.html")
     assert made["report"]["graph"] == {key: made[key] for key in made["report"]["graph"]}
     page = Page(at / "made.html")
