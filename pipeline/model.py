@@ -329,8 +329,9 @@ class Model:
                 raise ValueError(f"classes are named of {shortened([*saved.classes])}")
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(error, 500)}") from None
-        check_unchanged(directory, saved.weights)
-        return Model(program, saved.weights, columns, saved.origin, about, training, classes)
+        model = Model(program, saved.weights, columns, saved.origin, about, training, classes)
+        check_unchanged(directory, model.weights)
+        return model
 
     def _to_json(self) -> dict[str, Any]:
         return {

@@ -9,13 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import infer, planning, prepare, score, verify
-from pipeline.errors import DataError, SettingError
+from pipeline import Graph, infer, planning, prepare, score, verify
+from pipeline.errors import DataError
 from pipeline.prepared import PreparedGraph
+from pipeline.schema import spelled
 from pipeline.settings import Settings
 from tests.bits import WAYS
 from tests.formulas import build
-from tests.test_targets import IDS, SOME, of
+from tests.test_targets import SOME, of
+from tests.typed_tables import ACCOUNT, CARD, EDGE_FEATURES, FEATURES, tables
+from tests.typed_tables import model as typed_model
 from tests.whole import whole
 
 if TYPE_CHECKING:
@@ -95,13 +98,19 @@ def test_more_than_can_be_sent(spark: SparkSession, prepared: PreparedGraph, mon
         infer(prepared, build("sage"), spark=spark, targets=SOME)
 
 
-def test_typed_graphs(spark: SparkSession, tmp_path: Path) -> None:
-    from pipeline import Graph
-
-    nodes = {type: whole("mixed").nodes().select(["id", "x"]) for type in ("a", "b")}
-    edges = {("a", "to", "b"): whole("mixed").edges().select(["src", "dst"])}
-    graph = prepare(Graph(nodes, edges, features=None), tmp_path / "g", 2)
-    says = "targets are for graphs of one type of nodes, and this one is typed; leave them out"
-    with pytest.raises(SettingError, match=says):
-        score(graph, build("sage"), tmp_path / "o", targets=IDS[:2])
-    assert not (tmp_path / "o").exists()
+@pytest.mark.parametrize("tier", ["fused", "distributed"])
+def test_typed_graphs(spark: SparkSession, tmp_path: Path, tier: str) -> None:
+    nodes, edges = tables(accounts=60, cards=23, shops=40)
+    raw = Graph(nodes, edges, features=FEATURES, edge_features=EDGE_FEATURES)
+    graph, settings = prepare(raw, tmp_path / "g", 2), Settings(tier=tier, scratch=str(tmp_path / "scratch"))
+    score(graph, typed_model(), tmp_path / "all", settings=settings, spark=spark)
+    everything = {type: pq.read_table(tmp_path / "all" / spelled(type)) for type in (ACCOUNT, CARD)}
+    wanted = {type: table["id"].to_pylist()[3:9:2] for type, table in everything.items()}
+    score(graph, typed_model(), tmp_path / "o", settings=settings, spark=spark, targets=wanted)
+    found = infer(graph, typed_model(), settings=settings, spark=spark, targets=wanted)
+    assert [*found] == [*wanted]
+    for type, ids in wanted.items():
+        expected = of(everything[type].sort_by("id"), ids).to_pylist()
+        assert len(expected) == 3
+        assert rows(found[type]).to_pylist() == expected
+        assert pq.read_table(tmp_path / "o" / spelled(type)).sort_by("id").to_pylist() == expected
