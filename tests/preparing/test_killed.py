@@ -159,7 +159,7 @@ def test_a_disk_without_room_for_anything(tables: Path, full: Path) -> None:
     (full / "theirs").write_bytes(b"x" * size)
     code, said = prepared(tables, full / "graph")
     assert code == 2
-    assert re.fullmatch(FULL.format(f"{full}/graph", full), said)
+    assert re.fullmatch(FULL.format(f"{full}/graph", f"{full}(/graph)?"), said), "a folder may need no room of its own"
     assert os.listdir(full) == ["theirs"]
 
 
