@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pipeline import shown
 from pipeline.blocks.ranges import Ranges
 from pipeline.errors import ModelError, nearest, shortened
-from pipeline.formula.about import About, some
+from pipeline.formula.about import SHOWN, About
 from pipeline.formula.checked import checked_columns, checked_weights, lanes_of
 from pipeline.formula.classes import Classes, checked_classes
 from pipeline.formula.joined import joined
@@ -32,7 +32,7 @@ from pipeline.formula.written import add_weights, canonical, check_unchanged, on
 from pipeline.places.given import check_flags, path_of
 from pipeline.places.registered import fetched, is_registered
 from pipeline.schema import GraphSchema
-from pipeline.shown import counted
+from pipeline.shown import counted, some
 from pipeline.tables.categories import check_categories
 from pipeline.tables.fitting import check_columns
 from pipeline.tables.training import Trained, check_names, far_outside, moved, places_of, remembered, with_names
@@ -266,7 +266,7 @@ class Model:
     @property
     def notes(self) -> list[str]:
         """Sentences about it, its classes, and what it remembers of its training."""
-        named = [f"classes of {name}: {some(names)}" for name, names in self.classes.items()]
+        named = [f"classes of {name}: {some(names, SHOWN)}" for name, names in self.classes.items()]
         return [*self.about.lines, *named, *self._of_training]
 
     @property

@@ -33,10 +33,10 @@ def html(title: str, facts: Mapping[str, str]) -> str:
     return f"<div><b>{escape(title)}</b><table>{rows}</table></div>"
 
 
-def some(items: Iterable[str]) -> str:
+def some(items: Iterable[str], most: int = MOST) -> str:
     """The first ones by name, and how many more there are."""
     each = list(items)
-    return ", ".join(each[:MOST]) + (f" and {len(each) - MOST:,} more" if len(each) > MOST else "")
+    return ", ".join(each[:most]) + (f" and {len(each) - most:,} more" if len(each) > most else "")
 
 
 def size(count: float) -> str:

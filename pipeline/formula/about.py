@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.shown import some
+
 SHOWN = 20  # names in a line
 
 
@@ -28,9 +30,9 @@ class About:
     def lines(self) -> list[str]:
         lines = [f"weights: {self.weights}"] if self.weights else []
         if self.unread:
-            lines.append(f"weights that are never read: {some(self.unread)}")
+            lines.append(f"weights that are never read: {some(self.unread, SHOWN)}")
         if self.left_out:
-            lines.append(f"forward ran without: {some(self.left_out)}")
+            lines.append(f"forward ran without: {some(self.left_out, SHOWN)}")
         return [*lines, *(f"note: {note}" for note in self.notes)]
 
     def to_json(self) -> dict[str, Any]:
@@ -50,9 +52,3 @@ class About:
         if not all(isinstance(text, str) for each in lists for text in each):
             raise TypeError("about is no record of texts")
         return About(data["weights"], *(tuple(each) for each in lists))
-
-
-def some(names: tuple[str, ...]) -> str:
-    """The first of many names, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

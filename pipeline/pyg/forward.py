@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.parameter import UninitializedParameter
 from torch_geometric.loader.neighbor_sampler import EdgeIndex as SampledEdges
 
+from pipeline import shown
 from pipeline.errors import ModelError
 from pipeline.formula.spaces import Nodes
 from pipeline.pyg.arguments import Signature
@@ -187,4 +188,4 @@ def run_typed(net: torch.nn.Module, signature: Signature, example: Example) -> d
 
 def some(names: Sequence[str]) -> str:
     """The first few of some names."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return shown.some(names, 5)

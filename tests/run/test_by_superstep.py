@@ -33,17 +33,6 @@ from tests.whole import whole
 pytestmark = pytest.mark.usefixtures("no_session")
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
-    return prepared_graph("mixed", tmp_path_factory.mktemp("mixed"), reverse=True)
-
-
-@pytest.fixture(scope="module")
-def skewed(tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
-    """In which edges are pushed."""
-    return prepared_graph("skewed", tmp_path_factory.mktemp("skewed"), reverse=True)
-
-
 def run(graph: PreparedGraph, name: str, at: Path, output: str = "o", **settings: Any) -> pa.Table:
     score(graph, build(name), at / output, settings=Settings(work_dir=str(at / "work"), **settings))
     return pq.read_table(at / output)

@@ -35,17 +35,6 @@ from tests.whole import whole
 pytestmark = pytest.mark.usefixtures("no_session")
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
-    return prepared_graph("mixed", tmp_path_factory.mktemp("mixed"), reverse=True)
-
-
-@pytest.fixture(scope="module")
-def skewed(tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
-    """In which edges are pushed."""
-    return prepared_graph("skewed", tmp_path_factory.mktemp("skewed"), reverse=True)
-
-
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
     for name, value in server().environment.items():
