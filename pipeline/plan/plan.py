@@ -61,6 +61,8 @@ class Plan:
 
     def pushing(self, pushes: Pushes) -> Plan:
         """The same plan, but that these shipments push; those that cannot do not."""
+        if sorted(pushes) == self.pushes:
+            return self
         return Plan(self.program, self.weights, pushes, self.wire)
 
     def __reduce__(self) -> tuple[Any, ...]:
