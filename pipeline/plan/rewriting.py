@@ -37,8 +37,8 @@ class Sharing:
 
 
 def rebuild(program: Program, change: Callable[[Value], Value | None], at: Collection[int] | None = None) -> Program:
-    """Copies a program bottom-up; `change` sees each value with its inputs already new, and may give another. The program
-    itself, if nothing is changed and nothing is there twice.
+    """Copies a program bottom-up; `change` sees each value with its inputs already new, and may give another. What is
+    returned is the program itself, if nothing is changed and nothing is there twice.
 
     `at`: Value.id of those that it sees; None: all.
     """

@@ -141,8 +141,8 @@ class Superstep:
 
     @cached_property
     def arrays(self) -> list[tuple[int, int]]:
-        """Of each reduction for which NumPy computes edge values, a chunk at a time: edges of a chunk, lanes of an edge.
-        Asked for by each forecast of each block, once the schedule is made."""
+        """Of each reduction for which NumPy computes edge values, a chunk at a time: edges of a chunk, lanes of an
+        edge. Asked for by each forecast of each block, once the schedule is made."""
         programs = [edge_program(reduction) for reduction in self.reductions]
         return [
             (chunk_size(program), sum(value.width for value in program.below if not value.is_weight))

@@ -87,8 +87,8 @@ def examples(
     distinct: bool = False,
     types: Types = UNTYPED,
 ) -> Iterator[Example]:
-    """Graphs of ever other sizes; of several types, also one for each in which that type is empty. The first is there to
-    be recorded. `widths`: sizes that occur in the model, which no number of rows may equal.
+    """Graphs of ever other sizes; of several types, also one for each in which that type is empty. The first is to be
+    recorded. `widths`: sizes that occur in the model, which no number of rows may equal.
 
     `distinct`: no parallel edges, and ordered by dst and src, as the entries of a sparse matrix are.
     """
