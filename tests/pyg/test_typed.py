@@ -151,6 +151,13 @@ def test_layers_by_relation(make: Callable[[Any, int], nn.Module]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:There exist node types")
+def test_a_layer_that_fails_where_a_type_has_no_nodes() -> None:
+    """PyG's median takes rows of what it has sorted, which torch refuses where there are none."""
+    net = Layers(lambda widths, out: SAGEConv(widths, out, aggr="median"))
+    assert_same(net, {"random": GRAPHS["random"]})
+
+
+@pytest.mark.filterwarnings("ignore:There exist node types")
 @pytest.mark.parametrize("aggr", ["mean", "max", "min", "cat"])
 def test_relations_are_joined_in_each_way(aggr: str) -> None:
     net = Layers(sage, aggr)
