@@ -50,6 +50,7 @@ def explain_plan(
     cores: int = 1,
     targets: Sequence[str] = (),
     transport: tuple[str | None, str] | None = None,
+    kept: Sequence[str] = (),
 ) -> str:
     """The plan of a model on a prepared graph, for people.
 
@@ -61,6 +62,8 @@ def explain_plan(
         What is to be said of a run for some nodes.
     transport
         How blocks send ("memory", "files", "shuffle", or None if that is not known yet), and why, in words.
+    kept
+        What is to be said of a work directory.
     """
     counts, totals = Counts.of(manifest), manifest["totals"]
     numbers = plan.program.numbers
@@ -82,6 +85,7 @@ def explain_plan(
     way = FILES if transport and transport[0] == "files" else choice.tier
     if transport and len(plan.steps) > 1:
         lines += _titled("sends", [transport[1]])
+    lines += _titled("work", kept)
     lines += _titled("seconds", [_seconds(expected, way, cores)])
     lines += _titled("targets", targets)
     lines += _titled("skew", skew_lines(plan, counts))
