@@ -65,7 +65,9 @@ def infer_command(
     ] = None,
     table_mode: Annotated[
         str | None,
-        option("--table-mode", "MODE", "create (default); of a Delta table overwrite, append, or merge by id."),
+        option(
+            "--table-mode", "MODE", "create (default); of a Delta or Iceberg table overwrite, append, or merge by id."
+        ),
     ] = None,
     graph: SomeGraph = None,
     nodes: SomeNodes = None,
@@ -76,7 +78,9 @@ def infer_command(
     ignore_unknown: IgnoreUnknown = False,
     format: Annotated[
         str | None,
-        option("--format", "FORMAT", "Of the scores: parquet (default) or csv; of a new table delta or parquet."),
+        option(
+            "--format", "FORMAT", "Of the scores: parquet (default) or csv; of a new table delta, iceberg or parquet."
+        ),
     ] = None,
     classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
     output_id: Annotated[

@@ -119,7 +119,7 @@ def _difference(
 
 
 def _unversioned(sources: Any) -> Any:
-    """Which tables these are: the version of a Delta table is what files are of others, and compared like them."""
+    """Which tables these are: the version of one is what files are of others, and compared like them."""
     if not isinstance(sources, dict):
         return sources
     return {
@@ -131,7 +131,7 @@ def _unversioned(sources: Any) -> Any:
 
 def _told(files: Mapping[str, Any]) -> str:
     if "version" in files:
-        return f"version {files['version']} of the Delta table {files.get('id')}"
+        return f"version {files['version']} of the table {files.get('id')}"
     count = files.get("files")
     return f"{count} file{'' if count == 1 else 's'} of {files.get('bytes')} bytes"
 

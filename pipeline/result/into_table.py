@@ -3,8 +3,8 @@
 Comes in: the name of a table, and what is to become of it; then scores that were written whole as files. Goes out: one
 commit of the table, and how many rows it changed. Until then nobody sees a row. Knows nothing of how scores are made.
 
-What replaces or adds rows takes a table that commits all of them or none: a Delta table. What is created is there when
-all rows are.
+What replaces or adds rows takes a table that commits all of them or none: of Delta or Iceberg. What is created is there
+when all rows are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 MODES = ("create", "overwrite", "append", "merge")
-FORMATS = ("delta", "parquet")
+FORMATS = ("delta", "iceberg", "parquet")
+WHOLE = ("delta", "iceberg")  # whose rows change all at once or not at all
 UPDATED, RUN = "updated_at", "run_id"
 """When a row was written or changed, and by which run."""
 OURS, SCORES = "graphsweep.kind", "scores"  # a property of tables that graphsweep created
@@ -94,15 +95,15 @@ class IntoTable:
             if found is not None:
                 raise StorageError(
                     f"{self}: there is {_kind(found)} of that name already; --table-mode overwrite, append or merge "
-                    "changes a Delta table, or give another name"
+                    "changes a Delta or Iceberg table, or give another name"
                 )
             return
         if found is None:
             raise StorageError(f"{self}: there is no such table to {self.mode}; --table-mode create makes it")
-        if found.provider != "delta":
+        if found.provider not in WHOLE:
             raise StorageError(
-                f"{self}: is {_kind(found)}; {self.mode} takes a Delta table, whose rows change all at once or not at "
-                "all. Create one: --table-mode create --format delta"
+                f"{self}: is {_kind(found)}; {self.mode} takes a Delta or Iceberg table, whose rows change all at "
+                "once or not at all. Create one: --table-mode create --format delta"
             )
         if self.mode == "overwrite" and not _is_ours(spark, found):
             raise StorageError(
@@ -152,7 +153,7 @@ class IntoTable:
         rows = frame.count()
         try:
             if self.mode == "merge":
-                return self._merged(spark, frame, columns, rows)
+                return self._merged(spark, frame, columns, rows, run)
             self._commit(spark, frame)
         except Exception as error:  # of Java, of py4j, of PySpark, of Delta
             raise StorageError(f"{self}: does not take the scores; it is as it was: {first_line(error)}") from error
@@ -171,12 +172,20 @@ class IntoTable:
 
             writer.overwrite(F.lit(True))
 
-    def _merged(self, spark: SparkSession, frame: DataFrame, columns: Sequence[str], rows: int) -> Written:
+    def _merged(self, spark: SparkSession, frame: DataFrame, columns: Sequence[str], rows: int, run: str) -> Written:
         """Rows of the same id are changed where a number differs; other rows of the table stay."""
+        from pyspark.sql import functions as F
+
         view = f"graphsweep_{uuid.uuid4().hex}"
         id, *values = map(quoted, columns)
         every = [*map(quoted, columns), UPDATED, RUN]
         same = " AND ".join(f"t.{name} <=> s.{name}" for name in values)
+        found = described(spark, self.name)
+        counted = found is not None and found.provider == "delta"
+        inserted = updated = 0
+        if not counted:  # MERGE of Iceberg gives no counts; of two merges at once one fails
+            there = spark.table(self.name.quoted).select(F.col(id).alias("there"))
+            inserted = frame.join(there, F.col(id) == F.col("there"), "left_anti").count()
         frame.createOrReplaceTempView(view)
         try:
             counts = spark.sql(
@@ -187,8 +196,11 @@ class IntoTable:
             ).first()
         finally:
             spark.catalog.dropTempView(view)
-        assert counts is not None, "MERGE gives its counts"
-        inserted, updated = int(counts.num_inserted_rows), int(counts.num_updated_rows)
+        if not counted:
+            updated = spark.table(self.name.quoted).where(F.col(RUN) == run).count() - inserted
+        else:
+            assert counts is not None, "MERGE gives its counts"
+            inserted, updated = int(counts.num_inserted_rows), int(counts.num_updated_rows)
         return Written(rows, inserted, updated, rows - inserted - updated)
 
 

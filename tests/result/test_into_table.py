@@ -72,7 +72,10 @@ def test_created(spark: SparkSession, schema: str, here: Path, scratch: bool) ->
     assert f"{name}: there is a table of parquet of that name already" in go("--output-table", name, code=2)
     for mode in ("overwrite", "append", "merge"):
         said = go("--output-table", name, "--table-mode", mode, code=2)
-        assert f"{name}: is a table of parquet; {mode} takes a Delta table, whose rows change all at once" in said
+        assert (
+            f"{name}: is a table of parquet; {mode} takes a Delta or Iceberg table, whose rows change all at once"
+            in said
+        )
     assert found.count() == 200
 
 
@@ -107,7 +110,7 @@ def test_refused(spark: SparkSession, schema: str, here: Path) -> None:
     ("given", "mode", "format", "said"),
     [
         ("a.b", "replace", None, "unknown table mode 'replace'; did you mean 'create'?"),
-        ("a.b", "create", "csv", "unknown format 'csv' of a table; known: delta, parquet"),
+        ("a.b", "create", "csv", "unknown format 'csv' of a table; known: delta, iceberg, parquet"),
         ("a.b", "merge", "delta", "--format delta: the table is there and has a format; leave it out"),
         ("delta.`/x`", None, None, "names files; --output-table takes a table of the catalog, --output a path"),
         ("a.b@v1", None, None, "a.b@v1: old versions cannot be written; leave @v1 out"),
