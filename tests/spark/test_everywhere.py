@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from pipeline import Graph, cli, infer, prepare, score, verify
 from pipeline.errors import DataError
 from pipeline.graphframes import with_scores
+from pipeline.places import mounted
 from pipeline.places.place import Place
 from pipeline.places.through_spark import default_filesystem, is_there
 from pipeline.settings import Settings
@@ -101,6 +102,21 @@ def test_types(spark: SparkSession, tmp_path: Path) -> None:
                 np.testing.assert_allclose(row, wanted[output][id], rtol=1e-4, atol=1e-5)
             assert rows.num_rows == len(wanted[output])
     assert verify(graph, model, tmp_path / "scores", *frames, sample=20, spark=spark).passed
+
+
+def test_volumes_of_databricks(spark: SparkSession, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a path without a scheme is one of dbfs: to Spark, and volumes are folders to Python."""
+    monkeypatch.setenv(mounted.VARIABLE, "17.3")
+    monkeypatch.setattr(mounted, "SEEN", (f"{here}/",))
+    for module in ("pipeline.places.through_spark", "pipeline.job.output"):
+        monkeypatch.setattr(sys.modules[module], "default_filesystem", lambda _: "dbfs:")
+    go("prepare", "--nodes", here / "nodes.parquet", "--edges", here / "edges.parquet", "--output", here / "graph",
+       "--blocks", BLOCKS)  # fmt: skip
+    run = ["--graph", here / "graph", "--model", here / "model", "--output", here / "scores"]
+    said = go("infer", *run, "--tier", "distributed")
+    assert (said["rows"], said["spark"]) == (200, True)
+    assert by_id(pq.read_table(here / "scores")) == in_process("graph_norm", whole("mixed"), BLOCKS)
+    assert go("verify", *run)["passed"]
 
 
 @pytest.mark.parametrize("how", ["frames", "files", "step by step"])
