@@ -69,6 +69,14 @@ def infer_command(
             "--table-mode", "MODE", "create (default); of a Delta or Iceberg table overwrite, append, or merge by id."
         ),
     ] = None,
+    partition_by: Annotated[
+        str | None,
+        option(
+            "--partition-by",
+            "COL[,COL…]",
+            "Columns that a new table is partitioned by: run_id, updated_at, label, predicted.",
+        ),
+    ] = None,
     graph: SomeGraph = None,
     nodes: SomeNodes = None,
     edges: SomeEdges = None,
@@ -129,6 +137,8 @@ def infer_command(
             raise SettingError("give --output, a path, or --output-table, the name of a table")
         if output_table is None and table_mode is not None:
             raise SettingError("--table-mode is of --output-table, which names the table")
+        if output_table is None and partition_by is not None:
+            raise SettingError("--partition-by is of --output-table, which names the table")
         if output_table is not None and (overwrite or if_same):
             extra = "--overwrite" if overwrite else "--if-same"
             raise SettingError(f"{extra}: of no use with --output-table; --table-mode says what becomes of a table")
@@ -150,7 +160,7 @@ def infer_command(
         giver = sessions(verbose)
         with lineage("infer", {**read, "model": model, **target_files}, str(output or output_table)) as told:
             if output_table is not None:
-                table = IntoTable(output_table, table_mode, format)
+                table = IntoTable(output_table, table_mode, format, column_names(partition_by or ""))
                 made = partial(Wish, classify=classify, types=chosen, targets=wanted, output_id=output_id)
                 scored = score_into_table(source, columns, model, table, made, settings, giver, files, report, mlflow)
             else:

@@ -47,8 +47,11 @@ class Written:
 class IntoTable:
     """A table that was asked for."""
 
-    def __init__(self, given: str, mode: str | None = None, format: str | None = None) -> None:
-        """`format` of a table that is created; None: what Spark takes by itself.
+    def __init__(
+        self, given: str, mode: str | None = None, format: str | None = None, partition_by: Sequence[str] = ()
+    ) -> None:
+        """`format` of a table that is created; None: what Spark takes by itself. `partition_by`: columns of it; rows of
+        each of their values lie in a folder of their own.
 
         Raises
         ------
@@ -62,7 +65,9 @@ class IntoTable:
             raise SettingError(f"unknown format {format!r} of a table; {nearest(format, FORMATS)}")
         if format is not None and self.mode != "create":
             raise SettingError(f"--format {format}: the table is there and has a format; leave it out")
-        self._format = format
+        if partition_by and self.mode != "create":
+            raise SettingError("--partition-by: the table is there, with partitions or without; leave it out")
+        self._format, self._partition_by = format, tuple(partition_by)
         name = TableName.of(given if given.startswith(PREFIX) else f"{PREFIX}{given}")
         assert name is not None, "with the prefix it is a name, or an error"
         self.name = name
@@ -76,11 +81,14 @@ class IntoTable:
 
     # ---- before any work
 
-    def check(self, spark: SparkSession, columns: Sequence[str]) -> None:
-        """Whether the table can take scores of these columns. Runs no job.
+    def check(self, spark: SparkSession, columns: Sequence[str], parts: Sequence[str] = ()) -> None:
+        """Whether the table can take scores of these columns. Runs no job. `parts`: of these, what a table may be
+        partitioned by, beside what it has of its run.
 
         Raises
         ------
+        SettingError
+            If the columns of partitions are none of those.
         StorageError
             If it is there and must not be, or is not there, or is none that can be changed as a whole; if it lacks
             columns.
@@ -90,6 +98,9 @@ class IntoTable:
             raise SettingError(
                 f"{self}: {taken[0]} is a column that each table has of its run; name the scores otherwise"
             )
+        for name in self._partition_by:
+            if name not in (known := (*parts, UPDATED, RUN)):
+                raise SettingError(f"--partition-by {name}: {nearest(name, known)}")
         found = described(spark, self.name)
         if self.mode == "create":
             if found is not None:
@@ -160,16 +171,18 @@ class IntoTable:
         return Written(rows, rows)
 
     def _commit(self, spark: SparkSession, frame: DataFrame) -> None:
+        from pyspark.sql import functions as F
+
         writer = frame.writeTo(self.name.quoted)
         if self.mode == "create":
             if self._format is not None:
                 writer = writer.using(self._format)
+            if self._partition_by:
+                writer = writer.partitionedBy(*(F.col(quoted(name)) for name in self._partition_by))
             writer.tableProperty(OURS, SCORES).create()
         elif self.mode == "append":
             writer.append()
         else:
-            from pyspark.sql import functions as F
-
             writer.overwrite(F.lit(True))
 
     def _merged(self, spark: SparkSession, frame: DataFrame, columns: Sequence[str], rows: int, run: str) -> Written:

@@ -79,6 +79,24 @@ def test_created(spark: SparkSession, schema: str, here: Path, scratch: bool) ->
     assert found.count() == 200
 
 
+def test_partitioned(spark: SparkSession, schema: str, here: Path) -> None:
+    name = f"{schema}.by_label"
+    said = json.loads(go("--output-table", name, "--partition-by", "label, run_id", "--json"))
+    parts = {row.partition for row in spark.sql(f"SHOW PARTITIONS {name}").collect()}
+    found = spark.table(name).toArrow()
+    assert found.num_rows == 200
+    assert parts == {f"label={label}/run_id={said['run']}" for label in found["label"].to_pylist()}
+    assert 1 < len(parts) <= 4
+    for column in ("id", "output", "labl"):
+        said = go("--output-table", f"{schema}.none", "--partition-by", column, code=2)
+        assert f"--partition-by {column}: " in said
+    assert "did you mean 'label'" in said
+    assert not spark.catalog.tableExists(f"{schema}.none")
+    assert "--partition-by is of --output-table" in go("--output", "o", "--partition-by", "label", code=2)
+    said = go("--output-table", name, "--table-mode", "append", "--partition-by", "label", code=2)
+    assert "--partition-by: the table is there, with partitions or without; leave it out" in said
+
+
 def test_refused(spark: SparkSession, schema: str, here: Path) -> None:
     accounts = f"{schema}.accounts"
     for nodes, output in (
