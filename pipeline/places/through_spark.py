@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from pipeline.errors import StorageError, first_line
+from pipeline.places.mounted import SCHEME, is_seen, on_databricks
 from pipeline.places.place import LOCAL, Place
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def default_filesystem(spark: SparkSession | None) -> str:
         found = re.search(rf"([A-Za-z][A-Za-z0-9+.-]+:(?:/\S*?)?){nothing}", str(error))
         if found is not None:
             return LOCAL if found[1].lower().startswith(f"{LOCAL}:") else found[1]
+        if on_databricks():  # where the root of dbfs: is closed, Spark says no more than that
+            return f"{SCHEME}:"
         raise StorageError(
             f"Spark does not name its default file system ({first_line(error)}); write paths with a scheme, as file:/x"
         ) from error
@@ -53,7 +56,8 @@ def place_in(spark: SparkSession | None, path: str | os.PathLike[str]) -> Place:
     """The place that a path names to a session; its default file system is asked for only if that matters, for it may
     be one that does not answer."""
     place = Place.of(path)
-    return Place.of(path, default_filesystem(spark)) if spark is not None and place.is_plain else place
+    asks = spark is not None and place.is_plain and not is_seen(place.path)
+    return Place.of(path, default_filesystem(spark)) if asks else place
 
 
 def is_there(spark: SparkSession, place: Place) -> bool:

@@ -134,9 +134,9 @@ def _edges(
     requests: dict[int, LongArray] = {}
     dangling: dict[int, LongArray] = {}
     both_ways: dict[int, IntArray] = {}
-    for source, tile, wanted, both in tiles.make_tiles(
-        dst[known], edges.where(known), len(targets), plan.blocks, loops
-    ):
+    there = edges.where(known)
+    home = plan.blocks_of(edge_type.source, there.src)
+    for source, tile, wanted, both in tiles.make_tiles(dst[known], there, home, len(targets), plan.blocks, loops):
         if both is not None:
             both_ways[source] = both
         here[source] = dataclasses.replace(tile, values=split_values(tile.values[""], layout, widths))
@@ -144,7 +144,8 @@ def _edges(
             requests[source] = wanted.astype(np.int64, copy=False)
     if dropped and not plan.drop_dangling and not edge_type.is_reversed:
         findings.append(dangling_ends(layout, 1, edges.dst[~known]))
-        dangling = dict(tiles.by_block(edges.src[~known], plan.blocks))
+        asked = tiles.distinct(np.sort(edges.src[~known]))
+        dangling = dict(tiles.by_block(asked, plan.blocks_of(edge_type.source, asked)))
     return _EdgesHere(edge_type, here, requests, dangling, both_ways, dropped)
 
 
