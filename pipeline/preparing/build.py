@@ -122,12 +122,15 @@ def _edges(
     dst = positions(edges.dst, targets)
     known = dst >= 0
     dropped = len(dst) - int(np.count_nonzero(known))
-    made = tiles.make_tiles(dst[known], edges.where(known), len(targets), plan.blocks, loops)
+    there = edges.where(known)
+    home = plan.blocks_of(edge_type.source, there.src)
+    made = tiles.make_tiles(dst[known], there, home, len(targets), plan.blocks, loops)
     here = dataclasses.replace(made.tiles, columns=split_values(made.tiles.columns[""], layout, widths))
     dangling: dict[int, LongArray] = {}
     if dropped and not plan.drop_dangling and not edge_type.is_reversed:
         findings.append(dangling_ends(layout, 1, edges.dst[~known]))
-        dangling = dict(tiles.by_block(edges.src[~known], plan.blocks))
+        asked = tiles.distinct(np.sort(edges.src[~known]))
+        dangling = dict(tiles.by_block(asked, plan.blocks_of(edge_type.source, asked)))
     return _EdgesHere(edge_type, here, made.wanted, dangling, made.both_ways, dropped)
 
 

@@ -11,8 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
-from pipeline.blocks.block import LongArray
+from pipeline.blocks.block import IntArray, LongArray
 from pipeline.blocks.rows import Row
+from pipeline.kernels.hash import blocks_of
+from pipeline.kernels.jit import read_only
+from pipeline.preparing.communities import ByCommunity
 from pipeline.schema import EdgeType
 from pipeline.tables.layout import Layout
 
@@ -38,6 +41,15 @@ class Preparation:
     """Of all tables, those of nodes first."""
     blocks: int
     drop_dangling: bool = False
+    by: ByCommunity | None = None
+    """Which nodes go into one block; None: each by itself, by the hash of its key."""
+
+    def blocks_of(self, type: str, keys: LongArray) -> IntArray:
+        """(n,) int32: the block of each node of a type, by its key; of keys that are no nodes' too, the same for all
+        who ask."""
+        found = np.empty(len(keys), np.int32)
+        blocks_of(read_only(keys), self.blocks, found)
+        return found if self.by is None else self.by.place(type, keys, found)
 
     @cached_property
     def nodes(self) -> dict[str, Layout]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pipeline.blocks.block import FloatArray, IntArray, LongArray, Tile
 from pipeline.blocks.stacked import HEAD, StackedTiles, ends_of, indptr_of
 from pipeline.blocks.tile_edges import some_edges
-from pipeline.kernels.hash import blocks_of, positions
+from pipeline.kernels.hash import positions
 from pipeline.kernels.jit import read_only
 from pipeline.kernels.pulled import list_ranges, pulled_first_each
 from pipeline.kernels.sort import group, merge, order_ties
@@ -53,16 +53,14 @@ GROUP_EDGES = 1 << 16
 """Of small tiles that are made together: fewer would cost more calls than work, more would leave the cache."""
 
 
-def make_tiles(dst: IntArray, edges: Edges, nodes: int, blocks: int, loops: bool = True) -> Made:
+def make_tiles(dst: IntArray, edges: Edges, source: IntArray, nodes: int, blocks: int, loops: bool = True) -> Made:
     """All edges into a block as tiles.
 
-    `dst` are the local indices of edges.dst. `loops`: equal keys are the same node; of edges between two types they are
-    not.
+    `dst` are the local indices of edges.dst, `source` the blocks of edges.src. `loops`: equal keys are the same node;
+    of edges between two types they are not.
     """
     by_dst = sort_by(dst, np.arange(len(dst), dtype=np.int32), nodes)[1]
-    source = np.empty(len(dst), np.int32)
-    blocks_of(read_only(edges.src), blocks, source)
-    source += 1
+    source = source + 1
     if loops:
         source[edges.src == edges.dst] = 0  # LOOPS come first, as their number does
     offsets, order = sort_by(source, by_dst, blocks + 1)
@@ -206,11 +204,8 @@ def distinct(ascending: LongArray) -> LongArray:
     return ascending[new]
 
 
-def by_block(keys: LongArray, blocks: int) -> Iterator[tuple[int, LongArray]]:
-    """The distinct keys of each block that has some, ascending."""
-    keys = distinct(np.sort(keys))
-    block = np.empty(len(keys), np.int32)
-    blocks_of(read_only(keys), blocks, block)
+def by_block(keys: LongArray, block: IntArray) -> Iterator[tuple[int, LongArray]]:
+    """The keys of each block that has some; `block`: of each key."""
     for index in np.unique(block).tolist():
         yield index, keys[block == index]
 

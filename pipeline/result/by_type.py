@@ -66,6 +66,8 @@ def giving(model: Model, types: Collection[str] | None) -> Model:
         return model
     given = model.program.output_types
     for type in types:
+        if type not in given and given == (NODE,):
+            raise ModelError(f"types names {type!r}, but the model knows one type of nodes only; leave types out")
         if type not in given:
             raise ModelError(f"types names {type!r}, for which the model gives nothing; {nearest(type, given)}")
     program = Program(
