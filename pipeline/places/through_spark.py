@@ -36,8 +36,8 @@ def default_filesystem(spark: SparkSession | None) -> str:
         return LOCAL
     nothing = f"/graphsweep-{uuid.uuid4().hex}"
     try:
-        # Twice: of one path that is not there Spark logs a warning with a stack of 70 lines (FileStreamSink.hasMetadata).
-        # Spark Connect looks only when it is asked for columns.
+        # Twice: of one path that is not there Spark logs a warning with a stack of 70 lines
+        # (FileStreamSink.hasMetadata). Spark Connect looks only when it is asked for columns.
         _ = spark.read.format("binaryFile").load([nothing, nothing]).columns
     except Exception as error:  # of Java, of py4j or of PySpark
         # with a folder in front of it where the default is one: hdfs://host:8020/user/a

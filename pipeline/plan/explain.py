@@ -189,14 +189,14 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         rows, partials = shipped_rows(counts, shipment)
         moved = size(shipment_bytes(counts, shipment))
         against = ", against the edges" if shipment.edge_type.is_reversed else ""
-        if plan.program.output_types != (NODE,):
+        if plan.program.output_types not in ((NODE,), (EDGE,)):
             against = f", for edges {shipment.edge_type}"
         pushed = f" + {shipment.partial_width} × {partials:,} partial results" if shipment.push else ""
         sent = f"{counted(shipment.width, 'column')} × {counted(rows, 'row')}{pushed}"
         text = f"{values}: {sent} = {moved}{against}{_other(counts, shipment)}"
         lines += textwrap.wrap(text, 120, initial_indent="  ships   ", subsequent_indent=" " * 10)
     if step.ships_ids:
-        rows = sum(counts.rows_in(EDGE))
+        rows = sum(sum(counts.rows_in(edge_type)) for edge_type in step.ships_ids)
         lines.append(
             f"  ids     of the sources of edges × {counted(rows, 'row')} = {size(id_bytes(counts, step))} (of numbers)"
         )

@@ -10,7 +10,6 @@ from collections.abc import Collection
 from pipeline.blocks.wire import number_bytes
 from pipeline.plan.counts import Counts
 from pipeline.plan.superstep import Shipment, Superstep
-from pipeline.schema import EDGE
 
 FLOAT = 4  # bytes
 ID = 8  # bytes of a node's id that is sent; one of text may take more
@@ -46,7 +45,7 @@ def shipped_bytes(counts: Counts, step: Superstep) -> int:
 
 def id_bytes(counts: Counts, step: Superstep) -> int:
     """Bytes of the ids that a superstep ships, for the rows of edges that are written behind it."""
-    return sum(counts.rows_in(EDGE)) * ID if step.ships_ids else 0
+    return sum(sum(counts.rows_in(edge_type)) for edge_type in step.ships_ids) * ID
 
 
 def total_lanes(step: Superstep) -> int:

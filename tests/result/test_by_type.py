@@ -92,7 +92,7 @@ def test_a_failed_run_leaves_the_old_tables(
     usual = task.write_block
 
     def lost(folder: Any, block: int, table: Any, batches: Any) -> int:
-        if table.node_type == CARD and block == 1:
+        if table.type == CARD and block == 1:
             return 0  # a disk that this machine does not see
         return usual(folder, block, table, batches)
 
@@ -110,7 +110,7 @@ def test_fewer_rows_of_one_type_are_noticed(
     usual = task.write_block
 
     def short(folder: Any, block: int, table: Any, batches: Any) -> int:
-        cut = (batch.slice(0, batch.num_rows - (table.node_type == CARD)) for batch in batches)
+        cut = (batch.slice(0, batch.num_rows - (table.type == CARD)) for batch in batches)
         return usual(folder, block, table, cut)
 
     monkeypatch.setattr(task, "write_block", short)
