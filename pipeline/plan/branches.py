@@ -175,7 +175,7 @@ class _Search:
 
     def _look_at_reduction(self, value: Value) -> None:
         record, edges = REDUCTIONS[value.op], value.inputs[0].space
-        if record.is_holistic or not value.width or len(value.inputs) != record.messages:
+        if record.loop is None or not value.width or len(value.inputs) != record.messages:
             return
         assert isinstance(edges, Edges)
         if (chosen := chosen_edges(value)) is not None:

@@ -50,6 +50,7 @@ def explain_plan(
     cores: int = 1,
     targets: Sequence[str] = (),
     transport: tuple[str | None, str] | None = None,
+    kept: Sequence[str] = (),
 ) -> str:
     """The plan of a model on a prepared graph, for people.
 
@@ -61,6 +62,8 @@ def explain_plan(
         What is to be said of a run for some nodes.
     transport
         How blocks send ("memory", "files", "shuffle", or None if that is not known yet), and why, in words.
+    kept
+        What is to be said of a work directory.
     """
     counts, totals = Counts.of(manifest), manifest["totals"]
     numbers = plan.program.numbers
@@ -73,6 +76,7 @@ def explain_plan(
         f"largest in-degree {totals['max_in_degree']:,}",
         f"         {counted(counts.blocks, 'block')}; the heaviest has {counted(heaviest, 'edge')}, "
         f"the median {median:,}",
+        *_communities(manifest),
         *_types(manifest),
         f"model    {model.origin}: reads {reads or 'no columns'}; gives {outputs}",
         f"tier     {choice.tier}: {choice.reason}",
@@ -82,6 +86,7 @@ def explain_plan(
     way = FILES if transport and transport[0] == "files" else choice.tier
     if transport and len(plan.steps) > 1:
         lines += _titled("sends", [transport[1]])
+    lines += _titled("work", kept)
     lines += _titled("seconds", [_seconds(expected, way, cores)])
     lines += _titled("targets", targets)
     lines += _titled("skew", skew_lines(plan, counts))
@@ -131,6 +136,24 @@ def _types(manifest: Mapping[str, Any]) -> list[str]:
     return _titled("", [f"nodes: {', '.join(of_nodes)}", f"edges: {', '.join(of_edges)}"])
 
 
+def _communities(manifest: Mapping[str, Any]) -> list[str]:
+    """Of blocks by a column, what that saves."""
+    found = manifest.get("communities")
+    if found is None:
+        return []
+    sent, own, by_hash = (found[name] for name in ("rows", "rows_own", "rows_by_hash"))
+    columns = ", ".join(dict.fromkeys(manifest["blocks_by"].values()))
+    about = "about " if found["estimated"] else ""
+    return _titled(
+        "",
+        [
+            f"blocks by {columns}: {counted(found['count'], 'value')}; an exchange over all edges sends "
+            f"{counted(sent, 'row')}, {own:,} of them to their own block, where blocks by the hash of ids would send "
+            f"{about}{by_hash:,}"
+        ],
+    )
+
+
 def _titled(title: str, texts: Sequence[str]) -> list[str]:
     """Lines under a title, which the first of them has."""
     lines = []
@@ -166,14 +189,14 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         rows, partials = shipped_rows(counts, shipment)
         moved = size(shipment_bytes(counts, shipment))
         against = ", against the edges" if shipment.edge_type.is_reversed else ""
-        if plan.program.output_types != (NODE,):
+        if plan.program.output_types not in ((NODE,), (EDGE,)):
             against = f", for edges {shipment.edge_type}"
         pushed = f" + {shipment.partial_width} × {partials:,} partial results" if shipment.push else ""
         sent = f"{counted(shipment.width, 'column')} × {counted(rows, 'row')}{pushed}"
         text = f"{values}: {sent} = {moved}{against}{_other(counts, shipment)}"
         lines += textwrap.wrap(text, 120, initial_indent="  ships   ", subsequent_indent=" " * 10)
     if step.ships_ids:
-        rows = sum(counts.rows_in(EDGE))
+        rows = sum(sum(counts.rows_in(edge_type)) for edge_type in step.ships_ids)
         lines.append(
             f"  ids     of the sources of edges × {counted(rows, 'row')} = {size(id_bytes(counts, step))} (of numbers)"
         )

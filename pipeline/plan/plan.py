@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.compiler import CompiledReduction, EdgePass, compile_reduction
+from pipeline.formula.node_rows import NodeRows
 from pipeline.formula.program import Input, Program, input_name
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value
@@ -29,8 +30,17 @@ FloatArray = npt.NDArray[np.float32]
 class Plan:
     """The supersteps of a lowered program."""
 
-    def __init__(self, program: Program, weights: Mapping[str, FloatArray], pushes: Pushes = (), wire: str = "float32"):
+    def __init__(
+        self,
+        program: Program,
+        weights: Mapping[str, FloatArray],
+        pushes: Pushes = (),
+        wire: str = "float32",
+        node_rows: Mapping[str, NodeRows] | None = None,
+    ):
         """`program` is lowered already; `Plan.of` lowers one as its author wrote it."""
+        self.node_rows = dict(node_rows or {})
+        """Node type → the columns that no graph has, by the ids of the nodes."""
         self.program = program
         self.weights = dict(weights)
         self.pushes = sorted(pushes)
@@ -56,17 +66,22 @@ class Plan:
         """
         made, key = _MADE.setdefault(model, {}), (undirected, wire)
         if seen is not None or key not in made:
-            made[key] = Plan(*lower(_on_columns(model), model.weights, undirected, seen), wire=wire)
+            lowered = lower(_on_columns(model), model.weights, undirected, seen)
+            made[key] = Plan(*lowered, wire=wire, node_rows=model.node_rows)
         return made[key]
 
     def pushing(self, pushes: Pushes) -> Plan:
         """The same plan, but that these shipments push; those that cannot do not."""
         if sorted(pushes) == self.pushes:
             return self
-        return Plan(self.program, self.weights, pushes, self.wire)
+        return Plan(self.program, self.weights, pushes, self.wire, self.node_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.program.to_json(), self.weights, self.pushes, self.wire)
+        return _rebuild, (self.program.to_json(), self.weights, self.pushes, self.wire, self.node_rows)
+
+    def is_own(self, type: str, name: str) -> bool:
+        """Whether a column of the nodes comes with the model."""
+        return type in self.node_rows and name in self.node_rows[type].columns
 
     def compile(self, step: Superstep) -> dict[int, CompiledReduction]:
         """Value.id of each reduction of a superstep → its loop, compiled for the payload that it will read."""
@@ -121,8 +136,14 @@ _MADE: WeakKeyDictionary[Model, dict[tuple[bool, str], Plan]] = WeakKeyDictionar
 """For as long as a model lives."""
 
 
-def _rebuild(program: Mapping[str, Any], weights: Mapping[str, FloatArray], pushes: Pushes, wire: str) -> Plan:
-    return Plan(Program.from_json(program), weights, pushes, wire)
+def _rebuild(
+    program: Mapping[str, Any],
+    weights: Mapping[str, FloatArray],
+    pushes: Pushes,
+    wire: str,
+    node_rows: Mapping[str, NodeRows],
+) -> Plan:
+    return Plan(Program.from_json(program), weights, pushes, wire, node_rows)
 
 
 def _on_columns(model: Model) -> Program:

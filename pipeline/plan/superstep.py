@@ -91,8 +91,8 @@ class Superstep:
     phases: list[Phase] = field(default_factory=list)
     receives: list[Shipment] = field(default_factory=list)
     ships: list[Shipment] = field(default_factory=list)
-    ships_ids: bool = False
-    """Whether blocks also send the ids of the nodes whose rows they send: the next superstep writes rows of edges."""
+    ships_ids: tuple[EdgeType, ...] = ()
+    """The types of edges of which the next superstep writes rows: blocks also send the ids of their sources."""
     keeps: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     """The program's outputs, in the last superstep."""
