@@ -128,6 +128,7 @@ what stands here.
 | self-loops added twice, their values being added up: BernNet, ChebNetII (test_loops_again.py) | nothing |
 | OGB's GCN and SAGE*, APPNP*, JKNet*, MixHop*, UniMP*, DeeperGCN*, RevGNN*, PMLP* | nothing; an adj_t as above |
 | a sparse matrix made in forward: H2GCN, SGFormer, DIFFormer*, ACM-GCN, GGCN, Correct and Smooth | nothing |
+| sparse matrices of several sets of edges, their products, sums and differences (test_edge_sets.py) | as several edge_index |
 | linear attention beside a convolution, as in GraphGPS* | nothing |
 | SIGN on stored hops, heads of two-stage nets: no edges | a column for each hop |
 | coalesce inside forward, before sums of value times row or a maximum (test_merged_edges.py) | nothing |
