@@ -48,6 +48,7 @@ from pipeline.run.task import Run, static_edges, static_kinds
 from pipeline.schema import NODE, AnyType
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, handshake
+from pipeline.spark.message import refuse_message
 from pipeline.spark.placement import place
 from pipeline.spark.task_function import task_function
 from pipeline.tables.targets import Targets
@@ -194,11 +195,10 @@ def run_frames(
     run, steps = Run.of(planned, settings, columns, marks, output), planned.plan.steps
     if run.folder is None:  # Spark takes any files that are there
         storage.check_files(planned.graph.folder, planned.graph.sizes)
+    fused = planned.choice.tier == "fused"
+    refuse_message(spark, planned.plan.weights, 1 if fused else len(steps))
     seen: Observations = {}
-    if planned.choice.tier == "fused":
-        rows = _fused(spark, planned.graph, run)
-    else:
-        rows = _distributed(spark, planned.graph, run, seen)
+    rows = _fused(spark, planned.graph, run) if fused else _distributed(spark, planned.graph, run, seen)
     if output is None:
         rows = _observe_result(rows, len(steps), seen)
         rows = rows.where(f"{SUPERSTEP} is null").drop(SUPERSTEP, MILLISECONDS)

@@ -21,18 +21,21 @@ import numpy.typing as npt
 
 from pipeline import shown
 from pipeline.blocks.ranges import Ranges
-from pipeline.errors import ModelError, nearest, shortened
+from pipeline.errors import ModelError, StorageError, nearest, shortened
 from pipeline.formula.about import SHOWN, About
 from pipeline.formula.checked import checked_columns, checked_rows, checked_weights, lanes_of
 from pipeline.formula.classes import Classes, checked_classes
 from pipeline.formula.joined import joined
 from pipeline.formula.node_rows import NodeRows, sum_of
 from pipeline.formula.program import Program, input_name
-from pipeline.formula.saved import FORMAT, PROGRAM_FILE, read_saved, told_of
+from pipeline.formula.saved import FORMAT, PROGRAM_FILE, ROWS_FILE, read_saved, told_of
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.trace import Formula, Inputs, trace
-from pipeline.formula.written import add_weights, canonical, check_unchanged, on_disk, write_saved
+from pipeline.formula.written import FILES, add_weights, canonical, check_unchanged, write_saved
+from pipeline.places.brought import brought
 from pipeline.places.given import check_flags, path_of
+from pipeline.places.marker import MARKER
+from pipeline.places.place import Place
 from pipeline.places.registered import fetched, is_registered
 from pipeline.schema import NODE, GraphSchema
 from pipeline.shown import counted, some
@@ -359,27 +362,22 @@ class Model:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Model:
-        """Reads a model's directory, or what MLflow keeps as `models:/NAME@ALIAS`, `models:/NAME/VERSION` or
-        `runs:/RUN/PATH`.
+        """Reads a model's directory, on a disk or in an object store, or what MLflow keeps as `models:/NAME@ALIAS`,
+        `models:/NAME/VERSION` or `runs:/RUN/PATH`. It is data: nothing of it is run.
 
         StorageError if it cannot be read, ModelError if it is not a model of ours, SettingError if MLflow is not there.
         """
         text = path_of("the path of a model", path)
-        directory = fetched(text, PROGRAM_FILE) if is_registered(text) else on_disk(text)[1].path
-        saved = read_saved(directory)
-        program, columns = saved.program, saved.columns
+        if is_registered(text):
+            return _read(fetched(text, PROGRAM_FILE))
+        place = Place.of(text)
+        if place.is_local:
+            return _read(place.path)
+        directory = brought(place, lambda name: name in (*FILES, MARKER) or bool(ROWS_FILE.fullmatch(name)))
         try:
-            about = About() if saved.about is None else About.from_json(saved.about)
-            lanes = {columns[input_name(column)]: lanes_of(column.shape) for column in program.inputs}
-            training = {key: Trained.from_json(told, lanes[key]) for key, told in saved.training.items()}
-            classes = {key: saved.classes[key] for key in program.outputs if key in saved.classes}
-            if len(classes) != len(saved.classes):
-                raise ValueError(f"classes are named of {shortened([*saved.classes])}")
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-            raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(error, 500)}") from None
-        model = Model(program, saved.weights, columns, saved.origin, about, training, classes, saved.node_rows)
-        check_unchanged(directory, model.weights, model.node_rows)
-        return model
+            return _read(directory)
+        except (ModelError, StorageError) as error:
+            raise type(error)(str(error).replace(directory, str(place))) from None
 
     def _to_json(self) -> dict[str, Any]:
         return {
@@ -396,6 +394,24 @@ class Model:
             "program": self.program.to_json(),
             **({"node_rows": told_of(self.node_rows)} if self.node_rows else {}),
         }
+
+
+def _read(directory: str) -> Model:
+    """The model in a directory of this machine."""
+    saved = read_saved(directory)
+    program, columns = saved.program, saved.columns
+    try:
+        about = About() if saved.about is None else About.from_json(saved.about)
+        lanes = {columns[input_name(column)]: lanes_of(column.shape) for column in program.inputs}
+        training = {key: Trained.from_json(told, lanes[key]) for key, told in saved.training.items()}
+        classes = {key: saved.classes[key] for key in program.outputs if key in saved.classes}
+        if len(classes) != len(saved.classes):
+            raise ValueError(f"classes are named of {shortened([*saved.classes])}")
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(error, 500)}") from None
+    model = Model(program, saved.weights, columns, saved.origin, about, training, classes, saved.node_rows)
+    check_unchanged(directory, model.weights, model.node_rows)
+    return model
 
 
 def _widths(columns: Mapping[str, int]) -> str:

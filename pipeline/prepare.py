@@ -16,6 +16,7 @@ import functools
 import hashlib
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +29,7 @@ from pipeline.graph import Graph
 from pipeline.places.given import check_flags, path_of
 from pipeline.places.place import Place
 from pipeline.prepared import PreparedGraph, open_graph
+from pipeline.preparing.by_column import ByColumn, Means, by_column, columns_by_type
 from pipeline.preparing.by_step import PACK, Packing, Parts, prepare_by_step, step_names
 from pipeline.preparing.checks import check_totals, refuse
 from pipeline.preparing.facts import FACTS
@@ -83,6 +85,7 @@ def prepare(
     shake: Handshake | None = None,
     work_dir: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
+    blocks_by: str | Mapping[str, str] | None = None,
 ) -> PreparedGraph:
     """Runs jobs: cuts a graph into blocks and stores them at `path`, which all machines must be able to write.
 
@@ -112,6 +115,10 @@ def prepare(
     report : path, optional
         A file that ends in .html, or a folder: there goes a page about the graph, for people. It takes the libraries of
         `graphsweep[report]`.
+    blocks_by : str, or node type → str, optional
+        A column of the node table, integers or text, such as the number of a community: nodes with the same value go
+        into one block, so that less is sent between blocks. Without it the hash of a node's id decides. A typed graph
+        needs the column in each table of nodes.
 
     Raises
     ------
@@ -144,20 +151,21 @@ def prepare(
         page.settings(checked)
         page.tables({name: source.get("path") or source.get("table") for name, source in graph.sources.items()})
     ended = work is not None and was_ended(work, path)
-    made = already_there(graph, path, blocks, overwrite) if if_same and not ended else None
+    columns = None if blocks_by is None else columns_by_type(graph, blocks_by)
+    made = already_there(graph, path, blocks, overwrite, columns) if if_same and not ended else None
     skipped = made is not None
     if made is None and not ended:
         refuse_taken(path, overwrite, places_of(graph))  # before any job
     if made is None and work is None:
-        made = prepare_in_steps(graph, path, blocks, overwrite, task_memory, text_hash, shake)
+        made = prepare_in_steps(graph, path, blocks, overwrite, task_memory, text_hash, shake, columns=columns)
     elif made is None:
         assert work is not None
-        with steps_directory(work, graph, path, blocks, in_run=False) as steps:
+        with steps_directory(work, graph, path, blocks, in_run=False, columns=columns) as steps:
             assert steps is not None, "no run has begun there"
             if was_ended(work, path):
                 sweep(path)
             else:
-                prepare_in_steps(graph, path, blocks, overwrite, task_memory, text_hash, shake, steps)
+                prepare_in_steps(graph, path, blocks, overwrite, task_memory, text_hash, shake, steps, columns)
             steps.end(kept=False)
         made = open_graph(path)
     if page is not None:
@@ -175,9 +183,10 @@ def prepare_in_steps(
     text_hash: TextHash = text_keys,
     shake: Handshake | None = None,
     steps: Steps | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> PreparedGraph:
     """The same, of what has been checked. `asked`: for so many blocks. `steps`: the journal of an open work
-    directory."""
+    directory. `columns`: that say which nodes go into one block."""
     spark = graph.session
     if shake is None:
         probes = [Probe(os.fspath(path), made=True), *table_probes(graph)]
@@ -187,12 +196,14 @@ def prepare_in_steps(
         shake.require_written(steps.directory, "work_dir: set it to a directory that all machines share")
     blocks = asked if steps is None or steps.blocks is None else steps.blocks
     with publishing(path, overwrite, places_of(graph), steps.prepare if steps else None) as target:
-        origin = origin_of(graph, asked)  # before they are read: what changes meanwhile is seen by the next prepare
+        # before they are read: what changes meanwhile is seen by the next prepare
+        origin = origin_of(graph, asked, columns)
         with session_settings(spark, SETTINGS) if spark else nullcontext(), readable_errors():
             pieces = {layout.table: pieces_of(graph, layout, shake) for layout in graph.layouts}
             cores = shake.tasks
             memory = task_memory or shake.task_memory // (cores if shake.local else 1)
-            found = measure(graph, pieces) if blocks is None or not all(pieces.values()) else None
+            found = measure(graph, pieces) if blocks is None or columns or not all(pieces.values()) else None
+            fixed = blocks is not None
             if blocks is None:
                 assert found is not None
                 blocks = choose_blocks(*found, memory, cores)
@@ -200,8 +211,16 @@ def prepare_in_steps(
                 found = found or measure(graph, pieces)
                 check_blocks(blocks, choose_blocks(*found, memory, cores), found[0])
             here = Here(cores, cores * memory) if _fits_in_process(shake, pieces, found) else None
-            rows = _run(graph, pieces, target.folder, blocks, text_hash, here, steps)
+            by = None
+            if columns is not None:
+                assert found is not None
+                means = Means(graph, pieces, columns, text_hash, here.threads if here else 1, not here, target.folder)
+                by = by_column(means, blocks, fixed, found, memory)
+                blocks = by.blocks
+            rows = _run(graph, pieces, target.folder, blocks, text_hash, here, steps, by)
         manifest = manifest_of(graph, blocks, rows)
+        if by is not None:
+            manifest |= by.facts(manifest["edge_types"])
         known = {layout.table: _known_rows(layout, pieces[layout.table]) for layout in graph.layouts}
         check_totals(manifest, known, graph.layouts)
         warn_both_ways(manifest["totals"])
@@ -211,11 +230,15 @@ def prepare_in_steps(
 
 
 def already_there(
-    graph: Graph, path: str | os.PathLike[str], blocks: int | None, overwrite: bool = False
+    graph: Graph,
+    path: str | os.PathLike[str],
+    blocks: int | None,
+    overwrite: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> PreparedGraph | None:
     """The graph that is at `path`, if it is the one that `prepare` would make; else None, or, without `overwrite`, a
     StorageError that says what is different. What killed runs left beside it is removed."""
-    found = same_graph(graph, path, blocks, overwrite)
+    found = same_graph(graph, path, blocks, overwrite, columns)
     if found:
         sweep(path)
     return found
@@ -240,12 +263,19 @@ def _fits_in_process(shake: Handshake, pieces: Pieces, found: tuple[int, int, in
 
 
 def _run(
-    graph: Graph, pieces: Pieces, folder: str, blocks: int, text_hash: TextHash, here: Here | None, steps: Steps | None
+    graph: Graph,
+    pieces: Pieces,
+    folder: str,
+    blocks: int,
+    text_hash: TextHash,
+    here: Here | None,
+    steps: Steps | None,
+    by: ByColumn | None,
 ) -> list[Row]:
     """FACTS of all blocks, whose files are written; DataError for what is wrong."""
     for seed in SEEDS[SEEDS.index(steps.seed) :] if steps else SEEDS:
         layouts = (dataclasses.replace(layout, seed=seed, text_hash=text_hash) for layout in graph.layouts)
-        plan = Preparation(tuple(layouts), blocks, graph.drop_dangling)
+        plan = Preparation(tuple(layouts), blocks, graph.drop_dangling, by.placed(seed) if by else None)
         if steps is not None:
             rows = _run_by_step(graph, pieces, plan, folder, here, steps, seed)
         elif here:

@@ -143,7 +143,8 @@ class PreparedGraph:
             facts["edges"] += ", with both directions of each"
         facts["columns"] = shown.some(named) or "none"
         facts["ids"] = shown.some(dict.fromkeys(self.id_types.values()))
-        facts["blocks"] = f"{self.blocks:,}"
+        by = shown.some(dict.fromkeys(self.manifest.get("blocks_by", {}).values()))
+        facts["blocks"] = f"{self.blocks:,}" + (f", by {by}" if by else "")
         facts["fingerprint"] = self.fingerprint[:16]
         return "PreparedGraph", facts
 
@@ -171,6 +172,7 @@ class PreparedGraph:
             "blocks": self.blocks,
             "bytes": totals["static_bytes"] + totals["sends_bytes"],
             "fingerprint": self.fingerprint,
+            **{name: self.manifest[name] for name in ("blocks_by", "communities") if name in self.manifest},
         }
 
     def block(self, index: int, kinds: Collection[str] = KINDS) -> Block:

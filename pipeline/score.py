@@ -60,6 +60,7 @@ from pipeline.run.transport import Exchange, exchange_files, refuse_work_dir, tr
 from pipeline.settings import Settings
 from pipeline.shown import counted, size
 from pipeline.spark.handshake import Handshake, Probe, handshake
+from pipeline.spark.message import refuse_message
 from pipeline.spark.session import readable_errors
 from pipeline.tables.identity import identity
 from pipeline.tables.targets import Targets, digest_of_all
@@ -322,6 +323,8 @@ def _run(
         make_folders(staging.opened, types, str(output))
     if exchange is not None:
         run = Run.of(planned, settings, wish.columns, marks, folder)
+        if session is not None:
+            refuse_message(session, planned.plan.weights, 1)
         each = InThreads(planned.threads) if session is None else InTasks(session)
         with readable_errors():
             receipts, moved = run_by_superstep(run, exchange.files, each, exchange.journal)

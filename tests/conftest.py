@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -88,6 +89,18 @@ DELTA_SETTINGS = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.databricks.delta.snapshotPartitions": "1",  # 50 tasks for each look at a log of a few lines
 }
+# The same of Iceberg, which has a catalog of its own here, and tests/tables/test_iceberg.py.
+ICEBERG = os.environ.get("GRAPHSWEEP_ICEBERG")
+
+
+def iceberg_settings(warehouse: Path) -> dict[str, str]:
+    return {
+        "spark.jars.packages": ICEBERG or "",
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
+        "spark.sql.catalog.lake.type": "hadoop",
+        "spark.sql.catalog.lake.warehouse": f"file://{warehouse}",
+    }
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +122,8 @@ def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     os.environ["PYSPARK_PYTHON"] = sys.executable  # workers run what the tests run
     cluster = request.config.getoption("--cluster")
     builder = SparkSession.builder.master("local-cluster[2,1,1024]" if cluster else "local[2]").appName("tests")
-    for key, value in {**SETTINGS, **(DELTA_SETTINGS if DELTA else {})}.items():
+    lake = iceberg_settings(tmp_path_factory.mktemp("lake")) if ICEBERG else {}
+    for key, value in {**SETTINGS, **(DELTA_SETTINGS if DELTA else {}), **lake}.items():
         builder = builder.config(key, value)
     if cluster:
         builder = builder.config("spark.executor.memory", "1g")  # all that a worker of 1024 MB has

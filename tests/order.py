@@ -13,6 +13,8 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from tests.versions import HEAD
+
 # Files are given to processes whole. Who gets the longest of a stage last works alone, so these come first. The minutes
 # are rough, and only their order matters.
 LONG = {
@@ -51,6 +53,7 @@ class Order:
         self.tests: Counter[str] = Counter()
         self.work: dict[str, float] = defaultdict(float)
         self.files: defaultdict[str, float] = defaultdict(float)
+        self.versions: list[str] = []
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         mixed = {item.path for item in items if is_slow(item)} & {item.path for item in items if not is_slow(item)}
@@ -77,12 +80,16 @@ class Order:
         self.work[stage] += report.duration
         self.tests[stage] += report.when == "setup"
         self.files[report.nodeid.partition("::")[0]] += report.duration
+        if report.when == "call":
+            self.versions += [str(row) for name, row in report.user_properties if name == "compatibility"]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Both from the start of the run: with several processes the second begins before the first is done."""
         for stage, ended in sorted(self.ended.items()):
             line = f"{stage} stage: {self.tests[stage]:,} tests, done after {(ended - self.started) / 60:.1f} minutes"
             terminalreporter.write_line(f"{line}; their own seconds add up to {self.work[stage] / 60:.1f} minutes")
+        for line in [HEAD, *self.versions] if self.versions else []:
+            terminalreporter.write_line(line)
         by_length = sorted(self.files.items(), key=lambda item: -item[1])[:FILES]
         longest = [f"{seconds:.0f} s {file}" for file, seconds in by_length if seconds >= 1]
         terminalreporter.write_line("\n  ".join(["the longest files:", *longest]))

@@ -65,7 +65,17 @@ def infer_command(
     ] = None,
     table_mode: Annotated[
         str | None,
-        option("--table-mode", "MODE", "create (default); of a Delta table overwrite, append, or merge by id."),
+        option(
+            "--table-mode", "MODE", "create (default); of a Delta or Iceberg table overwrite, append, or merge by id."
+        ),
+    ] = None,
+    partition_by: Annotated[
+        str | None,
+        option(
+            "--partition-by",
+            "COL[,COL…]",
+            "Columns that a new table is partitioned by: run_id, updated_at, label, predicted.",
+        ),
     ] = None,
     graph: SomeGraph = None,
     nodes: SomeNodes = None,
@@ -76,7 +86,9 @@ def infer_command(
     ignore_unknown: IgnoreUnknown = False,
     format: Annotated[
         str | None,
-        option("--format", "FORMAT", "Of the scores: parquet (default) or csv; of a new table delta or parquet."),
+        option(
+            "--format", "FORMAT", "Of the scores: parquet (default) or csv; of a new table delta, iceberg or parquet."
+        ),
     ] = None,
     classify: Annotated[bool, option("--classify", None, "Add predicted class and its probability.")] = False,
     output_id: Annotated[
@@ -125,6 +137,8 @@ def infer_command(
             raise SettingError("give --output, a path, or --output-table, the name of a table")
         if output_table is None and table_mode is not None:
             raise SettingError("--table-mode is of --output-table, which names the table")
+        if output_table is None and partition_by is not None:
+            raise SettingError("--partition-by is of --output-table, which names the table")
         if output_table is not None and (overwrite or if_same):
             extra = "--overwrite" if overwrite else "--if-same"
             raise SettingError(f"{extra}: of no use with --output-table; --table-mode says what becomes of a table")
@@ -146,7 +160,7 @@ def infer_command(
         giver = sessions(verbose)
         with lineage("infer", {**read, "model": model, **target_files}, str(output or output_table)) as told:
             if output_table is not None:
-                table = IntoTable(output_table, table_mode, format)
+                table = IntoTable(output_table, table_mode, format, column_names(partition_by or ""))
                 made = partial(Wish, classify=classify, types=chosen, targets=wanted, output_id=output_id)
                 scored = score_into_table(source, columns, model, table, made, settings, giver, files, report, mlflow)
             else:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pipeline.cli.given import given, sessions, settings_from
 from pipeline.command.answers import answer
 from pipeline.command.columns import (
+    columns_by_type,
     csv_options,
     edge_columns,
     feature_columns,
@@ -14,6 +15,7 @@ from pipeline.command.columns import (
 from pipeline.command.messages import messages
 from pipeline.command.options import (
     Blocks,
+    BlocksBy,
     Conf,
     CsvEncoding,
     CsvIds,
@@ -57,6 +59,7 @@ def prepare_command(
     undirected: Undirected = False,
     reverse: Reverse = False,
     blocks: Blocks = None,
+    blocks_by: BlocksBy = None,
     drop_dangling: DropDangling = False,
     overwrite: Overwrite = False,
     if_same: IfSame = None,
@@ -95,8 +98,9 @@ def prepare_command(
 
         files = {"the settings' file": conf, "the graph's file": graph_spec}
         with lineage("prepare", tables.tables, output) as told:
+            by = columns_by_type(blocks_by or [])
             prepared = prepare_paths(
-                tables, output, options, settings, sessions(verbose), overwrite, if_same, report, files
+                tables, output, options, settings, sessions(verbose), overwrite, if_same, report, files, by
             )
             if told is not None:
                 told.made(prepared.graph.nodes)

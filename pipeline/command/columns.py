@@ -45,6 +45,21 @@ def edge_columns(text: str) -> dict[str, list[str]]:
     return {**{name: [name] for name in column_names(text) if "=" not in name}, **_named(text)}
 
 
+def columns_by_type(given: Sequence[str]) -> str | dict[str, str] | None:
+    """COLUMN, for all node types, or TYPE=COLUMN once for each; None if nothing is said."""
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    found: dict[str, str] = {}
+    for text in given:
+        type, equals, column = text.partition("=")
+        if not (type and equals and column):
+            raise SettingError(f"--blocks-by {text}: one column for all node tables, or TYPE=COLUMN for each of them")
+        if type in found:
+            raise SettingError(f"--blocks-by names the type {type!r} twice; give it one column")
+        found[type] = column
+    return found or None
+
+
 def _named(text: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for each in column_names(text):

@@ -110,6 +110,15 @@ Id = Annotated[str | None, option("--id", "COL", "Node table's column of ids; el
 Src = Annotated[str | None, option("--src", "COL", "Edge table's column of sources; else src.")]
 Dst = Annotated[str | None, option("--dst", "COL", "Edge table's column of destinations; else dst.")]
 Blocks = Annotated[int | None, option("--blocks", "P", "Parts to cut the graph into; else by its size.")]
+BlocksBy = Annotated[
+    list[str] | None,
+    option(
+        "--blocks-by",
+        "COL",
+        "A column of the node table, such as a community's number: nodes with the same value go into one block; typed "
+        "graph: the same column in all tables, or TYPE=COL once for each type.",
+    ),
+]
 # the rest
 GraphPath = Annotated[str, option("--graph", "PATH", "Prepared graph.")]
 SomeGraph = Annotated[str | None, option("--graph", "PATH", "Prepared graph, instead of --nodes and --edges.")]

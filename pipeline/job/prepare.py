@@ -17,6 +17,7 @@ from pipeline.job.texts import describe, report_line
 from pipeline.places.place import Place
 from pipeline.prepare import already_there, prepare
 from pipeline.prepared import PreparedGraph
+from pipeline.preparing.by_column import columns_by_type
 from pipeline.preparing.origin import places_named
 from pipeline.preparing.publish import refuse_taken
 from pipeline.preparing.work import refuse_work, was_ended
@@ -56,9 +57,11 @@ def prepare_paths(
     if_same: str | None = None,
     report: str | None = None,
     files: Mapping[str, str | None] | None = None,
+    blocks_by: str | Mapping[str, str] | None = None,
 ) -> Prepared:
     """`options` are those of `Graph`. With `if_same`, nothing is done if the same graph is there already.
-    `report`: where a page about it goes; `files`: what else the command reads, as for `score_paths`."""
+    `report`: where a page about it goes; `files`: what else the command reads, as for `score_paths`. `blocks_by`: as
+    for `prepare`."""
     if if_same not in (None, "skip"):
         raise SettingError(f"if_same is {if_same!r}; accepted: skip")
     places = places_named(tables.tables)
@@ -79,7 +82,8 @@ def prepare_paths(
     session: Any = nullcontext() if here else sessions.start(is_small(None, tables.tables.values()), None)
     with session as spark:
         graph = here or tables.read(spark, **options)
-        there = already_there(graph, output, settings.blocks, overwrite) if if_same and not ended else None
+        columns = None if blocks_by is None else columns_by_type(graph, blocks_by)
+        there = already_there(graph, output, settings.blocks, overwrite, columns) if if_same and not ended else None
         memory, kept = settings.task_memory, settings.work_dir
-        prepared = there or prepare(graph, output, settings.blocks, overwrite, memory, work_dir=kept)
+        prepared = there or prepare(graph, output, settings.blocks, overwrite, memory, work_dir=kept, blocks_by=columns)
     return Prepared(prepared, output, there is not None, page)

@@ -145,7 +145,11 @@ def score_into_table(
         (node_type,) = map(str, given.output_types)
         ids = prepared.id_names[node_type] if prepared is not None else _id_of(source, columns)
         outputs, labels = given.outputs_of(node_type), labels_of(given, node_type, loaded.classes)
-        table.check(spark, expected_columns(wanted.output_id or ids, outputs, wanted.classify, labels))
+        table.check(
+            spark,
+            expected_columns(wanted.output_id or ids, outputs, wanted.classify, labels),
+            expected_columns(None, (), wanted.classify, labels),
+        )
         wanted = wish(f"{scratch.make()}/scores")
         settings = replace(settings, scratch=f"{scratch.make()}/work")  # no output may lie in it
         same = Sessions(lambda: False, lambda small, meanwhile: nullcontext(spark))

@@ -6,6 +6,7 @@ of what lies there.
     data/x   /data/x   file:/data/x   file:///data/x   FILE://localhost/data/x      one place of this machine
     s3://b/k   s3a://b/k                                                            one object
     dbfs:/x   viewfs://lake/x                                                       places that only Spark can reach
+    /Volumes/a/b   dbfs:/Volumes/a/b                                                one folder, on Databricks
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from pipeline.errors import SettingError, StorageError
+from pipeline.places import mounted
 from pipeline.places.patterns import expanded, is_pattern, meeting
 
 LOCAL = "file"
@@ -65,7 +67,7 @@ class Place:
         found = _URI.fullmatch(text)
         if found is None:
             base = _URI.fullmatch(default)
-            if base is None or base[1].lower() == LOCAL:
+            if base is None or base[1].lower() == LOCAL or mounted.is_seen(text):
                 return Place(text, LOCAL, "", _absolute(text))
             if not text.startswith("/"):
                 raise SettingError(f"{text}: paths without a scheme are those of {default} here; give an absolute one")
@@ -91,7 +93,7 @@ class Place:
     def for_spark(self) -> str:
         """The spelling that Spark takes for just this place, whatever its default file system is."""
         if self.is_local:
-            return f"file://{self.path}"
+            return f"{mounted.before(self.path)}{self.path}"
         found = _URI.fullmatch(self.given)
         return self.given if found else self.uri
 
@@ -209,6 +211,8 @@ def _of_uri(text: str, scheme: str, rest: str) -> Place:
         raise SettingError(f"{text}: names no bucket; write two slashes, as {scheme}:/{rest}")
     if scheme == LOCAL:
         return Place(text, LOCAL, "", _absolute(_decoded(rest)))
+    if scheme == mounted.SCHEME and not authority and mounted.is_volume(_one_slash(posixpath.normpath(rest))):
+        return Place(text, LOCAL, "", _absolute(rest))
     return Place(text, scheme, authority, _one_slash(posixpath.normpath(rest or "/")))
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from pipeline.errors import StorageError, first_line
+from pipeline.places.mounted import SCHEME, is_seen, on_databricks
 from pipeline.places.place import LOCAL, Place
 
 if TYPE_CHECKING:
@@ -35,12 +36,16 @@ def default_filesystem(spark: SparkSession | None) -> str:
         return LOCAL
     nothing = f"/graphsweep-{uuid.uuid4().hex}"
     try:
-        _ = spark.read.format("binaryFile").load(nothing).columns  # Spark Connect looks only when it is asked
+        # Twice: of one path that is not there Spark logs a warning with a stack of 70 lines
+        # (FileStreamSink.hasMetadata). Spark Connect looks only when it is asked for columns.
+        _ = spark.read.format("binaryFile").load([nothing, nothing]).columns
     except Exception as error:  # of Java, of py4j or of PySpark
         # with a folder in front of it where the default is one: hdfs://host:8020/user/a
         found = re.search(rf"([A-Za-z][A-Za-z0-9+.-]+:(?:/\S*?)?){nothing}", str(error))
         if found is not None:
             return LOCAL if found[1].lower().startswith(f"{LOCAL}:") else found[1]
+        if on_databricks():  # where the root of dbfs: is closed, Spark says no more than that
+            return f"{SCHEME}:"
         raise StorageError(
             f"Spark does not name its default file system ({first_line(error)}); write paths with a scheme, as file:/x"
         ) from error
@@ -51,14 +56,15 @@ def place_in(spark: SparkSession | None, path: str | os.PathLike[str]) -> Place:
     """The place that a path names to a session; its default file system is asked for only if that matters, for it may
     be one that does not answer."""
     place = Place.of(path)
-    return Place.of(path, default_filesystem(spark)) if spark is not None and place.is_plain else place
+    asks = spark is not None and place.is_plain and not is_seen(place.path)
+    return Place.of(path, default_filesystem(spark)) if asks else place
 
 
 def is_there(spark: SparkSession, place: Place) -> bool:
     """Whether anything is at a place that only Spark reaches. StorageError if Spark does not reach it either."""
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
     try:
-        _ = reader.load(literal(place)).columns
+        _ = reader.load([literal(place)] * 2).columns  # twice, as above
     except Exception as error:
         if "[PATH_NOT_FOUND]" in str(error):
             return False

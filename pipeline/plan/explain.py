@@ -50,6 +50,7 @@ def explain_plan(
     cores: int = 1,
     targets: Sequence[str] = (),
     transport: tuple[str | None, str] | None = None,
+    kept: Sequence[str] = (),
 ) -> str:
     """The plan of a model on a prepared graph, for people.
 
@@ -61,6 +62,8 @@ def explain_plan(
         What is to be said of a run for some nodes.
     transport
         How blocks send ("memory", "files", "shuffle", or None if that is not known yet), and why, in words.
+    kept
+        What is to be said of a work directory.
     """
     counts, totals = Counts.of(manifest), manifest["totals"]
     numbers = plan.program.numbers
@@ -73,6 +76,7 @@ def explain_plan(
         f"largest in-degree {totals['max_in_degree']:,}",
         f"         {counted(counts.blocks, 'block')}; the heaviest has {counted(heaviest, 'edge')}, "
         f"the median {median:,}",
+        *_communities(manifest),
         *_types(manifest),
         f"model    {model.origin}: reads {reads or 'no columns'}; gives {outputs}",
         f"tier     {choice.tier}: {choice.reason}",
@@ -82,6 +86,7 @@ def explain_plan(
     way = FILES if transport and transport[0] == "files" else choice.tier
     if transport and len(plan.steps) > 1:
         lines += _titled("sends", [transport[1]])
+    lines += _titled("work", kept)
     lines += _titled("seconds", [_seconds(expected, way, cores)])
     lines += _titled("targets", targets)
     lines += _titled("skew", skew_lines(plan, counts))
@@ -129,6 +134,24 @@ def _types(manifest: Mapping[str, Any]) -> list[str]:
         for type, of in manifest["edge_types"].items()
     ]
     return _titled("", [f"nodes: {', '.join(of_nodes)}", f"edges: {', '.join(of_edges)}"])
+
+
+def _communities(manifest: Mapping[str, Any]) -> list[str]:
+    """Of blocks by a column, what that saves."""
+    found = manifest.get("communities")
+    if found is None:
+        return []
+    sent, own, by_hash = (found[name] for name in ("rows", "rows_own", "rows_by_hash"))
+    columns = ", ".join(dict.fromkeys(manifest["blocks_by"].values()))
+    about = "about " if found["estimated"] else ""
+    return _titled(
+        "",
+        [
+            f"blocks by {columns}: {counted(found['count'], 'value')}; an exchange over all edges sends "
+            f"{counted(sent, 'row')}, {own:,} of them to their own block, where blocks by the hash of ids would send "
+            f"{about}{by_hash:,}"
+        ],
+    )
 
 
 def _titled(title: str, texts: Sequence[str]) -> list[str]:

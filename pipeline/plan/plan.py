@@ -5,7 +5,7 @@ Comes in: a program and weights. Goes out: supersteps with their edge programs c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -72,6 +72,8 @@ class Plan:
 
     def pushing(self, pushes: Pushes) -> Plan:
         """The same plan, but that these shipments push; those that cannot do not."""
+        if sorted(pushes) == self.pushes:
+            return self
         return Plan(self.program, self.weights, pushes, self.wire, self.node_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -88,17 +90,19 @@ class Plan:
             executed = {value.id: value for phase in step.phases for value in phase.reductions}
             for branch in step.branches:
                 executed |= {value.id: other for value, other in zip(branch.reductions, branch.executed, strict=True)}
-            compiled = {
-                number: compile_reduction(value, offsets.get(edges_of(value).type, {}), self.weights)
-                for number, value in executed.items()
+            once = {
+                value.id: compile_reduction(value, offsets.get(edges_of(value).type, {}), self.weights)
+                for value in {value.id: value for value in executed.values()}.values()
             }
+            compiled = {number: once[value.id] for number, value in executed.items()}
             self._passes[step.number] = [
                 [EdgePass([compiled[reduction.id] for reduction in together]) for together in passes(step, phase)]
                 for phase in step.phases
             ]
+            made: dict[tuple[int, ...], EdgePass] = {}
             self._branches[step.number] = [
                 [
-                    [EdgePass([compiled[value.id] for value in together]) for together in branch_passes(step, branch)]
+                    [_pass_of(compiled, together, made) for together in branch_passes(step, branch)]
                     for branch in phase.branches
                 ]
                 for phase in step.phases
@@ -115,6 +119,17 @@ class Plan:
         """For each phase of a superstep and each of its branches, the passes of the branch."""
         self.compile(step)
         return self._branches[step.number]
+
+
+def _pass_of(
+    compiled: Mapping[int, CompiledReduction], together: Sequence[Value], made: dict[tuple[int, ...], EdgePass]
+) -> EdgePass:
+    """The pass of these reductions; of branches that compute the same over other edges it is one."""
+    reductions = list({compiled[value.id].value.id: compiled[value.id] for value in together}.values())
+    key = tuple(reduction.value.id for reduction in reductions)
+    if key not in made:
+        made[key] = EdgePass(reductions)
+    return made[key]
 
 
 _MADE: WeakKeyDictionary[Model, dict[tuple[bool, str], Plan]] = WeakKeyDictionary()

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pipeline.compiler.dense import chunk_size
+from pipeline.compiler.edge_program import edge_program
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.totals import TOTALS
@@ -136,6 +138,17 @@ class Superstep:
             if value.op == "input" and isinstance(value.space, Nodes):
                 found[value.space.type, value.attributes["name"]] = None
         return list(found)
+
+    @cached_property
+    def arrays(self) -> list[tuple[int, int]]:
+        """Of each reduction for which NumPy computes edge values, a chunk at a time: edges of a chunk, lanes of an
+        edge. Asked for by each forecast of each block, once the schedule is made."""
+        programs = [edge_program(reduction) for reduction in self.reductions]
+        return [
+            (chunk_size(program), sum(value.width for value in program.below if not value.is_weight))
+            for program in programs
+            if program.dense
+        ]
 
     @property
     def pushed(self) -> set[int]:

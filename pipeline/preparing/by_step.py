@@ -154,7 +154,7 @@ def _pack_part(
     part: int,
 ) -> Iterator[pa.RecordBatch]:
     layout, source = sources[part]
-    yield timed(files.made(PACK, part), part, pack(source(), layout, plan.blocks))
+    yield timed(files.made(PACK, part), part, pack(source(), layout, plan))
 
 
 def timed(path: str, part: int, rows: Iterable[Row]) -> pa.RecordBatch:

@@ -35,7 +35,7 @@ _BESIDE = re.compile(rf"\.{re.escape(MANIFEST)}-{_HEX}|{re.escape(LOCK)}(-{_HEX}
 # within a folder; what a task was writing when it was killed has a name that begins with a dot
 _DIRECTORIES = re.compile(r"target=\d+|\.exchange-\w+")
 _FILES = re.compile(
-    rf"{_MARKER}|\.probe|\.exchange-\w+/\d+-\d+|target=\d+/((static|sends)\.parquet|\.(static|sends)-{_HEX})"
+    rf"{_MARKER}|\.probe|\.communities-\d+|\.exchange-\w+/\d+-\d+|target=\d+/((static|sends)\.parquet|\.(static|sends)-{_HEX})"
 )
 
 

@@ -68,7 +68,7 @@ def blocks_from_tables(
         plan = Preparation(tuple(hashed), blocks, drop_dangling)
         rows: list[Row] = []
         for layout in plan.layouts:
-            rows += pack(_batches(tables[layout.table], layout), layout, blocks)
+            rows += pack(_batches(tables[layout.table], layout), layout, plan)
         for step in steps(plan):
             arrived = _by_target(rows, blocks)
             rows = [row for index in range(blocks) for row in step(index, arrived.pop(index), plan)]

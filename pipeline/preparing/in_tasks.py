@@ -40,7 +40,7 @@ def steps_in_tasks(graph: Graph, pieces: Pieces, plan: Preparation, folder: str)
     rest = [f"cast(null as {column.split()[1]}) as {column.split()[0]}" for column in ROW_DDL.split(", ")[1:]]
     rows = spark.range(0, plan.blocks, 1, 1).selectExpr(f"cast(id as int) as {TARGET}", *rest)
     for layout in plan.layouts:
-        rows = rows.union(_packed(spark, graph.tables[layout.table], layout, pieces[layout.table], plan.blocks))
+        rows = rows.union(_packed(spark, graph.tables[layout.table], layout, pieces[layout.table], plan))
     for step, file in steps_written(plan):
         work = partial(_work, step=step, plan=plan, writes=(folder, file) if file else None)
         rows = place(rows, plan.blocks).mapInArrow(task_function(work), ROW_DDL)
@@ -48,28 +48,28 @@ def steps_in_tasks(graph: Graph, pieces: Pieces, plan: Preparation, folder: str)
 
 
 def _packed(
-    spark: SparkSession, table: DataFrame | Table, layout: Layout, pieces: list[Piece] | None, blocks: int
+    spark: SparkSession, table: DataFrame | Table, layout: Layout, pieces: list[Piece] | None, plan: Preparation
 ) -> DataFrame:
     """The packed rows of a table, which workers read themselves if there are pieces of it."""
     if pieces is not None:
         tasks = max(1, len(pieces))
         numbers = spark.range(0, len(pieces), 1, tasks)
-        work = partial(_pack_pieces, pieces=pieces, layout=layout, blocks=blocks)
+        work = partial(_pack_pieces, pieces=pieces, layout=layout, plan=plan)
         return numbers.mapInArrow(task_function(work), ROW_DDL)
     table = frame_of(table, spark, layout)
-    work = partial(_pack, layout=layout, blocks=blocks)
+    work = partial(_pack, layout=layout, plan=plan)
     return selected(table, layout).mapInArrow(task_function(work), ROW_DDL)
 
 
-def _pack(batches: Iterable[pa.RecordBatch], layout: Layout, blocks: int) -> Iterator[pa.RecordBatch]:
-    yield from to_batches(pack(batches, layout, blocks))
+def _pack(batches: Iterable[pa.RecordBatch], layout: Layout, plan: Preparation) -> Iterator[pa.RecordBatch]:
+    yield from to_batches(pack(batches, layout, plan))
 
 
 def _pack_pieces(
-    batches: Iterable[pa.RecordBatch], pieces: list[Piece], layout: Layout, blocks: int
+    batches: Iterable[pa.RecordBatch], pieces: list[Piece], layout: Layout, plan: Preparation
 ) -> Iterator[pa.RecordBatch]:
     mine = [pieces[number] for batch in batches for number in batch.column(0).to_pylist()]
-    yield from to_batches(pack(read_pieces(mine, layout.columns), layout, blocks))
+    yield from to_batches(pack(read_pieces(mine, layout.columns), layout, plan))
 
 
 def _work(
@@ -97,7 +97,7 @@ def pack_in_tasks(graph: Graph, pieces: Pieces, plan: Preparation, files: StepFi
         else:
             rows = spark.range(0, len(found), 1, max(1, len(found)))
         first = at * _MOST_PARTITIONS
-        work = partial(_pack_to_file, pieces=found, layout=layout, blocks=plan.blocks, files=files, first=first)
+        work = partial(_pack_to_file, pieces=found, layout=layout, plan=plan, files=files, first=first)
         numbered = rows.selectExpr("*", "spark_partition_id() as partition")
         written += [Written(*row) for row in numbered.mapInArrow(task_function(work), WRITTEN_DDL).collect()]
     return written
@@ -107,7 +107,7 @@ def _pack_to_file(
     batches: Iterable[pa.RecordBatch],
     pieces: list[Piece] | None,
     layout: Layout,
-    blocks: int,
+    plan: Preparation,
     files: StepFiles,
     first: int,
 ) -> Iterator[pa.RecordBatch]:
@@ -118,10 +118,10 @@ def _pack_to_file(
     part = first + head.column(head.num_columns - 1)[0].as_py()
     given = (batch.select(range(batch.num_columns - 1)) for batch in _again(head, batches))
     if pieces is None:
-        rows = pack(given, layout, blocks)
+        rows = pack(given, layout, plan)
     else:
         mine = [pieces[number] for batch in given for number in batch.column(0).to_pylist()]
-        rows = pack(read_pieces(mine, layout.columns), layout, blocks)
+        rows = pack(read_pieces(mine, layout.columns), layout, plan)
     yield timed(files.made(PACK, part), part, rows)
 
 

@@ -58,7 +58,7 @@ def prepare_in_process(
 
         rows, written = exchange(), list(steps_written(plan))
         bar = exchanges.enter_context(Bar("preparing the graph", len(parts) + len(written) * plan.blocks, "part"))
-        _each(pool, lambda part: rows.put(pack(part[1](), part[0], plan.blocks)), parts, bar)
+        _each(pool, lambda part: rows.put(pack(part[1](), part[0], plan)), parts, bar)
         for step, file in written:
             after, writes = exchange(), (folder, file) if file else None
             work = partial(_advance, step=step, plan=plan, writes=writes, rows=rows, after=after)

@@ -48,12 +48,13 @@ def _places(path: str) -> list[Place]:
 # ---- what the manifest keeps
 
 
-def origin_of(graph: Graph, blocks: int | None) -> dict[str, Any]:
+def origin_of(graph: Graph, blocks: int | None, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
     """For the manifest: what was asked for, and the files of all tables as they are now.
 
-    `blocks`: as they were asked for; None if that was left to us.
+    `blocks`: as they were asked for; None if that was left to us. `columns`: that say which nodes go into one block.
     """
-    return {"asked_blocks": blocks, "files": files_of(graph)}
+    by = {} if columns is None else {"blocks_by": dict(columns)}
+    return {"asked_blocks": blocks, **by, "files": files_of(graph)}
 
 
 def files_of(graph: Graph) -> dict[str, dict[str, Any] | None]:
@@ -67,7 +68,11 @@ def _files(graph: Graph, table: str) -> dict[str, Any] | None:
 
 
 def same_graph(
-    graph: Graph, path: str | os.PathLike[str], blocks: int | None, overwrite: bool = False
+    graph: Graph,
+    path: str | os.PathLike[str],
+    blocks: int | None,
+    overwrite: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> PreparedGraph | None:
     """The graph that is at `path` already, if it is what `prepare` would make there; None if nothing is there, or, with
     `overwrite`, another one.
@@ -80,7 +85,7 @@ def same_graph(
     manifest = find_manifest(os.fspath(path))
     if manifest is None:
         return None
-    why = _difference(graph, manifest, blocks)
+    why = _difference(graph, manifest, blocks, columns)
     if why is None:
         return open_graph(path)
     if not overwrite:
@@ -88,11 +93,13 @@ def same_graph(
     return None
 
 
-def _difference(graph: Graph, manifest: Mapping[str, Any], blocks: int | None) -> str | None:
+def _difference(
+    graph: Graph, manifest: Mapping[str, Any], blocks: int | None, columns: Mapping[str, str] | None
+) -> str | None:
     """What is not the same, in words; None if everything is."""
     if manifest.get("version") != VERSION:
         return f"it is of version {manifest.get('version')} of the format, not {VERSION}"
-    asked: dict[str, Any] = json.loads(json.dumps({**graph.describe(), "asked_blocks": blocks}))
+    asked: dict[str, Any] = json.loads(json.dumps({**graph.describe(), "asked_blocks": blocks, "blocks_by": columns}))
     asked["sources"] = _unversioned(asked["sources"])
     for name, value in asked.items():
         then = _unversioned(manifest.get(name)) if name == "sources" else manifest.get(name)
@@ -112,7 +119,7 @@ def _difference(graph: Graph, manifest: Mapping[str, Any], blocks: int | None) -
 
 
 def _unversioned(sources: Any) -> Any:
-    """Which tables these are: the version of a Delta table is what files are of others, and compared like them."""
+    """Which tables these are: the version of one is what files are of others, and compared like them."""
     if not isinstance(sources, dict):
         return sources
     return {
@@ -124,7 +131,7 @@ def _unversioned(sources: Any) -> Any:
 
 def _told(files: Mapping[str, Any]) -> str:
     if "version" in files:
-        return f"version {files['version']} of the Delta table {files.get('id')}"
+        return f"version {files['version']} of the table {files.get('id')}"
     count = files.get("files")
     return f"{count} file{'' if count == 1 else 's'} of {files.get('bytes')} bytes"
 

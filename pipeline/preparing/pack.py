@@ -8,7 +8,7 @@ nothing of Spark, nor of what a block does with its rows.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 from pipeline.blocks.block import FloatArray, IntArray, LongArray
 from pipeline.blocks.columns import CHUNK_BYTES
 from pipeline.blocks.rows import Row, text_buffers
-from pipeline.kernels.hash import blocks_of
-from pipeline.kernels.jit import read_only
 from pipeline.kernels.sort import group
 from pipeline.preparing.checks import EXAMPLES, Finding, merge
+from pipeline.preparing.preparation import Preparation
+from pipeline.schema import EdgeType
 from pipeline.tables.layout import Layout, ValueColumns
 from pipeline.tables.words import not_text
 
@@ -51,12 +51,12 @@ class Packed(NamedTuple):
     """How many are as the table has them; the edges behind are turned."""
 
 
-def pack(batches: Iterable[pa.RecordBatch], layout: Layout, blocks: int) -> Iterator[Row]:
-    """Packed rows of all records, then rows of kind FINDING for all that is wrong with them."""
+def pack(batches: Iterable[pa.RecordBatch], layout: Layout, plan: Preparation) -> Iterator[Row]:
+    """Packed rows of all records of a table, then rows of kind FINDING for all that is wrong with them."""
     findings: list[Finding] = []
-    for table in _flushes(map(layout.chosen, batches)):
+    for table in flushes(map(layout.chosen, batches)):
         found: list[Finding] = []
-        yield from _pack(table, layout, blocks, found)
+        yield from _pack(table, layout, plan, found)
         findings = merge([*findings, *found])
     for finding in findings:
         yield finding_row(0, finding)
@@ -66,7 +66,7 @@ def finding_row(target: int, finding: Finding) -> Row:
     return Row(target, target, FINDING, "", "|u1", 0, 0, np.frombuffer(finding.to_bytes(), np.uint8))
 
 
-def _flushes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+def flushes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """The batches, gathered: Spark sends 10 000 rows at a time, of which each block would get too little."""
     pending: list[pa.RecordBatch] = []
     rows = size = 0
@@ -82,15 +82,24 @@ def _flushes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(pending)
 
 
-def _pack(table: pa.Table, layout: Layout, blocks: int, findings: list[Finding]) -> Iterator[Row]:
-    columns = [_whole(column) for column in table.columns]
-    columns = _without_null_keys(columns, layout, findings)
-    columns = _without_bytes(columns, layout, findings)
-    names, at = columns[: len(layout.keys)], len(layout.keys)
-    keys = [
+def good_columns(table: pa.Table, layout: Layout, findings: list[Finding]) -> list[pa.Array]:
+    """The columns of the layout, without rows whose keys cannot be used."""
+    columns = _without_null_keys([_whole(column) for column in table.columns], layout, findings)
+    return _without_bytes(columns, layout, findings)
+
+
+def keys_of(columns: Sequence[pa.Array], layout: Layout) -> list[LongArray]:
+    """The 64-bit keys of the layout's key columns, which come first."""
+    return [
         layout.text_hash(ids, layout.seed) if text else ids.cast(pa.int64()).to_numpy()
-        for ids, text in zip(names, layout.texts, strict=True)
+        for ids, text in zip(columns, layout.texts, strict=False)
     ]
+
+
+def _pack(table: pa.Table, layout: Layout, plan: Preparation, findings: list[Finding]) -> Iterator[Row]:
+    columns = good_columns(table, layout, findings)
+    names, at = columns[: len(layout.keys)], len(layout.keys)
+    keys = keys_of(names, layout)
     matrices = []
     for value in layout.values:
         parts = columns[at : at + len(value.columns)]
@@ -100,8 +109,9 @@ def _pack(table: pa.Table, layout: Layout, blocks: int, findings: list[Finding])
     widths = ",".join(str(part.shape[1]) for part in matrices)
 
     texts = names[0] if layout.text and len(keys) == 1 else None
-    for name, targets, sources, records in _directions(keys, layout):
-        for target, chosen in _by_block(targets, blocks, _record_bytes(layout, matrix, texts)):
+    for name, targets, sources, records in directions(keys, layout):
+        block = plan.blocks_of(name if sources is None else EdgeType.parse(name).target, targets)
+        for target, chosen in _by_block(block, plan.blocks, _record_bytes(layout, matrix, texts)):
             part = Packed(
                 targets[chosen],
                 None if sources is None else sources[chosen],
@@ -122,7 +132,7 @@ def _pack(table: pa.Table, layout: Layout, blocks: int, findings: list[Finding])
             )
 
 
-def _directions(keys: list[LongArray], layout: Layout) -> Iterator[tuple[str, LongArray, LongArray | None, IntArray]]:
+def directions(keys: list[LongArray], layout: Layout) -> Iterator[tuple[str, LongArray, LongArray | None, IntArray]]:
     """For each type of rows that a table stands for: its name, the keys that decide the block, the keys of the other
     ends, and the records that they are of."""
     records = np.arange(len(keys[0]), dtype=np.int32)
@@ -145,14 +155,12 @@ def _record_bytes(layout: Layout, matrix: FloatArray, texts: pa.Array | None) ->
     return 8 * len(layout.keys) + 4 * matrix.shape[1] + text
 
 
-def _by_block(keys: LongArray, blocks: int, record_bytes: int) -> Iterator[tuple[int, IntArray]]:
-    """Each block with the positions of its keys, in pieces of up to a megabyte. A block without keys has an empty one:
-    it has to learn the widths of its values."""
-    block = np.empty(len(keys), np.int32)
-    blocks_of(read_only(keys), blocks, block)
+def _by_block(block: IntArray, blocks: int, record_bytes: int) -> Iterator[tuple[int, IntArray]]:
+    """Each block with the positions of its records, in pieces of up to a megabyte. A block without any has an empty
+    one: it has to learn the widths of its values."""
     offsets = np.empty(blocks + 1, np.int64)
-    order = np.empty(len(keys), np.int32)
-    group(block, np.arange(len(keys), dtype=np.int32), offsets, order)
+    order = np.empty(len(block), np.int32)
+    group(block, np.arange(len(block), dtype=np.int32), offsets, order)
     each = max(1, CHUNK_BYTES // record_bytes)
     for target, (start, end) in enumerate(pairwise(offsets.tolist())):
         for at in range(start, max(end, start + 1), each):

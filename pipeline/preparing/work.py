@@ -108,7 +108,9 @@ class Steps:
 
 
 @contextmanager
-def steps_directory(place: Place, graph: Graph, path: str, blocks: int | None, in_run: bool) -> Iterator[Steps | None]:
+def steps_directory(
+    place: Place, graph: Graph, path: str, blocks: int | None, in_run: bool, columns: Mapping[str, str] | None = None
+) -> Iterator[Steps | None]:
     """The work directory of a prepare; nobody else works in it meanwhile. None if a run of a model has begun there with
     a graph that was prepared before. If the tables cannot be used, nothing is left of it. `in_run`: for `infer`.
 
@@ -127,7 +129,7 @@ def steps_directory(place: Place, graph: Graph, path: str, blocks: int | None, i
             f"work_dir: {unknown[0]} would not be known again by a second run, because it is not in files that are "
             "listed here; give its path, or leave work_dir out"
         )
-    facts = _facts(graph, path, blocks)
+    facts = _facts(graph, path, blocks, columns)
     expected = {PREPARING: facts, PREPARED: facts, BEGUN: {}} if in_run else {PREPARING: facts}
     with locked(place, expected) as here:
         before = read_marker(here)
@@ -177,12 +179,13 @@ def _journal(place: Place, here: Opened, before: Mapping[str, Any] | None, facts
     return Journal(place, here, {**known, "state": PREPARING})
 
 
-def _facts(graph: Graph, path: str, blocks: int | None) -> Facts:
+def _facts(graph: Graph, path: str, blocks: int | None, columns: Mapping[str, str] | None) -> Facts:
     about = graph.describe()
     return {
         "other tables": about.pop("sources"),
         "other columns or options": about,
         "another number of blocks": blocks,
+        **({} if columns is None else {"blocks by another column": dict(columns)}),
         "another output": Place.of(os.fspath(path)).uri,
         "another version of graphsweep": package_hash(),
     }

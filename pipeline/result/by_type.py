@@ -77,6 +77,8 @@ def giving(model: Model, types: Collection[AnyType] | None) -> Model:
     given = model.program.output_types
     wanted = set(map(str, types))
     for name in map(str, types):
+        if name not in map(str, given) and given == (NODE,):
+            raise ModelError(f"types names {name!r}, but the model knows one type of nodes only; leave types out")
         if name not in map(str, given):
             raise ModelError(f"types names {name!r}, for which the model gives nothing; {_nearest(name, given)}")
     program = Program(

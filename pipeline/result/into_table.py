@@ -3,8 +3,8 @@
 Comes in: the name of a table, and what is to become of it; then scores that were written whole as files. Goes out: one
 commit of the table, and how many rows it changed. Until then nobody sees a row. Knows nothing of how scores are made.
 
-What replaces or adds rows takes a table that commits all of them or none: a Delta table. What is created is there when
-all rows are.
+What replaces or adds rows takes a table that commits all of them or none: of Delta or Iceberg. What is created is there
+when all rows are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 MODES = ("create", "overwrite", "append", "merge")
-FORMATS = ("delta", "parquet")
+FORMATS = ("delta", "iceberg", "parquet")
+WHOLE = ("delta", "iceberg")  # whose rows change all at once or not at all
 UPDATED, RUN = "updated_at", "run_id"
 """When a row was written or changed, and by which run."""
 OURS, SCORES = "graphsweep.kind", "scores"  # a property of tables that graphsweep created
@@ -46,8 +47,11 @@ class Written:
 class IntoTable:
     """A table that was asked for."""
 
-    def __init__(self, given: str, mode: str | None = None, format: str | None = None) -> None:
-        """`format` of a table that is created; None: what Spark takes by itself.
+    def __init__(
+        self, given: str, mode: str | None = None, format: str | None = None, partition_by: Sequence[str] = ()
+    ) -> None:
+        """`format` of a table that is created; None: what Spark takes by itself. `partition_by`: columns of it; rows of
+        each of their values lie in a folder of their own.
 
         Raises
         ------
@@ -61,7 +65,9 @@ class IntoTable:
             raise SettingError(f"unknown format {format!r} of a table; {nearest(format, FORMATS)}")
         if format is not None and self.mode != "create":
             raise SettingError(f"--format {format}: the table is there and has a format; leave it out")
-        self._format = format
+        if partition_by and self.mode != "create":
+            raise SettingError("--partition-by: the table is there, with partitions or without; leave it out")
+        self._format, self._partition_by = format, tuple(partition_by)
         name = TableName.of(given if given.startswith(PREFIX) else f"{PREFIX}{given}")
         assert name is not None, "with the prefix it is a name, or an error"
         self.name = name
@@ -75,11 +81,14 @@ class IntoTable:
 
     # ---- before any work
 
-    def check(self, spark: SparkSession, columns: Sequence[str]) -> None:
-        """Whether the table can take scores of these columns. Runs no job.
+    def check(self, spark: SparkSession, columns: Sequence[str], parts: Sequence[str] = ()) -> None:
+        """Whether the table can take scores of these columns. Runs no job. `parts`: of these, what a table may be
+        partitioned by, beside what it has of its run.
 
         Raises
         ------
+        SettingError
+            If the columns of partitions are none of those.
         StorageError
             If it is there and must not be, or is not there, or is none that can be changed as a whole; if it lacks
             columns.
@@ -89,20 +98,23 @@ class IntoTable:
             raise SettingError(
                 f"{self}: {taken[0]} is a column that each table has of its run; name the scores otherwise"
             )
+        for name in self._partition_by:
+            if name not in (known := (*parts, UPDATED, RUN)):
+                raise SettingError(f"--partition-by {name}: {nearest(name, known)}")
         found = described(spark, self.name)
         if self.mode == "create":
             if found is not None:
                 raise StorageError(
                     f"{self}: there is {_kind(found)} of that name already; --table-mode overwrite, append or merge "
-                    "changes a Delta table, or give another name"
+                    "changes a Delta or Iceberg table, or give another name"
                 )
             return
         if found is None:
             raise StorageError(f"{self}: there is no such table to {self.mode}; --table-mode create makes it")
-        if found.provider != "delta":
+        if found.provider not in WHOLE:
             raise StorageError(
-                f"{self}: is {_kind(found)}; {self.mode} takes a Delta table, whose rows change all at once or not at "
-                "all. Create one: --table-mode create --format delta"
+                f"{self}: is {_kind(found)}; {self.mode} takes a Delta or Iceberg table, whose rows change all at "
+                "once or not at all. Create one: --table-mode create --format delta"
             )
         if self.mode == "overwrite" and not _is_ours(spark, found):
             raise StorageError(
@@ -152,31 +164,41 @@ class IntoTable:
         rows = frame.count()
         try:
             if self.mode == "merge":
-                return self._merged(spark, frame, columns, rows)
+                return self._merged(spark, frame, columns, rows, run)
             self._commit(spark, frame)
         except Exception as error:  # of Java, of py4j, of PySpark, of Delta
             raise StorageError(f"{self}: does not take the scores; it is as it was: {first_line(error)}") from error
         return Written(rows, rows)
 
     def _commit(self, spark: SparkSession, frame: DataFrame) -> None:
+        from pyspark.sql import functions as F
+
         writer = frame.writeTo(self.name.quoted)
         if self.mode == "create":
             if self._format is not None:
                 writer = writer.using(self._format)
+            if self._partition_by:
+                writer = writer.partitionedBy(*(F.col(quoted(name)) for name in self._partition_by))
             writer.tableProperty(OURS, SCORES).create()
         elif self.mode == "append":
             writer.append()
         else:
-            from pyspark.sql import functions as F
-
             writer.overwrite(F.lit(True))
 
-    def _merged(self, spark: SparkSession, frame: DataFrame, columns: Sequence[str], rows: int) -> Written:
+    def _merged(self, spark: SparkSession, frame: DataFrame, columns: Sequence[str], rows: int, run: str) -> Written:
         """Rows of the same id are changed where a number differs; other rows of the table stay."""
+        from pyspark.sql import functions as F
+
         view = f"graphsweep_{uuid.uuid4().hex}"
         id, *values = map(quoted, columns)
         every = [*map(quoted, columns), UPDATED, RUN]
         same = " AND ".join(f"t.{name} <=> s.{name}" for name in values)
+        found = described(spark, self.name)
+        counted = found is not None and found.provider == "delta"
+        inserted = updated = 0
+        if not counted:  # MERGE of Iceberg gives no counts; of two merges at once one fails
+            there = spark.table(self.name.quoted).select(F.col(id).alias("there"))
+            inserted = frame.join(there, F.col(id) == F.col("there"), "left_anti").count()
         frame.createOrReplaceTempView(view)
         try:
             counts = spark.sql(
@@ -187,8 +209,11 @@ class IntoTable:
             ).first()
         finally:
             spark.catalog.dropTempView(view)
-        assert counts is not None, "MERGE gives its counts"
-        inserted, updated = int(counts.num_inserted_rows), int(counts.num_updated_rows)
+        if not counted:
+            updated = spark.table(self.name.quoted).where(F.col(RUN) == run).count() - inserted
+        else:
+            assert counts is not None, "MERGE gives its counts"
+            inserted, updated = int(counts.num_inserted_rows), int(counts.num_updated_rows)
         return Written(rows, inserted, updated, rows - inserted - updated)
 
 

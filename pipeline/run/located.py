@@ -116,7 +116,7 @@ def _of_type(
 ) -> tuple[list[IntArray], pa.Array]:
     """Of each block the local indices, and the ids that are known."""
     among: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = [np.arange(len(ids))] * graph.blocks
-    if pa.types.is_integer(ids.type):
+    if pa.types.is_integer(ids.type) and "blocks_by" not in graph.manifest:
         numbers = np.empty(len(ids), np.int32)
         blocks_of(read_only(ids.to_numpy()), graph.blocks, numbers)
         order = np.argsort(numbers, kind="stable")

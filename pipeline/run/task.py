@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.blocks.block import Block, FloatArray, IntArray
 from pipeline.blocks.opening import Known, open_block
-from pipeline.blocks.rows import FEATURES, ID_OFFSETS, IDS, PULLED, PUSHES, SENDS, TILES
+from pipeline.blocks.rows import FEATURES, ID_OFFSETS, IDS, LISTS, PUSHES, TILES
 from pipeline.formula.program import output_key
 from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
@@ -111,7 +111,7 @@ def static_kinds(steps: Iterable[Superstep], sends: bool = True) -> tuple[str, .
     if any(step.reductions for step in needs):
         kinds += TILES
     if sends and any(step.ships or step.ships_ids for step in needs):
-        kinds += [SENDS, PULLED]
+        kinds += LISTS
     if sends and any(shipment.push for step in needs for shipment in step.ships):
         kinds += PUSHES
     return tuple(kinds)
@@ -176,7 +176,7 @@ def stored_blocks(run: Run, folder: str) -> BlockSource:
     assert known is not None, "what is stored is known"
 
     def sends(index: int) -> Sends:
-        return open_block(known, folder, index, [SENDS], edges).sends
+        return open_block(known, folder, index, LISTS, edges).sends
 
     def nodes(index: int, step: Superstep) -> Block:
         kinds = [kind for kind in static_kinds([step], sends=False) if kind not in TILES]

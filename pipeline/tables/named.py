@@ -12,12 +12,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SettingError, StorageError, first_line
 from pipeline.spark.session import setting
+from pipeline.tables.iceberg import snapshot_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -55,7 +56,7 @@ class TableName:
     parts: tuple[str, ...]
     """Catalog, schema, table, as far as they were given, without backticks."""
     version: int | None = None
-    """Of a Delta table: NAME@v12."""
+    """Of a Delta table: NAME@v12; of an Iceberg table, a snapshot."""
 
     @staticmethod
     def of(given: str | os.PathLike[str], folder: str = "") -> TableName | None:
@@ -170,9 +171,9 @@ def _properties(spark: SparkSession, name: TableName) -> dict[str, str]:
 
 def open_named(spark: SparkSession, name: TableName) -> tuple[DataFrame, Mapping[str, Any] | None]:
     """The rows of a table by its name, and what it is known by: its whole name, of Delta the version and the table's
-    own id. None of a temporary view, which nobody else can read again.
+    own id, of Iceberg the snapshot. None of a temporary view, which nobody else can read again.
 
-    Of a Delta table the version that is the newest now is read, however often and however long.
+    Of these the version that is the newest now is read, however often and however long.
 
     Raises
     ------
@@ -187,8 +188,8 @@ def open_named(spark: SparkSession, name: TableName) -> tuple[DataFrame, Mapping
             "view of createOrReplaceTempView is known only to the session that made it"
         )
     known: dict[str, Any] = {}
-    if found.provider == "delta":
-        known = delta_version(spark, found.name.quoted, str(name), name.version)
+    if (finds := VERSIONED.get(found.provider or "")) is not None:
+        known = finds(spark, found.name.quoted, str(name), name.version)
     elif name.version is not None:
         raise StorageError(f"{name}: has no versions, it is {_what(found)}; leave @v{name.version} out")
     version = known.get("version")
@@ -256,3 +257,10 @@ def delta_version(spark: SparkSession, quoted: str, given: str, asked: int | Non
     if asked is not None and asked > newest.version:
         raise StorageError(f"{given}: there is no version {asked}; the newest is {newest.version}")
     return {"version": int(newest.version) if asked is None else asked, "id": str(detail.id)}
+
+
+VERSIONED: Mapping[str, Callable[[SparkSession, str, str, int | None], dict[str, Any]]] = {
+    "delta": delta_version,
+    "iceberg": snapshot_of,
+}
+"""Formats whose tables keep what they were → what finds the version that is read."""

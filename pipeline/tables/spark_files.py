@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.errors import StorageError, first_line
+from pipeline.places.mounted import before
 from pipeline.places.patterns import alternatives, escaped, is_pattern, unescaped
 from pipeline.places.place import Place
 from pipeline.spark.session import readable_errors
@@ -127,7 +128,7 @@ def _files(spark: SparkSession, place: Place, path: str) -> dict[str, int] | Non
 def start(place: Place) -> str:
     """What comes before a place's path, for Spark: scheme and host as the user wrote them."""
     if place.is_local:
-        return "file://"
+        return before(place.path)
     scheme, colon, _ = place.given.partition(":")
     host = f"//{place.authority}" if place.authority else ""
     return f"{scheme if colon and '/' not in scheme else place.scheme}:{host}"

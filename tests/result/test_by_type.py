@@ -21,6 +21,7 @@ from pipeline.places.place import Place
 from pipeline.prepared import PreparedGraph
 from pipeline.result.by_type import giving
 from pipeline.result.destination import refuse_mixture
+from tests.formulas import build
 from tests.places.objects import store
 from tests.preparing.test_typed import check
 from tests.typed_tables import ACCOUNT, CARD, EDGE_FEATURES, FEATURES, OWNED, RENTS, SHOP, model, tables
@@ -142,6 +143,8 @@ def test_only_what_the_types_need_is_computed() -> None:
         ModelError, match=r"types names 'ghost', for which the model gives nothing; known: __shop__, acc"
     ):
         giving(model(), ["ghost"])
+    with pytest.raises(ModelError, match="types names 'account', but the model knows one type of nodes only; leave"):
+        giving(build("sage"), ["account"])
 
 
 @pytest.mark.parametrize("types", ["account", [], [3], 7])

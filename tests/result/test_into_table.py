@@ -72,8 +72,29 @@ def test_created(spark: SparkSession, schema: str, here: Path, scratch: bool) ->
     assert f"{name}: there is a table of parquet of that name already" in go("--output-table", name, code=2)
     for mode in ("overwrite", "append", "merge"):
         said = go("--output-table", name, "--table-mode", mode, code=2)
-        assert f"{name}: is a table of parquet; {mode} takes a Delta table, whose rows change all at once" in said
+        assert (
+            f"{name}: is a table of parquet; {mode} takes a Delta or Iceberg table, whose rows change all at once"
+            in said
+        )
     assert found.count() == 200
+
+
+def test_partitioned(spark: SparkSession, schema: str, here: Path) -> None:
+    name = f"{schema}.by_label"
+    said = json.loads(go("--output-table", name, "--partition-by", "label, run_id", "--json"))
+    parts = {row.partition for row in spark.sql(f"SHOW PARTITIONS {name}").collect()}
+    found = spark.table(name).toArrow()
+    assert found.num_rows == 200
+    assert parts == {f"label={label}/run_id={said['run']}" for label in found["label"].to_pylist()}
+    assert 1 < len(parts) <= 4
+    for column in ("id", "output", "labl"):
+        said = go("--output-table", f"{schema}.none", "--partition-by", column, code=2)
+        assert f"--partition-by {column}: " in said
+    assert "did you mean 'label'" in said
+    assert not spark.catalog.tableExists(f"{schema}.none")
+    assert "--partition-by is of --output-table" in go("--output", "o", "--partition-by", "label", code=2)
+    said = go("--output-table", name, "--table-mode", "append", "--partition-by", "label", code=2)
+    assert "--partition-by: the table is there, with partitions or without; leave it out" in said
 
 
 def test_refused(spark: SparkSession, schema: str, here: Path) -> None:
@@ -107,7 +128,7 @@ def test_refused(spark: SparkSession, schema: str, here: Path) -> None:
     ("given", "mode", "format", "said"),
     [
         ("a.b", "replace", None, "unknown table mode 'replace'; did you mean 'create'?"),
-        ("a.b", "create", "csv", "unknown format 'csv' of a table; known: delta, parquet"),
+        ("a.b", "create", "csv", "unknown format 'csv' of a table; known: delta, iceberg, parquet"),
         ("a.b", "merge", "delta", "--format delta: the table is there and has a format; leave it out"),
         ("delta.`/x`", None, None, "names files; --output-table takes a table of the catalog, --output a path"),
         ("a.b@v1", None, None, "a.b@v1: old versions cannot be written; leave @v1 out"),

@@ -7,6 +7,7 @@ With the files of tests/versions.py this is the core of the suite: it needs no t
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from pipeline import Graph, cli, infer, prepare, score, verify
 from pipeline.errors import DataError
 from pipeline.graphframes import with_scores
+from pipeline.places import mounted
 from pipeline.places.place import Place
 from pipeline.places.through_spark import default_filesystem, is_there
 from pipeline.settings import Settings
@@ -27,6 +29,7 @@ from pipeline.spark.session import setting
 from tests import typed_tables
 from tests.bits import by_id, in_process
 from tests.formulas import build
+from tests.preparing import test_by_column as communities
 from tests.run.test_edge_rows import CASES, assert_numbers, model_of, weights_of
 from tests.whole import whole
 
@@ -99,6 +102,40 @@ def test_types(spark: SparkSession, tmp_path: Path) -> None:
                 np.testing.assert_allclose(row, wanted[output][id], rtol=1e-4, atol=1e-5)
             assert rows.num_rows == len(wanted[output])
     assert verify(graph, model, tmp_path / "scores", *frames, sample=20, spark=spark).passed
+
+
+def test_volumes_of_databricks(spark: SparkSession, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a path without a scheme is one of dbfs: to Spark, and volumes are folders to Python."""
+    monkeypatch.setenv(mounted.VARIABLE, "17.3")
+    monkeypatch.setattr(mounted, "SEEN", (f"{here}/",))
+    for module in ("pipeline.places.through_spark", "pipeline.job.output"):
+        monkeypatch.setattr(sys.modules[module], "default_filesystem", lambda _: "dbfs:")
+    go("prepare", "--nodes", here / "nodes.parquet", "--edges", here / "edges.parquet", "--output", here / "graph",
+       "--blocks", BLOCKS)  # fmt: skip
+    run = ["--graph", here / "graph", "--model", here / "model", "--output", here / "scores"]
+    said = go("infer", *run, "--tier", "distributed")
+    assert (said["rows"], said["spark"]) == (200, True)
+    assert by_id(pq.read_table(here / "scores")) == in_process("graph_norm", whole("mixed"), BLOCKS)
+    assert go("verify", *run)["passed"]
+
+
+@pytest.mark.parametrize("how", ["frames", "files", "step by step"])
+def test_blocks_by_a_column(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """In tasks the same bytes, and the same count of what it saves, as in this process."""
+    nodes, edges, _ = communities.tables(text=how == "frames")
+    wanted = prepare(Graph(nodes, edges), tmp_path / "here", BLOCKS, blocks_by="region")
+    monkeypatch.setattr(sys.modules["pipeline.prepare"], "_fits_in_process", lambda *_: False)
+    if how == "frames":
+        raw = Graph(_frame(spark, nodes), _frame(spark, edges))
+    else:
+        for name, table in (("nodes", nodes), ("edges", edges)):
+            pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=1000)
+        raw = Graph(tmp_path / "nodes.parquet", tmp_path / "edges.parquet", spark=spark)
+    work = {"work_dir": tmp_path / "work"} if how == "step by step" else {}
+    made = prepare(raw, tmp_path / "graph", BLOCKS, blocks_by="region", **work)
+    assert made.fingerprint == wanted.fingerprint
+    assert made.manifest["communities"] == wanted.manifest["communities"]
+    assert not list((tmp_path / "graph").rglob(".communities-*"))
 
 
 def _frame(spark: SparkSession, table: pa.Table) -> Any:

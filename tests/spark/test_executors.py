@@ -74,6 +74,8 @@ def said(standalone: Standalone, tmp_path_factory: pytest.TempPathFactory) -> Ma
     (place / "broken").chmod(0o755)
     if (other := another_python()) is not None:
         cases["another Python"] = {"python": other}
+    for name in DOCTOR:
+        cases[name]["doctor"] = str(place)
     (place / "cases.json").write_text(json.dumps(cases))
     made = place / "shared"
     made.mkdir()
@@ -108,7 +110,19 @@ DIFFERENT = {
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_executors_that_differ(said: Mapping[str, Any], name: str) -> None:
     text = DIFFERENT[name].format(place=said["place"])
-    assert said[name] == {"error": "ClusterError", "says": f"the tasks on host {socket.gethostname()} {text}: {REMEDY}"}
+    found = {key: value for key, value in said[name].items() if key != "doctor"}
+    assert found == {"error": "ClusterError", "says": f"the tasks on host {socket.gethostname()} {text}: {REMEDY}"}
+
+
+DOCTOR = ("changed", "no numba", "another Python")
+
+
+@pytest.mark.parametrize("name", DOCTOR)
+def test_doctor_has_one_line_about_executors_that_differ(said: Mapping[str, Any], name: str) -> None:
+    """What the handshake says; everything else is well."""
+    lines = said[name]["doctor"].splitlines()
+    assert [line for line in lines if not line.startswith(("ok ", "warn"))] == [f"fail workers  {said[name]['says']}"]
+    assert any(line.startswith("ok   spark") for line in lines)
 
 
 def test_doctor_says_what_is_wrong_with_executors(standalone: Standalone, tmp_path: Path) -> None:
