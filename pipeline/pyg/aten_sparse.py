@@ -7,6 +7,7 @@ column. Its parts are the ends of the edges and their values.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.call import Call, Handler, describe, need_rows
 from pipeline.pyg.layout import elementwise, reshape, with_value
-from pipeline.pyg.symbols import EdgeIndex, End, Learned, Pointers, Refusal, Rows, SparseMatrix, Symbol
+from pipeline.pyg.symbols import EdgeIndex, End, Learned, Pointers, Refusal, Rows, SparseMatrix, Symbol, added
 
 MADE_OF_EDGES = Refusal(
     "makes a sparse matrix of something else than the edges and a value of each",
@@ -31,6 +32,19 @@ PRODUCTS = ("mm", "matmul", "addmm", "_sparse_sparse_matmul", "_sparse_addmm")
 
 def product(matrix: SparseMatrix, other: Symbol, reduce: str = "sum") -> Rows:
     """A @ x, reduced by sum, mean, amax or amin. Rows without entries are 0."""
+    if matrix.others and reduce != "sum":
+        raise Refusal(f"reduces by {reduce!r} over the edges of several sparse matrices that are added up")
+    first, *others = matrix.terms
+    found = _product(first, other, reduce)
+    for each in others:
+        more = _product(each, other, reduce)
+        if more.value.space != found.value.space:
+            raise Refusal(f"adds sparse matrices of {found.value.space} and of {more.value.space}")
+        found = with_value(found, apply("add", found.value, more.value))
+    return found
+
+
+def _product(matrix: SparseMatrix, other: Symbol, reduce: str) -> Rows:
     rows, columns = matrix.index.row(0), matrix.index.row(1)
     x = need_rows(other)
     if x.space != columns.nodes or x.axis or x.before or x.after or x.is_whole:
@@ -70,6 +84,35 @@ def _matrix(symbol: Symbol) -> SparseMatrix:
     return symbol
 
 
+def _one_matrix(symbol: Symbol) -> SparseMatrix:
+    """Of one set of edges."""
+    matrix = _matrix(symbol)
+    if matrix.others:
+        raise Refusal(
+            "asks for the entries of a sum of sparse matrices: those of several sets of edges are not put together",
+            "multiply each matrix by itself, and add up what comes",
+        )
+    return matrix
+
+
+def _each(matrix: SparseMatrix, change: Callable[[SparseMatrix], SparseMatrix]) -> SparseMatrix:
+    """What is done to a sum of matrices is done to each of them."""
+    return added([change(term) for term in matrix.terms])
+
+
+def _sum_of_matrices(sign: float) -> Handler:
+    """A + alpha * B, A - alpha * B"""
+
+    def handler(call: Call) -> Symbol:
+        first, second = _matrix(call["self"]), _matrix(call["other"])
+        factor = sign * float(call["alpha"])
+        if factor != 1:
+            second = _each(second, lambda each: replace(each, value=apply("mul", each.value, factor)))
+        return added([first, second])
+
+    return handler
+
+
 def _added(first: str, second: str) -> Handler:
     """addmm: beta * self + alpha * A @ x"""
 
@@ -99,8 +142,7 @@ def _multiplied(call: Call) -> tuple[Symbol | Refusal, ...]:
 
 
 def _turned(call: Call) -> Symbol:
-    matrix = _matrix(call["self"])
-    return replace(matrix, index=matrix.index.turned())
+    return _each(_matrix(call["self"]), lambda each: replace(each, index=each.index.turned()))
 
 
 def _same(call: Call) -> Symbol:
@@ -113,14 +155,15 @@ def _scaled(call: Call) -> Symbol:
         number = number.value
     if not isinstance(number, int | float | Value):
         raise Refusal(f"multiplies a sparse matrix, entry by entry, with {describe(number)}")
-    return replace(matrix, value=apply("div" if call.operation == "div" else "mul", matrix.value, number))
+    operation = "div" if call.operation == "div" else "mul"
+    return _each(matrix, lambda each: replace(each, value=apply(operation, each.value, number)))
 
 
 def _part(kind: str) -> Handler:
     """The rows, columns or values of the entries."""
 
     def handler(call: Call) -> Symbol:
-        matrix = _matrix(call["self"])
+        matrix = _one_matrix(call["self"])
         if kind == "values":
             return Rows(matrix.value)
         if kind == "indices":
@@ -132,12 +175,12 @@ def _part(kind: str) -> Handler:
 
 
 def _pointers(position: int) -> Handler:
-    return lambda call: Pointers(_matrix(call["self"]).index.row(position))
+    return lambda call: Pointers(_one_matrix(call["self"]).index.row(position))
 
 
 def _sum(call: Call) -> Symbol:
     """torch.sparse.sum(A, dim): a number per node."""
-    matrix, dims = _matrix(call["self"]), call["dim"]
+    matrix, dims = _one_matrix(call["self"]), call["dim"]
     axes = [dim % 2 for dim in ([dims] if isinstance(dims, int) else dims)]
     if len(axes) != 1:
         raise Refusal("sums all entries of a sparse matrix", "sum them at each node")
@@ -218,6 +261,9 @@ OF_MATRICES: dict[str, Handler] = {
     "addmv": _added("mat", "vec"),
     "t": _turned,
     "transpose": _turned,
+    "add": _sum_of_matrices(1.0),
+    "sub": _sum_of_matrices(-1.0),
+    "neg": lambda call: _each(_matrix(call["self"]), lambda each: replace(each, value=apply("neg", each.value))),
     "mul": _scaled,
     "div": _scaled,
     "sum": _sum,

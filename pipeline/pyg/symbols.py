@@ -6,7 +6,7 @@ and the aten tables combine. A tensor that cannot be said in a formula is Opaque
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -170,6 +170,19 @@ class SparseMatrix:
     index: EdgeIndex
     value: Value
     """() per edge"""
+    others: tuple[SparseMatrix, ...] = ()
+    """Of other edges, perhaps: they are added to it."""
+
+    @property
+    def terms(self) -> tuple[SparseMatrix, ...]:
+        """Those that add up to it, of one set of edges each."""
+        return (replace(self, others=()), *self.others)
+
+
+def added(matrices: Sequence[SparseMatrix]) -> SparseMatrix:
+    """Their sum; they are all of the same nodes."""
+    first, *others = [term for matrix in matrices for term in matrix.terms]
+    return replace(first, others=tuple(others))
 
 
 @dataclass(frozen=True)

@@ -128,12 +128,14 @@ what stands here.
 | self-loops added twice, their values being added up: BernNet, ChebNetII (test_loops_again.py) | nothing |
 | OGB's GCN and SAGE*, APPNP*, JKNet*, MixHop*, UniMP*, DeeperGCN*, RevGNN*, PMLP* | nothing; an adj_t as above |
 | a sparse matrix made in forward: H2GCN, SGFormer, DIFFormer*, ACM-GCN, GGCN, Correct and Smooth | nothing |
+| sparse matrices of several sets of edges, their sums and products (test_edge_sets.py) | as several edge_index |
 | linear attention beside a convolution, as in GraphGPS* | nothing |
 | SIGN on stored hops, heads of two-stage nets: no edges | a column for each hop |
 | coalesce inside forward, before sums of value times row or a maximum (test_merged_edges.py) | nothing |
 | GAE, VGAE, ARGVA, DeepGraphInfomax | nothing: imported as their encoder |
 | edge classifiers and link decoders over the edges of one type of a HeteroData model | nothing |
-| a learned row per node: LightGCN, LINKX, RGCN on entities, rows looked up by `n_id` (test_node_ids.py) | `node_ids=`, the ids in the order of the rows; or a column, `inputs={"embedding.weight": "nodes.COLUMN"}` |
+| a learned row per node: LightGCN, LINKX, RGCN on entities, rows looked up by `n_id` (test_node_ids.py) | `node_ids=` |
+| the same, its rows as a column of the nodes | `inputs={"embedding.weight": "nodes.COLUMN"}` |
 | SAGE on sampled adjs | `inputs={"adjs": ["edge_index", "edge_index"]}`, one for each layer |
 | rows of the nodes beside rows of edges, attention, a loss, pairs | `outputs=["output_0"]` |
 | SignedGCN, multi-view nets: several edge_index | their tables: `{"pos_edge_index": "pos", "neg_edge_index": "neg"}` |

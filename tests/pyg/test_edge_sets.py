@@ -5,6 +5,7 @@ The witness is the module itself, in float64, on graphs that the import has not 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 from torch_geometric.data import HeteroData
 from torch_geometric.nn import GATConv, GCNConv, SAGEConv, SignedConv, SignedGCN
+from torch_geometric.utils import degree
 from typer.testing import CliRunner
 
 from pipeline import Graph, Model, cli, infer
@@ -23,6 +25,7 @@ from pipeline.formula import GraphArrays, interpret
 from pipeline.schema import NODE, EdgeType
 
 NODES = 40
+BUYS, BOUGHT = ("user", "buys", "item"), ("item", "bought_by", "user")
 SIGNS = {"pos_edge_index": "pos", "neg_edge_index": "neg"}
 VIEWS = {"edge_index": "follows", "knn_edge_index": "knn", "edge_attr": "follows.kind"}
 
@@ -73,6 +76,16 @@ def drawn(seed: int = 0, sizes: tuple[int, int] = (150, 60)) -> tuple[torch.Tens
     return x, torch.cat([first, first[:, :9]], 1), second
 
 
+@contextlib.contextmanager
+def float64():
+    """New tensors are in float64, as those of the module are."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def arrays_of(x: torch.Tensor, edges: dict[str, torch.Tensor], columns: dict[str, dict], node: str) -> GraphArrays:
     ends = {EdgeType(node, name, node): tuple(each.numpy()) for name, each in edges.items()}
     held = {kind: columns.get(kind.relation, {}) for kind in ends}
@@ -95,6 +108,95 @@ def test_signed_edges(kind, sizes):
     expected = Signed.forward(copy.deepcopy(net).double(), x, pos, neg)
     assert_gives(model, expected, x, {"pos": pos, "neg": neg})
     assert model.columns == {"nodes.x": "nodes.x"}
+
+
+# ---- a sparse matrix of each set, made in forward
+
+
+def adjacency(ends, count, values=None):
+    values = torch.ones(ends.size(1), dtype=torch.get_default_dtype()) if values is None else values
+    return torch.sparse_coo_tensor(ends.flip(0), values, (count, count))
+
+
+def mean_of(ends, count, like):
+    """The matrix whose product is a mean over the edges into a node."""
+    share = degree(ends[1], count, dtype=like.dtype).clamp(min=1).reciprocal()
+    return adjacency(ends, count, share[ends[1]])
+
+
+MATRICES = {
+    "each by itself": lambda p, q, h, k: torch.sparse.mm(p, h) - q @ k,
+    "one after the other": lambda p, q, h, k: p @ (q @ h) + k,
+    "compressed, turned": lambda p, q, h, k: p.coalesce().to_sparse_csr() @ h + q.t() @ k,
+    "their difference": lambda p, q, h, k: (p - q) @ h + k,
+    "a sum, scaled and turned": lambda p, q, h, k: (0.5 * (p + 2.0 * q)).t() @ h - (q + p) @ k,
+    "a sum of three": lambda p, q, h, k: torch.sparse.mm(-(p + q) + p.t(), h) + k,
+}
+
+
+class Matrices(nn.Module):
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.one, self.two = way, nn.Linear(8, 4), nn.Linear(8, 4)
+
+    def forward(self, x, pos_edge_index, neg_edge_index):
+        p, q = adjacency(pos_edge_index, x.size(0)), mean_of(neg_edge_index, x.size(0), x)
+        return self.way(p, q, self.one(x), self.two(x))
+
+
+@pytest.mark.parametrize("way", MATRICES)
+def test_matrices_of_several_sets(way):
+    net = Matrices(MATRICES[way]).eval()
+    model = Model.from_pyg(net, inputs=SIGNS, features=8)
+    x, pos, neg = drawn(2)
+    with float64():
+        expected = copy.deepcopy(net).double()(x, pos, neg)
+    assert_gives(model, expected, x, {"pos": pos, "neg": neg})
+
+
+def test_entries_of_a_sum_of_matrices():
+    def way(p, q, h, k):
+        both = (p + q).coalesce()
+        return torch.sparse_coo_tensor(both.indices(), both.values() * 2, both.shape) @ h + k
+
+    with pytest.raises(
+        ModelError,
+        match=r"indices asks for the entries of a sum of sparse matrices: .*; multiply each matrix by itself",
+    ):
+        Model.from_pyg(Matrices(way).eval(), inputs=SIGNS, features=8)
+
+
+def test_matrices_of_edges_between_types():
+    class Typed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(8, 4)
+
+        def forward(self, x_dict, edge_index_dict):
+            users, items = len(x_dict["user"]), len(x_dict["item"])
+            there, back = edge_index_dict[BUYS], edge_index_dict[BOUGHT]
+            ones = torch.ones(there.size(1), dtype=torch.get_default_dtype())
+            a = torch.sparse_coo_tensor(there.flip(0), ones, (items, users))
+            b = torch.sparse_coo_tensor(back.flip(0), torch.ones(back.size(1), dtype=ones.dtype), (users, items))
+            h = torch.sparse.mm(a, self.lin(x_dict["user"]))
+            return {"item": h, "user": torch.sparse.mm(b, h)}
+
+    net = Typed().eval()
+    types = (["user", "item"], [BUYS, BOUGHT])
+    model = Model.from_pyg(net, metadata=types, features={"x_dict": 8})
+    rng = np.random.default_rng(3)
+    x = {"user": rng.normal(size=(20, 8)), "item": rng.normal(size=(9, 8))}
+    there, back = rng.integers(0, [[20], [9]], (2, 50)), rng.integers(0, [[9], [20]], (2, 30))
+    ends = {EdgeType(*BUYS): (there[0], there[1]), EdgeType(*BOUGHT): (back[0], back[1])}
+    arrays = GraphArrays(
+        {"user": 20, "item": 9}, ends, {"user": {"x": x["user"]}, "item": {"x": x["item"]}}, {each: {} for each in ends}
+    )
+    found = interpret(model.program, model.weights, arrays)
+    with float64():
+        given = {name: torch.from_numpy(each) for name, each in x.items()}
+        expected = copy.deepcopy(net).double()(given, {BUYS: torch.from_numpy(there), BOUGHT: torch.from_numpy(back)})
+    for name, rows in expected.items():
+        np.testing.assert_allclose(found[f"{name}.output"], rows.detach().numpy(), rtol=0, atol=1e-10)
 
 
 def test_pygs_own_layers():
