@@ -117,6 +117,9 @@ def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
     assert same.manifest["prepare"] == stepped.manifest["prepare"]
     with pytest.raises(StorageError, match=r"blocks by was .*region.*, now auto"):
         prepare(files, tmp_path / "d", 4, if_same="skip")
+    # what tasks read while they prepare, and a killed prepare leaves, is known to be ours
+    (tmp_path / "d" / Path(stepped.folder).name / ".communities-0").write_bytes(b"killed")
+    assert prepare(files, tmp_path / "d", 4, overwrite=True, blocks_by="region").fingerprint == made.fingerprint
     left = {path.name for path in (tmp_path / "d").rglob("*") if path.is_file()}
     assert left == {"manifest.json", "_graphsweep.json", "static.parquet", "sends.parquet"}
 
