@@ -247,6 +247,9 @@ def test_a_csv_column(tmp_path: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout.splitlines()[-1])["blocks_by"] == {"node": "region"}
+    done = CliRunner().invoke(cli.app, [*given, "--output", f"{tmp_path}/no", "--blocks-by", "regin"])
+    assert done.exit_code == 2
+    assert "--blocks-by: the node table has no column 'regin'; did you mean 'region'?" in done.output
     found = homes(open_graph(tmp_path / "g"))
     blocks = [{found[id] for id in flat.filter(pc.equal(flat["region"], one))["id"].to_pylist()} for one in (0, 1, 2)]
     assert [len(each) for each in blocks] == [1, 1, 1]
