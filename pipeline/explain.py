@@ -23,6 +23,7 @@ from pipeline.report.page_file import PageFile
 from pipeline.report.plan_page import plan_page
 from pipeline.result.by_type import giving, types_wanted
 from pipeline.run.arguments import model_of, prepared_of
+from pipeline.run.kept import Kept
 from pipeline.run.needed import computed
 from pipeline.run.planned import Planned
 from pipeline.run.remembering import remembering
@@ -42,6 +43,8 @@ class Explanation:
     planned: Planned
     transport: tuple[str | None, str]
     """How blocks send, and why."""
+    kept: Kept | None = None
+    """What a work directory would cost, and what of the run is there; None: there is none."""
     of_targets: tuple[str, ...] = ()
     """A line for each thing to know of a run for some nodes."""
     drawn: Mapping[str, Any] | None = None
@@ -61,7 +64,8 @@ class Explanation:
         model = giving(model, types_wanted(None, wanted, model))
         planned = plan_run(prepared, model, settings, handshake(None))
         lines = [] if wanted is None else _targets(with_targets(planned, wanted, settings, None), settings)
-        return Explanation(prepared, model, planned, transport_of(planned, settings), tuple(lines))
+        kept = Kept.of(planned, model, settings)
+        return Explanation(prepared, model, planned, transport_of(planned, settings), kept, tuple(lines))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -69,7 +73,8 @@ class Explanation:
         planned = self.planned
         plan = plan_facts(planned.plan, self.graph.manifest, planned.choice, planned.threads, self.transport[0])
         of_targets = {"targets": list(self.of_targets)} if self.of_targets else {}
-        return {**self.graph.facts, **self.model.facts, **plan, **of_targets, **(self.drawn or {})}
+        kept = {} if self.kept is None else {"work_dir": self.kept.facts}
+        return {**self.graph.facts, **self.model.facts, **plan, **kept, **of_targets, **(self.drawn or {})}
 
     def with_page(self, page: PageFile, settings: Settings) -> Explanation:
         """The same, drawn as a page. StorageError if it cannot be written."""
@@ -86,7 +91,8 @@ class Explanation:
         planned = self.planned
         manifest, lines = self.graph.manifest, list(self.of_targets)
         choice, sends = planned.choice, self.transport
-        return explain_plan(self.model, planned.plan, manifest, choice, planned.threads, lines, sends)
+        kept = [] if self.kept is None else self.kept.lines
+        return explain_plan(self.model, planned.plan, manifest, choice, planned.threads, lines, sends, kept)
 
 
 def explain(
@@ -99,7 +105,8 @@ def explain(
     """What a run would do: supersteps, bytes, memory, tier and why. Starts no work, not even Spark.
 
     Of a run for targets (as for `score`) also what each superstep computes, and what that takes beside the run for all
-    nodes: to find out, the ids and the edges of the graph are read.
+    nodes: to find out, the ids and the edges of the graph are read. With `settings.work_dir` what that would cost, and
+    how much of this run is there already.
     """
     return str(Explanation.of(graph, model, settings, targets, ignore_unknown))
 

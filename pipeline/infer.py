@@ -45,7 +45,7 @@ from pipeline.run.stage import (
     superstep_worker,
 )
 from pipeline.run.task import Run, static_edges, static_kinds
-from pipeline.schema import NODE
+from pipeline.schema import NODE, AnyType
 from pipeline.settings import Settings
 from pipeline.spark.handshake import Handshake, handshake
 from pipeline.spark.message import refuse_message
@@ -80,7 +80,7 @@ def infer(
     settings: Settings | Mapping[str, Any] | None = None,
     classify: bool = False,
     spark: SparkSession | None = None,
-    types: Sequence[str] | None = None,
+    types: Sequence[str | tuple[str, str, str]] | None = None,
     targets: Any = None,
     ignore_unknown: bool = False,
     output_id: str | None = None,
@@ -101,8 +101,9 @@ def infer(
         `OUTPUT_label`: the name of the largest number, of the first of equal ones; null where a number is NaN. Of a
         model that gives a row per edge, in place of the ids: src, dst, parallel int (0, 1, … of the edges between the
         same two nodes, in the order of their columns), and the columns of the edges in the graph. Of a typed graph:
-        node type → one of these, of all types for which the model gives something, or of `types`. Each is a run of its
-        own, which computes what its type needs and nothing else: `score` writes all types in one run.
+        type → one of these, of all types for which the model gives something, or of `types`; a type of edges is
+        (source, relation, target). Each is a run of its own, which computes what its type needs and nothing else:
+        `score` writes all types in one run.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def infer(
     if not planned.graph.is_typed:
         return run_frames(planned, spark, settings, columns).result
     of_types = _by_type(planned, model, settings, shake)
-    return {type: run_frames(each, spark, settings, columns).result for type, each in of_types.items()}
+    return {key_of(type): run_frames(each, spark, settings, columns).result for type, each in of_types.items()}
 
 
 def _in_process(
@@ -151,17 +152,22 @@ def _in_process(
         runs = _by_type(planned, model, settings, shake) if planned.graph.is_typed else {NODE: planned}
         for each in runs.values():
             refuse_distributed(each)
-        tables = {type: table_in_process(each, settings, columns) for type, each in runs.items()}
+        tables = {key_of(type): table_in_process(each, settings, columns) for type, each in runs.items()}
     return tables if planned.graph.is_typed else tables[NODE]
 
 
-def _by_type(planned: Planned, model: Model, settings: Settings, shake: Handshake) -> dict[str, Planned]:
-    """A run for each type of nodes that the model gives something for."""
+def key_of(type: AnyType) -> str | tuple[str, str, str]:
+    """What a result of several types has a table under."""
+    return type if isinstance(type, str) else (type.source, type.relation, type.target)
+
+
+def _by_type(planned: Planned, model: Model, settings: Settings, shake: Handshake) -> dict[AnyType, Planned]:
+    """A run for each type that the model gives something for."""
     targets = planned.targets
     return {
         type: replace(
             plan_run(planned.graph, giving(model, [type]), settings, shake, planned.reads_files),
-            targets=None if targets is None else targets.of_type(type),
+            targets=None if targets is None or not isinstance(type, str) else targets.of_type(type),
         )
         for type in model.program.output_types
     }

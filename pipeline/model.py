@@ -3,7 +3,8 @@
 Comes in: a formula, a PyG module, or a saved directory. Goes out: a Model whose parts are known to fit each other.
 Knows nothing of Spark, and of torch only that pipeline.pyg exists.
 
-On disk a model is `model.json` (the program and what it reads) and `weights.safetensors`: data, never code.
+On disk a model is `model.json` (the program and what it reads), `weights.safetensors`, and of learned rows of nodes a
+Parquet file for each type: data, never code.
 """
 
 from __future__ import annotations
@@ -20,27 +21,35 @@ import numpy.typing as npt
 
 from pipeline import shown
 from pipeline.blocks.ranges import Ranges
-from pipeline.errors import ModelError, nearest, shortened
+from pipeline.errors import ModelError, StorageError, nearest, shortened
 from pipeline.formula.about import SHOWN, About
-from pipeline.formula.checked import checked_columns, checked_weights, lanes_of
+from pipeline.formula.checked import checked_columns, checked_rows, checked_weights, lanes_of
 from pipeline.formula.classes import Classes, checked_classes
 from pipeline.formula.joined import joined
+from pipeline.formula.node_rows import NodeRows, sum_of
 from pipeline.formula.program import Program, input_name
-from pipeline.formula.saved import FORMAT, PROGRAM_FILE, read_saved
+from pipeline.formula.saved import FORMAT, PROGRAM_FILE, ROWS_FILE, read_saved, told_of
+from pipeline.formula.spaces import Nodes
 from pipeline.formula.trace import Formula, Inputs, trace
-from pipeline.formula.written import add_weights, canonical, check_unchanged, on_disk, write_saved
+from pipeline.formula.written import FILES, add_weights, canonical, check_unchanged, write_saved
+from pipeline.places.brought import brought
 from pipeline.places.given import check_flags, path_of
+from pipeline.places.marker import MARKER
+from pipeline.places.place import Place
 from pipeline.places.registered import fetched, is_registered
-from pipeline.schema import GraphSchema
+from pipeline.schema import NODE, GraphSchema
 from pipeline.shown import counted, some
 from pipeline.tables.categories import check_categories
 from pipeline.tables.fitting import check_columns
+from pipeline.tables.node_ids import ids_by_type
 from pipeline.tables.training import Trained, check_names, far_outside, moved, places_of, remembered, with_names
 
 log = logging.getLogger("graphsweep")
 
 PYG_OPTIONS = ("seed", "metadata", "like")  # that go through to the import
-PYG_ARGUMENTS = ("inputs", "features", "unused", "outputs", "training", "weights", "classes", *PYG_OPTIONS)
+PYG_ARGUMENTS = (
+    "inputs", "features", "unused", "outputs", "training", "weights", "classes", "node_ids", *PYG_OPTIONS
+)  # fmt: skip
 MOST_LINES = 7  # about a model, when it is printed
 
 
@@ -60,9 +69,10 @@ class Model:
         about: About | None = None,
         training: Mapping[str, Trained] | None = None,
         classes: Any = None,
+        node_rows: Mapping[str, NodeRows] | None = None,
     ):
-        """ModelError if weights are missing, unexpected, of another shape or not finite, or if columns, or names of
-        classes, do not fit."""
+        """ModelError if weights are missing, unexpected, of another shape or not finite, or if columns, names of
+        classes, or learned rows of nodes, do not fit."""
         self.program = program
         self.weights = checked_weights(program, weights)
         self.columns = checked_columns(program, columns or {})
@@ -73,6 +83,8 @@ class Model:
         """Table column → its columns' names and ranges in training, as far as they were told."""
         self.classes: Classes = checked_classes(program, classes)
         """Output → the names of its classes, in the order of its numbers, as far as they were told."""
+        self.node_rows = checked_rows(program, self.columns, node_rows or {})
+        """Node type → its learned rows, which the model holds itself, by the ids of the nodes."""
 
     # ---- where a model comes from
 
@@ -123,6 +135,7 @@ class Model:
         training: Any = None,
         weights: str = "as the module held them",
         classes: Any = None,
+        node_ids: Any = None,
         **options: Any,
     ) -> Model:
         """The model that a PyTorch Geometric module computes. Needs torch.
@@ -140,18 +153,28 @@ class Model:
             Names of the classes that an output has a number for each of, in their order: `["legit", "fraud"]`. Of
             several outputs: output → names; of several types of nodes also type → names. Results then have a column of
             labels: the name of the largest number.
+        node_ids
+            Of a module that learned a row for each node (LightGCN, RGCN on entities, LINKX): the ids of these nodes, in
+            the order of the rows; of several types node type → ids. A list, an array, a table with a column id, or its
+            path. Every weight with a row for each id is taken for such rows, or those that inputs names:
+            `{"embedding.weight": "node_ids"}`, by type `{"users.weight": {"user": "node_ids"}}`; an argument that is
+            "node_ids" gets the number of the node's row. The rows go with the model, and `infer` finds them by id: the
+            order of tables plays no part.
         """
         from pipeline.pyg import imported
+        from pipeline.pyg.node_ids import with_node_ids
 
         unknown = [name for name in options if name not in PYG_OPTIONS]
         if unknown:
             raise ModelError(f"from_pyg has no argument {unknown[0]!r}; {nearest(unknown[0], PYG_ARGUMENTS)}")
-        found = imported(net, inputs=inputs, features=features, unused=unused, outputs=outputs, **options)
+        told = with_node_ids(net, inputs, features, ids_by_type(node_ids))
+        found = imported(net, inputs=told.inputs, features=told.features, unused=unused, outputs=outputs, **options)
         about = About(weights, found.unread, found.left_out, found.notes)
         for note in found.notes:
             log.warning("%s", note)
         several = {column: Trained(names) for column, names in found.made_of.items()}
-        model = Model(found.program, found.weights, found.columns, found.origin, about, several, classes)
+        rows = told.rows_of(found.columns)
+        model = Model(found.program, found.weights, found.columns, found.origin, about, several, classes, rows)
         return model if training is None else model.trained_on(training)
 
     def trained_on(self, training: Any) -> Model:
@@ -170,7 +193,19 @@ class Model:
         arguments = {name.rpartition(".")[2]: column for name, column in self.columns.items()}
         told = with_names(self.training, remembered(self.inputs, arguments, training))
         training = {**self.training, **told}
-        return Model(self.program, self.weights, self.columns, self.origin, self.about, training, self.classes)
+        return self._with(training=training)
+
+    def _with(self, **changed: Any) -> Model:
+        """The same, but for what is changed."""
+        parts = ("program", "weights", "columns", "origin", "about", "training", "classes", "node_rows")
+        return Model(**{name: getattr(self, name) for name in parts} | changed)
+
+    def only(self, program: Program) -> Model:
+        """The model of a program that is a part of this one's."""
+        columns = {name: self.columns[name] for name in map(input_name, program.inputs)}
+        weights = {name: self.weights[name] for name in program.weights}
+        classes = {name: names for name, names in self.classes.items() if name in program.outputs}
+        return self._with(program=program, weights=weights, columns=columns, classes=classes)
 
     def bound_to(self, columns: Mapping[str, Any]) -> Model:
         """The same model for a graph that holds the columns of an input by themselves: the input is put together from
@@ -179,24 +214,29 @@ class Model:
         `columns`: which columns of the tables the graph's values are made of, as a manifest says it.
         """
         found = places_of(self.training, columns)
-        read = {input_name(column): self.columns[input_name(column)] for column in self.program.inputs}
+        read = {name: column for name, column in self.columns.items() if column not in self._own_columns}
         renamed = {name: found[column][0] for name, column in read.items() if len(found.get(column, ())) == 1}
         parts = {name: found[column] for name, column in read.items() if len(found.get(column, ())) > 1}
         if not renamed and not parts:
             return self
         program, lanes = joined(self.program, {name: len(each) for name, each in parts.items()})
         several = dict(zip(lanes, (each for name in parts for each in parts[name]), strict=True))
-        chosen = {name: column for name, column in read.items() if name not in parts}
+        chosen = {name: column for name, column in self.columns.items() if name not in parts}
         training = moved(self.training, found)
-        columns = {**chosen, **renamed, **several}
-        return Model(program, self.weights, columns, self.origin, self.about, training, self.classes)
+        return self._with(program=program, columns={**chosen, **renamed, **several}, training=training)
 
     # ---- what it reads and gives
 
     @property
     def inputs(self) -> dict[str, int]:
         """Table column → float32 lanes of a row: {"nodes.x": 64, "edges.weight": 1}."""
-        return {self.columns[input_name(column)]: lanes_of(column.shape) for column in self.program.inputs}
+        found = {self.columns[input_name(column)]: lanes_of(column.shape) for column in self.program.inputs}
+        return {column: lanes for column, lanes in found.items() if column not in self._own_columns}
+
+    @cached_property
+    def _own_columns(self) -> frozenset[str]:
+        """Columns that are no table's: the model has their rows."""
+        return frozenset(f"{Nodes(type)}.{name}" for type, rows in self.node_rows.items() for name in rows.columns)
 
     @property
     def reads_reversed(self) -> bool:
@@ -214,6 +254,8 @@ class Model:
         told = {"classes": self.classes} if self.classes else {}
         digest = hashlib.sha256(canonical({"program": self.program.to_json(), "columns": self.columns, **told}))
         add_weights(digest, self.weights)
+        if self.node_rows:
+            digest.update(sum_of(self.node_rows).encode())
         return digest.hexdigest()
 
     def __str__(self) -> str:
@@ -267,7 +309,16 @@ class Model:
     def notes(self) -> list[str]:
         """Sentences about it, its classes, and what it remembers of its training."""
         named = [f"classes of {name}: {some(names, SHOWN)}" for name, names in self.classes.items()]
-        return [*self.about.lines, *named, *self._of_training]
+        return [*self.about.lines, *named, *self._of_rows, *self._of_training]
+
+    @property
+    def _of_rows(self) -> list[str]:
+        """A line for each type of nodes whose learned rows the model has."""
+        return [
+            f"learned rows of {counted(len(rows), 'node')}{'' if type == NODE else f' of type {type}'}, found by id: "
+            + ", ".join(f"{name} ({array.shape[1]})" for name, array in rows.columns.items())
+            for type, rows in self.node_rows.items()
+        ]
 
     @property
     def _of_training(self) -> list[str]:
@@ -292,7 +343,7 @@ class Model:
         if bound is not self:
             bound.check_against(schema, ranges, columns)
             return
-        check_columns(self.program, self.columns, self.training, schema)
+        check_columns(self.program, self.columns, self.training, schema, self._own_columns)
         check_categories(self.program, self.columns, ranges or {})
 
     def far_outside(self, ranges: Ranges) -> list[str]:
@@ -307,31 +358,26 @@ class Model:
         StorageError if `path` exists; `overwrite` replaces a saved model, and nothing else.
         """
         check_flags(overwrite=overwrite)
-        write_saved(path, self._to_json(), self.weights, self.fingerprint, overwrite)
+        write_saved(path, self._to_json(), self.weights, self.fingerprint, overwrite, self.node_rows)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Model:
-        """Reads a model's directory, or what MLflow keeps as `models:/NAME@ALIAS`, `models:/NAME/VERSION` or
-        `runs:/RUN/PATH`.
+        """Reads a model's directory, on a disk or in an object store, or what MLflow keeps as `models:/NAME@ALIAS`,
+        `models:/NAME/VERSION` or `runs:/RUN/PATH`. It is data: nothing of it is run.
 
         StorageError if it cannot be read, ModelError if it is not a model of ours, SettingError if MLflow is not there.
         """
         text = path_of("the path of a model", path)
-        directory = fetched(text, PROGRAM_FILE) if is_registered(text) else on_disk(text)[1].path
-        saved = read_saved(directory)
-        program, columns = saved.program, saved.columns
+        if is_registered(text):
+            return _read(fetched(text, PROGRAM_FILE))
+        place = Place.of(text)
+        if place.is_local:
+            return _read(place.path)
+        directory = brought(place, lambda name: name in (*FILES, MARKER) or bool(ROWS_FILE.fullmatch(name)))
         try:
-            about = About() if saved.about is None else About.from_json(saved.about)
-            lanes = {columns[input_name(column)]: lanes_of(column.shape) for column in program.inputs}
-            training = {key: Trained.from_json(told, lanes[key]) for key, told in saved.training.items()}
-            classes = {key: saved.classes[key] for key in program.outputs if key in saved.classes}
-            if len(classes) != len(saved.classes):
-                raise ValueError(f"classes are named of {shortened([*saved.classes])}")
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-            raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(error, 500)}") from None
-        model = Model(program, saved.weights, columns, saved.origin, about, training, classes)
-        check_unchanged(directory, model.weights)
-        return model
+            return _read(directory)
+        except (ModelError, StorageError) as error:
+            raise type(error)(str(error).replace(directory, str(place))) from None
 
     def _to_json(self) -> dict[str, Any]:
         return {
@@ -346,7 +392,26 @@ class Model:
             "about": self.about.to_json(),
             "training": {column: trained.to_json() for column, trained in self.training.items()},
             "program": self.program.to_json(),
+            **({"node_rows": told_of(self.node_rows)} if self.node_rows else {}),
         }
+
+
+def _read(directory: str) -> Model:
+    """The model in a directory of this machine."""
+    saved = read_saved(directory)
+    program, columns = saved.program, saved.columns
+    try:
+        about = About() if saved.about is None else About.from_json(saved.about)
+        lanes = {columns[input_name(column)]: lanes_of(column.shape) for column in program.inputs}
+        training = {key: Trained.from_json(told, lanes[key]) for key, told in saved.training.items()}
+        classes = {key: saved.classes[key] for key in program.outputs if key in saved.classes}
+        if len(classes) != len(saved.classes):
+            raise ValueError(f"classes are named of {shortened([*saved.classes])}")
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(error, 500)}") from None
+    model = Model(program, saved.weights, columns, saved.origin, about, training, classes, saved.node_rows)
+    check_unchanged(directory, model.weights, model.node_rows)
+    return model
 
 
 def _widths(columns: Mapping[str, int]) -> str:

@@ -33,12 +33,12 @@ from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.preparing.origin import files_of, same_graph
 from pipeline.preparing.work import steps_directory
 from pipeline.run.arguments import given_session
-from pipeline.run.located import ids_of, locate
+from pipeline.run.located import ids_of, locate, refuse_unknown
 from pipeline.run.needed import why_whole
 from pipeline.run.planned import Planned
 from pipeline.run.transport import SEEN
 from pipeline.settings import Settings
-from pipeline.shown import counted
+from pipeline.shown import counted, size
 from pipeline.spark.handshake import Handshake, Probe, handshake
 from pipeline.spark.session import active_session, readable_errors
 from pipeline.tables.survey import first_widths, table_probes
@@ -51,6 +51,9 @@ log = logging.getLogger("graphsweep")
 
 MOST_SENT = 1 << 24
 """Targets of a run in a session: 64 MB."""
+
+MOST_ROWS = 1 << 30
+"""Bytes of a model's learned rows of nodes, in a session."""
 
 NO_SESSION = "there is no active Spark session; make one, or pass spark="
 
@@ -95,7 +98,9 @@ def planned_run(
 ) -> Planned:
     """A run that is about to start: planned, for its targets; the log says what is odd about graph and model. `model`:
     what of the `whole` one is wanted. Errors as of `planned_for` and `with_targets`."""
-    planned = with_targets(planned_for(graph, model, settings, shake, scratch), targets, settings, spark)
+    planned = planned_for(graph, model, settings, shake, scratch)
+    check_node_rows(planned, spark)
+    planned = with_targets(planned, targets, settings, spark)
     warn_far_outside(planned.graph, model)
     warn_unread(planned.graph, whole)
     return planned
@@ -108,6 +113,24 @@ def refuse_targets(model: Model, targets: Targets | None) -> None:
             "targets are ids of nodes, and the result of this model has a row per edge; leave them out, and take the "
             "rows that you want from the result"
         )
+
+
+def check_node_rows(planned: Planned, spark: SparkSession | None) -> None:
+    """Reads the ids of all blocks, where the model has learned rows of nodes.
+
+    Raises
+    ------
+    ModelError
+        If nodes of the graph have no row; if the rows are too many to send them to tasks.
+    """
+    for type, rows in planned.plan.node_rows.items():
+        if spark is not None and rows.nbytes > MOST_ROWS:
+            raise ModelError(
+                f"the model's learned rows of nodes take {size(rows.nbytes)}, more than is sent to Spark's tasks, "
+                f"{size(MOST_ROWS)}: store them as a column of the node table, and export the model with "
+                "inputs={'WEIGHT': 'nodes.COLUMN'} in place of node_ids"
+            )
+        refuse_unknown(planned.graph, type, rows, planned.threads)
 
 
 def why_all(planned: Planned, settings: Settings) -> str | None:

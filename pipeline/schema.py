@@ -81,6 +81,14 @@ class EdgeType:
 
 EDGE = EdgeType()  # the edge type of a graph that has one
 
+AnyType = str | EdgeType
+"""A type of nodes, or of edges. `str(type)` is what it is called in texts; `folder_of(type)` in files."""
+
+
+def folder_of(type: AnyType) -> str:
+    """The name of a type in files: no type of nodes is called there as one of edges."""
+    return spelled(type) if isinstance(type, str) else str(type)
+
 
 @dataclass(frozen=True)
 class GraphSchema:

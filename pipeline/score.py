@@ -94,14 +94,14 @@ def score(
     settings: Settings | Mapping[str, Any] | None = None,
     spark: SparkSession | None = None,
     progress: Progress | None = None,
-    types: Sequence[str] | None = None,
+    types: Sequence[str | tuple[str, str, str]] | None = None,
     targets: Any = None,
     ignore_unknown: bool = False,
     output_id: str | None = None,
     report: str | os.PathLike[str] | None = None,
 ) -> Report:
-    """Runs jobs: computes every node's output and writes it to `output`; of a typed graph a table for each type of
-    nodes, in a folder of its name, all of them at once.
+    """Runs jobs: computes every node's output and writes it to `output`; of a typed graph a table for each type, in a
+    folder of its name, all of them at once.
 
     Without a session, a graph that is prepared, or read by `Graph.of_files`, is run in this process: no Spark, no Java.
 
@@ -114,8 +114,8 @@ def score(
     if_same
         "skip": do nothing if scores of the same graph, model and settings are there already.
     types
-        Of a typed graph, the types of nodes to score, and nothing is computed that these do not need; else all for
-        which the model gives something.
+        Of a typed graph, the types to score, and nothing is computed that these do not need; else all for which the
+        model gives something. Where it gives a row per edge they are types of edges, (source, relation, target).
     targets
         The nodes to score, where not all are wanted: a table with a column of their ids, its path, or a list of ids; of
         a typed graph node type → one of these, and nodes of other types are not scored.
@@ -311,7 +311,7 @@ def _run(
     receipts: list[Receipt] = []
     observations: Observations = {}
     seen: Seen = {}
-    types = [table.node_type for table in _tables(planned, wish)]
+    types = [table.type for table in _tables(planned, wish)]
     by_type = planned.graph.is_typed
     if by_type:
         if folder is None or staging.opened is None:
@@ -350,9 +350,10 @@ def _run(
         refuse_missing(count_by_spark(session, wish.format, staging.place), facts["rows"], rows, str(output), what)
         return facts, _observed(observations)
     if by_type:
-        counts = planned.graph.node_counts if planned.targets is None else planned.targets.counts
-        counts = {type: counts[type] for type in types}
-        facts["files"] = count_types(staging.opened, wish.format, counts, blocks, receipts, str(output))
+        nodes = planned.graph.node_counts if planned.targets is None else planned.targets.counts
+        edges = planned.graph.edge_counts
+        expected = {type: nodes[type] if isinstance(type, str) else edges[type] for type in types}
+        facts["files"] = count_types(staging.opened, wish.format, expected, blocks, receipts, str(output))
         return facts, seen or _observed(observations)
     facts["files"] = files = count_files(staging.opened, wish.format, str(output))
     if folder is not None:
@@ -368,7 +369,7 @@ def _observed(observations: Observations) -> Seen:
 
 def _clock(receipts: Iterable[Receipt]) -> dict[str, Any]:
     """Of a result that tasks have written: its rows, and the milliseconds of supersteps."""
-    rows = {(receipt.node_type, receipt.block): receipt.rows or 0 for receipt in receipts if receipt.block is not None}
+    rows = {(receipt.type, receipt.block): receipt.rows or 0 for receipt in receipts if receipt.block is not None}
     facts: dict[str, Any] = {"rows": sum(rows.values())}  # a block that was tried twice has two receipts
     for receipt in receipts:
         if receipt.milliseconds is not None:

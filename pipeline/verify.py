@@ -23,7 +23,7 @@ from pipeline.result.by_type import giving
 from pipeline.result.inputs import inputs_of
 from pipeline.result.manifest import id_columns
 from pipeline.run.arguments import given_session, model_of, path_or_table, some_graph
-from pipeline.schema import ID, NODE
+from pipeline.schema import EDGE, ID, NODE
 from pipeline.tables.named import is_name
 from pipeline.tables.table import Table
 from pipeline.verifying.asked import Asked
@@ -72,7 +72,7 @@ def verify(
         The user's graph, or the prepared one: its manifest knows the tables that it was made of, and their columns.
     scores
         Where `score` wrote, Parquet or CSV, or what `infer` gave, a DataFrame or an Arrow table (pandas and polars
-        too), of a typed graph node type → one of these; a lazy one is computed several times, and of one nobody knows
+        too), of a typed graph type → one of these; a lazy one is computed several times, and of one nobody knows
         whether the run sent numbers in two bytes: give the path of such a result, or a tolerance.
     nodes, edges
         The raw tables, as `Graph` takes them, where they are not those of the manifest; of a typed graph type → table.
@@ -164,18 +164,22 @@ def _verified(
     model = model.bound_to(graph.describe()["columns"])
     marker = marker_of(found) if isinstance(found, str) else {}
     run = Run(graph, asked, wire_of(marker), targets_of(found, marker))
-    if model.program.is_per_edge:
-        return run.verified_edges(model, scores_table(graph, found), started)
+    if model.program.is_per_edge and not graph.is_typed:
+        return run.verified_edges(model, EDGE, scores_table(graph, found), started)
     ids = id_columns(graph.id_names, marker, asked.output_id)
     if not graph.is_typed:
         frame = _standard(graph, model, NODE, scores_table(graph, found), ids)
         return run.verified(model, NODE, frame, started)
     tables = scores_by_type(graph, model.program.output_types, found)
-    tables = {type: _standard(graph, model, type, frame, ids) for type, frame in tables.items()}
     checked = {}
-    for node_type, frame in tables.items():
-        checked[node_type] = run.verified(giving(model, [node_type]), node_type, frame, time.perf_counter())
-    left_out = tuple(each for each in model.program.output_types if each not in checked)
+    for type, frame in tables.items():
+        part = giving(model, [type])
+        if isinstance(type, str):
+            frame = _standard(graph, part, type, frame, ids)
+            checked[str(type)] = run.verified(part, type, frame, time.perf_counter())
+        else:
+            checked[str(type)] = run.verified_edges(part, type, frame, time.perf_counter())
+    left_out = tuple(str(each) for each in model.program.output_types if each not in tables)
     return TypedVerification(checked, left_out)
 
 
@@ -185,4 +189,4 @@ def _standard(
     """The scores of a type in the form that is verified."""
     widths = {name: value.width for name, value in model.program.outputs_of(node_type).items()}
     (text,) = (layout.text for layout in graph.node_layouts if layout.type == node_type)
-    return standard_scores(scores, {ID: ids[node_type]}, widths, text)
+    return standard_scores(scores, {ID: ids[node_type]}, widths, [text])

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import cli
+from pipeline import Model, cli
+from pipeline.errors import ModelError
 from tests.bits import by_id, in_process
 from tests.formulas import build
 from tests.places.s3 import Bucket, Fault, Server, server
@@ -188,6 +189,47 @@ def test_a_store_that_gives_nothing_any_more(full: Bucket, tables: Path, command
         done("infer", "--graph", full / "o", "--model", tables / "sage", "--output", full / "s")
         assert by_id(scores(full, "s")) == expected("sage")
     assert {name.partition("/")[0] for name in full.names()} <= {"in", "graph", "o", "s"}
+
+
+@pytest.fixture
+def model(full: Bucket, tables: Path) -> str:
+    """In the store, as a copy of its directory."""
+    for file in sorted((tables / "sage").iterdir()):
+        full.put(f"models/sage/{file.name}", file.read_bytes())
+    return full / "models/sage"
+
+
+def test_a_model_there(full: Bucket, model: str, tables: Path) -> None:
+    """Of its directory three files are read."""
+    full.put("models/sage/pickled.pkl", b"nobody reads it")
+    graph, before = prepared(full), len(full.server.requests)
+    assert Model.load(model).fingerprint == Model.load(tables / "sage").fingerprint
+    read = [path for method, path in full.server.requests[before:] if method == "GET"]
+    files = {path.rpartition("/")[2] for path in read if path.startswith(f"/{full.name}/models/sage/")}
+    assert sorted(files) == ["_graphsweep.json", "model.json", "weights.safetensors"]
+    done("explain", "--graph", graph, "--model", model)
+    done("infer", "--graph", graph, "--model", model, "--output", full / "o")
+    assert by_id(scores(full, "o")) == expected("sage")
+    verify = ["verify", "--graph", graph, "--model", model, "--output", full / "o", *raw(full)[:4]]
+    assert "100 of 100" in done(*verify).output
+    said = refused("infer", "--graph", graph, "--model", model, "--output", full / "models", "--overwrite")
+    assert "the output holds the model" in said
+
+
+def test_models_there_that_are_none(full: Bucket, model: str) -> None:
+    with pytest.raises(ModelError, match=rf"^{full / 'models'} holds no model\.json: it is not a saved model$"):
+        Model.load(full / "models")
+    weights = bytearray(full.get("models/sage/weights.safetensors"))
+    weights[-1] ^= 1
+    full.put("models/sage/weights.safetensors", bytes(weights))
+    with pytest.raises(ModelError, match=rf"^{model}/weights\.safetensors is damaged, or was changed: "):
+        Model.load(model)
+    full.put("models/sage/model.json", b"{}")
+    with pytest.raises(ModelError, match=rf"^{model}/model\.json has format "):
+        Model.load(model)
+    with full.server.failing(lambda request, count: "denied" if request["PATH_INFO"].endswith("model.json") else None):
+        said = refused("infer", *raw(full), "--model", model, "--output", full / "o")
+    assert f"{model}: cannot be read: " in said
 
 
 def writes(request: dict[str, Any], count: int) -> str | None:

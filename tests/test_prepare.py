@@ -340,7 +340,7 @@ def test_another_version_is_refused(spark: SparkSession, tmp_path: Path) -> None
     prepare(frames(spark, tables([1], [])), f"{tmp_path}/graph", blocks=1)
     manifest = json.loads((tmp_path / "graph" / "manifest.json").read_text())
     (tmp_path / "graph" / "manifest.json").write_text(json.dumps({**manifest, "version": 0}))
-    with pytest.raises(StorageError, match="version 0 of the format, but this is version 6; prepare it again"):
+    with pytest.raises(StorageError, match="version 0 of the format, but this is version 7; prepare it again"):
         open_graph(f"{tmp_path}/graph")
 
 

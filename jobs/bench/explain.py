@@ -26,7 +26,7 @@ import numpy as np
 from jobs.bench.graph import Parameters, generate
 from jobs.bench.measure import ROOT, machine, say
 from jobs.bench.table import table
-from pipeline.blocks.rows import SENDS
+from pipeline.blocks.rows import LISTS
 from pipeline.blocks.storage import read_block
 from pipeline.formula import linear, relu, sigmoid
 from pipeline.graph import Graph
@@ -149,7 +149,7 @@ def run(plan: Plan, graph: PreparedGraph, output: Path) -> dict[str, float]:
     source = BlockSource(
         graph.blocks,
         partial(timed, READING, partial(opened_block, graph.known, graph.folder)),
-        partial(timed, READING, lambda index: read_block(graph.folder, index, [SENDS], edges).sends),
+        partial(timed, READING, lambda index: read_block(graph.folder, index, LISTS, edges).sends),
     )
     output.mkdir(parents=True, exist_ok=True)
     started = time.process_time()

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 import numpy as np
 
 from pipeline.blocks.block import LOOPS
-from pipeline.blocks.rows import KINDS, PULLED, PUSHES, SENDS, Row, edge_type_of
+from pipeline.blocks.rows import KINDS, LISTS, PUSHES, Row, edge_type_of
 from pipeline.errors import StorageError
 from pipeline.kernels.checksum import LANES, add_words
 from pipeline.kernels.jit import read_only
@@ -22,7 +22,7 @@ from pipeline.kernels.jit import read_only
 Sums = Mapping[str, int]
 WORD = 4  # bytes
 
-_SENT = (SENDS, PULLED, *PUSHES)
+_SENT = (*LISTS, *PUSHES)
 
 
 def file_of(row: Row) -> str:

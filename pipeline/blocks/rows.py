@@ -18,31 +18,36 @@ import pyarrow as pa
 
 from pipeline.blocks.block import LOOPS, Block, Tile
 from pipeline.blocks.columns import CHUNK_BYTES, ROW_COLUMNS
+from pipeline.blocks.stacked import HEAD, StackedTiles, ends_of
 from pipeline.schema import EDGE, EdgeType, name_of, spelled
 
 # Kinds of arrays of a block. NAME is the node or edge type as it is spelled, then "/column" where there are several.
 IDS = "ids"  # (n,) int64, or the ids' UTF-8 bytes as uint8
 ID_OFFSETS = "id offsets"  # (n + 1,) int32: id i is bytes[i : i + 1], for ids of text
 FEATURES = "features"  # (n, width) float32
-ROWS, INDPTR, INDICES = "rows", "indptr", "indices"  # of the tile from block SOURCE, int32
-SENDERS = "senders"  # (1,) int32
+# of all tiles of a type of edges, stacked (stacked.py)
+HEADS = "heads"  # (k * HEAD,) int32
+ROWS, INDPTR, INDICES = "rows", "indptr", "indices"  # int32
 VALUES = "values"  # (e, width) float32
-MIDDLES = "middles"  # (r,) int32
-SENDS = "sends"  # (k,) int32: local indices for block SOURCE, the other end
-PULLED = "pulled"  # (1,) int32: how many of these a hybrid exchange sends
+MIDDLES = "middles"  # int32
+SENDS = "sends"  # int32: local indices for other blocks, one list behind another; or with SOURCE LOOPS for itself
+SENT_TO = "sent to"  # (k * SENT,) int32: of each of these lists the block, its length, how many a hybrid exchange sends
 
-TILES = (ROWS, INDPTR, INDICES, SENDERS, VALUES, MIDDLES)
-PUSHES = tuple(f"push {kind}" for kind in TILES)  # of the edges that may be pushed to block SOURCE
-KINDS = (IDS, ID_OFFSETS, FEATURES, *TILES, *PUSHES, SENDS, PULLED)
+TILES = (HEADS, ROWS, INDPTR, INDICES, VALUES, MIDDLES)
+PUSHES = tuple(f"push {kind}" for kind in TILES)  # of the edges that may be pushed to other blocks
+LISTS = (SENDS, SENT_TO)
+KINDS = (IDS, ID_OFFSETS, FEATURES, *TILES, *PUSHES, *LISTS)
+SENT = 3
+ALL = -1  # of a list that a hybrid exchange sends whole
 
 # What is read together, apart from anything else.
 _PARTS = {
     **{kind: kind for kind in KINDS},
     **dict.fromkeys(TILES, "tiles"),
     **dict.fromkeys(PUSHES, "pushes"),
-    PULLED: SENDS,
+    SENT_TO: SENDS,
 }
-EDGE_KINDS = (*TILES, *PUSHES, SENDS, PULLED)  # of one type of edges each
+EDGE_KINDS = (*TILES, *PUSHES, *LISTS)  # of one type of edges each
 
 # Spark's vectorized reader takes up to 4096 rows of a row group at once: 4 GB if groups were not kept small.
 GROUP_BYTES = 16 * CHUNK_BYTES
@@ -193,8 +198,7 @@ def static_rows(block: Block) -> Iterator[Row]:
         for column, matrix in sorted(columns.items()):
             yield from array_rows(here, here, FEATURES, f"{spelled(node_type)}/{column}", matrix)
     for edge_type, tiles in _by_name(block.tiles):
-        for source, tile in sorted(tiles.items()):
-            yield from tile_rows(here, source, edge_type, tile, TILES)
+        yield from tile_rows(here, edge_type, tiles, TILES)
     for edge_type, sends in _by_name(block.sends):
         if LOOPS in sends:
             yield from array_rows(here, LOOPS, SENDS, str(edge_type), sends[LOOPS])
@@ -213,17 +217,16 @@ def id_rows(target: int, source: int, name: str, ids: pa.Array, kinds: tuple[str
 
 def send_rows(block: Block) -> Iterator[Row]:
     """What a block has for others (and for itself as one of the P): send lists, and the edges that it may push."""
+    here = block.index
     for edge_type, sends in _by_name(block.sends):
         pulled = block.pulled.get(edge_type, {})
-        for other, nodes in sorted(sends.items()):
-            if other != LOOPS:
-                yield from array_rows(block.index, other, SENDS, str(edge_type), nodes)
-            if other in pulled:
-                count = np.array([pulled[other]], np.int32)
-                yield from array_rows(block.index, other, PULLED, str(edge_type), count)
+        to = sorted(sends.keys() - {LOOPS})
+        if to:
+            told = [(other, len(sends[other]), pulled.get(other, ALL)) for other in to]
+            yield from array_rows(here, here, SENT_TO, str(edge_type), np.array(told, np.int32).reshape(-1))
+            yield from array_rows(here, here, SENDS, str(edge_type), np.concatenate([sends[other] for other in to]))
     for edge_type, tiles in _by_name(block.pushes):
-        for other, tile in sorted(tiles.items()):
-            yield from tile_rows(block.index, other, edge_type, tile, PUSHES)
+        yield from tile_rows(here, edge_type, tiles, PUSHES)
 
 
 def _by_name(by_type: Mapping[EdgeType, _Of]) -> list[tuple[EdgeType, _Of]]:
@@ -231,18 +234,20 @@ def _by_name(by_type: Mapping[EdgeType, _Of]) -> list[tuple[EdgeType, _Of]]:
     return sorted(by_type.items(), key=lambda item: str(item[0]))
 
 
-def tile_rows(target: int, source: int, edge_type: EdgeType, tile: Tile, kinds: Sequence[str]) -> Iterator[Row]:
-    """A tile under the six kinds that say which of a block's it is: TILES or PUSHES."""
-    name = str(edge_type)
-    rows, indptr, indices, senders, values, middles = kinds
-    yield from array_rows(target, source, rows, name, tile.rows)
-    yield from array_rows(target, source, indptr, name, tile.indptr)
-    yield from array_rows(target, source, indices, name, tile.indices)
-    yield from array_rows(target, source, senders, name, np.array([tile.senders], np.int32))
-    for column, matrix in sorted(tile.values.items()):
-        yield from array_rows(target, source, values, f"{name}/{column}", matrix)
-    if tile.middles is not None:
-        yield from array_rows(target, source, middles, name, tile.middles)
+def tile_rows(here: int, edge_type: EdgeType, tiles: Mapping[int, Tile], kinds: Sequence[str]) -> Iterator[Row]:
+    """The tiles of a type under the six kinds that say which of a block's they are: TILES or PUSHES."""
+    if not tiles:
+        return
+    name, stacked = str(edge_type), StackedTiles.of(tiles)
+    heads, rows, indptr, indices, values, middles = kinds
+    yield from array_rows(here, here, heads, name, stacked.heads.reshape(-1))
+    yield from array_rows(here, here, rows, name, stacked.rows)
+    yield from array_rows(here, here, indptr, name, stacked.indptr)
+    yield from array_rows(here, here, indices, name, stacked.indices)
+    for column, matrix in sorted(stacked.columns.items()):
+        yield from array_rows(here, here, values, f"{name}/{column}", matrix)
+    if stacked.middles is not None:
+        yield from array_rows(here, here, middles, name, stacked.middles)
 
 
 def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
@@ -259,23 +264,16 @@ def block_from_rows(index: int, rows: Iterable[Row]) -> Block:
         spelling, _, column = name.partition("/")
         node_type = name_of(spelling)
         features.setdefault(node_type, {})[column] = _matrix(array, len(ids.get(node_type, ())))
-    pulled = {
-        type: {other: int(k[0]) for other, k in lists.items()} for type, lists in _by_type(arrays[PULLED]).items()
-    }
+    sends, pulled = _lists(arrays)
     return Block(
         index,
         ids,
         features,
         {EDGE: {}, **_tiles(arrays, TILES)},
-        {EDGE: {}, **_by_type(arrays[SENDS])},
+        {EDGE: {}, **sends},
         pulled,
         _tiles(arrays, PUSHES),
     )
-
-
-def tiles_from_rows(rows: Iterable[Row], kinds: Sequence[str]) -> dict[EdgeType, dict[int, Tile]]:
-    """The tiles under six kinds of rows, by edge type and source; other rows are passed over."""
-    return _tiles(_arrays(rows, kinds), kinds)
 
 
 _Arrays = dict[str, dict[tuple[int, str], npt.NDArray[Any]]]
@@ -293,30 +291,47 @@ def _arrays(rows: Iterable[Row], kinds: Sequence[str]) -> _Arrays:
     return arrays
 
 
-def _by_type(arrays: Mapping[tuple[int, str], npt.NDArray[Any]]) -> dict[EdgeType, dict[int, npt.NDArray[Any]]]:
-    found: dict[EdgeType, dict[int, npt.NDArray[Any]]] = defaultdict(dict)
-    for (other, name), array in arrays.items():
-        found[EdgeType.parse(name)][other] = array
-    return dict(found)
+def _lists(
+    arrays: _Arrays,
+) -> tuple[dict[EdgeType, dict[int, npt.NDArray[Any]]], dict[EdgeType, dict[int, int]]]:
+    """Send lists, and how much of them a hybrid exchange sends."""
+    sends: dict[EdgeType, dict[int, npt.NDArray[Any]]] = defaultdict(dict)
+    pulled: dict[EdgeType, dict[int, int]] = {}
+    for (source, name), array in arrays[SENDS].items():
+        edge_type = EdgeType.parse(name)
+        if source == LOOPS:
+            sends[edge_type][LOOPS] = array
+            continue
+        to, lengths, some = arrays[SENT_TO][source, name].reshape(-1, SENT).T
+        ends = ends_of(lengths)
+        if lengths.min(initial=0) < 0 or ends[-1] != len(array):
+            raise ValueError("send lists are not as long as they say")
+        others, bounds = to.tolist(), ends.tolist()
+        for other, start, end in zip(others, bounds[:-1], bounds[1:], strict=True):
+            sends[edge_type][other] = array[start:end]
+        part = {other: count for other, count in zip(others, some.tolist(), strict=True) if count != ALL}
+        if part:
+            pulled[edge_type] = part
+    return dict(sends), pulled
 
 
-def _tiles(arrays: _Arrays, kinds: Sequence[str]) -> dict[EdgeType, dict[int, Tile]]:
-    rows, indptr, indices, senders, values, middles = (arrays[kind] for kind in kinds)
-    by_column: dict[tuple[int, str], dict[str, npt.NDArray[np.float32]]] = defaultdict(dict)
-    for (source, name), array in values.items():
+def _tiles(arrays: _Arrays, kinds: Sequence[str]) -> dict[EdgeType, StackedTiles]:
+    heads, rows, indptr, indices, values, middles = (arrays[kind] for kind in kinds)
+    by_column: dict[str, dict[str, npt.NDArray[np.float32]]] = defaultdict(dict)
+    for (at, name), array in values.items():
         edge_type, _, column = name.partition("/")
-        by_column[source, edge_type][column] = _matrix(array, len(indices[source, edge_type]))
-    found: dict[EdgeType, dict[int, Tile]] = defaultdict(dict)
-    for (at, name), array in indices.items():
-        found[EdgeType.parse(name)][at] = Tile(
+        by_column[edge_type][column] = _matrix(array, len(indices[at, edge_type]))
+    return {
+        EdgeType.parse(name): StackedTiles(
+            array.reshape(-1, HEAD),
             rows[at, name],
             indptr[at, name],
-            array,
-            by_column.get((at, name), {}),
-            int(senders[at, name][0]),
+            indices[at, name],
+            by_column.get(name, {}),
             middles.get((at, name)),
         )
-    return dict(found)
+        for (at, name), array in heads.items()
+    }
 
 
 def _matrix(array: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.blocks.block import LOOPS, Block, Tile
+from pipeline.blocks.block import LOOPS, Block, IntArray, LongArray
 from pipeline.blocks.rows import FEATURES, IDS, PUSHES, TILES, VALUES, Row
+from pipeline.blocks.stacked import StackedTiles
 from pipeline.errors import StorageError
 from pipeline.schema import GraphSchema, name_of
 
@@ -60,9 +61,10 @@ def check_block(where: str, block: Block, nodes: Mapping[str, Sequence[int]], te
             for name, matrix in columns.items():
                 _expect(matrix.shape[:1] == (count,), f"feature {name} has {len(matrix):,} rows, not {count:,}")
         for edge_type, tiles in block.tiles.items():
-            for source, tile in tiles.items():
-                _expect(source == LOOPS or 0 <= source < blocks, f"there is no block {source}")
-                _check_tile(tile, rows=nodes_of(edge_type.target), columns=tile.senders)
+            if not tiles:
+                continue
+            stacked = StackedTiles.of(tiles)
+            _check_tiles(stacked, nodes_of(edge_type.target), stacked.heads[:, 3], blocks)
         for edge_type, sends in block.sends.items():
             for target, rows in sends.items():
                 _expect(target == LOOPS or 0 <= target < blocks, f"there is no block {target}")
@@ -70,9 +72,12 @@ def check_block(where: str, block: Block, nodes: Mapping[str, Sequence[int]], te
                 pulled = block.pulled.get(edge_type, {}).get(target, 0)
                 _expect(0 <= pulled <= len(rows), f"it sends {pulled:,} of {len(rows):,} rows")
         for edge_type, pushes in block.pushes.items():
-            for target, tile in pushes.items():
-                _expect(0 <= target < blocks, f"there is no block {target}")
-                _check_tile(tile, rows=len(tile.rows), columns=nodes_of(edge_type.source))
+            if not pushes:
+                continue
+            stacked = StackedTiles.of(pushes)
+            senders = np.full(len(stacked), nodes_of(edge_type.source), np.int32)
+            _expect(LOOPS not in stacked, f"there is no block {LOOPS}")
+            _check_tiles(stacked, stacked.heads[:, 1], senders, blocks)
     except Unsound as error:
         raise StorageError(f"{where}: block {block.index} is not well formed: {error}") from None
 
@@ -83,8 +88,8 @@ def check_columns(where: str, block: Block, schema: GraphSchema, features: bool)
         _check_widths(where, block.index, kind, schema.nodes.get(kind, {}), matrices)
     for edge_type, tiles in (*block.tiles.items(), *block.pushes.items()):
         stored = schema.edges.get(edge_type, schema.edges.get(edge_type.reversed, {}))
-        for tile in tiles.values():
-            _check_widths(where, block.index, str(edge_type), stored, tile.values)
+        if tiles:
+            _check_widths(where, block.index, str(edge_type), stored, StackedTiles.of(tiles).columns)
 
 
 def _check_widths(where: str, index: int, kind: str, wanted: Mapping[str, int], found: Mapping[str, Any]) -> None:
@@ -102,23 +107,50 @@ def _check_texts(ids: pa.Array) -> None:
         raise Unsound(f"its ids are no texts: {error}") from None
 
 
-def _check_tile(tile: Tile, rows: int, columns: int) -> None:
-    arrays: Mapping[str, npt.NDArray[Any]] = {"rows": tile.rows, "indptr": tile.indptr, "indices": tile.indices}
+def _check_tiles(tiles: StackedTiles, nodes: int | IntArray, senders: IntArray, blocks: int) -> None:
+    """Of all tiles of a type at once. `nodes`: below it are all rows, or those of each tile; `senders`: the same of the
+    columns."""
+    arrays: Mapping[str, npt.NDArray[Any]] = {"rows": tiles.rows, "indptr": tiles.indptr, "indices": tiles.indices}
     for name, array in arrays.items():
         _expect(array.ndim == 1 and array.dtype == np.int32, f"{name} of a tile are {array.dtype} of {array.ndim} axes")
-    _below(tile.rows, rows, "rows of a tile")
-    _expect(len(tile.rows) > 0 and bool((tile.rows[1:] > tile.rows[:-1]).all()), "rows of a tile are not in order")
-    _expect(len(tile.indptr) == len(tile.rows) + 1, "a tile has rows without edges")
-    ends = tile.indptr[0] == 0 and tile.indptr[-1] == tile.edges
-    _expect(bool(ends) and bool((tile.indptr[1:] > tile.indptr[:-1]).all()), "indptr of a tile are not in order")
-    _below(tile.indices, columns, "indices of a tile")
-    for name, values in tile.values.items():
-        _expect(values.shape[:1] == (tile.edges,), f"edge column {name} has {len(values):,} rows, not {tile.edges:,}")
-    if tile.middles is not None:
-        inside = tile.middles.shape == tile.rows.shape and tile.middles.dtype == np.int32
-        _expect(inside, "a tile has other middles than rows")
-        between = (tile.middles >= tile.indptr[:-1]) & (tile.middles <= tile.indptr[1:])
+    sources, rows, edges, _, cut = tiles.heads.T
+    outside = sources[((sources < 0) & (sources != LOOPS)) | (sources >= blocks)]
+    _expect(not len(outside), f"there is no block {outside[:1].sum()}")
+    _expect(bool((sources[1:] > sources[:-1]).all()), "tiles are not in order")
+    _expect(bool((rows > 0).all()) and tiles.row_ends[-1] == len(tiles.rows), "rows of a tile are not in order")
+    _expect(len(tiles.indptr) == len(tiles.rows) + len(rows), "a tile has rows without edges")
+    ends = tiles.row_ends[1:] + np.arange(len(rows))
+    starts = np.append(0, ends[:-1] + 1)
+    inside = np.delete(np.diff(tiles.indptr), ends[:-1])
+    whole = (tiles.indptr[starts] == 0).all() and (tiles.indptr[ends] == edges).all()
+    _expect(bool(whole) and bool((inside > 0).all()), "indptr of a tile are not in order")
+    _expect(tiles.edge_ends[-1] == len(tiles.indices), "indptr of a tile are not in order")
+    _each_below(tiles.rows, tiles.row_ends, nodes, "rows of a tile")
+    ascending = np.delete(tiles.rows[1:] > tiles.rows[:-1], tiles.row_ends[1:-1] - 1)
+    _expect(bool(ascending.all()), "rows of a tile are not in order")
+    _each_below(tiles.indices, tiles.edge_ends, senders, "indices of a tile")
+    for name, values in tiles.columns.items():
+        fits = values.shape[:1] == tiles.indices.shape
+        _expect(fits, f"edge column {name} has {len(values):,} rows, not {len(tiles.indices):,}")
+    _expect(bool(((cut == 0) | (cut == 1)).all()), "a tile has other middles than rows")
+    middles = np.empty(0, np.int32) if tiles.middles is None else tiles.middles
+    fits = middles.dtype == np.int32 and middles.shape == (tiles.middle_ends[-1],)
+    _expect(fits, "a tile has other middles than rows")
+    if len(middles):
+        of_cut = np.repeat(cut.astype(bool), rows)
+        before, after = (np.delete(tiles.indptr, at)[of_cut] for at in (ends, starts))
+        between = (middles >= before) & (middles <= after)
         _expect(bool(between.all()), "middles of a tile are not between its indptr")
+
+
+def _each_below(indices: npt.NDArray[Any], ends: LongArray, counts: int | IntArray, what: str) -> None:
+    """The same of parts that each have a bound of their own. No part is empty."""
+    if isinstance(counts, int):
+        _below(indices, counts, what)
+        return
+    most = np.maximum.reduceat(indices.view(np.uint32), ends[:-1])
+    wrong = np.flatnonzero(most >= counts.astype(np.int64))
+    _expect(not len(wrong), f"{what} lead beyond {counts[wrong[0]] if len(wrong) else 0:,} rows")
 
 
 def _below(indices: npt.NDArray[Any], count: int, what: str) -> None:

@@ -184,8 +184,8 @@ def _is_wanted(edge_type: str, edge_types: Collection[str] | None) -> bool:
 def read_block(
     folder: str, index: int, kinds: Collection[str] = KINDS, edge_types: Collection[str] | None = None
 ) -> Block:
-    """A block of a prepared graph, or of it what the kinds say: IDS (with ID_OFFSETS), FEATURES, TILES, SENDS (with
-    PULLED), PUSHES."""
+    """A block of a prepared graph, or of it what the kinds say: IDS (with ID_OFFSETS), FEATURES, TILES, LISTS,
+    PUSHES."""
     return block_from_rows(index, read_rows(folder, index, kinds, edge_types))
 
 
@@ -275,7 +275,7 @@ def graph_of(folder: str) -> str:
 # ---- the manifest
 
 FORMAT = "graphsweep prepared graph"
-VERSION = 6
+VERSION = 7
 MANIFEST = "manifest.json"
 MOST_TEXT = 1 << 28  # bytes of a manifest: 256 blocks take some 300 KB
 

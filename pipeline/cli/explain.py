@@ -19,6 +19,7 @@ from pipeline.command.options import (
     TargetTables,
     Tier,
     Verbose,
+    WorkDir,
     option,
 )
 
@@ -30,6 +31,7 @@ def explain_command(
     exchange: Exchange = None,
     targets: TargetTables = None,
     ignore_unknown: IgnoreUnknown = False,
+    work_dir: WorkDir = None,
     conf: Conf = None,
     html: Annotated[
         str | None, option("--html", "FILE|DIR", "The same as a page with a drawing. Needs graphsweep[report].")
@@ -45,7 +47,7 @@ def explain_command(
         from pipeline.tables.targets import Targets
 
         wanted = Targets.of(Targets.of_paths(targets or []), ignore_unknown)
-        settings = settings_from(conf, tier=tier, exchange=exchange)
+        settings = settings_from(conf, tier=tier, exchange=exchange, work_dir=work_dir)
         page = None
         if html is not None:
             from pipeline.job.drawn import page_of_plan

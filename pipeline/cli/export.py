@@ -57,6 +57,15 @@ def export_command(
             "Scores then have a column label. Of several outputs: OUTPUT=NAME,NAME, once for each.",
         ),
     ] = None,
+    node_ids: Annotated[
+        list[str] | None,
+        option(
+            "--node-ids",
+            "[TYPE=]TABLE",
+            "Of a module with a learned row for each node: the ids of these nodes (a column id), in the order of the "
+            "rows, which go with the model. --input NAME=node_ids names a weight. Of several types: once for each.",
+        ),
+    ] = None,
     features: Annotated[int | None, option("--features", "WIDTH", "Width of x; else it is found by trying.")] = None,
     unused: Annotated[
         list[str] | None, option("--unused", "PATTERN", "Weights that may go unread, such as 'decoder.*'.")
@@ -88,6 +97,7 @@ def export_command(
         model = export_module(
             reference, output, checkpoint, inputs, features, unused or (), column_names(columns or ""), training,
             untrained, overwrite, like, output_names(outputs), class_names(classes) if classes else None,
+            node_ids or (),
         )  # fmt: skip
         first, _, _ = str(model).partition("\n")
         about = "".join(f"{line}\n" for line in model.notes)

@@ -94,7 +94,7 @@ def input_column(text: str) -> tuple[str, Any]:
     return _named_input(text, name), given
 
 
-WORDS = ("edge_index", "num_nodes", "data")
+WORDS = ("edge_index", "num_nodes", "data", "node_ids")
 COLUMNS = ("edge_weight", "edge_attr")  # never the edges themselves, which the name of a table stands for
 
 

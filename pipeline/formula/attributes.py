@@ -61,7 +61,7 @@ def is_number(item: Any) -> bool:
 
 
 def _whole(item: Any) -> bool:
-    return isinstance(item, Integral) and not isinstance(item, bool)
+    return type(item) is int or (isinstance(item, Integral) and not isinstance(item, bool))
 
 
 def _wholes(item: Any) -> bool:

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ModelError, shortened
+from pipeline.formula.node_rows import NodeRows
 from pipeline.formula.program import Program, input_name
+from pipeline.formula.spaces import Nodes
 
 WeightArray = npt.NDArray[np.float32]
 
@@ -53,6 +55,28 @@ def checked_columns(program: Program, columns: Mapping[str, str]) -> dict[str, s
         if lanes.setdefault(column, width) != width:
             raise ModelError(f"column {column} is read with width {lanes[column]} and with width {width}")
     return chosen
+
+
+def checked_rows(program: Program, columns: Mapping[str, str], given: Mapping[str, NodeRows]) -> dict[str, NodeRows]:
+    """Node type → its learned rows, as far as the program reads them. ModelError if one has not the width in which it
+    is read."""
+    read: dict[tuple[str, str], int] = {}
+    for column in program.inputs:
+        if isinstance(column.space, Nodes):
+            name = columns[input_name(column)].rpartition(".")[2]
+            read[column.space.type, name] = lanes_of(column.shape)
+    found = {}
+    for type, rows in given.items():
+        own = [name for name in rows.columns if (type, name) in read]
+        for name in own:
+            if rows.columns[name].shape[1] != read[type, name]:
+                raise ModelError(
+                    f"learned rows {name} of {Nodes(type)} have width {rows.columns[name].shape[1]}; the program "
+                    f"expects {read[type, name]}"
+                )
+        if own:
+            found[type] = rows.only(own)
+    return found
 
 
 def lanes_of(shape: Sequence[int]) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.errors import ModelError, nearest, shortened
 from pipeline.formula.attributes import check_name
 from pipeline.formula.program import Program, output_key
+from pipeline.schema import AnyType, EdgeType
 
 LABEL = "label"
 
@@ -29,13 +30,13 @@ class Label(NamedTuple):
     names: tuple[str, ...]
 
 
-def labels_of(program: Program, node_type: str, classes: Mapping[str, tuple[str, ...]]) -> dict[str, Label]:
-    """Of the table of a type of nodes: column → what its labels are. With one output it is called `label`, with several
+def labels_of(program: Program, type: AnyType, classes: Mapping[str, tuple[str, ...]]) -> dict[str, Label]:
+    """Of the table of a type: column → what its labels are. With one output it is called `label`, with several
     OUTPUT_label, whether or not all of them have classes."""
-    outputs = [*program.outputs_of(node_type)]
+    outputs = [*program.outputs_of(type)]
     found = {}
     for name in outputs:
-        names = classes.get(output_key(node_type, name))
+        names = classes.get(output_key(type, name))
         if names is not None:
             found[LABEL if len(outputs) == 1 else f"{name}_{LABEL}"] = Label(name, names)
     return found
@@ -47,8 +48,8 @@ def checked_classes(program: Program, given: Any) -> Classes:
     Parameters
     ----------
     given
-        A list, for the only output; or output → list, under the names that `Model.outputs` has; of several types of
-        nodes also type → list, or type → output → list. None, or nothing in it: no classes have names.
+        A list, for the only output; or output → list, under the names that `Model.outputs` has; of several types also
+        type → list, or type → output → list. None, or nothing in it: no classes have names.
 
     Raises
     ------
@@ -59,9 +60,9 @@ def checked_classes(program: Program, given: Any) -> Classes:
     if given is None:
         return {}
     found = {key: _checked(key, program.outputs[key].width, names) for key, names in _by_output(program, given).items()}
-    for node_type in program.output_types:
-        taken = {name.lower(): name for name in program.outputs_of(node_type)}
-        for column, label in labels_of(program, node_type, found).items():
+    for type in program.output_types:
+        taken = {name.lower(): name for name in program.outputs_of(type)}
+        for column, label in labels_of(program, type, found).items():
             if column.lower() in taken:
                 raise ModelError(
                     f"the labels of output {label.output!r} would be a column {column!r}, and the model has an output "
@@ -89,7 +90,9 @@ def _by_output(program: Program, given: Any) -> dict[str, Any]:
 
 
 def _of_key(program: Program, key: Any, names: Any) -> dict[str, Any]:
-    """`key` is an output, or a type of nodes."""
+    """`key` is an output, or a type."""
+    if isinstance(key, tuple) and len(key) == 3:
+        key = EdgeType(*key)
     if key in program.outputs:
         return {key: names}
     if key not in program.output_types:
@@ -100,14 +103,15 @@ def _of_key(program: Program, key: Any, names: Any) -> dict[str, Any]:
     if not isinstance(names, Mapping):
         if len(of_type) > 1:
             raise ModelError(
-                f"classes has one list for type {key!r}, which has {len(of_type)} outputs: {', '.join(of_type)}; "
+                f"classes has one list for type {str(key)!r}, which has {len(of_type)} outputs: {', '.join(of_type)}; "
                 "write output → names"
             )
         return dict.fromkeys(of_type.values(), names)
     unknown = [name for name in names if name not in of_type]
     if unknown:
         raise ModelError(
-            f"classes names {shortened(unknown[0])}, which is no output of type {key!r}; known: {', '.join(of_type)}"
+            f"classes names {shortened(unknown[0])}, which is no output of type {str(key)!r}; "
+            f"known: {', '.join(of_type)}"
         )
     return {of_type[name]: each for name, each in names.items()}
 

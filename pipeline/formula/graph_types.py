@@ -12,6 +12,7 @@ from pipeline.errors import ModelError, nearest
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
+from pipeline.shown import some
 
 MOST = 8  # types that a message names
 
@@ -67,6 +68,5 @@ def named(types: Collection[str | EdgeType]) -> str:
     parts = []
     for word, of_kind in (("nodes", nodes), ("edges", edges)):
         if of_kind:
-            more = f" and {len(of_kind) - MOST:,} more" if len(of_kind) > MOST else ""
-            parts.append(f"{word} {', '.join(of_kind[:MOST])}{more}")
+            parts.append(f"{word} {some(of_kind, MOST)}")
     return "; ".join(parts)

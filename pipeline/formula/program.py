@@ -18,7 +18,7 @@ from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.reductions import EDGE_ROWS
 from pipeline.formula.spaces import ALL, SELF_PART, Edges, Nodes, parse_space
 from pipeline.formula.values import Value, apply, leaf, topological
-from pipeline.schema import DST, EDGE, ID, NODE, SRC, EdgeType, spelled
+from pipeline.schema import DST, EDGE, ID, NODE, SRC, AnyType, EdgeType, folder_of
 
 PARALLEL = "parallel"  # of a row per edge: which of the edges between the same two nodes
 RESERVED = frozenset([ID, "__superstep", "__milliseconds"])  # columns of a result; the last two are taken out of it
@@ -49,12 +49,13 @@ def input_name(column: Input) -> str:
     return f"{column.space}.{column.name}"
 
 
-def output_key(node_type: str, name: str) -> str:
-    """How a program calls an output of a node type: "logits", and "paper.logits" where there are several types.
+def output_key(type: AnyType, name: str) -> str:
+    """How a program calls an output of a type: "logits", and "paper.logits" where there are several types of nodes,
+    "user__buys__item.logits" where its rows are of edges of a type.
 
     `Program.outputs` and the files of a model have these keys; a result has the names, in a table per type.
     """
-    return name if node_type == NODE else f"{spelled(node_type)}.{name}"
+    return name if type in (NODE, EDGE) else f"{folder_of(type)}.{name}"
 
 
 class Program:
@@ -62,7 +63,7 @@ class Program:
 
     def __init__(self, outputs: Mapping[str, Value]):
         """`outputs`: `output_key` → value, all of nodes or all of edges. The same name may be an output of several
-        types of nodes."""
+        types."""
         if not outputs:
             raise FormulaError("a program needs at least one output")
         self.outputs = {name: _output(name, value) for name, value in outputs.items()}
@@ -99,12 +100,12 @@ class Program:
                     check_name("a column" if value.op == "input" else "a weight", value.attributes["name"])
         except ValueError as error:
             raise FormulaError(str(error)) from None
-        seen: dict[tuple[str, str], str] = {}
-        for node_type, name in self._names.values():
+        seen: dict[tuple[AnyType, str], str] = {}
+        for type, name in self._names.values():
             # Spark takes no account of case in names of columns
             if name.lower() in (RESERVED_PER_EDGE if self.is_per_edge else RESERVED):
                 raise FormulaError(f"output {name!r}: the result has a column of this name already; give another one")
-            other = seen.setdefault((node_type, name.lower()), name)
+            other = seen.setdefault((type, name.lower()), name)
             if other != name:
                 raise FormulaError(f"outputs {other!r} and {name!r} differ by case only; give one another name")
 
@@ -147,17 +148,17 @@ class Program:
         return list(found.values())
 
     @property
-    def output_types(self) -> tuple[str, ...]:
-        """The node types that have outputs, in their order."""
-        return tuple(dict.fromkeys(node_type for node_type, _ in self._names.values()))
+    def output_types(self) -> tuple[AnyType, ...]:
+        """The types that have outputs, in their order: of nodes, or where the result has a row per edge, of edges."""
+        return tuple(dict.fromkeys(type for type, _ in self._names.values()))
 
-    def outputs_of(self, node_type: str) -> Mapping[str, Value]:
-        """The outputs of a node type by their names, which are the columns of its result."""
-        return {name: self.outputs[key] for key, (own, name) in self._names.items() if own == node_type}
+    def outputs_of(self, type: AnyType) -> Mapping[str, Value]:
+        """The outputs of a type by their names, which are the columns of its result."""
+        return {name: self.outputs[key] for key, (own, name) in self._names.items() if own == type}
 
-    def keys_of(self, node_type: str) -> list[str]:
-        """The keys of the outputs of a node type."""
-        return [key for key, (own, _) in self._names.items() if own == node_type]
+    def keys_of(self, type: AnyType) -> list[str]:
+        """The keys of the outputs of a type."""
+        return [key for key, (own, _) in self._names.items() if own == type]
 
     @property
     def node_types(self) -> tuple[str, ...]:
@@ -243,11 +244,6 @@ def _output(name: str, value: Value) -> Value:
     if space is None:
         return value
     assert isinstance(space, Edges)
-    if space.type not in (EDGE, EDGE.reversed):
-        raise FormulaError(
-            f"output {name!r} has one row per edge of {space.type}; of a graph with types the result has rows of nodes "
-            "only: reduce edge values, g.sum(...), g.mean(...), g.max(...)"
-        )
     if space.part != ALL:
         loops = "the self-loops that a layer adds" if space.part in SELF_PART.values() else "a part of the edges only"
         raise FormulaError(
@@ -261,14 +257,14 @@ def _output(name: str, value: Value) -> Value:
     return apply(EDGE_ROWS.name, apply("flip", value) if space.type.is_reversed else value)
 
 
-def _output_name(key: str, value: Value) -> tuple[str, str]:
-    """(node type, name) of an output."""
-    assert isinstance(value.space, Nodes)
-    node_type = value.space.type
-    start = output_key(node_type, "")
+def _output_name(key: str, value: Value) -> tuple[AnyType, str]:
+    """(type, name) of an output."""
+    space = value.inputs[0].space if value.op == EDGE_ROWS.name else value.space
+    assert isinstance(space, Nodes | Edges)
+    start = output_key(space.type, "")
     if not key.startswith(start):
-        raise FormulaError(f"output {key!r} is a value on {value.space}: call it {output_key(node_type, key)!r}")
-    return node_type, key.removeprefix(start)
+        raise FormulaError(f"output {key!r} is a value on {space}: call it {output_key(space.type, key)!r}")
+    return space.type, key.removeprefix(start)
 
 
 def _value(op: str, entry: Mapping[str, Any], before: Sequence[Value]) -> Value:

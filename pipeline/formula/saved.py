@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import math
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import safetensors.numpy
 from safetensors import SafetensorError
 
 from pipeline.errors import FormulaError, ModelError, StorageError, reason_of, shortened
 from pipeline.formula.attributes import check_name
+from pipeline.formula.node_rows import NodeRows
 from pipeline.formula.program import Program, input_name
 from pipeline.places.contents import OURS, describe
 from pipeline.places.filesystem import opened
 from pipeline.places.given import path_of
 from pipeline.places.place import Place
 from pipeline.places.regular import check_regular, parse_json, read_regular
+from pipeline.schema import ID
 
 FORMAT = 1  # of model.json; raised when an older version could misread a newer file
 PROGRAM_FILE = "model.json"
+MOST_ID = 4096  # bytes of an id, on average
+ROWS_FILE = re.compile(r"node_rows-\d+\.parquet")
 WEIGHTS_FILE = "weights.safetensors"
 
 MOST_JSON = 64 << 20  # bytes of model.json: a program of 1,000 operations takes some 100 KB
@@ -46,6 +54,8 @@ class Saved(NamedTuple):
     """The same of its columns in training."""
     classes: dict[str, Any]
     """The same of the names of classes."""
+    node_rows: dict[str, NodeRows]
+    """Node type → its learned rows."""
 
 
 def read_saved(path: str | os.PathLike[str]) -> Saved:
@@ -62,7 +72,64 @@ def read_saved(path: str | os.PathLike[str]) -> Saved:
     program, columns, origin = _read_program(directory / PROGRAM_FILE, data)
     weights = _read_weights(directory / WEIGHTS_FILE, program)
     told = data.get("training", {}), data.get("classes", {})
-    return Saved(program, weights, columns, origin, data.get("about"), *told)
+    return Saved(program, weights, columns, origin, data.get("about"), *told, _read_rows(directory, data))
+
+
+def rows_files(rows: Mapping[str, NodeRows]) -> dict[str, str]:
+    """Node type → the file of its learned rows."""
+    return {type: f"node_rows-{at}.parquet" for at, type in enumerate(rows)}
+
+
+def told_of(rows: Mapping[str, NodeRows]) -> dict[str, Any]:
+    """What model.json says of learned rows: node type → file, columns and widths."""
+    return {
+        type: {"file": file, "rows": len(rows[type]), "columns": {n: a.shape[1] for n, a in rows[type].columns.items()}}
+        for type, file in rows_files(rows).items()
+    }
+
+
+def _read_rows(directory: Path, data: dict[str, Any]) -> dict[str, NodeRows]:
+    """Learned rows of nodes. A file is looked at by its name and its size before it is read."""
+    found = {}
+    try:
+        told = {
+            str(type): (str(of["file"]), int(of["rows"]), {str(n): int(w) for n, w in of["columns"].items()})
+            for type, of in data.get("node_rows", {}).items()
+        }
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(error, 500)}") from None
+    for type, (file, count, columns) in told.items():
+        path = directory / file
+        if not ROWS_FILE.fullmatch(file):
+            raise ModelError(f"{directory}/{PROGRAM_FILE} is not well formed: {shortened(file)} holds no learned rows")
+        try:
+            check_regular(path, MOST_HEADER + count * (MOST_ID + 8 * sum(columns.values())))
+            with pq.ParquetFile(path) as opened_file:
+                if opened_file.metadata.num_rows != count:
+                    raise ModelError(
+                        f"{path} has {opened_file.metadata.num_rows:,} rows; {PROGRAM_FILE} says {count:,}"
+                    )
+                table = opened_file.read([ID, *columns])
+            arrays = {name: _matrix(table, name, width) for name, width in columns.items()}
+            found[type] = NodeRows.of(str(path), table[ID].combine_chunks(), arrays)
+        except FileNotFoundError:
+            raise ModelError(f"{directory} holds no {file}: the model was not saved whole") from None
+        except (pa.ArrowException, ValueError, KeyError) as error:
+            if isinstance(error, ModelError):
+                raise
+            raise ModelError(f"{path} cannot be read as learned rows: {shortened(error, 200)}") from None
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(f"cannot read {path}: {_reason(path, error)}") from error
+    return found
+
+
+def _matrix(table: pa.Table, name: str, width: int) -> npt.NDArray[Any]:
+    column = table[name].combine_chunks()
+    if column.type != pa.list_(pa.float32(), width) or column.null_count:
+        raise ValueError(f"column {name} is {column.type}; lists of {width} float32 are expected")
+    return np.asarray(column.flatten().to_numpy()).reshape(len(column), width)
 
 
 def _read_program(path: Path, data: dict[str, Any]) -> tuple[Program, dict[str, str], str]:

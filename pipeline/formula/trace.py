@@ -15,10 +15,10 @@ from pipeline.errors import FormulaError, nearest, shortened
 from pipeline.formula.program import OUTPUT, Program, output_key
 from pipeline.formula.relation import Relation
 from pipeline.formula.relations import Relations
-from pipeline.formula.spaces import Nodes
+from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value, node_input
 from pipeline.formula.weights import Weights
-from pipeline.schema import EdgeType
+from pipeline.schema import AnyType, EdgeType
 
 Formula = Callable[..., Any]
 Form = int | Sequence[int]
@@ -65,7 +65,7 @@ def trace(formula: Formula, inputs: Inputs, weights: Mapping[str, Sequence[int]]
         result = formula(**{name: offered[name] for name in parameters if name in offered})
     except FormulaError as error:
         raise FormulaError(f"{_line(error)}{error}") from error
-    return Program(_by_type(result, edges.types) if isinstance(edges, Relations) else _named(result))
+    return Program(_by_type(result, edges) if isinstance(edges, Relations) else _named(result))
 
 
 class ByType(dict[str, Value]):
@@ -136,28 +136,46 @@ def _named(result: Any) -> Mapping[str, Value]:
     )
 
 
-def _by_type(result: Any, types: Sequence[str]) -> Mapping[str, Value]:
+def _by_type(result: Any, edges: Relations) -> Mapping[str, Value]:
     """The outputs of a formula for a graph with types, by `output_key`."""
     if isinstance(result, Value):
-        if not isinstance(result.space, Nodes):
+        if not isinstance(result.space, Nodes | Edges):
             return {OUTPUT: result}  # Program says what it is instead
-        result = {result.space.type: result}
+        return {output_key(_forward(result.space), OUTPUT): result}
     if not isinstance(result, Mapping) or not result:
         raise FormulaError(
-            f"the formula returned {type(result).__name__}; a mapping of node types to values, or to values by name, "
-            "is expected"
+            f"the formula returned {type(result).__name__}; a mapping of types to values, or to values by name, is "
+            "expected"
         )
     outputs: dict[str, Value] = {}
     for name, found in result.items():
+        kind = _known_type(name, edges)
+        what = f"edges of the type {kind}" if isinstance(kind, EdgeType) else f"nodes of the type {kind!r}"
         for key, value in (found if isinstance(found, Mapping) else {OUTPUT: found}).items():
-            if name not in types:
-                raise FormulaError(f"the formula returned nodes of the type {name!r}; {nearest(name, types)}")
             if not isinstance(value, Value):
-                raise FormulaError(f"the formula returned {type(value).__name__} for nodes of the type {name!r}")
-            if isinstance(value.space, Nodes) and value.space.type != name:
-                raise FormulaError(f"the formula returned a value of {value.space} for nodes of the type {name!r}")
-            outputs[output_key(name, key)] = value
+                raise FormulaError(f"the formula returned {type(value).__name__} for {what}")
+            if isinstance(value.space, Nodes | Edges) and _forward(value.space) != kind:
+                raise FormulaError(f"the formula returned a value of {value.space} for {what}")
+            outputs[output_key(kind, key)] = value
     return outputs
+
+
+def _known_type(name: Any, edges: Relations) -> AnyType:
+    """What a key of the formula's result names. FormulaError if it is no type."""
+    if name in edges.types:
+        return str(name)
+    if name in edges:
+        return EdgeType(*name)
+    if isinstance(name, str):
+        raise FormulaError(f"the formula returned nodes of the type {name!r}; {nearest(name, edges.types)}")
+    near = nearest(str(name), [str(kind) for kind in edges])
+    raise FormulaError(f"the formula returned edges of the type {shortened(name)}; {near}")
+
+
+def _forward(space: Nodes | Edges) -> AnyType:
+    """The type whose rows a value has; a value of reversed edges has those of the edges themselves."""
+    kind = space.type
+    return kind.reversed if isinstance(kind, EdgeType) and kind.is_reversed else kind
 
 
 def _line(error: FormulaError) -> str:

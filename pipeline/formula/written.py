@@ -15,18 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.fs as fs
+import pyarrow.parquet as pq
 import safetensors.numpy
 from safetensors import SafetensorError
 
 from pipeline.errors import ModelError, StorageError, unwritable
-from pipeline.formula.saved import PROGRAM_FILE, WEIGHTS_FILE
+from pipeline.formula.node_rows import NodeRows, sum_of
+from pipeline.formula.saved import PROGRAM_FILE, WEIGHTS_FILE, rows_files
 from pipeline.places.contents import is_model, owned_files
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.given import path_of
 from pipeline.places.marker import MODEL, read_marker
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.staging import followed, refuse_taken, staged
+from pipeline.schema import ID
 
 FILES = (PROGRAM_FILE, WEIGHTS_FILE)
 
@@ -37,8 +41,11 @@ def write_saved(
     weights: Mapping[str, npt.NDArray[Any]],
     fingerprint: str,
     overwrite: bool = False,
+    node_rows: Mapping[str, NodeRows] | None = None,
 ) -> None:
-    """StorageError if `path` exists; `overwrite` replaces a saved model, and nothing else."""
+    """StorageError if `path` exists; `overwrite` replaces a saved model, and nothing else. `node_rows`: learned rows of
+    nodes, by type."""
+    rows = node_rows or {}
     place, here = on_disk(path)
     versions = versions_here()
     with staged(place, here, partial(_saved_files, place), overwrite) as staging:
@@ -47,18 +54,33 @@ def write_saved(
             text = json.dumps({**told, "versions": versions}, indent=1)
             (directory / PROGRAM_FILE).write_text(text + "\n", encoding="utf-8")
             safetensors.numpy.save_file(dict(weights), directory / WEIGHTS_FILE)
+            for type, file in rows_files(rows).items():
+                _write_rows(directory / file, rows[type])
             # safetensors lets nobody else read its files, whatever the user's umask says
             (directory / WEIGHTS_FILE).chmod((directory / PROGRAM_FILE).stat().st_mode)
         except SafetensorError as error:
             raise StorageError(f"{place}: cannot be written: {error}") from error
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise unwritable(str(place), error) from error
-        files = [{"name": name, "bytes": (directory / name).stat().st_size} for name in FILES]
+        names = (*FILES, *rows_files(rows).values())
+        files = [{"name": name, "bytes": (directory / name).stat().st_size} for name in names]
         of = {"model": fingerprint, "weights": _sum_of(weights)}
+        of |= {"node_rows": sum_of(rows)} if rows else {}
         staging.publish(MODEL, {"files": files, **of, "versions": versions})
 
 
-def check_unchanged(directory: str, weights: Mapping[str, npt.NDArray[Any]]) -> None:
+def _write_rows(path: Path, rows: NodeRows) -> None:
+    """A row for each node: its id, and a list of numbers for each column."""
+    columns = {
+        name: pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
+        for name, array in rows.columns.items()
+    }
+    pq.write_table(pa.table({ID: rows.ids, **columns}), path)
+
+
+def check_unchanged(
+    directory: str, weights: Mapping[str, npt.NDArray[Any]], node_rows: Mapping[str, NodeRows] | None = None
+) -> None:
     """ModelError if these are not the weights that were saved there: a bit that a disk has changed is seen."""
     marker = read_marker(Opened(fs.LocalFileSystem(), os.path.abspath(directory)))
     if marker is None or marker["kind"] != MODEL or "weights" not in marker:
@@ -67,6 +89,11 @@ def check_unchanged(directory: str, weights: Mapping[str, npt.NDArray[Any]]) -> 
         raise ModelError(
             f"{directory}/{WEIGHTS_FILE} is damaged, or was changed: its numbers are not those that were saved; "
             "export the model again"
+        )
+    if node_rows and marker.get("node_rows") != sum_of(node_rows):
+        raise ModelError(
+            f"{directory}: the learned rows of its nodes are damaged, or were changed: they are not those that were "
+            "saved; export the model again"
         )
 
 

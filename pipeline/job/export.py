@@ -14,8 +14,10 @@ from typing import Any
 
 from pipeline.blocks.storage import find_manifest
 from pipeline.errors import ModelError, SettingError
-from pipeline.formula.written import refuse_to_save
+from pipeline.formula.written import on_disk, refuse_to_save
 from pipeline.model import Model
+from pipeline.places.place import Place, refuse_overlap
+from pipeline.tables.node_ids import ids_by_type, paths_by_type
 from pipeline.tables.training import TrainingTable
 
 log = logging.getLogger("graphsweep")
@@ -35,11 +37,16 @@ def export_module(
     like: str | None = None,
     outputs: Sequence[str] | Mapping[str, str] = (),
     classes: Any = None,
+    node_ids: Sequence[str] = (),
 ) -> Model:
     """The model, which has been saved. Arguments as those of `Model.from_pyg`; `columns` are those of x in training,
     `training` is the path of the table that they were in, `untrained` says that random weights are meant; `like` is the
-    path of the typed graph that the model is for: prepared, or as --graph-spec takes it."""
+    path of the typed graph that the model is for: prepared, or as --graph-spec takes it; `node_ids`: the paths of
+    tables, each alone or as TYPE=PATH."""
     refuse_to_save(output, overwrite, {"the checkpoint": checkpoint})
+    ids = paths_by_type(node_ids)
+    paths = ids if isinstance(ids, Mapping) else {} if ids is None else {"nodes": ids}
+    refuse_overlap(on_disk(output)[0], {f"the ids of {type}": Place.of(path) for type, path in paths.items()})
     for library in ("torch", "torch_geometric"):
         if importlib.util.find_spec(library) is None:
             raise _needs(library)
@@ -59,7 +66,7 @@ def export_module(
     names = tuple(columns) or None
     model = Model.from_pyg(
         net, inputs=inputs, features=features, unused=unused, outputs=outputs, weights=weights, like=graph,
-        classes=classes, training=TrainingTable(training, names) if training else names,
+        classes=classes, node_ids=ids_by_type(ids), training=TrainingTable(training, names) if training else names,
     )  # fmt: skip
     model.save(output, overwrite)
     return model

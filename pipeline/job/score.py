@@ -33,11 +33,12 @@ from pipeline.report.run_report import RunReport
 from pipeline.result.by_type import giving, types_wanted
 from pipeline.result.destination import find_manifest
 from pipeline.result.into_table import IntoTable, Written, expected_columns
+from pipeline.result.manifest import tables_by_type
 from pipeline.result.report import Report
 from pipeline.result.wish import Wish
 from pipeline.run.progress import Progress
 from pipeline.run.python_worker import wake_worker
-from pipeline.schema import ID, spelled
+from pipeline.schema import ID, folder_of
 from pipeline.score import scored
 from pipeline.settings import Settings
 from pipeline.spark.resources import is_local
@@ -136,11 +137,12 @@ def score_into_table(
             raise SettingError(f"{table}: the model gives a row per edge, and these go to a path: --output")
         if len(given.output_types) > 1:
             raise SettingError(
-                f"{table}: one table takes the nodes of one type, and the model gives {', '.join(given.output_types)}; "
+                f"{table}: one table takes the nodes of one type, and the model gives "
+                f"{', '.join(map(str, given.output_types))}; "
                 "name one with --types, and run the others into tables of their own"
             )
         table.refuse_inputs(spark, read)
-        (node_type,) = given.output_types
+        (node_type,) = map(str, given.output_types)
         ids = prepared.id_names[node_type] if prepared is not None else _id_of(source, columns)
         outputs, labels = given.outputs_of(node_type), labels_of(given, node_type, loaded.classes)
         table.check(
@@ -155,8 +157,8 @@ def score_into_table(
         def fill(scored: Scored) -> ScoredTable:
             place = Place.of(wanted.output)
             marker = find_manifest(place, spark) or {}
-            if "node_types" in marker:
-                place = place.child(spelled(node_type))
+            if tables_by_type(marker) is not None:
+                place = place.child(folder_of(node_type))
             started = time.perf_counter()
             written = table.write(spark, place, scored.report.run)
             seconds = scored.report.seconds + time.perf_counter() - started

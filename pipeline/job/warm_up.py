@@ -42,6 +42,7 @@ def _warm_up(model: Model) -> None:
         from pipeline.preparing.in_memory import blocks_from_tables
         from pipeline.run.fused import run_fused
 
+        model = Model(model.program, model.weights, model.columns)  # learned rows are columns of the nodes here
         widths: dict[str, dict[str, int]] = {"nodes": {}, "edges": {}}
         for column, width in model.inputs.items():
             table, _, name = column.rpartition(".")

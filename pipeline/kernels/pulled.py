@@ -40,6 +40,45 @@ def pulled_first(indptr: Rows, indices: Rows, first: Marks, middles: Rows, order
 
 
 @jit
+def pulled_first_each(
+    heads: npt.NDArray[np.int32], indptr: Rows, indices: Rows, middles: Rows, order: Rows, place: Rows, counts: Rows
+) -> None:
+    """The same of stacked tiles (blocks/stacked.py), heads (k, 5).
+
+    order (e,): positions among the edges of all tiles; place (c,): for each column its position in its tile, those of
+    pulled edges first; counts (k,): how many these are. A tile whose source is negative is pulled as it is.
+    """
+    r, e, c = 0, 0, 0
+    for t in range(len(heads)):
+        rows, edges, columns = heads[t, 1], heads[t, 2], heads[t, 3]
+        if heads[t, 0] < 0:
+            for j in range(rows):
+                middles[r + j] = indptr[r + t + j + 1]
+            for i in range(edges):
+                order[e + i] = e + i
+            for i in range(columns):
+                place[c + i] = i
+            counts[t] = columns
+        else:
+            first = np.zeros(columns, np.bool_)
+            ptr = indptr[r + t : r + t + rows + 1]
+            pulled_first(ptr, indices[e : e + edges], first, middles[r : r + rows], order[e : e + edges])
+            for i in range(edges):
+                order[e + i] += e
+            at = 0
+            for i in range(columns):
+                if first[i]:
+                    place[c + i] = at
+                    at += 1
+            counts[t] = at
+            for i in range(columns):
+                if not first[i]:
+                    place[c + i] = at
+                    at += 1
+        r, e, c = r + rows, e + edges, c + columns
+
+
+@jit
 def list_ranges(starts: Rows, ends: Rows, out: Rows) -> None:
     """All numbers of the ranges starts[j] .. ends[j], one after another."""
     at = 0

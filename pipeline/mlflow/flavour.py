@@ -161,7 +161,7 @@ def signature(model: Model) -> ModelSignature:
 
     number = np.dtype(np.float32)
     shapes = {model.columns[input_name(column)]: column.shape for column in model.program.inputs}
-    read = [TensorSpec(number, (-1, *shape), name) for name, shape in shapes.items()]
+    read = [TensorSpec(number, (-1, *shapes[name]), name) for name in model.inputs]
     given = [TensorSpec(number, (-1, width), name) for name, width in model.outputs.items()]
     return ModelSignature(Schema(read) if read else None, Schema(given))
 

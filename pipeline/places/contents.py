@@ -20,6 +20,7 @@ from pipeline.places.directories import list_directory, list_files
 from pipeline.places.filesystem import Opened
 from pipeline.places.marker import MARKER, MODEL, MOST_BYTES, PREPARED, SCORES, SCRATCH, UNFINISHED, read_marker
 from pipeline.places.place import Place
+from pipeline.shown import some
 
 WORDS = {
     SCORES: "scores that graphsweep wrote",
@@ -71,7 +72,7 @@ def owned_files(place: Place, opened: Opened, kind: str, without_marker: Written
     if strange:
         raise StorageError(
             f"{place}: not overwritten, because there are files that graphsweep did not write, or that were changed "
-            f"since: {_some(strange)}; move them away, or give another path. Nothing was touched"
+            f"since: {some(strange, SHOWN)}; move them away, or give another path. Nothing was touched"
         )
     return [name for name in found if name != MARKER]
 
@@ -104,7 +105,7 @@ def describe(opened: Opened) -> str:
             f"it is a table without our marker ({MARKER}): somebody's, or scores of a graphsweep that wrote none "
             "(remove these yourself)"
         )
-    return f"it holds {_some(names)}"
+    return f"it holds {some(names, SHOWN)}"
 
 
 def is_model(text: str) -> bool:
@@ -124,8 +125,3 @@ def _text(opened: Opened, name: str) -> str:
                 text: str = stream.read().decode(errors="replace")
             return text
     return ""
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -247,13 +247,25 @@ def _is_over(owner: Owner) -> bool:
 
 def is_locked(place: Place, opened: Opened) -> bool:
     """Whether somebody is writing at a place, as far as this machine can tell."""
-    found = Lock(place, opened, "")._owner()
+    return _writer(Lock(place, opened, "")) is not None
+
+
+def refuse_locked(place: Place, opened: Opened) -> None:
+    """StorageError if somebody is writing there, by the lock that is not ours to take yet."""
+    lock = Lock(place, opened, "")
+    owner = _writer(lock)
+    if owner is not None:
+        raise lock._refusal(owner)
+
+
+def _writer(lock: Lock) -> Owner | None:
+    found = lock._owner()
     if found is None:
-        return False
+        return None
     owner, renewed = found
     if is_this_machine(owner):
-        return is_alive(owner) and not _is_over(owner)
-    return time.time() - renewed < STALE
+        return owner if is_alive(owner) and not _is_over(owner) else None
+    return owner if time.time() - renewed < STALE else None
 
 
 def by_us() -> str:

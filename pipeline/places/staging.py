@@ -38,7 +38,7 @@ from pipeline.places.directories import (
     remove_files,
 )
 from pipeline.places.filesystem import Opened
-from pipeline.places.lock import Lock
+from pipeline.places.lock import Lock, refuse_locked
 from pipeline.places.marker import MARKER, UNFINISHED, is_free, is_half_marker, read_marker, write_marker
 from pipeline.places.place import Place
 
@@ -110,8 +110,8 @@ def staged(
 
     with ExitStack() as stack:
         with _readable(output):
-            if look is None:  # what is refused needs no lock, and makes no directory
-                removable()
+            if look is None:
+                _refuse_early(output, target, removable)
             run = new_run()
             made = make_directories(target.parent)
             stack.callback(lambda: remove_empty(made))
@@ -128,6 +128,25 @@ def staged(
             write_marker(directory, UNFINISHED, {"run": run})
         yield Staging(run, _sibling(output, target, name), directory, target, lock, removable, output)
         made.clear()
+
+
+def _refuse_early(output: Place, target: Opened, removable: Callable[[], object]) -> None:
+    """What is refused needs no lock, and makes no directory.
+
+    Without a lock another run may put its files in place between our look at the marker and that at the files: they
+    seem to be a stranger's then. So a refusal counts if nobody writes there, and a second look says the same.
+    """
+    said = None
+    while True:
+        try:
+            removable()
+        except StorageError as refusal:
+            refuse_locked(output, target)
+            if str(refusal) == said:
+                raise
+            said = str(refusal)
+        else:
+            return
 
 
 def refuse_taken(output: Place, opened: Opened, owned: Owned, overwrite: bool) -> list[str]:

@@ -36,7 +36,9 @@ def default_filesystem(spark: SparkSession | None) -> str:
         return LOCAL
     nothing = f"/graphsweep-{uuid.uuid4().hex}"
     try:
-        _ = spark.read.format("binaryFile").load(nothing).columns  # Spark Connect looks only when it is asked
+        # Twice: of one path that is not there Spark logs a warning with a stack of 70 lines
+        # (FileStreamSink.hasMetadata). Spark Connect looks only when it is asked for columns.
+        _ = spark.read.format("binaryFile").load([nothing, nothing]).columns
     except Exception as error:  # of Java, of py4j or of PySpark
         # with a folder in front of it where the default is one: hdfs://host:8020/user/a
         found = re.search(rf"([A-Za-z][A-Za-z0-9+.-]+:(?:/\S*?)?){nothing}", str(error))
@@ -62,7 +64,7 @@ def is_there(spark: SparkSession, place: Place) -> bool:
     """Whether anything is at a place that only Spark reaches. StorageError if Spark does not reach it either."""
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
     try:
-        _ = reader.load(literal(place)).columns
+        _ = reader.load([literal(place)] * 2).columns  # twice, as above
     except Exception as error:
         if "[PATH_NOT_FOUND]" in str(error):
             return False

@@ -28,7 +28,7 @@ from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import Edges
-from pipeline.formula.values import Value, apply
+from pipeline.formula.values import Kind, Value, apply
 from pipeline.plan.levels import local_values, sent_values
 
 # What a join starts with: a term that is this has nothing to add.
@@ -56,7 +56,7 @@ class Branch:
     """None: all of them."""
     reductions: tuple[Value, ...]
     executed: tuple[Value, ...]
-    """The same, but that they take all edges that they are given."""
+    """The same, but that they take all edges that they are given. Two of them may be one value."""
     before: tuple[Value, ...]
     """What the reductions alone read at their targets: computed for the same nodes. Inputs first."""
     nodes: tuple[Value, ...]
@@ -133,9 +133,13 @@ class _Search:
         self.program, self.when, self.rank, self.weights = program, when, rank, weights
         self.nodes = [value for value in program.values if value.is_node]
         self.chosen: dict[int, tuple[Chosen, Value]] = {}
+        self.sums: dict[int, Value] = {}
+        """Value.id of what is summed over chosen edges → the sum."""
         self.key: dict[int, _Key] = {}
         self.empty: dict[int, Array] = {}
         """Value.id → (1, *shape): what it is at a node without an edge, where that is known."""
+        self.of_no_edges: dict[Kind, Array] = {}
+        """The same of a reduction, by what it does: there may be thousands that do the same."""
         self.edges_only: set[int] = set()
         """Ids of what is computed from edges alone: a degree, say. It can be computed again in a later superstep."""
         with np.errstate(all="ignore"):
@@ -171,15 +175,24 @@ class _Search:
 
     def _look_at_reduction(self, value: Value) -> None:
         record, edges = REDUCTIONS[value.op], value.inputs[0].space
-        if record.is_holistic or not value.width or len(value.inputs) != record.messages:
+        if record.loop is None or not value.width or len(value.inputs) != record.messages:
             return
         assert isinstance(edges, Edges)
         if (chosen := chosen_edges(value)) is not None:
-            self.chosen[value.id] = chosen
+            # sums of the same over the edges of one relation and another are one value, compiled once
+            same = self.sums.setdefault(chosen[1].inputs[0].id, chosen[1])
+            self.chosen[value.id] = chosen = chosen[0], same
         self.key[value.id] = edges, chosen[0] if chosen else None
-        self.empty[value.id] = record.result(record.start(1, value), value)
+        self.empty[value.id] = self._of_no_edges(value)
         if not sent_values(value) and not local_values(value):
             self.edges_only.add(value.id)
+
+    def _of_no_edges(self, value: Value) -> Array:
+        alike = Kind.of(value)
+        if alike not in self.of_no_edges:
+            record = REDUCTIONS[value.op]
+            self.of_no_edges[alike] = record.result(record.start(1, value), value)
+        return self.of_no_edges[alike]
 
     def _empty(self, value: Value) -> Array | None:
         inputs = value.inputs

@@ -5,11 +5,12 @@ Comes in: the manifest of a prepared graph. Goes out: rows, edges and bytes of e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.formula.spaces import Nodes, Space
+from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment
 from pipeline.schema import EdgeType
@@ -80,6 +81,10 @@ class Counts:
         """Nodes of each block that have a row of a value."""
         assert isinstance(space, Nodes)
         return self.node_types[space.type]
+
+    def lanes_of(self, values: Iterable[Value], block: int) -> int:
+        """float32 lanes that a block has of node values; those of the whole graph are none to speak of."""
+        return sum(self.nodes_of(value.space)[block] * value.width for value in values if value.is_node)
 
     def edges_of(self, edge_type: EdgeType) -> Sequence[int]:
         """Edges of a type into each block."""

@@ -50,6 +50,7 @@ def explain_plan(
     cores: int = 1,
     targets: Sequence[str] = (),
     transport: tuple[str | None, str] | None = None,
+    kept: Sequence[str] = (),
 ) -> str:
     """The plan of a model on a prepared graph, for people.
 
@@ -61,6 +62,8 @@ def explain_plan(
         What is to be said of a run for some nodes.
     transport
         How blocks send ("memory", "files", "shuffle", or None if that is not known yet), and why, in words.
+    kept
+        What is to be said of a work directory.
     """
     counts, totals = Counts.of(manifest), manifest["totals"]
     numbers = plan.program.numbers
@@ -83,6 +86,7 @@ def explain_plan(
     way = FILES if transport and transport[0] == "files" else choice.tier
     if transport and len(plan.steps) > 1:
         lines += _titled("sends", [transport[1]])
+    lines += _titled("work", kept)
     lines += _titled("seconds", [_seconds(expected, way, cores)])
     lines += _titled("targets", targets)
     lines += _titled("skew", skew_lines(plan, counts))
@@ -185,14 +189,14 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         rows, partials = shipped_rows(counts, shipment)
         moved = size(shipment_bytes(counts, shipment))
         against = ", against the edges" if shipment.edge_type.is_reversed else ""
-        if plan.program.output_types != (NODE,):
+        if plan.program.output_types not in ((NODE,), (EDGE,)):
             against = f", for edges {shipment.edge_type}"
         pushed = f" + {shipment.partial_width} × {partials:,} partial results" if shipment.push else ""
         sent = f"{counted(shipment.width, 'column')} × {counted(rows, 'row')}{pushed}"
         text = f"{values}: {sent} = {moved}{against}{_other(counts, shipment)}"
         lines += textwrap.wrap(text, 120, initial_indent="  ships   ", subsequent_indent=" " * 10)
     if step.ships_ids:
-        rows = sum(counts.rows_in(EDGE))
+        rows = sum(sum(counts.rows_in(edge_type)) for edge_type in step.ships_ids)
         lines.append(
             f"  ids     of the sources of edges × {counted(rows, 'row')} = {size(id_bytes(counts, step))} (of numbers)"
         )

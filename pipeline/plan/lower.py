@@ -63,10 +63,11 @@ def lower(
     is_typed = len({each.reversed if each.is_reversed else each for each in program.edge_types}) > 1
     choose = if_cheaper_alike if is_typed else if_cheaper
     while True:
-        before = str(program)
+        before = program
         for rule in CHEAPER:
-            program = always(choose(program, rule, seen), *normal)
-        if str(program) == before:
+            cheaper = choose(program, rule, seen)
+            program = program if cheaper is program else always(cheaper, *normal)
+        if program is before:
             break
     if is_typed:
         program = always(program, watched(rules.sum_of_stack))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.compiler.dense import chunk_size
-from pipeline.compiler.edge_program import edge_program
 from pipeline.compiler.sorting import kept_floats
 from pipeline.formula.interpret import last_readers
 from pipeline.formula.reductions import REDUCTIONS
@@ -137,13 +135,7 @@ def _most_lanes(phase: Phase) -> int:
 
 def _edge_chunk_bytes(step: Superstep, edges: int) -> int:
     """All values of the edges that NumPy computes at a time, for a reduction that has no generated loop of its own."""
-    most = 0
-    for reduction in step.reductions:
-        program = edge_program(reduction)
-        if program.dense:
-            lanes = sum(value.width for value in program.below if not value.is_weight)
-            most = max(most, min(edges, chunk_size(program)) * lanes * FLOAT)
-    return most
+    return max((min(edges, chunk) * lanes * FLOAT for chunk, lanes in step.arrays), default=0)
 
 
 def _joined_lanes(counts: Counts, step: Superstep, block: int, only_pushed: bool = False) -> list[int]:

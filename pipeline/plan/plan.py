@@ -5,7 +5,7 @@ Comes in: a program and weights. Goes out: supersteps with their edge programs c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.compiler import CompiledReduction, EdgePass, compile_reduction
+from pipeline.formula.node_rows import NodeRows
 from pipeline.formula.program import Input, Program, input_name
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value
@@ -29,8 +30,17 @@ FloatArray = npt.NDArray[np.float32]
 class Plan:
     """The supersteps of a lowered program."""
 
-    def __init__(self, program: Program, weights: Mapping[str, FloatArray], pushes: Pushes = (), wire: str = "float32"):
+    def __init__(
+        self,
+        program: Program,
+        weights: Mapping[str, FloatArray],
+        pushes: Pushes = (),
+        wire: str = "float32",
+        node_rows: Mapping[str, NodeRows] | None = None,
+    ):
         """`program` is lowered already; `Plan.of` lowers one as its author wrote it."""
+        self.node_rows = dict(node_rows or {})
+        """Node type → the columns that no graph has, by the ids of the nodes."""
         self.program = program
         self.weights = dict(weights)
         self.pushes = sorted(pushes)
@@ -56,15 +66,22 @@ class Plan:
         """
         made, key = _MADE.setdefault(model, {}), (undirected, wire)
         if seen is not None or key not in made:
-            made[key] = Plan(*lower(_on_columns(model), model.weights, undirected, seen), wire=wire)
+            lowered = lower(_on_columns(model), model.weights, undirected, seen)
+            made[key] = Plan(*lowered, wire=wire, node_rows=model.node_rows)
         return made[key]
 
     def pushing(self, pushes: Pushes) -> Plan:
         """The same plan, but that these shipments push; those that cannot do not."""
-        return Plan(self.program, self.weights, pushes, self.wire)
+        if sorted(pushes) == self.pushes:
+            return self
+        return Plan(self.program, self.weights, pushes, self.wire, self.node_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.program.to_json(), self.weights, self.pushes, self.wire)
+        return _rebuild, (self.program.to_json(), self.weights, self.pushes, self.wire, self.node_rows)
+
+    def is_own(self, type: str, name: str) -> bool:
+        """Whether a column of the nodes comes with the model."""
+        return type in self.node_rows and name in self.node_rows[type].columns
 
     def compile(self, step: Superstep) -> dict[int, CompiledReduction]:
         """Value.id of each reduction of a superstep → its loop, compiled for the payload that it will read."""
@@ -73,17 +90,19 @@ class Plan:
             executed = {value.id: value for phase in step.phases for value in phase.reductions}
             for branch in step.branches:
                 executed |= {value.id: other for value, other in zip(branch.reductions, branch.executed, strict=True)}
-            compiled = {
-                number: compile_reduction(value, offsets.get(edges_of(value).type, {}), self.weights)
-                for number, value in executed.items()
+            once = {
+                value.id: compile_reduction(value, offsets.get(edges_of(value).type, {}), self.weights)
+                for value in {value.id: value for value in executed.values()}.values()
             }
+            compiled = {number: once[value.id] for number, value in executed.items()}
             self._passes[step.number] = [
                 [EdgePass([compiled[reduction.id] for reduction in together]) for together in passes(step, phase)]
                 for phase in step.phases
             ]
+            made: dict[tuple[int, ...], EdgePass] = {}
             self._branches[step.number] = [
                 [
-                    [EdgePass([compiled[value.id] for value in together]) for together in branch_passes(step, branch)]
+                    [_pass_of(compiled, together, made) for together in branch_passes(step, branch)]
                     for branch in phase.branches
                 ]
                 for phase in step.phases
@@ -102,12 +121,29 @@ class Plan:
         return self._branches[step.number]
 
 
+def _pass_of(
+    compiled: Mapping[int, CompiledReduction], together: Sequence[Value], made: dict[tuple[int, ...], EdgePass]
+) -> EdgePass:
+    """The pass of these reductions; of branches that compute the same over other edges it is one."""
+    reductions = list({compiled[value.id].value.id: compiled[value.id] for value in together}.values())
+    key = tuple(reduction.value.id for reduction in reductions)
+    if key not in made:
+        made[key] = EdgePass(reductions)
+    return made[key]
+
+
 _MADE: WeakKeyDictionary[Model, dict[tuple[bool, str], Plan]] = WeakKeyDictionary()
 """For as long as a model lives."""
 
 
-def _rebuild(program: Mapping[str, Any], weights: Mapping[str, FloatArray], pushes: Pushes, wire: str) -> Plan:
-    return Plan(Program.from_json(program), weights, pushes, wire)
+def _rebuild(
+    program: Mapping[str, Any],
+    weights: Mapping[str, FloatArray],
+    pushes: Pushes,
+    wire: str,
+    node_rows: Mapping[str, NodeRows],
+) -> Plan:
+    return Plan(Program.from_json(program), weights, pushes, wire, node_rows)
 
 
 def _on_columns(model: Model) -> Program:

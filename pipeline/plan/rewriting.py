@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges, Nodes
@@ -21,6 +22,10 @@ Rule = Callable[[Value], Value | None]
 MOST_APPLICATIONS = 10_000
 
 
+_SHARING: WeakSet[Program] = WeakSet()
+"""Programs in which nothing is there twice: those that `rebuild` has made, or found to be so."""
+
+
 class Sharing:
     """Makes values that were not seen yet and returns the earlier one where the same was made before."""
 
@@ -32,7 +37,8 @@ class Sharing:
 
 
 def rebuild(program: Program, change: Callable[[Value], Value | None], at: Collection[int] | None = None) -> Program:
-    """Copies a program bottom-up; `change` sees each value with its inputs already new, and may give another.
+    """Copies a program bottom-up; `change` sees each value with its inputs already new, and may give another. What is
+    returned is the program itself, if nothing is changed and nothing is there twice.
 
     `at`: Value.id of those that it sees; None: all.
     """
@@ -56,7 +62,16 @@ def rebuild(program: Program, change: Callable[[Value], Value | None], at: Colle
                 new[top.id] = new[copy.id] = new[shared.id] = shared
         return new[value.id]
 
-    for value in program.values:
+    values = iter(program.values)
+    if program in _SHARING:
+        # up to the first change everything stays: of thousands of relations a copy takes seconds, and most are of what
+        # is left as it is
+        for value in values:
+            changed = change(value) if at is None or value.id in at else None
+            new[value.id] = share(value) if changed is None else place(changed)
+            if changed is not None:
+                break
+    for value in values:
         if value.id not in new:  # its inputs are there: they come first
             inputs = tuple([new[operand.id] for operand in value.inputs])
             copy = value if inputs == value.inputs else value.on(inputs)
@@ -68,7 +83,15 @@ def rebuild(program: Program, change: Callable[[Value], Value | None], at: Colle
         changed = change(placed)
         if changed is not None:
             new[value.id] = place(changed)
-    return Program({name: new[value.id] for name, value in program.outputs.items()})
+    outputs = {name: new[value.id] for name, value in program.outputs.items()}
+    made = program if outputs == program.outputs else Program(outputs)
+    _SHARING.add(made)
+    return made
+
+
+def shared(program: Program) -> Program:
+    """The program with equal values once."""
+    return program if program in _SHARING else rebuild(program, lambda value: None)
 
 
 def always(program: Program, *rules: Rule) -> Program:
@@ -94,13 +117,14 @@ def always(program: Program, *rules: Rule) -> Program:
 def if_cheaper(program: Program, rule: Rule, seen: Rewritten | None = None) -> Program:
     """Applies a rule at one value at a time, and keeps the result only where the whole program gets cheaper. `seen` is
     told of each try."""
-    program = rebuild(program, lambda value: None)
-    best = cost(program)
+    program = shared(program)
+    best = None
     position = 0
     while position < len(program.values):
         here = program.values[position]
         candidate = rule(here)
         if candidate is not None:
+            best = best or cost(program)
             tried = _replace(program, here, candidate)
             price = cost(tried)
             if seen is not None:
@@ -116,7 +140,7 @@ def if_cheaper_alike(program: Program, rule: Rule, seen: Rewritten | None = None
     """The same for programs of many relations, whose values are alike: of those that differ in names only, the first is
     tried, and what is found is right for the others. HGT of 90 relations, two layers, has thousands to try, each of
     which takes a copy of 7,000 values and its cost."""
-    program = rebuild(program, lambda value: None)
+    program = shared(program)
     best = cost(program)
     rejected: set[int] = set()
     kinds: dict[Hashable, int] = {}

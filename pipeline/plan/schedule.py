@@ -59,7 +59,7 @@ def schedule(
     _ship(program, level, steps, pushes, wire)
     _keep(program, when, steps, readers, shipped, found.inside)
     if program.is_per_edge:
-        steps[-2].ships_ids = True
+        steps[-2].ships_ids = tuple(kind for kind in program.output_types if isinstance(kind, EdgeType))
     return Schedule(program, steps)
 
 

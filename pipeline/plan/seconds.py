@@ -92,9 +92,9 @@ def expect(plan: Plan, counts: Counts, tier: str, cores: int) -> Seconds:
     for step, made in zip(plan.steps, works(plan, counts), strict=True):
         blocks = [_parts(one, distributed) for one in made]
         if tier == FILES:
-            lanes = sum(value.width for value in step.live_out) if not step.outputs else 0
+            left = [] if step.outputs else step.live_out
             for block, one in enumerate(blocks):
-                one[MOVING] = STORED * FLOAT * lanes * counts.nodes[block]
+                one[MOVING] = STORED * FLOAT * counts.lanes_of(left, block)
                 one[STARTING] = TASK
         work = [sum(one.values()) for one in blocks]
         until = _until(work, cores)

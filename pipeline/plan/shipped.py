@@ -5,10 +5,11 @@ Comes in: a superstep, and the counts of a prepared graph. Goes out: rows and by
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pipeline.blocks.wire import number_bytes
 from pipeline.plan.counts import Counts
 from pipeline.plan.superstep import Shipment, Superstep
-from pipeline.schema import EDGE
 
 FLOAT = 4  # bytes
 ID = 8  # bytes of a node's id that is sent; one of text may take more
@@ -44,7 +45,7 @@ def shipped_bytes(counts: Counts, step: Superstep) -> int:
 
 def id_bytes(counts: Counts, step: Superstep) -> int:
     """Bytes of the ids that a superstep ships, for the rows of edges that are written behind it."""
-    return sum(counts.rows_in(EDGE)) * ID if step.ships_ids else 0
+    return sum(sum(counts.rows_in(edge_type)) for edge_type in step.ships_ids) * ID
 
 
 def total_lanes(step: Superstep) -> int:
@@ -71,3 +72,15 @@ def kept_bytes(counts: Counts, step: Superstep) -> int:
     """Bytes of that state."""
     kept = sum(sum(counts.nodes_of(value.space)) * value.width for value in step.keeps if value.is_node)
     return (kept + counts.blocks * kept_totals(step)) * FLOAT
+
+
+def stored_bytes(counts: Counts, step: Superstep, own: Collection[int]) -> int:
+    """Bytes that a superstep leaves in the files of a work directory on a disk. `own`: ids of the node values that are
+    kept, or sent alone; several that are sent together lie there side by side."""
+    values = {value.id: value for value in [*step.keeps, *(value for each in step.ships for value in each.values)]}
+    nodes = sum(sum(counts.nodes_of(values[id].space)) * values[id].width for id in own if values[id].is_node)
+    graph = counts.blocks * sum(values[id].width for id in own if values[id].is_graph)
+    together = sum(
+        sum(counts.nodes_of(each.values[0].space)) * each.width for each in step.ships if len(each.values) > 1
+    )
+    return (nodes + graph + together) * FLOAT + counts.blocks * total_lanes(step) * PART

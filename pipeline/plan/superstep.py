@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pipeline.compiler.dense import chunk_size
+from pipeline.compiler.edge_program import edge_program
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.totals import TOTALS
@@ -89,8 +91,8 @@ class Superstep:
     phases: list[Phase] = field(default_factory=list)
     receives: list[Shipment] = field(default_factory=list)
     ships: list[Shipment] = field(default_factory=list)
-    ships_ids: bool = False
-    """Whether blocks also send the ids of the nodes whose rows they send: the next superstep writes rows of edges."""
+    ships_ids: tuple[EdgeType, ...] = ()
+    """The types of edges of which the next superstep writes rows: blocks also send the ids of their sources."""
     keeps: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     """The program's outputs, in the last superstep."""
@@ -136,6 +138,17 @@ class Superstep:
             if value.op == "input" and isinstance(value.space, Nodes):
                 found[value.space.type, value.attributes["name"]] = None
         return list(found)
+
+    @cached_property
+    def arrays(self) -> list[tuple[int, int]]:
+        """Of each reduction for which NumPy computes edge values, a chunk at a time: edges of a chunk, lanes of an
+        edge. Asked for by each forecast of each block, once the schedule is made."""
+        programs = [edge_program(reduction) for reduction in self.reductions]
+        return [
+            (chunk_size(program), sum(value.width for value in program.below if not value.is_weight))
+            for program in programs
+            if program.dense
+        ]
 
     @property
     def pushed(self) -> set[int]:

@@ -5,21 +5,24 @@ Comes in: a plan, and the counts of a prepared graph (its manifest). Goes out: t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.compiler.edge_program import edge_program
 from pipeline.compiler.sorting import FLOATS
 from pipeline.formula.operations import COSTLY, FREE, LANE_REDUCTIONS, OPERATIONS
 from pipeline.formula.reductions import REDUCTIONS
+from pipeline.formula.spaces import Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.counts import Counts
 from pipeline.plan.levels import local_values, sent_values
 from pipeline.plan.memory import INDEX
 from pipeline.plan.plan import Plan
-from pipeline.plan.shipped import FLOAT, kept_lanes, received_bytes
+from pipeline.plan.shipped import FLOAT, received_bytes
 from pipeline.plan.superstep import Superstep, edges_of
+from pipeline.schema import EdgeType
 
 ID = 8  # bytes of a node's id; one of text may have more
 
@@ -72,29 +75,86 @@ def works(plan: Plan, counts: Counts) -> list[list[Work]]:
 
 
 def _works(plan: Plan, counts: Counts, step: Superstep, static: Sequence[int]) -> list[Work]:
-    per_edge = add(_per_edge(reduction) for reduction in step.reductions)
-    per_node = add([_kept(step), *map(_around, step.reductions), *(_per_node(value) for value in _chunked(step))])
-    return [_block_work(plan, counts, step, block, static[block], per_edge, per_node) for block in range(counts.blocks)]
+    reduced = _reduced(step)
+    rows: dict[str, list[Work]] = {}
+    for value in _chunked(step):
+        rows.setdefault(_type_of(value), []).append(_per_node(value))
+    for value in _kept(step):
+        rows.setdefault(_type_of(value), []).append(Work(node_lanes=value.width))
+    per_node = {name: add(each) for name, each in rows.items()}
+    return [_block_work(plan, counts, step, block, static[block], reduced, per_node) for block in range(counts.blocks)]
+
+
+class _Reduced(NamedTuple):
+    """Reductions over the same edges."""
+
+    edges: EdgeType
+    share: float
+    """Of all edges of the type: each of the relations that a column chooses is taken to have as many."""
+    some: bool
+    """Whether there is a row for each node with such an edge; else for each node."""
+    reductions: Sequence[Value]
+    per_edge: Work
+    per_row: Work
+
+
+def _reduced(step: Superstep) -> list[_Reduced]:
+    """All reductions of a superstep. Of thousands of branches each goes over its own edges."""
+    alike = Counter((branch.edges, branch.chosen.column) for branch in step.branches if branch.chosen)
+    found = [
+        _Reduced(edges_of(value).type, 1.0, False, [value], _per_edge(value), _around(value))
+        for phase in step.phases
+        for value in phase.reductions
+    ]
+    for branch in step.branches:
+        share = 1 / alike[branch.edges, branch.chosen.column] if branch.chosen else 1.0
+        per_edge = add(map(_per_edge, branch.executed))
+        if branch.chosen:  # to sort them by the column
+            per_edge = per_edge._replace(edges=per_edge.edges + 1)
+        nodes = [*map(_per_node, (*branch.before, *branch.nodes)), *map(_around, branch.reductions)]
+        found.append(_Reduced(branch.edges.type, share, True, branch.reductions, per_edge, add(nodes)))
+    return found
 
 
 def _block_work(
-    plan: Plan, counts: Counts, step: Superstep, block: int, static: int, per_edge: Work, per_node: Work
+    plan: Plan,
+    counts: Counts,
+    step: Superstep,
+    block: int,
+    static: int,
+    reduced: Sequence[_Reduced],
+    per_node: Mapping[str, Work],
 ) -> Work:
-    nodes, edges = counts.nodes[block], counts.edges[block]
-    rows, lanes = _sent(counts, step, block)
-    return Work(
+    parts = [_times(work, counts.node_types[name][block]) for name, work in per_node.items()]
+    for each in reduced:
+        edges = counts.edges_of(each.edges)[block] * each.share
+        nodes = counts.nodes_of(each.reductions[0].space)[block]
+        passes = sum(_passes(counts, value, block) for value in each.reductions)
+        parts.append(_times(each.per_edge, edges))
+        parts.append(_times(each.per_row, min(nodes, edges) if each.some else nodes))
+        parts.append(Work(tiles=min(counts.blocks, edges) * passes))
+    rows, lanes = _sent(counts, step, block, reduced)
+    outputs = {_type_of(value) for value in step.outputs}
+    return add(parts)._replace(
         opened=1,
         read=_read(plan, counts, step, block, static),
-        tiles=counts.blocks * sum(_passes(counts, reduction, block) for reduction in step.reductions),
         sent_rows=rows,
         sent_lanes=lanes,
-        rows=nodes if step.outputs else 0,
-        written=nodes * sum(value.width for value in step.outputs),
+        rows=sum(counts.node_types[name][block] for name in outputs),
+        written=sum(counts.nodes_of(value.space)[block] * value.width for value in step.outputs),
         moved=_moved(plan, counts, step, block),
-    )._replace(
-        **{name: edges * number for name, number in per_edge._asdict().items() if number},
-        **{name: nodes * number for name, number in per_node._asdict().items() if number},
     )
+
+
+def _times(work: Work, rows: float) -> Work:
+    return Work(*(rows * each for each in work))
+
+
+def _type_of(value: Value) -> str:
+    """The type of nodes that a value, or a part of a total, is computed for."""
+    space = value.inputs[0].space if value.op in TOTALS else value.space
+    assert isinstance(space, Nodes)
+    return space.type
 
 
 def add(works: Iterable[Work]) -> Work:
@@ -144,11 +204,11 @@ def _per_node(value: Value) -> Work:
     )
 
 
-def _kept(step: Superstep) -> Work:
+def _kept(step: Superstep) -> list[Value]:
     """What is copied out of its chunk, because somebody reads it later."""
     read = {entry.id for reduction in step.reductions for entry in local_values(reduction)}
     read |= {value.id for value in step.live_out}
-    return Work(node_lanes=sum(value.width for value in _chunked(step) if value.id in read))
+    return [value for value in _chunked(step) if value.id in read]
 
 
 def _around(reduction: Value) -> Work:
@@ -176,12 +236,12 @@ def _read(plan: Plan, counts: Counts, step: Superstep, block: int, static: int) 
     """Bytes: ids always, features and edges where the superstep wants them (stage.static_kinds)."""
     nodes = counts.nodes[block]
     columns = {
-        value.attributes["name"]: value.width
+        (value.space, value.attributes["name"]): counts.nodes_of(value.space)[block] * value.width
         for each in plan.steps
         for value in each.computed
         if value.op == "input" and value.is_node
     }
-    features = nodes * sum(columns.values()) * FLOAT
+    features = sum(columns.values()) * FLOAT
     lists = sum(counts.rows_in(shipment.edge_type)[block] for shipment in step.ships) * INDEX
     tiles = max(static - nodes * ID - features - lists, 0)
     return nodes * ID + bool(step.features) * features + lists + bool(step.reductions) * tiles
@@ -194,17 +254,19 @@ def _passes(counts: Counts, reduction: Value, block: int) -> int:
     return max(1, -(-counts.edges[block] * reduction.inputs[0].width // FLOATS))
 
 
-def _sent(counts: Counts, step: Superstep, block: int) -> tuple[float, float]:
-    """Rows and lanes of other blocks, which each reduction reads anew."""
-    rows = lanes = 0
+def _sent(counts: Counts, step: Superstep, block: int, reduced: Sequence[_Reduced]) -> tuple[float, float]:
+    """Rows and lanes of other blocks, which each reduction reads anew: all that there are, or those of its edges."""
+    rows = lanes = 0.0
     for shipment in step.receives:
-        readers = [
-            entry for entry in step.reductions if sent_values(entry) and edges_of(entry).type == shipment.edge_type
-        ]
-        here = counts.rows_in(shipment.edge_type)[block] + (
+        edges = counts.edges_of(shipment.edge_type)[block]
+        there = counts.rows_in(shipment.edge_type)[block] + (
             counts.loops_of(shipment.edge_type)[block] if shipment.loops else 0
         )
-        here *= sum(_passes(counts, reduction, block) for reduction in readers)
+        here = 0.0
+        for each in reduced:
+            if each.edges == shipment.edge_type:
+                passes = sum(_passes(counts, value, block) for value in each.reductions if sent_values(value))
+                here += passes * (there if each.share == 1 else min(there, edges * each.share))
         rows, lanes = rows + here, lanes + here * shipment.width
     return rows, lanes
 
@@ -213,4 +275,4 @@ def _moved(plan: Plan, counts: Counts, step: Superstep, block: int) -> float:
     if not step.number:
         return 0
     received = sum(received_bytes(counts, shipment, block) for shipment in step.receives)
-    return received + counts.nodes[block] * kept_lanes(plan.steps[step.number - 1]) * FLOAT
+    return received + counts.lanes_of(plan.steps[step.number - 1].keeps, block) * FLOAT

@@ -13,26 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.blocks.block import LOOPS, Block, IntArray, LongArray, Tile
-from pipeline.blocks.rows import Row, array_rows, static_rows, tile_rows
+from pipeline.blocks.block import LOOPS, Block, IntArray, LongArray
+from pipeline.blocks.rows import Row, array_rows, static_rows
+from pipeline.blocks.stacked import StackedTiles
 from pipeline.kernels.hash import positions
 from pipeline.preparing import tiles
 from pipeline.preparing.checks import Finding
 from pipeline.preparing.facts import facts_row, static_with_facts
 from pipeline.preparing.findings import dangling_ends
 from pipeline.preparing.pack import FINDING, PACKED_EDGES, PACKED_NODES, Packed, finding_row, unpack
-from pipeline.preparing.preparation import (
-    ASKED,
-    BOTH,
-    KEYS,
-    NO_KEYS,
-    PUSHED,
-    QUESTION,
-    REQUEST,
-    REQUEST_REST,
-    Preparation,
-)
+from pipeline.preparing.preparation import ASKED, BOTH, KEYS, QUESTION, Preparation
 from pipeline.preparing.records import edges_of, nodes_of, split_values
+from pipeline.preparing.requests import request_rows
 from pipeline.schema import EdgeType
 
 
@@ -42,7 +34,7 @@ def build(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
     keys, block, edges = yield from _unpacked(index, rows, plan, findings)
     yield from _key_rows(index, keys)
     counts = {
-        part.type: {"dropped": part.dropped, "both_ways": sum(int(both.sum()) for both in part.both_ways.values())}
+        part.type: {"dropped": part.dropped, "both_ways": 0 if part.both_ways is None else int(part.both_ways.sum())}
         for part in edges
     }
     yield from cut(block, {part.type: part.wanted for part in edges}, counts, plan)
@@ -61,10 +53,10 @@ def collect(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]
     yield from static_rows(block)
     yield facts_row(index, [], "collected", dropped={str(part.type): part.dropped for part in edges})
     for part in edges:
-        for source, wanted in part.wanted.items():
-            yield from array_rows(index, source, ASKED, str(part.type), wanted)
-            if source in part.both_ways:
-                yield from array_rows(index, source, BOTH, str(part.type), part.both_ways[source])
+        yield from array_rows(index, index, ASKED, str(part.type), part.wanted)
+        if part.both_ways is not None:
+            yield from array_rows(index, index, BOTH, str(part.type), part.both_ways)
+        for source, wanted in wanted_of(part.tiles, part.wanted):
             yield from array_rows(source, index, QUESTION, str(part.type), wanted)
     yield from (finding_row(index, finding) for finding in findings)
 
@@ -79,13 +71,13 @@ class _EdgesHere:
     """The edges of one type into a block."""
 
     type: EdgeType
-    tiles: dict[int, Tile]
-    wanted: dict[int, LongArray]
-    """Source block → the keys of its tile's columns."""
+    tiles: StackedTiles
+    wanted: LongArray
+    """The keys of the columns of all tiles but LOOPS, one tile behind another."""
     dangling: dict[int, LongArray]
     """Source block → the src keys of edges whose dst is no node."""
-    both_ways: dict[int, IntArray]
-    """Source block → of each column of its tile, how many edges of the table have their reverse in it too."""
+    both_ways: IntArray | None
+    """Of undirected edges, for each key: how many edges of the table have their reverse in it too."""
     dropped: int
 
 
@@ -130,52 +122,45 @@ def _edges(
     dst = positions(edges.dst, targets)
     known = dst >= 0
     dropped = len(dst) - int(np.count_nonzero(known))
-    here: dict[int, Tile] = {}
-    requests: dict[int, LongArray] = {}
-    dangling: dict[int, LongArray] = {}
-    both_ways: dict[int, IntArray] = {}
     there = edges.where(known)
     home = plan.blocks_of(edge_type.source, there.src)
-    for source, tile, wanted, both in tiles.make_tiles(dst[known], there, home, len(targets), plan.blocks, loops):
-        if both is not None:
-            both_ways[source] = both
-        here[source] = dataclasses.replace(tile, values=split_values(tile.values[""], layout, widths))
-        if source != LOOPS:
-            requests[source] = wanted.astype(np.int64, copy=False)
+    made = tiles.make_tiles(dst[known], there, home, len(targets), plan.blocks, loops)
+    here = dataclasses.replace(made.tiles, columns=split_values(made.tiles.columns[""], layout, widths))
+    dangling: dict[int, LongArray] = {}
     if dropped and not plan.drop_dangling and not edge_type.is_reversed:
         findings.append(dangling_ends(layout, 1, edges.dst[~known]))
         asked = tiles.distinct(np.sort(edges.src[~known]))
         dangling = dict(tiles.by_block(asked, plan.blocks_of(edge_type.source, asked)))
-    return _EdgesHere(edge_type, here, requests, dangling, both_ways, dropped)
+    return _EdgesHere(edge_type, here, made.wanted, dangling, made.both_ways, dropped)
+
+
+def wanted_of(whole: StackedTiles, wanted: LongArray) -> Iterator[tuple[int, LongArray]]:
+    """Of each tile but LOOPS its source, and the keys of its columns."""
+    loops = int(whole.heads[0, 3]) if LOOPS in whole else 0
+    ends = (whole.sender_ends - loops).tolist()
+    for place, source in enumerate(whole):
+        if source != LOOPS:
+            yield source, wanted[ends[place] : ends[place + 1]]
 
 
 def cut(
     block: Block,
-    wanted: Mapping[EdgeType, Mapping[int, LongArray]],
+    wanted: Mapping[EdgeType, LongArray],
     counts: Mapping[EdgeType, Mapping[str, int]],
     plan: Preparation,
 ) -> Iterator[Row]:
-    """The block's static rows, its tiles cut; REQUESTs and PUSHED to others. `counts`: what is known of its edges."""
-    here: dict[EdgeType, dict[int, Tile]] = {}
-    pulled: dict[EdgeType, int] = defaultdict(int)
-    pushed: dict[EdgeType, int] = defaultdict(int)
+    """The block's static rows, its tiles cut; REQUESTs to others. `counts`: what is known of its edges."""
+    here: dict[EdgeType, StackedTiles] = {}
+    told: dict[EdgeType, dict[str, int]] = {}
     for edge_type, whole in block.tiles.items():
-        here[edge_type] = dict(whole)
-        for source, keys in wanted[edge_type].items():
-            # a block alone has nobody to push to
-            cut = tiles.cut(whole[source], keys) if plan.blocks > 1 else tiles.Cut(whole[source], None, keys, NO_KEYS)
-            here[edge_type][source] = cut.tile
-            pulled[edge_type] += len(cut.first)
-            if cut.pushed:
-                pushed[edge_type] += len(cut.pushed.rows)
-                # the other end needs no rows: partial result j is of row j
-                numbered = dataclasses.replace(cut.pushed, rows=np.arange(len(cut.pushed.rows), dtype=np.int32))
-                yield from tile_rows(source, block.index, edge_type, numbered, PUSHED)
-            for kind, part in ((REQUEST, cut.first), (REQUEST_REST, cut.then)):
-                if len(part):
-                    yield from array_rows(source, block.index, kind, str(edge_type), part)
-    told = {
-        type: {**own, "payload_rows_pulled": pulled[type], "payload_rows_pushed": pushed[type]}
-        for type, own in counts.items()
-    }
+        # a block alone has nobody to push to
+        part = (tiles.cut if plan.blocks > 1 else tiles.uncut)(StackedTiles.of(whole), wanted[edge_type])
+        here[edge_type] = part.tiles
+        between = part.tiles.heads[:, 0] != LOOPS
+        told[edge_type] = {
+            **counts[edge_type],
+            "payload_rows_pulled": int(part.first[between].sum()),
+            "payload_rows_pushed": int(part.pushed.tile_rows.sum()),
+        }
+        yield from request_rows(block.index, edge_type, part)
     yield from static_with_facts(dataclasses.replace(block, tiles=here), told, plan.given)

@@ -17,6 +17,7 @@ from pipeline.blocks.block import LOOPS, Block
 from pipeline.blocks.content import sums_of
 from pipeline.blocks.ranges import Range, merge_ranges, ranges_of
 from pipeline.blocks.rows import KINDS, PUSHES, Row, digest, edge_type_of, send_rows, static_rows
+from pipeline.blocks.stacked import StackedTiles
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.schema import EdgeType
 
@@ -53,18 +54,19 @@ def _of_nodes(block: Block, type: str) -> dict[str, Any]:
 
 
 def _of_edges(block: Block, type: EdgeType) -> dict[str, Any]:
-    here = block.tiles.get(type, {})
+    here = StackedTiles.of(block.tiles.get(type, {}))
+    sources, _, edges, senders, _ = here.heads.T
+    loops, own = sources == LOOPS, sources == block.index
     degrees = np.zeros(block.nodes(type.target), np.int64)
-    for tile in here.values():
-        degrees[tile.rows] += np.diff(tile.indptr)
+    np.add.at(degrees, here.rows, here.degrees)
     return {
-        "edges": sum(tile.edges for tile in here.values()),
-        "self_loops": here[LOOPS].edges if LOOPS in here else 0,
-        "payload_rows_loops": here[LOOPS].senders if LOOPS in here else 0,
+        "edges": int(edges.sum()),
+        "self_loops": int(edges[loops].sum()),
+        "payload_rows_loops": int(senders[loops].sum()),
         "max_in_degree": int(degrees.max(initial=0)),
-        "payload_rows_in": sum(tile.senders for source, tile in here.items() if source != LOOPS),
-        "payload_rows_own": here[block.index].senders if block.index in here else 0,
-        "widths": {name: matrix.shape[1] for tile in here.values() for name, matrix in tile.values.items()},
+        "payload_rows_in": int(senders[~loops].sum()),
+        "payload_rows_own": int(senders[own].sum()),
+        "widths": {name: matrix.shape[1] for name, matrix in here.columns.items()},
     }
 
 
@@ -80,10 +82,9 @@ def _bytes_by_type(rows: Iterable[Row], kinds: Collection[str]) -> Counter[str]:
 def _ranges(block: Block, given: Collection[EdgeType]) -> dict[str, list[Range]]:
     nodes = {f"{Nodes(type)}.{name}": m for type, columns in block.features.items() for name, m in columns.items()}
     edges = [
-        ranges_of({f"{Edges(type)}.{name}": m for name, m in tile.values.items()})
+        ranges_of({f"{Edges(type)}.{name}": m for name, m in StackedTiles.of(here).columns.items()})
         for type, here in block.tiles.items()
         if type in given  # others are the same edges
-        for tile in here.values()
     ]
     return merge_ranges([ranges_of(nodes), *edges])
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.blocks.block import IntArray, LongArray
-from pipeline.blocks.rows import TILES, Row
+from pipeline.blocks.rows import Row
 from pipeline.kernels.hash import blocks_of
 from pipeline.kernels.jit import read_only
 from pipeline.preparing.communities import ByCommunity
@@ -21,14 +21,12 @@ from pipeline.tables.layout import Layout
 
 # kinds of rows between the steps; arrays of a block have the kinds of rows.py
 KEYS = "keys"  # (n,) int64 keys of the nodes of block TARGET, ascending
-REQUEST = "request"  # (k,) int64 keys of nodes of block TARGET that block SOURCE needs for pulled edges, ascending
-REQUEST_REST = "request rest"  # (k,) int64 those that it needs beside them if no edge is pushed, ascending
+REQUEST = "request"  # bytes: what block SOURCE needs of block TARGET, see requests.py
 QUESTION = "question"  # (k,) int64 keys that block SOURCE will request if they are there, ascending
-ASKED = "asked"  # the same, kept by the block itself
+ASKED = "asked"  # the same of all its tiles, kept by the block itself
 BOTH = "both"  # (k,) int32 of each of these, how many edges of the table have their reverse in it too; kept likewise
 MISSING = "missing"  # (m,) int64 positions in the question of block TARGET to block SOURCE that are no nodes
 NO_KEYS: LongArray = np.empty(0, np.int64)
-PUSHED = tuple(f"pushed {kind}" for kind in TILES)  # a tile for block TARGET; columns are rows of what SOURCE requests
 
 
 # Two texts with the same hash (0.7 % likely among 5e8 nodes) get other hashes with another seed.

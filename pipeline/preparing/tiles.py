@@ -6,17 +6,18 @@ depends on nothing but them. Knows nothing of rows, files, Spark, or of the othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.blocks.block import LOOPS, FloatArray, IntArray, LongArray, Tile
-from pipeline.blocks.tile_edges import edges_between, some_edges
+from pipeline.blocks.block import FloatArray, IntArray, LongArray, Tile
+from pipeline.blocks.stacked import HEAD, StackedTiles, ends_of, indptr_of
+from pipeline.blocks.tile_edges import some_edges
 from pipeline.kernels.hash import positions
 from pipeline.kernels.jit import read_only
-from pipeline.kernels.pulled import pulled_first
+from pipeline.kernels.pulled import list_ranges, pulled_first_each
 from pipeline.kernels.sort import group, merge, order_ties
 
 
@@ -37,35 +38,65 @@ class Edges(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A tile as it is made of edges."""
+    """Tiles as they are made of edges."""
 
-    source: int
-    """Block, or LOOPS."""
-    tile: Tile
-    wanted: LongArray | IntArray
-    """What the tile asks of its source: the distinct src keys, ascending; of LOOPS the local indices."""
+    tiles: StackedTiles
+    """All values are one matrix named ""."""
+    wanted: LongArray
+    """What the tiles ask of their sources, one behind another: the distinct src keys of each, ascending. LOOPS asks
+    nothing."""
     both_ways: IntArray | None = None
-    """Of undirected edges, for each column: how many edges of the table have their reverse in it too."""
+    """Of undirected edges, for each key: how many edges of the table have their reverse in it too."""
 
 
-def make_tiles(
-    dst: IntArray, edges: Edges, source: IntArray, nodes: int, blocks: int, loops: bool = True
-) -> Iterator[Made]:
+GROUP_EDGES = 1 << 16
+"""Of small tiles that are made together: fewer would cost more calls than work, more would leave the cache."""
+
+
+def make_tiles(dst: IntArray, edges: Edges, source: IntArray, nodes: int, blocks: int, loops: bool = True) -> Made:
     """All edges into a block as tiles.
 
-    `dst` are the local indices of edges.dst, `source` the blocks of edges.src. Tiles come by ascending source, those
-    without edges not at all, and carry all values as one matrix named "". `loops`: equal keys are the same node; of
-    edges between two types they are not.
+    `dst` are the local indices of edges.dst, `source` the blocks of edges.src. `loops`: equal keys are the same node;
+    of edges between two types they are not.
     """
     by_dst = sort_by(dst, np.arange(len(dst), dtype=np.int32), nodes)[1]
     source = source + 1
     if loops:
         source[edges.src == edges.dst] = 0  # LOOPS come first, as their number does
     offsets, order = sort_by(source, by_dst, blocks + 1)
-    for code in range(blocks + 1):
-        chosen = order[offsets[code] : offsets[code + 1]]
-        if len(chosen):
-            yield Made(LOOPS, *_loops(dst, edges, chosen)) if code == 0 else Made(code - 1, *_tile(dst, edges, chosen))
+    codes = np.flatnonzero(np.diff(offsets))
+    ends = np.append(offsets[codes], len(order))
+    indices = np.empty(len(order), np.int32)
+    values = np.empty((len(order), edges.values.shape[1]), np.float32)
+    parts: list[_Part] = []
+    for first, last in _groups(codes, ends):
+        own = slice(ends[first], ends[last])
+        bounds = ends[first : last + 1] - ends[first]
+        make = _loops if codes[first] == 0 else _tiles
+        parts.append(make(dst, edges, order[own], bounds, indices[own], values[own]))
+    heads = np.zeros((len(codes), HEAD), np.int32)
+    heads[:, 0] = codes - 1
+    heads[:, 2] = np.diff(ends)
+    heads[:, 1] = _joined([part.tile_rows for part in parts], np.int64)
+    heads[:, 3] = _joined([part.senders for part in parts], np.int64)
+    tiles = StackedTiles(
+        heads,
+        _joined([part.rows for part in parts], np.int32),
+        indptr_of(_joined([part.degrees for part in parts], np.int32), ends_of(heads[:, 1])),
+        indices,
+        {"": values},
+    )
+    both = None if edges.turned is None else _joined([part.both_ways for part in parts], np.int32)
+    return Made(tiles, _joined([part.wanted for part in parts], np.int64), both)
+
+
+def _groups(codes: npt.NDArray[np.intp], ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Tiles that are made together, first .. last; LOOPS alone."""
+    first = 0
+    for place, code in enumerate(codes.tolist()):
+        if code == 0 or ends[place + 1] - ends[first] >= GROUP_EDGES or place == len(codes) - 1:
+            yield first, place + 1
+            first = place + 1
 
 
 def sort_by(codes: IntArray, before: IntArray, buckets: int) -> tuple[npt.NDArray[np.int64], IntArray]:
@@ -76,20 +107,50 @@ def sort_by(codes: IntArray, before: IntArray, buckets: int) -> tuple[npt.NDArra
     return offsets, order
 
 
-def _tile(dst: IntArray, edges: Edges, chosen: IntArray) -> tuple[Tile, LongArray, IntArray | None]:
-    """The edges `chosen`, whose dst are ascending, by (dst, src, values); of them, those that are there both ways."""
+class _Part(NamedTuple):
+    """What a group of tiles is, but for indices and values."""
+
+    tile_rows: npt.NDArray[np.int64]
+    """Rows of each tile."""
+    senders: npt.NDArray[np.int64]
+    """Columns of each tile."""
+    rows: IntArray
+    degrees: IntArray
+    """Edges of each row."""
+    wanted: LongArray
+    both_ways: IntArray
+
+
+def _tiles(
+    dst: IntArray, edges: Edges, chosen: IntArray, bounds: LongArray, indices: IntArray, values: FloatArray
+) -> _Part:
+    """The edges `chosen`, by (tile, dst) already, in the order of (tile, dst, src, values). Tile t has those from
+    bounds[t] to bounds[t + 1]; `indices` and `values` are filled."""
     here, src = dst[chosen], edges.src[chosen]
-    wanted = distinct(np.sort(src))  # sorting all keys with SIMD beats a hash table of the distinct ones
-    column = positions(src, wanted)
-    starts, row = _runs(here)
-    # by column first, then stably by row: each pass is linear in the tile's edges, whatever a node's degree
+    starts, row, tile_rows = _runs(here, bounds)
+    keys = distinct(np.sort(src))  # sorting all keys with SIMD beats a hash table of the distinct ones
+    column = positions(src, keys)
+    tiles = len(bounds) - 1
+    if tiles == 1:
+        wanted, ends = keys, np.array([0, len(keys)])
+    else:
+        tile = np.repeat(np.arange(tiles, dtype=np.int32), np.diff(bounds))
+        of_key = np.empty(len(keys), np.int32)
+        of_key[column] = tile  # edges from one node are in one tile
+        ends, order = sort_by(of_key, np.arange(len(keys), dtype=np.int32), tiles)
+        place = np.empty(len(keys), np.int32)
+        place[order] = np.arange(len(keys), dtype=np.int32)
+        column, wanted = place[column], keys[order]
+    # by column first, then stably by row: each pass is linear in the number of edges, whatever a node's degree
     order = sort_by(column, np.arange(len(here), dtype=np.int32), len(wanted))[1]
     order = sort_by(row, order, len(starts))[1]
     columns = column[order]
-    offsets = np.append(starts, len(here)).astype(np.int32)
-    tile = Tile(here[starts], offsets, columns, _values(row, columns, edges, chosen[order]), len(wanted))
-    both = None if edges.turned is None else _both_ways(row, columns, edges.turned[chosen[order]], len(wanted))
-    return tile, wanted, both
+    _put_values(row, columns, edges, chosen[order], values)
+    turned = None if edges.turned is None else edges.turned[chosen[order]]
+    both = np.empty(0, np.int32) if turned is None else _both_ways(row, columns, turned, len(wanted))
+    indices[:] = columns if tiles == 1 else columns - ends[tile]
+    degrees = np.diff(np.append(starts, len(here))).astype(np.int32)
+    return _Part(tile_rows, np.diff(ends), here[starts], degrees, wanted, both)
 
 
 def _both_ways(row: IntArray, column: IntArray, turned: npt.NDArray[np.bool_], columns: int) -> IntArray:
@@ -102,29 +163,39 @@ def _both_ways(row: IntArray, column: IntArray, turned: npt.NDArray[np.bool_], c
     return np.bincount(column[starts], np.where(copies > 0, given, 0), columns).astype(np.int32)
 
 
-def _loops(dst: IntArray, edges: Edges, chosen: IntArray) -> tuple[Tile, IntArray]:
+def _loops(
+    dst: IntArray, edges: Edges, chosen: IntArray, bounds: LongArray, indices: IntArray, values: FloatArray
+) -> _Part:
     """Self-loops: the payload has the very rows that the tile has."""
     here = dst[chosen]
-    starts, row = _runs(here)
-    rows = here[starts]
-    offsets = np.append(starts, len(here)).astype(np.int32)
-    return Tile(rows, offsets, row, _values(row, row, edges, chosen), len(rows)), rows
+    starts, row, tile_rows = _runs(here, bounds)
+    _put_values(row, row, edges, chosen, values)
+    indices[:] = row
+    degrees = np.diff(np.append(starts, len(here))).astype(np.int32)
+    return _Part(tile_rows, tile_rows, here[starts], degrees, np.empty(0, np.int64), np.empty(0, np.int32))
 
 
-def _values(row: IntArray, column: IntArray, edges: Edges, order: IntArray) -> dict[str, FloatArray]:
+def _put_values(row: IntArray, column: IntArray, edges: Edges, order: IntArray, out: FloatArray) -> None:
     """The values of a tile's edges, moved once: of edge e, in row[e] and column[e], those of order[e]."""
     if edges.values.shape[1]:
         order = order.copy()
         order_ties(row, column, edges.values.view(np.uint32), order)
-    # of eight lanes in a quarter of the time that values[order] takes
-    return {"": edges.values.take(order, axis=0)}
+        # of eight lanes in a quarter of the time that values[order] takes
+        edges.values.take(order, axis=0, out=out, mode="clip")  # no position is outside; "raise" fills a copy first
 
 
-def _runs(ascending: IntArray) -> tuple[npt.NDArray[np.intp], IntArray]:
-    """Where each run of equal items starts, and for each item the number of its run."""
+def _runs(ascending: IntArray, bounds: LongArray) -> tuple[npt.NDArray[np.intp], IntArray, npt.NDArray[np.int64]]:
+    """Where each run of equal items starts, a run of each tile by itself; for each item the number of its run; the
+    number of runs of each tile."""
     new = np.ones(len(ascending), bool)
     new[1:] = ascending[1:] != ascending[:-1]
-    return np.flatnonzero(new), (np.cumsum(new) - 1).astype(np.int32)
+    new[bounds[:-1]] = True
+    starts = np.flatnonzero(new)
+    return starts, (np.cumsum(new) - 1).astype(np.int32), np.diff(np.searchsorted(starts, bounds))
+
+
+def _joined(parts: list[Any], dtype: Any) -> npt.NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype), *parts])
 
 
 def distinct(ascending: LongArray) -> LongArray:
@@ -159,32 +230,76 @@ def without_columns(tile: Tile, missing: LongArray) -> Tile | None:
 
 
 class Cut(NamedTuple):
-    """A tile whose edges are sorted by what an exchange may do with them, see Block."""
+    """Tiles whose edges are sorted by what an exchange may do with them, see Block. LOOPS is as it was."""
 
-    tile: Tile
+    tiles: StackedTiles
     """All edges, with `middles` if some may be pushed."""
-    pushed: Tile | None
-    """Those that may be pushed; the columns are those of `tile`."""
-    first: LongArray
-    """The src keys of pulled edges, ascending: the first rows of the payload."""
-    then: LongArray
-    """The others', ascending."""
+    wanted: LongArray
+    """The src keys of each tile's columns: of pulled edges, ascending, then the others', ascending. LOOPS has none."""
+    first: IntArray
+    """How many of these are of pulled edges, for each tile."""
+    pushed: Pushed
 
 
-def cut(tile: Tile, wanted: LongArray) -> Cut:
+class Pushed(NamedTuple):
+    """The edges that may be pushed, tile by tile."""
+
+    tile_rows: npt.NDArray[np.int64]
+    """Rows with such edges of each tile."""
+    degrees: IntArray
+    """Such edges of each row."""
+    indices: IntArray
+    values: dict[str, FloatArray]
+
+
+def cut(tiles: StackedTiles, wanted: LongArray) -> Cut:
     """Pulled edges first in each row, and first in the payload; `wanted`: the keys of the columns, ascending.
 
     Pulled edges, and the others, stay in the order of the keys.
     """
-    first = np.zeros(tile.senders, np.bool_)
-    middles, order = np.empty(len(tile.rows), np.int32), np.empty(tile.edges, np.int32)
-    pulled_first(read_only(tile.indptr), read_only(tile.indices), first, middles, order)
-    if (middles == tile.indptr[1:]).all():
-        return Cut(tile, None, wanted, wanted[:0])
-    count = int(np.count_nonzero(first))
-    place = np.empty(tile.senders, np.int32)
-    place[first] = np.arange(count, dtype=np.int32)
-    place[~first] = np.arange(count, tile.senders, dtype=np.int32)
-    values = {name: matrix.take(order, axis=0) for name, matrix in tile.values.items()}
-    whole = Tile(tile.rows, tile.indptr, place[tile.indices[order]], values, tile.senders, middles)
-    return Cut(whole, edges_between(whole, middles, tile.indptr[1:]), wanted[first], wanted[~first])
+    columns = int(tiles.sender_ends[-1])
+    middles, order = np.empty(len(tiles.rows), np.int32), np.empty(len(tiles.indices), np.int32)
+    place, first = np.empty(columns, np.int32), np.empty(len(tiles), np.int32)
+    given = read_only(tiles.heads), read_only(tiles.indptr), read_only(tiles.indices)
+    pulled_first_each(*given, middles, order, place, first)
+    row_tile = np.repeat(np.arange(len(tiles)), np.diff(tiles.row_ends))
+    until = tiles.indptr[np.arange(len(tiles.rows)) + row_tile + 1]
+    rest = until - middles
+    if not rest.any():
+        return uncut(tiles, wanted)
+    has = rest > 0
+    tile_rows = np.bincount(row_tile[has], minlength=len(tiles))
+    heads = tiles.heads.copy()
+    heads[:, 4] = tile_rows > 0
+    # an edge stays in its tile
+    columns_before = np.repeat(tiles.sender_ends[:-1].astype(np.int32), np.diff(tiles.edge_ends))
+    indices = place[tiles.indices[order] + columns_before]
+    values = _taken(tiles.columns, order)
+    of_cut = heads[row_tile, 4] > 0
+    whole = StackedTiles(heads, tiles.rows, tiles.indptr, indices, values, middles[of_cut])
+    edges = np.empty(int(rest.sum()), np.int32)
+    start = tiles.edge_ends[row_tile].astype(np.int32)
+    list_ranges(read_only(start + middles), read_only(start + until), edges)
+    keys = _by_place(tiles, wanted, place)
+    return Cut(whole, keys, first, Pushed(tile_rows, rest[has], indices[edges], _taken(values, edges)))
+
+
+def uncut(tiles: StackedTiles, wanted: LongArray) -> Cut:
+    """The same where nothing is pushed."""
+    nothing = tiles.indices[:0]
+    pushed = Pushed(np.zeros(len(tiles), np.int64), nothing, nothing, _taken(tiles.columns, nothing))
+    return Cut(tiles, wanted, tiles.heads[:, 3], pushed)
+
+
+def _by_place(tiles: StackedTiles, wanted: LongArray, place: IntArray) -> LongArray:
+    """The keys of all tiles but LOOPS in the order of their new places."""
+    loops = len(place) - len(wanted)  # columns of LOOPS, which comes first
+    ends = tiles.sender_ends[:-1]
+    column_tile = np.repeat(np.arange(len(tiles)), np.diff(tiles.sender_ends))[loops:]
+    keys = np.empty_like(wanted)
+    keys[place[loops:] + ends[column_tile] - loops] = wanted
+    return keys
+
+
+def _taken(values: Mapping[str, FloatArray], order: npt.NDArray[Any]) -> dict[str, FloatArray]:
+    return {name: matrix.take(order, axis=0) for name, matrix in values.items()}

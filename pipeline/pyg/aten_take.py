@@ -24,8 +24,8 @@ from pipeline.pyg.totals import constant, over
 
 NODE_EMBEDDING = (
     "looks up a learned table by the number of a node",
-    "store its rows as a column of the nodes, and name it: inputs={'embedding.weight': 'nodes.COLUMN'}, or pass it to "
-    "forward",
+    "give node_ids=, the ids of the nodes in the order of its rows, which then go with the model; or store its rows as "
+    "a column of the nodes, and name it: inputs={'embedding.weight': 'nodes.COLUMN'}, or pass it to forward",
 )
 JOINED_TABLES = (
     "put their rows into one weight of the module, one below the other as forward joins them; store these rows as a "

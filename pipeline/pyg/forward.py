@@ -172,6 +172,8 @@ def _if_data(signature: Signature, error: Exception) -> str:
 def run_typed(net: torch.nn.Module, signature: Signature, example: Example) -> dict[str, Tensor]:
     """The same of a module with several types."""
     arguments = arguments_of(signature, example)
+    for name in signature.tables:
+        _put(net, name, example.columns[name])
     lost: dict[str, str] = {}
     try:
         with lost_types(net, signature.types.nodes, lost):
@@ -183,7 +185,7 @@ def run_typed(net: torch.nn.Module, signature: Signature, example: Example) -> d
             f"; {part} gives nothing of node type {name!r}, which later parts lack" for name, part in lost.items()
         )
         raise ForwardFailed(_failed(net, signature, error) + why) from error
-    return named_by_type(result, signature.types.nodes, signature.outputs)
+    return named_by_type(result, signature.types, signature.outputs)
 
 
 def some(names: Sequence[str]) -> str:

@@ -323,7 +323,11 @@ def _explain(net: torch.nn.Module, candidate: Signature) -> None:
 def _typed_widths(
     net: torch.nn.Module, found: Signature, features: Any, like: Any
 ) -> tuple[Signature, tuple[str, ...]]:
-    told = [argument.name for argument in found.arguments if is_told(argument, features, like)]
+    told = [
+        argument.name
+        for argument in found.arguments
+        if argument.name in found.tables or is_told(argument, features, like)
+    ]
     return with_found_widths(told_widths(found, features, like), told, partial(_try, net))
 
 

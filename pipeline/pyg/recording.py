@@ -24,8 +24,9 @@ from pipeline.pyg.library import recorded_whole
 from pipeline.pyg.precision import float64_factories
 from pipeline.pyg.recorder import ReadsByPython, Recorder, Step
 from pipeline.pyg.symbols import EdgeIndex, Joined, Opaque, Rows, Symbol
+from pipeline.pyg.types import Types, triple
 from pipeline.pyg.where import ModuleStack
-from pipeline.schema import EDGE
+from pipeline.schema import EdgeType
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def record(net: torch.nn.Module, signature: Signature, example: Example, keep: b
         outputs = run_forward(net, signature, example)
     values = _values({name: recorder.symbol(tensor) for name, tensor in outputs.items()})
     _refuse_both(values)
-    keys = {name: _key(name, value) for name, value in values.items()}
+    keys = {name: _key(name, value, signature.types) for name, value in values.items()}
     program = Program({keys[name]: value for name, value in values.items()})
     return Recording(
         program,
@@ -94,12 +95,20 @@ def _input(argument: Argument) -> Value:
     return apply("not_equal", column, 0.0) if argument.mask else column
 
 
-def _key(name: str, value: Value) -> str:
-    """What the program calls an output of forward, which may have told the type by a key of a dict."""
-    if not isinstance(value.space, Nodes):
-        return name
-    key = output_key(value.space.type, name)
-    return name if name.startswith(output_key(value.space.type, "")) else key
+def _key(name: str, value: Value, types: Types) -> str:
+    """What the program calls an output of forward, which may have told the type by a key of a dict. ModelError if that
+    is a type of nodes, and the rows are of edges."""
+    assert isinstance(value.space, Nodes | Edges)
+    kind = value.space.type
+    if isinstance(kind, EdgeType):
+        kind = kind.reversed if kind.is_reversed else kind
+        told = [each for each in types.nodes if types.is_typed and name.startswith(output_key(each, ""))]
+        if told:
+            raise ModelError(
+                f"output {name!r} has one row per edge of ({', '.join(triple(kind))}), and forward returned it as one "
+                f"of nodes {told[0]!r}: return it alone, or in a dict under the type of its edges"
+            )
+    return name if name.startswith(output_key(kind, "")) else output_key(kind, name)
 
 
 class GraphLevel(ModelError):
@@ -135,12 +144,6 @@ def _refuse_both(values: Mapping[str, Value]) -> None:
 
 def _check_edges(name: str, edges: Edges) -> None:
     """ModelError unless an output of edges has a row for each edge of the table."""
-    if edges.type not in (EDGE, EDGE.reversed):
-        raise ModelError(
-            f"output {name!r} of the module has one row per edge of ({edges.type.source}, {edges.type.relation}, "
-            f"{edges.type.target}); of a graph with types a result has rows of nodes only: import the part that makes "
-            "the rows of the nodes, and join them to the edges"
-        )
     if edges.part in SELF_PART.values():
         raise ModelError(
             f"output {name!r} of the module has rows of self-loops that a layer adds, which are no edges of the table "

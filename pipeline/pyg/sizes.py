@@ -17,7 +17,7 @@ from pipeline.pyg.arguments import Signature
 from pipeline.pyg.branches import REMEDY, Sizes, numbers_on, other_sides, outcome
 from pipeline.pyg.check import check
 from pipeline.pyg.counts import Comparison, Counts, Noticed
-from pipeline.pyg.example import Example, example_of
+from pipeline.pyg.example import Example, example_of, kinds_of
 from pipeline.pyg.forward import ForwardFailed
 from pipeline.pyg.recording import Recording
 from pipeline.pyg.types import UNTYPED, Types, counts_of
@@ -59,7 +59,7 @@ def check_on(
         again = example_of(found.arguments, *LOOPS_AGAIN, widths, bool(found.matrices), found.types, True)
         check(net, found, recording, again, any_numbers=False)
     counts: list[Counts] = [each.sizes.counts for each in known]
-    larger = larger_sizes(recording.program, found.types)
+    larger = larger_sizes(recording.program, found.types, kinds_of(found.arguments))
     _check(net, found, recording, larger, widths, noticed, None)
     counts.append(counts_of(found.types, *larger))
     while noticed.comparisons:
@@ -103,10 +103,10 @@ def _asked(comparisons: Sequence[Comparison], example: Example) -> Comparison | 
     return next((each for each in comparisons if outcome(each, example.sizes.counts) != each.outcome), None)
 
 
-def larger_sizes(program: Program, types: Types = UNTYPED) -> Sizes:
-    """A graph as large as costs little."""
+def larger_sizes(program: Program, types: Types = UNTYPED, kinds: int = 0) -> Sizes:
+    """A graph as large as costs little, in which there is a row of each of the kinds that forward tells apart."""
     per_node = max(1, numbers_on(program, counts_of(types, 1000, 1500, 50)) // 1000)
-    nodes = max(SMALLEST, min(LARGEST, NUMBERS // per_node)) | 1
+    nodes = max(SMALLEST, kinds + 2, min(LARGEST, NUMBERS // per_node)) | 1
     return nodes, nodes + nodes // 2, nodes // 20
 
 

@@ -55,22 +55,25 @@ def typed_signature(net: torch.nn.Module, inputs: Mapping[str, Any] | None, type
     parameters, named = call.parameters, call.named
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]
     as_data = required[0] if required == ["data"] else None
+    weights = {name: each for name, each in net.named_parameters(remove_duplicate=False) if each.dim() > 1}
+    tables = tuple(name for name in given if name in weights and name not in named)
     index = next((name for name in EDGE_INDICES if name in named), None)  # to_hetero calls it edge_index
     if as_data:
         held = [name for name in TABLES if name == "x" or (like is not None and _holding(like, types, name))]
         required = [*held, EDGE_INDICES[1]]
     else:
         for name in given:
-            if name not in named:
+            if name not in named and name not in tables:
                 raise ModelError(f"inputs names {name!r}, which forward does not take; {nearest(name, named)}")
         if index is None:
             raise ModelError(f"forward takes no edge_index_dict; it takes {', '.join(named) or 'nothing'}")
     arguments = [
         argument
         for name in dict.fromkeys([*required, *given])
-        if name not in EDGE_INDICES and (name not in given or given[name] is not None)
+        if name not in (*EDGE_INDICES, *tables) and (name not in given or given[name] is not None)
         for argument in _arguments(name, given.get(name), types, like)
     ]
+    arguments += [_of_table(name, given[name], tuple(weights[name].shape[1:]), types) for name in tables]
     return Signature(
         tuple(arguments),
         EDGE_INDICES[1:] if as_data or index is None else (index,),
@@ -82,8 +85,23 @@ def typed_signature(net: torch.nn.Module, inputs: Mapping[str, Any] | None, type
             if name not in (*required, *given, index, as_data)
         ),
         types=types,
+        tables=tables,
         called=call,
     )
+
+
+def _of_table(name: str, told: Any, shape: tuple[int, ...], types: Types) -> Argument:
+    """A weight whose rows are those of the nodes of a type."""
+    if not isinstance(told, Mapping) or len(told) != 1:
+        raise ModelError(
+            f"input {name!r} is {shortened(told)}; of a weight with a row for each node of a type write "
+            "{TYPE: COLUMN}, or give node_ids={TYPE: ids}"
+        )
+    ((kind, column),) = told.items()
+    space = _space(name, kind, types)
+    if not isinstance(space, Nodes):
+        raise ModelError(f"input {name!r} is a column of edges; learned rows are of nodes")
+    return Argument(name, f"{space}.{_column_of(name, column)}", shape)
 
 
 def _arguments(name: str, told: Any, types: Types, like: Any) -> Iterator[Argument]:

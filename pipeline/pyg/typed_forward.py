@@ -19,13 +19,16 @@ from pipeline.formula.spaces import Nodes
 from pipeline.pyg.arguments import Argument, Signature
 from pipeline.pyg.example import Example
 from pipeline.pyg.outputs import Wanted, are_names, parts_of
-from pipeline.pyg.types import triple
+from pipeline.pyg.types import Types, triple
+from pipeline.schema import AnyType, EdgeType
 
 
 def arguments_of(signature: Signature, example: Example) -> dict[str, Any]:
     """What forward is given, by parameter."""
     given: dict[str, Any] = {}
     for argument in signature.arguments:
+        if argument.name in signature.tables:
+            continue
         given.setdefault(argument.parameter, {})[type_key(argument)] = example.columns[argument.name]
     edges = {triple(kind): index for kind, index in example.edge_indices.items()}
     given |= {name: dict(edges) for name in signature.indices}
@@ -49,11 +52,11 @@ def _data(signature: Signature, example: Example, given: Mapping[str, Any]) -> H
     return data
 
 
-def named_by_type(result: Any, types: Sequence[str], wanted: Sequence[Wanted] = ()) -> dict[str, Tensor]:
-    """The tensors of what forward returned. One by one they go by their keys, fields or positions; a dict by type gives
-    an output of each of the types, None of a type that has none. `wanted`: only these, by their names or keys; none:
-    all."""
-    by_type = isinstance(result, Mapping) and bool(result) and all(key in types for key in result)
+def named_by_type(result: Any, types: Types, wanted: Sequence[Wanted] = ()) -> dict[str, Tensor]:
+    """The tensors of what forward returned. One by one they go by their keys, fields or positions; a dict by type, of
+    nodes or of edges, gives an output of each of the types, None of a type that has none. `wanted`: only these, by
+    their names or keys; none: all."""
+    by_type = isinstance(result, Mapping) and bool(result) and all(_type_of(key, types) is not None for key in result)
     alone = by_type or isinstance(result, Tensor)
     parts, unnamed = ({OUTPUT: result}, True) if alone else parts_of(result)
     found = _by_key(parts, types)
@@ -75,16 +78,28 @@ Found = dict[str, tuple[str, Any]]
 """`output_key` → the name alone, and what forward returned."""
 
 
-def _by_key(parts: Mapping[str, Any], types: Sequence[str]) -> Found:
+def _type_of(key: Any, types: Types) -> AnyType | None:
+    """The type that a key of a dict is."""
+    if isinstance(key, str):
+        return key if key in types.nodes else None
+    found = EdgeType(*key) if isinstance(key, tuple) and len(key) == 3 else None
+    return found if found in types.edges else None
+
+
+def _by_key(parts: Mapping[str, Any], types: Types) -> Found:
     found: Found = {}
     for name, item in parts.items():
         if not isinstance(item, Mapping):
             found[name] = (name, item)
             continue
-        unknown = [str(key) for key in item if key not in types]
+        kinds = {key: _type_of(key, types) for key in item}
+        unknown = [str(key) for key, kind in kinds.items() if kind is None]
         if unknown:
-            raise ModelError(f"forward returned a dict with {', '.join(map(repr, unknown))}, which is no node type")
-        found |= {output_key(str(key), name): (name, each) for key, each in item.items() if each is not None}
+            raise ModelError(
+                f"forward returned a dict with {', '.join(map(repr, unknown))}, which is no type of nodes or edges"
+            )
+        given = [(kind, item[key]) for key, kind in kinds.items() if kind is not None and item[key] is not None]
+        found |= {output_key(kind, name): (name, each) for kind, each in given}
     return found
 
 

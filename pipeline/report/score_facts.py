@@ -21,6 +21,7 @@ from pipeline.report.sketch import Histogram, Sketch
 from pipeline.result.counted import BLOCK_BYTES
 from pipeline.result.destination import find_manifest
 from pipeline.result.flat import lanes_of
+from pipeline.result.manifest import tables_by_type
 from pipeline.result.output import PREDICTED
 from pipeline.result.written import CSV
 from pipeline.schema import NODE
@@ -48,7 +49,7 @@ class Column(NamedTuple):
 
 
 def score_facts(place: Place) -> Facts:
-    """Node type → what its table holds, under "tables"; or under "not_available" why nobody can tell."""
+    """Type → what its table holds, under "tables"; or under "not_available" why nobody can tell."""
     here = opened(place)
     if here is None:
         return _unknown("the scores are where Spark alone reaches")
@@ -56,7 +57,7 @@ def score_facts(place: Place) -> Facts:
         marker = find_manifest(place, None)
         if marker is None:
             return _unknown("the scores have no marker of a whole result")
-        return {"not_available": None, "tables": {of.node_type: _facts(here, of) for of in _tables(marker)}}
+        return {"not_available": None, "tables": {of.type: _facts(here, of) for of in _tables(marker)}}
     except (OSError, pa.ArrowException) as error:
         return _unknown(f"the scores cannot be read from here: {error}")
 
@@ -66,7 +67,7 @@ def _unknown(why: str) -> Facts:
 
 
 class _Table(NamedTuple):
-    node_type: str
+    type: str
     files: Sequence[tuple[str, int]]
     """Name and rows, in the order of the names."""
     columns: Sequence[Column]
@@ -79,8 +80,10 @@ class _Table(NamedTuple):
 def _tables(marker: Mapping[str, Any]) -> Iterator[_Table]:
     format = marker["settings"]["format"]
     files = sorted((file["name"], int(file["rows"])) for file in marker["files"])
-    types = marker.get("node_types") or {NODE: {"folder": "", "columns": marker["columns"], "keys": marker["keys"]}}
-    for node_type, of in types.items():
+    types = tables_by_type(marker)
+    if types is None:
+        types = {NODE: {"folder": "", "columns": marker["columns"], "keys": marker["keys"]}}
+    for type, of in types.items():
         folder = f"{of['folder']}/" if of["folder"] else ""
         columns = [
             Column(column["name"], int(column.get("width", 1)), "width" in column)
@@ -90,7 +93,7 @@ def _tables(marker: Mapping[str, Any]) -> Iterator[_Table]:
         named = {column["of"]: column["classes"] for column in of["columns"] if "classes" in column}
         classified = any(column["name"] == PREDICTED for column in of["columns"])
         own = [file for file in files if file[0].startswith(folder)]
-        yield _Table(node_type, own, columns, classified, named, format)
+        yield _Table(str(type), own, columns, classified, named, format)
 
 
 def _facts(here: Opened, table: _Table) -> Facts:

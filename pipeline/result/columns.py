@@ -1,14 +1,14 @@
 """What the columns of a result are called, decided and checked before any work.
 
-Comes in: a model's outputs, a graph's ids, what the user asks for. Goes out: an `OutputTable` for each type of nodes,
-of whose columns no two have one name. Knows nothing of how rows are computed, and opens no file.
+Comes in: a model's outputs, a graph's ids, what the user asks for. Goes out: an `OutputTable` for each type, of
+whose columns no two have one name. Knows nothing of how rows are computed, and opens no file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import SettingError
 from pipeline.formula.attributes import check_name
@@ -17,7 +17,7 @@ from pipeline.places.given import check_flags
 from pipeline.result.flat import lanes_of
 from pipeline.result.output import MILLISECONDS, PREDICTED, PROBABILITY, SUPERSTEP, OutputTable
 from pipeline.result.written import CSV, PARQUET
-from pipeline.schema import DST, EDGE, NODE, SRC
+from pipeline.schema import DST, EDGE, NODE, SRC, AnyType
 
 if TYPE_CHECKING:
     from pipeline.graph import Graph
@@ -60,7 +60,7 @@ class Columns:
         format: str = PARQUET,
         classes: Mapping[str, tuple[str, ...]] | None = None,
     ) -> tuple[OutputTable, ...]:
-        """A table for each type of nodes that the program has outputs for. `classes`: of the model.
+        """A table for each type that the program has outputs for. `classes`: of the model.
 
         Raises
         ------
@@ -68,22 +68,20 @@ class Columns:
             If two columns of a table would have the same name, or names that differ by case only: Spark takes these for
             the same.
         """
-        if not set(program.output_types) <= graph.id_types.keys():
+        if not set(program.output_types) <= graph.widths.keys():
             return ()  # a model of other types: who looks at what it reads says so
         if program.is_per_edge and self.output_id is not None:
             raise SettingError("output_id= names the ids of nodes, and the result of this model has a row per edge")
-        own = _edge_columns(graph) if program.is_per_edge else None
+        own = _widths(graph) if program.is_per_edge else None
         tables = OutputTable.of_program(program, graph.id_types, self.ids(graph), self.classify, own, classes)
         for table in tables:
             _refuse_same(table, format)
         return tables
 
 
-def _edge_columns(graph: Graph | PreparedGraph) -> dict[str, int]:
-    """The columns of the edges of a graph without types, with the numbers in a row; 1 where only the rows tell."""
-    of_graph: Any = graph
-    columns = of_graph.schema.edges if hasattr(graph, "schema") else of_graph.widths
-    return {name: width or 1 for name, width in columns.get(EDGE, {}).items()}
+def _widths(graph: Graph | PreparedGraph) -> dict[AnyType, dict[str, int]]:
+    """The columns of each type, with the numbers in a row; 1 where only the rows tell."""
+    return {type: {name: width or 1 for name, width in of.items()} for type, of in graph.widths.items()}
 
 
 def _refuse_same(table: OutputTable, format: str) -> None:
@@ -92,7 +90,7 @@ def _refuse_same(table: OutputTable, format: str) -> None:
         other = seen.setdefault(name.lower(), (name, what))
         if other == (name, what):
             continue
-        of_type = "" if table.node_type == NODE else f" of {table.node_type!r}"
+        of_type = "" if table.type in (NODE, EDGE) else f" of {str(table.type)!r}"
         case = "" if other[0] == name else f", which differs from {other[0]!r} by case only"
         raise SettingError(
             f"the result{of_type} would have two columns {name!r}{case}: {other[1]}, and {what}; "

@@ -17,7 +17,7 @@ from pipeline.model import Model
 from pipeline.result.counted import File
 from pipeline.result.output import OutputTable
 from pipeline.result.report import EDGES, NODES
-from pipeline.schema import NODE, spelled
+from pipeline.schema import NODE, AnyType, EdgeType, folder_of
 from pipeline.settings import Settings
 from pipeline.tables.targets import digest_of
 
@@ -25,6 +25,8 @@ Facts = dict[str, Any]
 
 # what is asked for → what it is called when it differs
 WORDS = {"graph": "the graph", "tables": "the tables", "model": "the model", "graphsweep": "graphsweep"}
+
+NODE_TYPES, EDGE_TYPES = "node_types", "edge_types"  # in the marker of a typed graph: type → its table
 
 # of which nodes a result is, if not of all
 PARTS = {"types": "the types", "targets": "the targets"}
@@ -38,7 +40,7 @@ def origin(
     ids: Mapping[str, str],
     fingerprint: str | None = None,
     tables: Mapping[str, Any] | None = None,
-    types: Collection[str] | None = None,
+    types: Collection[AnyType] | None = None,
     targets: str | Mapping[str, str] | None = None,
 ) -> Facts:
     """All that decides about the bits and the columns of a result.
@@ -62,7 +64,7 @@ def origin(
         "format": format,
         "output_id": ids[NODE] if [*ids] == [NODE] else dict(ids),
         **({"blocks": settings.blocks} if tables is not None else {}),
-        **({"types": sorted(types)} if types is not None else {}),
+        **({"types": sorted(map(str, types))} if types is not None else {}),
         **({"targets": targets} if targets is not None else {}),
     }
     return {
@@ -108,7 +110,8 @@ def facts_of(
     folder. `targets`: node type → the ids of the nodes that were wanted, if not all were."""
     described: Facts = {"columns": tables[0].describe(), "keys": tables[0].keys.names}
     if by_type:
-        described = {"node_types": {table.node_type: _of_table(table, files) for table in tables}}
+        kind = EDGE_TYPES if tables[0].edge_columns is not None else NODE_TYPES
+        described = {kind: {str(table.type): _of_table(table, files) for table in tables}}
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **wanted,
@@ -119,6 +122,18 @@ def facts_of(
         **({"targets": _of_targets(targets)} if targets is not None else {}),
         "files": [file._asdict() for file in files],
     }
+
+
+def tables_by_type(marker: Mapping[str, Any]) -> dict[AnyType, Mapping[str, Any]] | None:
+    """Type → what the marker of a result says of its table; None of a graph without types, or if it is damaged."""
+    for kind, read in ((NODE_TYPES, str), (EDGE_TYPES, EdgeType.parse)):
+        tables = marker.get(kind)
+        if isinstance(tables, dict) and all(isinstance(name, str) for name in tables):
+            try:
+                return {read(name): of for name, of in tables.items()}
+            except ValueError:
+                return None
+    return None
 
 
 def _of_targets(targets: Mapping[str, pa.Array]) -> Facts:
@@ -137,7 +152,7 @@ def id_columns(names: Mapping[str, str], marker: Mapping[str, Any], output_id: s
 
 
 def _of_table(table: OutputTable, files: Sequence[File]) -> Facts:
-    folder = spelled(table.node_type)
+    folder = folder_of(table.type)
     rows = sum(file.rows for file in files if file.name.startswith(f"{folder}/"))
     return {"folder": folder, "columns": table.describe(), "keys": table.keys.names, "rows": rows}
 

@@ -21,7 +21,7 @@ from pipeline.blocks.block import FloatArray
 from pipeline.formula.classes import Label, labels_of
 from pipeline.formula.program import PARALLEL, Program
 from pipeline.formula.values import Value
-from pipeline.schema import DST, ID, NODE, SRC, quoted
+from pipeline.schema import DST, ID, NODE, SRC, AnyType, quoted
 
 PREDICTED = "predicted"  # int: position of the largest lane of the first output
 PROBABILITY = "probability"  # float: its share in the softmax over the lanes
@@ -46,34 +46,39 @@ class OutputTable:
     """What the result looks like: the id's type, the outputs' widths, whether classes are added."""
 
     id_type: str
-    """Of the user's ids, in Spark's words: string, bigint, int, smallint or tinyint."""
+    """Of the user's ids, of edges those of their sources, in Spark's words: string, bigint, int, smallint or
+    tinyint."""
     outputs: Mapping[str, tuple[int, ...]]
     """Output → shape of a row; () is one number."""
     classify: bool = False
     probabilities: bool = False
     """Whether the first output is a softmax already."""
-    node_type: str = NODE
+    type: AnyType = NODE
+    """Of the nodes, or of the edges, that there is a row for each of."""
     id_name: str = ID
     """What the column of ids is called."""
     edge_columns: Mapping[str, int] | None = None
     """Of a table with a row per edge: the edges' own columns, with the numbers in a row; None: a row per node."""
     labels: Mapping[str, Label] = field(default_factory=dict)
     """Column of labels → whose they are."""
+    target_id_type: str | None = None
+    """Of the ids of edges' targets; None: as those of the sources."""
 
     @staticmethod
     def of(
         outputs: Mapping[str, Value],
         id_type: str,
         classify: bool,
-        node_type: str = NODE,
+        type: AnyType = NODE,
         id_name: str = ID,
         edge_columns: Mapping[str, int] | None = None,
         labels: Mapping[str, Label] | None = None,
+        target_id_type: str | None = None,
     ) -> OutputTable:
         shapes = {name: value.shape for name, value in outputs.items()}
-        id_type = id_type if id_type in ID_TYPES else "string"  # varchar(8)
+        id_type, of_targets = _id_word(id_type), None if target_id_type is None else _id_word(target_id_type)
         softmax = is_softmax(next(iter(outputs.values())))
-        return OutputTable(id_type, shapes, classify, softmax, node_type, id_name, edge_columns, labels or {})
+        return OutputTable(id_type, shapes, classify, softmax, type, id_name, edge_columns, labels or {}, of_targets)
 
     @staticmethod
     def of_program(
@@ -81,19 +86,20 @@ class OutputTable:
         id_types: Mapping[str, str],
         ids: Mapping[str, str],
         classify: bool,
-        edge_columns: Mapping[str, int] | None = None,
+        edge_columns: Mapping[AnyType, Mapping[str, int]] | None = None,
         classes: Mapping[str, tuple[str, ...]] | None = None,
     ) -> tuple[OutputTable, ...]:
-        """A table for each type of nodes that has outputs; or one of the edges. `ids`: type → the name of the column of
-        ids; `edge_columns`: of the graph; `classes`: of the model, by the program's outputs."""
-        own = (edge_columns or {}) if program.is_per_edge else None
-        return tuple(
-            OutputTable.of(
-                program.outputs_of(type), id_types[type], classify, type, ids[type], own,
-                labels_of(program, type, classes or {}),
-            )
-            for type in program.output_types
-        )  # fmt: skip
+        """A table for each type that has outputs. `id_types`: of the nodes; `ids`: node type → the name of the column
+        of ids; `edge_columns`: of the graph, by type; `classes`: of the model, by the program's outputs."""
+        tables = []
+        for type in program.output_types:
+            outputs, labels = program.outputs_of(type), labels_of(program, type, classes or {})
+            if isinstance(type, str):
+                tables.append(OutputTable.of(outputs, id_types[type], classify, type, ids[type], None, labels))
+                continue
+            own, (source, target) = (edge_columns or {}).get(type, {}), (id_types[type.source], id_types[type.target])
+            tables.append(OutputTable.of(outputs, source, classify, type, ID, own, labels, target))
+        return tuple(tables)
 
     @property
     def keys(self) -> pa.Schema:
@@ -102,7 +108,8 @@ class OutputTable:
         if self.edge_columns is None:
             return pa.schema([pa.field(self.id_name, id)])
         own = [(name, pa.float32() if width == 1 else _ARRAYS) for name, width in self.edge_columns.items()]
-        return pa.schema([(SRC, id), (DST, id), (PARALLEL, pa.int32()), *own])
+        target = ID_TYPES[self.target_id_type or self.id_type]
+        return pa.schema([(SRC, id), (DST, target), (PARALLEL, pa.int32()), *own])
 
     @property
     def columns(self) -> pa.Schema:
@@ -188,6 +195,10 @@ def is_softmax(value: Value) -> bool:
         return False
     above, below = value.inputs
     return above.op == "exp" and below.op == "lane_sum" and below.inputs[0] is above
+
+
+def _id_word(word: str) -> str:
+    return word if word in ID_TYPES else "string"  # varchar(8)
 
 
 def _word(type: pa.DataType) -> str:

@@ -17,6 +17,7 @@ from pipeline.result.columns import Columns
 from pipeline.result.destination import Manifest
 from pipeline.result.manifest import differences
 from pipeline.result.written import CSV, PARQUET
+from pipeline.schema import AnyType
 from pipeline.tables.targets import Targets
 
 log = logging.getLogger("graphsweep")
@@ -35,8 +36,8 @@ class Wish:
     classify: bool = False
     if_same: str | None = None
     """"skip": a result of the same graph, model and settings that is there already is as good."""
-    types: tuple[str, ...] | None = None
-    """Of a typed graph: the types of nodes to score; None: all."""
+    types: tuple[AnyType, ...] | None = None
+    """Of a typed graph: the types to score; None: all."""
     targets: Targets | None = None
     """The nodes to score; None: all."""
     output_id: str | None = None

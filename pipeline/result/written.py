@@ -25,16 +25,16 @@ from pipeline.places.filesystem import Opened, opened
 from pipeline.places.place import Place, refuse_unreachable
 from pipeline.result.flat import flat_batch, flat_schema
 from pipeline.result.output import OutputTable
-from pipeline.schema import NODE, spelled
+from pipeline.schema import NODE, AnyType, folder_of
 
-RECEIPT_DDL = "block int, rows bigint, superstep int, milliseconds int, node_type string"
+RECEIPT_DDL = "block int, rows bigint, superstep int, milliseconds int, type string"
 SCHEMA = pa.schema(
     {
         "block": pa.int32(),
         "rows": pa.int64(),
         "superstep": pa.int32(),
         "milliseconds": pa.int32(),
-        "node_type": pa.string(),
+        "type": pa.string(),
     }
 )
 PARQUET, CSV = "parquet", "csv"
@@ -47,7 +47,8 @@ class Receipt(NamedTuple):
     rows: int | None
     superstep: int | None = None
     milliseconds: int | None = None
-    node_type: str = NODE
+    type: str = NODE
+    """Of the nodes or edges that the rows are of, as text."""
 
     def batch(self) -> pa.RecordBatch:
         return pa.RecordBatch.from_pylist([self._asdict()], schema=SCHEMA)
@@ -63,13 +64,13 @@ class Folder:
     """What the user calls it, for messages: `uri` is a hidden directory beside it."""
     format: str = PARQUET
     by_type: bool = False
-    """Whether each type of nodes has a folder of its own within."""
+    """Whether each type has a folder of its own within."""
 
-    def of_type(self, node_type: str) -> Folder:
-        """Where the table of a type of nodes goes."""
+    def of_type(self, type: AnyType) -> Folder:
+        """Where the table of a type goes."""
         if not self.by_type:
             return self
-        name = spelled(node_type)
+        name = folder_of(type)
         return Folder(Place.of(self.uri).child(name).uri, f"{self.output}/{name}", self.format)
 
     def file_of(self, block: int) -> str:

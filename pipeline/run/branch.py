@@ -62,12 +62,14 @@ def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
         values_of = _chunk(work, branch.before, {}, chunk, rows, last)
         for number in wanted:
             local[number][chunk] = values_of[number]
-    original = dict(zip((value.id for value in branch.executed), branch.reductions, strict=True))
+    original: dict[int, list[Value]] = {}
+    for executed, value in zip(branch.executed, branch.reductions, strict=True):
+        original.setdefault(executed.id, []).append(value)
     for edge_pass in passes:
         values = [original[reduction.value.id] for reduction in edge_pass.reductions]
-        pushed = values[0].id in work.pushed
+        pushed = values[0][0].id in work.pushed
         results = reduce_tiles(work, edge_pass, tiles, count, read, pushed)
-        made |= {value.id: result for value, result in zip(values, results, strict=True)}
+        made |= {value.id: result for each, result in zip(values, results, strict=True) for value in each}
     last = last_readers(branch.nodes, [term for _, term in branch.terms])
     for start in range(0, count, ROW_CHUNK):
         chunk = slice(start, min(start + ROW_CHUNK, count))

@@ -1,5 +1,5 @@
-"""Rows of edges: whose they are. The ids of both ends of each edge of a block, its own columns, and which of the edges
-between the same two nodes it is.
+"""Rows of edges: whose they are. The ids of both ends of each edge of a type in a block, its own columns, and which of
+the edges between the same two nodes it is.
 
 Comes in: a block, and the ids that other blocks' send lists name. Goes out: the key columns of a result, tile by tile.
 Knows nothing of what is computed for the edges; their order is that of edges.tiles_for, and inside a tile its own.
@@ -17,25 +17,27 @@ from pipeline.formula.spaces import Edges
 from pipeline.result.output import column_of
 from pipeline.run.edges import not_sent, tiles_for
 from pipeline.run.in_place import Sends
-from pipeline.schema import EDGE, NODE
+from pipeline.schema import EdgeType
 
-Names = Callable[[int], pa.Array]
-"""Source block → the ids of the nodes that its send list for this block names, in that order."""
+Names = Callable[[EdgeType, int], pa.Array]
+"""Edge type, source block → the ids of the nodes that its send list for this block names, in that order."""
 
 
 def names_by(block: int, sends: Callable[[int], Sends], ids: Callable[[int], Mapping[str, pa.Array]]) -> Names:
     """Of a block that can look into the others: their send lists, their ids."""
 
-    def names(source: int) -> pa.Array:
-        rows = sends(source).get(EDGE, {}).get(block)
-        return pa.array([], ids(source)[NODE].type) if rows is None else ids(source)[NODE].take(pa.array(rows))
+    def names(edge_type: EdgeType, source: int) -> pa.Array:
+        rows, known = sends(source).get(edge_type, {}).get(block), ids(source)[edge_type.source]
+        return known[:0] if rows is None else known.take(pa.array(rows))
 
     return names
 
 
-def keys_of_edges(block: Block, names: Names, columns: Mapping[str, int]) -> Iterator[tuple[slice, list[pa.Array]]]:
-    """For each tile: which of the block's edges it holds, and src, dst, the number among parallel edges and `columns`
-    (name → width) of these.
+def keys_of_edges(
+    block: Block, edge_type: EdgeType, names: Names, columns: Mapping[str, int]
+) -> Iterator[tuple[slice, list[pa.Array]]]:
+    """For each tile of a type: which of the block's edges it holds, and src, dst, the number among parallel edges and
+    `columns` (name → width) of these.
 
     Raises
     ------
@@ -43,13 +45,13 @@ def keys_of_edges(block: Block, names: Names, columns: Mapping[str, int]) -> Ite
         If the block reads a node that the other one does not send.
     """
     start = 0
-    for source, tile in tiles_for(Edges(EDGE), block):
+    for source, tile in tiles_for(Edges(edge_type), block):
         dst = np.repeat(tile.rows, np.diff(tile.indptr))
-        targets = block.ids[NODE].take(pa.array(dst))
+        targets = block.ids[edge_type.target].take(pa.array(dst))
         if source == LOOPS:
             sources = targets
         else:
-            known = names(source)
+            known = names(edge_type, source)
             if tile.edges and int(tile.indices.max()) >= len(known):
                 raise not_sent(block, source)
             sources = known.take(pa.array(tile.indices))

@@ -98,7 +98,7 @@ def _last(
     if done is not None:
         done(step.number, index)
     if computed is None:
-        none: dict[str, pa.Array] = {type: pa.array([], pa.int64()) for type in run.plan.program.output_types}
+        none: dict[str, pa.Array] = {str(type): pa.array([], pa.int64()) for type in run.plan.program.output_types}
         return finish(
             Block(index, none, {}, {}, {}),
             {name: np.empty((0, *value.shape), np.float32) for name, value in outputs.items()},
@@ -148,6 +148,8 @@ def _cut(block: Block, step: Superstep, part: BlockNeeded) -> Block:
     """A block with the nodes and edges that are needed."""
     features: dict[str, dict[str, FloatArray]] = {type: {} for type in part.picked}
     for type, name in step.features:
+        if name not in block.features.get(type, {}):
+            continue  # the model has its rows
         features[type][name] = block.features[type][name].take(part.picked[type].rows, axis=0)
     ids = {type: block.ids[type].take(pa.array(picked.rows)) for type, picked in part.picked.items()}
     return Block(block.index, ids, features, part.tiles, {})

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from pipeline.blocks.block import IntArray
 from pipeline.blocks.rows import ID_OFFSETS, IDS
-from pipeline.errors import DataError, SettingError, nearest, shortened
+from pipeline.errors import DataError, ModelError, SettingError, nearest, shortened
+from pipeline.formula.node_rows import NodeRows
 from pipeline.graph import Graph
 from pipeline.kernels.hash import blocks_of
 from pipeline.kernels.jit import read_only
@@ -159,3 +160,24 @@ def _in_block(
     there = place < len(keys)
     there[there] = keys[place[there]] == wanted[there]
     return place[there].astype(np.int32), at[there]
+
+
+def refuse_unknown(graph: PreparedGraph, type: str, rows: NodeRows, threads: int = 1) -> None:
+    """ModelError if the model has no learned row for some nodes of a type. Reads the ids of all blocks."""
+
+    def in_block(index: int) -> tuple[int, list[int | str]]:
+        lost = rows.unknown(graph.block(index, [IDS, ID_OFFSETS]).ids[type])
+        return len(lost), lost[:FIRST].to_pylist()
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(in_block, range(graph.blocks)))
+    count = sum(lost for lost, _ in found)
+    if count:
+        first = [id for _, some in found for id in some][:FIRST]
+        nodes = f"nodes of type {type}" if graph.is_typed else "nodes"
+        raise ModelError(
+            f"the model has no learned row for {count:,} of {graph.node_counts[type]:,} {nodes}: "
+            f"{', '.join(map(shortened, first))}{', …' if count > FIRST else ''}; it was trained on {len(rows):,}, "
+            f"for example {shortened(rows.ids[0].as_py()) if len(rows) else 'none'}. Leave these nodes out of the "
+            "graph, or train the model with them"
+        )

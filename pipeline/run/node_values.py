@@ -34,7 +34,7 @@ def run_nodes(work: Work, phase: Phase) -> None:
         space = value.inputs[0].space if value.op in TOTALS else value.space
         assert isinstance(space, Nodes)
         if value.op == "input":
-            column = work.block.features[space.type][value.attributes["name"]]
+            column = _column(work, space.type, value.attributes["name"])
             work.values[value.id] = column.reshape(len(column), *value.shape)
         else:
             by_type.setdefault(space.type, []).append(value)
@@ -47,6 +47,13 @@ def run_nodes(work: Work, phase: Phase) -> None:
         last = last_readers(values, (), phase.operands)
         for start in range(0, count, ROW_CHUNK):
             _run_chunk(work, phase, values, slice(start, min(start + ROW_CHUNK, count)), outside, last)
+
+
+def _column(work: Work, type: str, name: str) -> npt.NDArray[np.float32]:
+    """(nodes, lanes): of the graph, or of the model, which knows its rows by the ids of the nodes."""
+    if work.plan.is_own(type, name):
+        return work.plan.node_rows[type].rows(name, work.block.ids[type])
+    return work.block.features[type][name]
 
 
 def _run_chunk(

@@ -12,6 +12,7 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.tier import Choice
 from pipeline.prepared import PreparedGraph
 from pipeline.run.located import Located
+from pipeline.schema import EdgeType
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Planned:
 
     @property
     def rows(self) -> int:
-        """Of the result, of a graph without types."""
+        """Of the result."""
         if self.plan.program.is_per_edge:
-            return self.graph.edges
+            counts = self.graph.edge_counts
+            return sum(counts[type] for type in self.plan.program.output_types if isinstance(type, EdgeType))
         return self.graph.nodes if self.targets is None else self.targets.count

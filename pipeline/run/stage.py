@@ -41,7 +41,7 @@ from pipeline.run.task import (
     stored_blocks,
 )
 from pipeline.run.total import TotalArray
-from pipeline.schema import EDGE, NODE, EdgeType
+from pipeline.schema import EdgeType
 from pipeline.spark.limits import trim_memory
 
 # kinds of rows that a run makes; those of a block are in rows.py
@@ -147,14 +147,14 @@ def _partial(plan: Plan, rows: list[Row]) -> Partial:
 
 
 def _names(rows: list[Row]) -> Names:
-    chunks: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    chunks: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
         if row.kind in (SOURCE_IDS, SOURCE_ID_OFFSETS):
-            chunks[row.kind, row.source].append(row)
+            chunks[row.kind, row.name, row.source].append(row)
 
-    def names(source: int) -> pa.Array:
-        offsets = chunks.get((SOURCE_ID_OFFSETS, source))
-        return ids_of(join(chunks[SOURCE_IDS, source]), join(offsets) if offsets else None)
+    def names(edge_type: EdgeType, source: int) -> pa.Array:
+        offsets = chunks.get((SOURCE_ID_OFFSETS, str(edge_type), source))
+        return ids_of(join(chunks[SOURCE_IDS, str(edge_type), source]), join(offsets) if offsets else None)
 
     return names
 
@@ -192,11 +192,11 @@ def _next_rows(run: Run, step: Superstep, block: Block, made: Computed) -> Itera
             to, source = (here, LOOPS) if target == LOOPS else (target, here)
             sent = encode(payload(shipment, rows, values), shipment.wire)
             yield from array_rows(to, source, PAYLOAD, str(shipment.edge_type), sent)
-    if step.ships_ids:
-        for to, rows in sorted(block.sends.get(EDGE, {}).items()):
+    for edge_type in step.ships_ids:
+        for to, rows in sorted(block.sends.get(edge_type, {}).items()):
             if to != LOOPS:
-                ids = block.ids[NODE].take(pa.array(rows))
-                yield from id_rows(to, here, "", ids, (SOURCE_IDS, SOURCE_ID_OFFSETS))
+                ids = block.ids[edge_type.source].take(pa.array(rows))
+                yield from id_rows(to, here, str(edge_type), ids, (SOURCE_IDS, SOURCE_ID_OFFSETS))
     if step.totals:
         order = run.plan.steps[step.number + 1].merges
         lanes = np.concatenate([made.parts[total.id].reshape(1, total.width) for total in order], axis=1)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.blocks.block import Block, FloatArray, IntArray
 from pipeline.blocks.opening import Known, open_block
-from pipeline.blocks.rows import FEATURES, ID_OFFSETS, IDS, PULLED, PUSHES, SENDS, TILES
+from pipeline.blocks.rows import FEATURES, ID_OFFSETS, IDS, LISTS, PUSHES, TILES
 from pipeline.formula.program import output_key
 from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
@@ -34,7 +34,7 @@ from pipeline.run.planned import Planned
 from pipeline.run.progress import mark
 from pipeline.run.remembering import remembering
 from pipeline.run.spill import Keep, spill_to
-from pipeline.schema import EDGE
+from pipeline.schema import EdgeType
 from pipeline.settings import Settings
 
 log = logging.getLogger("graphsweep")
@@ -51,7 +51,7 @@ class Run:
     plan: Plan
     blocks: int
     tables: tuple[OutputTable, ...]
-    """Of each type of nodes that has outputs."""
+    """Of each type that has outputs."""
     folder: str | None
     """Where a task reads its blocks itself; None: they come as rows."""
     output: Folder | None = None
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def table(self) -> OutputTable:
-        """The only one: several types of nodes are no rows of one table."""
+        """The only one: several types are no rows of one table."""
         (table,) = self.tables
         return table
 
@@ -111,7 +111,7 @@ def static_kinds(steps: Iterable[Superstep], sends: bool = True) -> tuple[str, .
     if any(step.reductions for step in needs):
         kinds += TILES
     if sends and any(step.ships or step.ships_ids for step in needs):
-        kinds += [SENDS, PULLED]
+        kinds += LISTS
     if sends and any(shipment.push for step in needs for shipment in step.ships):
         kinds += PUSHES
     return tuple(kinds)
@@ -121,7 +121,7 @@ def static_edges(steps: Iterable[Superstep]) -> tuple[str, ...]:
     """The types of edges, by name, whose tiles or send lists some supersteps need."""
     found = {edges_of(reduction).type for step in steps for reduction in step.reductions}
     found |= {shipment.edge_type for step in steps for shipment in step.ships}
-    found |= {EDGE for step in steps if step.ships_ids}
+    found |= {edge_type for step in steps for edge_type in step.ships_ids}
     return tuple(sorted(map(str, found)))
 
 
@@ -176,7 +176,7 @@ def stored_blocks(run: Run, folder: str) -> BlockSource:
     assert known is not None, "what is stored is known"
 
     def sends(index: int) -> Sends:
-        return open_block(known, folder, index, [SENDS], edges).sends
+        return open_block(known, folder, index, LISTS, edges).sends
 
     def nodes(index: int, step: Superstep) -> Block:
         kinds = [kind for kind in static_kinds([step], sends=False) if kind not in TILES]
@@ -216,32 +216,43 @@ def result_batches(
 def _rows_of(run: Run, block: Block, outputs: Mapping[str, FloatArray]) -> Iterator[pa.RecordBatch]:
     """The rows that are given, or their files."""
     if run.output is None:
-        yield from run.table.batches([block.ids[run.table.node_type]], _of_table(run.table, outputs))
+        yield from run.table.batches([_ids(block, run.table)], _of_table(run.table, outputs))
         return
     for table in run.tables:
-        rows = table.rows([block.ids[table.node_type]], _of_table(table, outputs))
-        count = write_block(run.output.of_type(table.node_type), block.index, table, rows)
-        yield Receipt(block.index, count, node_type=table.node_type).batch()
+        rows = table.rows([_ids(block, table)], _of_table(table, outputs))
+        yield _written(run.output, block, table, rows)
+
+
+def _ids(block: Block, table: OutputTable) -> pa.Array:
+    assert isinstance(table.type, str), "rows of nodes"
+    return block.ids[table.type]
+
+
+def _written(output: Folder, block: Block, table: OutputTable, rows: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
+    """Writes the file of a block; its receipt."""
+    count = write_block(output.of_type(table.type), block.index, table, rows)
+    return Receipt(block.index, count, type=str(table.type)).batch()
 
 
 def _edges_of(run: Run, block: Block, outputs: Mapping[str, FloatArray], names: Names) -> Iterator[pa.RecordBatch]:
-    """The same of a table with a row per edge, tile by tile."""
-    table = run.table
+    """The same of tables with a row per edge, tile by tile."""
 
-    def pieces(rows_of: Callable[..., Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
-        for rows, keys in keys_of_edges(block, names, table.edge_columns or {}):
-            yield from rows_of(keys, {name: array[rows] for name, array in outputs.items()})
+    def pieces(table: OutputTable, rows_of: Callable[..., Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+        assert isinstance(table.type, EdgeType), "rows of edges"
+        own = _of_table(table, outputs)
+        for rows, keys in keys_of_edges(block, table.type, names, table.edge_columns or {}):
+            yield from rows_of(keys, {name: array[rows] for name, array in own.items()})
 
     if run.output is None:
-        yield from pieces(table.batches)
+        yield from pieces(run.table, run.table.batches)
         return
-    count = write_block(run.output, block.index, table, pieces(table.rows))
-    yield Receipt(block.index, count).batch()
+    for table in run.tables:
+        yield _written(run.output, block, table, pieces(table, table.rows))
 
 
 def _of_table(table: OutputTable, outputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """A program's outputs that are columns of a table, by the names that they have there."""
-    return {name: outputs[output_key(table.node_type, name)] for name in table.outputs}
+    return {name: outputs[output_key(table.type, name)] for name in table.outputs}
 
 
 def clock_batch(run: Run, superstep: int, seconds: float) -> pa.RecordBatch:

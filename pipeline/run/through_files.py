@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.blocks.block import IntArray
 from pipeline.blocks.opening import open_block
-from pipeline.blocks.rows import SENDS
+from pipeline.blocks.rows import LISTS
 from pipeline.errors import StorageError
 from pipeline.places.place import Place
 from pipeline.plan.plan import Plan
@@ -197,7 +197,7 @@ def _held(plan: Plan, step: Superstep, arrays: Mapping[str, npt.NDArray[Any]]) -
 def _stored_sends(run: Run, index: int) -> Sends:
     assert run.known is not None, "what is stored is known"
     assert run.folder is not None, "blocks are read by those who compute"
-    return open_block(run.known, run.folder, index, [SENDS], static_edges(run.plan.steps)).sends
+    return open_block(run.known, run.folder, index, LISTS, static_edges(run.plan.steps)).sends
 
 
 def _write_rows(run: Run, files: Files, index: int) -> Written:

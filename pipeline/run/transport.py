@@ -15,7 +15,7 @@ from pipeline.errors import SettingError
 from pipeline.model import Model
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.scratch import Scratch
-from pipeline.places.working import GRAPH, reached, refuse_other
+from pipeline.places.working import GRAPH, Facts, reached, refuse_other
 from pipeline.run.by_superstep import Journal
 from pipeline.run.planned import Planned
 from pipeline.run.through_files import Files
@@ -94,16 +94,21 @@ def exchange_files(
     elif settings.work_dir is None:
         yield Exchange(Files(os.path.join(scratch.make(), "exchange"), checksums=False), None)
     else:
-        facts = {
-            "another graph": planned.graph.fingerprint,
-            "another model": model.fingerprint,
-            "other settings": {"wire": settings.wire, "exchange": settings.exchange},
-            "another version of graphsweep": package_hash(),
-        }
+        facts = facts_of(planned, model, settings)
         plan: dict[str, Any] = {"supersteps": len(planned.plan.steps), "blocks": planned.graph.blocks}
         with work_directory(Place.of(settings.work_dir), facts, plan) as work:
             yield Exchange(work.files, work)
             work.end()
+
+
+def facts_of(planned: Planned, model: Model, settings: Settings) -> Facts:
+    """What a run has to have in common with the one that it goes on with."""
+    return {
+        "another graph": planned.graph.fingerprint,
+        "another model": model.fingerprint,
+        "other settings": {"wire": settings.wire, "exchange": settings.exchange},
+        "another version of graphsweep": package_hash(),
+    }
 
 
 def _through_files(planned: Planned, settings: Settings, shake: Handshake, tasks_write: bool) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pipeline.errors import StorageError
+from pipeline.shown import some
 from pipeline.tables.partitions import Folders, folder_value
 
 log = logging.getLogger("graphsweep")
@@ -71,11 +72,11 @@ def belonging(table: str, root: str, files: Iterable[Found]) -> list[TableFile]:
         )
     if odd and not plain:
         raise StorageError(
-            f"{table}: holds no files itself, only folders that are no partitions ({_some(odd)}), which Spark does not "
-            "look into; name the files that are meant, as PATH/*/*.parquet"
+            f"{table}: holds no files itself, only folders that are no partitions ({some(odd, 3)}), which Spark does "
+            "not look into; name the files that are meant, as PATH/*/*.parquet"
         )
     if odd:
-        log.warning("%s: passed over, as Spark does, folders that are no partitions (%s)", table, _some(odd))
+        log.warning("%s: passed over, as Spark does, folders that are no partitions (%s)", table, some(odd, 3))
     _check_columns(table, parts)
     return parts or [TableFile(f"{root}/{file.path}".rstrip("/"), file.size) for file in plain]
 
@@ -100,8 +101,3 @@ def one_table(table: str, parts: Sequence[TableFile]) -> list[TableFile]:
     """The parts of several roots together, by path; StorageError if their partitions are not of the same columns."""
     _check_columns(table, parts)
     return sorted(parts)
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")

@@ -6,7 +6,7 @@ graph would have to be prepared with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pipeline.errors import ModelError
@@ -18,7 +18,13 @@ from pipeline.schema import EDGE, NODE, EdgeType, GraphSchema
 from pipeline.tables.training import Training
 
 
-def check_columns(program: Program, columns: Mapping[str, str], training: Training, schema: GraphSchema) -> None:
+def check_columns(
+    program: Program,
+    columns: Mapping[str, str],
+    training: Training,
+    schema: GraphSchema,
+    own: Collection[str] = (),
+) -> None:
     """ModelError unless a graph of this schema has every column that a program reads, in its width; 0 is one that no
     row tells, because there is none.
 
@@ -28,6 +34,8 @@ def check_columns(program: Program, columns: Mapping[str, str], training: Traini
         Input of the program → table column.
     training
         Table column → what it held in training, as far as that is known.
+    own
+        Columns that the model holds itself.
     """
     if any(type.is_reversed for type in program.edge_types) and not any(type.is_reversed for type in schema.edges):
         raise ModelError(
@@ -38,6 +46,8 @@ def check_columns(program: Program, columns: Mapping[str, str], training: Traini
     read = {columns[input_name(column)] for column in program.inputs}
     for column in program.inputs:
         name = columns[input_name(column)]
+        if name in own:
+            continue
         space = column.space
         present = schema.nodes[space.type] if isinstance(space, Nodes) else schema.edges[space.type]
         table, _, wanted = name.rpartition(".")

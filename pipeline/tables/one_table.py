@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import DataError, nearest, shortened
 from pipeline.schema import EdgeType, quoted
+from pipeline.shown import some
 from pipeline.tables.layout import INTEGERS, Where
 from pipeline.tables.table import Table, read_pieces
 from pipeline.tables.types import Chosen, edge_type_of
@@ -58,10 +59,9 @@ class OneTable:
         found = _values("edges", edges, self.relation, spark)
         unknown = sorted(set(found) - set(named))
         if unknown:
-            shown = ", ".join(f"{shortened(each)} in {_rows(found[each])}" for each in unknown[:SHOWN])
-            more = f" and {len(unknown) - SHOWN:,} more" if len(unknown) > SHOWN else ""
+            shown = some((f"{shortened(each)} in {_rows(found[each])}" for each in unknown), SHOWN)
             raise DataError(
-                f"edges.{self.relation} holds relations that edge_types does not name: {shown}{more} "
+                f"edges.{self.relation} holds relations that edge_types does not name: {shown} "
                 f"({nearest(unknown[0], named)}); name them with the types of their ends, or leave these rows out"
             )
         return of_nodes, {

@@ -19,7 +19,7 @@ from pipeline.formula.classes import Label
 from pipeline.formula.values import Value
 from pipeline.model import Model
 from pipeline.result.output import PREDICTED, PROBABILITY
-from pipeline.schema import ID
+from pipeline.schema import ID, AnyType
 from pipeline.verifying.judging import MORE_TRIALS, TRIALS, Judged, OutputError, joined
 from pipeline.verifying.recompute import FloatArray, Subgraph
 from pipeline.verifying.rounding import Trials
@@ -30,7 +30,7 @@ class Comparison:
     """Group by group, the scores against exact values."""
 
     model: Model
-    node_type: str
+    type: AnyType
     sampled: pa.Table
     classify: bool
     labels: Mapping[str, Label]
@@ -91,7 +91,7 @@ class Comparison:
 
     @property
     def _outputs(self) -> Mapping[str, Value]:
-        return self.model.program.outputs_of(self.node_type)
+        return self.model.program.outputs_of(self.type)
 
     def outputs(self) -> tuple[OutputError, ...]:
         names = [*self._outputs, *([PROBABILITY] if self.classify else [])]

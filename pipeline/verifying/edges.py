@@ -89,9 +89,10 @@ class EdgeRows:
         """The rows of the edges into some of the nodes, what each edge is called, and the part that compares these."""
         assert part.edges is not None, "a part of rows of edges knows them"
         here = self.sampled.filter(pc.is_in(self.sampled[DST], value_set=centres)).combine_chunks()
-        ids = pc.unique(
-            pa.chunked_array([*(t[end].combine_chunks() for t in (here, part.edges) for end in (SRC, DST))])
-        )
+        ids = [
+            pc.unique(pa.chunked_array([table[end].combine_chunks() for table in (here, part.edges)]))
+            for end in (SRC, DST)
+        ]
         lanes = part.edge_lanes(self.read)
         expected = _keys(part.edges, ids, lanes)
         found = _keys(here, ids, [_lanes(here, name, own.shape[1]) for name, own in zip(self.read, lanes, strict=True)])
@@ -127,9 +128,13 @@ def _lanes(rows: pa.Table, name: str, width: int) -> npt.NDArray[np.float32]:
     return np.asarray(flat.to_numpy(), np.float32).reshape(len(rows), width)
 
 
-def _keys(edges: pa.Table, ids: pa.Array, lanes: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[Any]:
-    """The ends, the columns, and 0, 1, … among rows that are the same in these, as the bytes of one key each."""
-    ends = [pc.index_in(edges[end], value_set=ids).to_numpy().astype(np.int32) for end in (SRC, DST)]
+def _keys(edges: pa.Table, ids: Sequence[pa.Array], lanes: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[Any]:
+    """The ends, the columns, and 0, 1, … among rows that are the same in these, as the bytes of one key each. `ids`: of
+    sources, of targets."""
+    ends = [
+        pc.index_in(edges[end], value_set=known).to_numpy().astype(np.int32)
+        for end, known in zip((SRC, DST), ids, strict=True)
+    ]
     numbers = [np.where(np.isnan(lane), np.float32(np.nan), lane + np.float32(0)).astype(np.float32) for lane in lanes]
     words = [end[:, None] for end in ends] + [np.ascontiguousarray(lane).view(np.int32) for lane in numbers]
     matrix = np.concatenate(words, axis=1).astype(np.int32)
@@ -148,10 +153,10 @@ def _keys(edges: pa.Table, ids: pa.Array, lanes: Sequence[npt.NDArray[np.float32
 
 
 def sample_edges(
-    scores: DataFrame | Table, columns: Sequence[str], text: bool, sample: int | None, seed: int
+    scores: DataFrame | Table, columns: Sequence[str], texts: Sequence[bool], sample: int | None, seed: int
 ) -> tuple[pa.Table, int]:
     """Of the nodes that edges lead to, `sample` whose hashed ids are smallest, or all: src, dst and `columns` of the
-    edges into these; and how many rows the scores have.
+    edges into these; and how many rows the scores have. `texts`: of src and of dst, whether the ids are text.
 
     Raises
     ------
@@ -163,30 +168,36 @@ def sample_edges(
         if name not in scores.columns:
             raise DataError(f"the scores have no column {name!r}; they have {', '.join(scores.columns)}")
     if isinstance(scores, Table):
-        return _of_files(scores, names, pa.string() if text else pa.int64(), sample, seed)
-    return _of_frame(scores, names, "string" if text else "bigint", sample, seed)
+        return _of_files(scores, names, [pa.string() if text else pa.int64() for text in texts], sample, seed)
+    return _of_frame(scores, names, ["string" if text else "bigint" for text in texts], sample, seed)
 
 
-def _of_files(scores: Table, names: list[str], key: pa.DataType, sample: int | None, seed: int) -> tuple[pa.Table, int]:
-    rows, ends = 0, [pa.array([], key)]
+def _of_files(
+    scores: Table, names: list[str], keys: list[pa.DataType], sample: int | None, seed: int
+) -> tuple[pa.Table, int]:
+    rows, ends = 0, [pa.array([], keys[1])]
     for batch in read_pieces(scores.pieces([DST]) or [], [DST]):
         rows += batch.num_rows
-        ends.append(pc.unique(batch.column(0).cast(key)))
+        ends.append(pc.unique(batch.column(0).cast(keys[1])))
     ids = pc.unique(pa.chunked_array(ends))
     order = pa.table({"hash": order_of(ids, seed), "id": ids})
     chosen = ids.take(pc.sort_indices(order, [("hash", "ascending"), ("id", "ascending")]).slice(0, sample))
     parts = []
     for batch in read_pieces(scores.pieces(names) or [], names):
-        part = pa.table([*(column.cast(key) for column in batch.columns[:2]), *batch.columns[2:]], names)
+        ends = [column.cast(key) for column, key in zip(batch.columns, keys, strict=False)]
+        part = pa.table([*ends, *batch.columns[2:]], names)
         parts.append(part.filter(pc.is_in(part[DST], value_set=chosen)))
-    return (pa.concat_tables(parts) if parts else pa.table({name: pa.array([], key) for name in names})), rows
+    none = zip(names, [*keys, *[pa.list_(pa.float32())] * len(names)], strict=False)
+    return (pa.concat_tables(parts) if parts else pa.table({name: pa.array([], type) for name, type in none})), rows
 
 
-def _of_frame(scores: DataFrame, names: list[str], key: str, sample: int | None, seed: int) -> tuple[pa.Table, int]:
+def _of_frame(
+    scores: DataFrame, names: list[str], keys: list[str], sample: int | None, seed: int
+) -> tuple[pa.Table, int]:
     """Runs jobs."""
     from pyspark.sql import functions as F
 
-    columns = [F.col(quoted(name)).cast(key).alias(name) for name in names[:2]]
+    columns = [F.col(quoted(name)).cast(key).alias(name) for name, key in zip(names, keys, strict=False)]
     rows = scores.select(*columns, *(F.col(quoted(name)) for name in names[2:]))
     count = rows.count()
     if sample is not None:

@@ -23,7 +23,7 @@ from pipeline.formula.spaces import Edges, Nodes
 from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.result.output import PROBABILITY, is_softmax
-from pipeline.schema import DST, EDGE, ID, NODE, SRC, EdgeType
+from pipeline.schema import DST, EDGE, ID, NODE, SRC, AnyType, EdgeType
 from pipeline.tables.layout import Layout
 
 FloatArray = npt.NDArray[np.float64]
@@ -32,12 +32,12 @@ LongArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Subgraph:
-    """Arrays of some nodes and edges, and which of the nodes are compared, all of one type."""
+    """Arrays of some nodes and edges, and which of the nodes, or of the edges, are compared, all of one type."""
 
     arrays: GraphArrays
     centres: LongArray
     """Rows of the nodes that are compared; or of the edges."""
-    node_type: str = NODE
+    type: AnyType = NODE
     classes: str | None = None
     """The output whose most probable class the scores tell; None if they do not."""
     softmax: bool = False
@@ -52,7 +52,7 @@ class Subgraph:
     ) -> dict[str, FloatArray]:
         """Column of the scores → (centres, lanes). The program gives nothing for other types."""
         outputs = interpret(program, weights, self.arrays, dtype, operands)
-        columns = {name: outputs[output_key(self.node_type, name)] for name in program.outputs_of(self.node_type)}
+        columns = {name: outputs[output_key(self.type, name)] for name in program.outputs_of(self.type)}
         found = {name: np.asarray(v[self.centres], np.float64) for name, v in columns.items()}
         found = {name: values.reshape(len(values), math.prod(values.shape[1:])) for name, values in found.items()}
         if self.classes is not None:
@@ -69,7 +69,8 @@ class Subgraph:
 
     def edge_lanes(self, columns: Sequence[str]) -> list[npt.NDArray[np.float32]]:
         """(edges that are compared, lanes) of columns of theirs."""
-        of_edges = self.arrays.edge_columns[EDGE]
+        assert isinstance(self.type, EdgeType), "edges are compared"
+        of_edges = self.arrays.edge_columns[self.type]
         return [np.asarray(of_edges[self.read[name]][self.centres], np.float32) for name in columns]
 
     def of_rows(self, rows: LongArray) -> Subgraph:
@@ -80,7 +81,7 @@ class Subgraph:
     def shuffled(self, rng: np.random.Generator) -> Subgraph:
         """The same edges in another order; self-loops come last, in their own order, since the last of a node counts
         for some layers."""
-        ends, columns = {}, {}
+        ends, columns, centres = {}, {}, self.centres
         for edge_type, (src, dst) in self.arrays.ends.items():
             order = rng.permutation(len(src))
             if edge_type.source == edge_type.target:
@@ -89,13 +90,11 @@ class Subgraph:
             ends[edge_type] = src[order], dst[order]
             of_edges = self.arrays.edge_columns[edge_type]
             columns[edge_type] = {name: values[order] for name, values in of_edges.items()}
-            if self.edges is not None:
+            if edge_type == self.type:
                 place = np.empty_like(order)
                 place[order] = np.arange(len(order))
-                return replace(
-                    self, centres=place[self.centres], arrays=replace(self.arrays, ends=ends, edge_columns=columns)
-                )
-        return replace(self, arrays=replace(self.arrays, ends=ends, edge_columns=columns))
+                centres = place[self.centres]
+        return replace(self, centres=centres, arrays=replace(self.arrays, ends=ends, edge_columns=columns))
 
 
 @dataclass(frozen=True)
@@ -115,9 +114,10 @@ class Rows:
 
 
 def subgraph_of(
-    model: Model, graph: Graph, rows: Rows, centres: pa.Array, classify: bool, node_type: str = NODE
+    model: Model, graph: Graph, rows: Rows, centres: pa.Array, classify: bool, type: AnyType = NODE
 ) -> Subgraph:
-    """`centres`: ids of nodes of that type. ModelError if the graph has not what the model reads."""
+    """`centres`: ids of the nodes of a type that are compared, or of those that the compared edges lead to. ModelError
+    if the graph has not what the model reads."""
     of_nodes = {layout.type: layout for layout in graph.node_layouts}
     of_edges = {layout.edge_type: layout for layout in graph.edge_layouts}
     ends, node_columns, edge_columns = {}, {}, {}
@@ -134,27 +134,28 @@ def subgraph_of(
         ends[edge_type] = src[order].astype(np.int64), dst[order].astype(np.int64)
         edge_columns[edge_type] = {name: matrix[order] for name, matrix in values.items()}
     arrays = GraphArrays({each: len(ids) for each, ids in rows.nodes.items()}, ends, node_columns, edge_columns)
-    first, value = next(iter(model.program.outputs_of(node_type).items()))
+    first, value = next(iter(model.program.outputs_of(type).items()))
+    node_type = type if isinstance(type, str) else type.target
     compared = pc.index_in(centres, value_set=rows.nodes[node_type]).to_numpy().astype(np.int64)
-    part = Subgraph(arrays, compared, node_type, first if classify else None, is_softmax(value))
-    return _comparing_edges(model, rows, part) if model.program.is_per_edge else part
+    part = Subgraph(arrays, compared, type, first if classify else None, is_softmax(value))
+    return part if isinstance(type, str) else _comparing_edges(model, rows, part, type)
 
 
-def _comparing_edges(model: Model, rows: Rows, part: Subgraph) -> Subgraph:
+def _comparing_edges(model: Model, rows: Rows, part: Subgraph, type: EdgeType) -> Subgraph:
     """The same for the edges into the nodes that were to be compared."""
-    src, dst = part.arrays.ends[EDGE]
+    src, dst = part.arrays.ends[type]
     chosen = np.flatnonzero(np.isin(dst, part.centres))
-    ids = rows.nodes[NODE]
-    edges = pa.table({SRC: ids.take(pa.array(src[chosen])), DST: ids.take(pa.array(dst[chosen]))})
-    return replace(part, centres=chosen, edges=edges, read=edge_columns_read(model))
+    sources, targets = rows.nodes[type.source], rows.nodes[type.target]
+    edges = pa.table({SRC: sources.take(pa.array(src[chosen])), DST: targets.take(pa.array(dst[chosen]))})
+    return replace(part, centres=chosen, edges=edges, read=edge_columns_read(model, type))
 
 
-def edge_columns_read(model: Model) -> dict[str, str]:
-    """Column of the edges → what the program calls it, of those that it reads."""
+def edge_columns_read(model: Model, type: EdgeType) -> dict[str, str]:
+    """Column of the edges of a type in the graph → what the program calls it, of those that it reads."""
     return {
         model.columns[input_name(column)].rpartition(".")[2]: column.name
         for column in model.program.inputs
-        if isinstance(column.space, Edges)
+        if isinstance(column.space, Edges) and column.space.type in (type, type.reversed)
     }
 
 
@@ -163,6 +164,10 @@ def _node_columns(model: Model, layout: Layout, ids: pa.Array, features: pa.Tabl
     for column in model.program.inputs:
         if isinstance(column.space, Nodes) and column.space.type == layout.type:
             lanes = int(np.prod(column.shape, dtype=int))
+            own, name = model.node_rows.get(layout.type), model.columns[input_name(column)].rpartition(".")[2]
+            if own is not None and name in own.columns:
+                found[column.name] = own.rows(name, ids).astype(np.float64)
+                continue
             # beyond the hops that read features there are none: 0
             values = np.zeros((len(ids), lanes))
             values[at] = _matrix(features, layout, model.columns[input_name(column)], lanes)

@@ -48,6 +48,11 @@ class Verification:
     """Of the run, from the marker of its result."""
 
     @property
+    def of(self) -> str:
+        """What the scores have a row for each of."""
+        return "nodes" if self.compared_edges is None else "edges"
+
+    @property
     def rows(self) -> int:
         """Of the scores."""
         return self.check.rows
@@ -143,7 +148,7 @@ class TypedVerification:
     """The same of the scores of a typed graph."""
 
     types: Mapping[str, Verification]
-    """Node type → what was recomputed of its scores."""
+    """Type → what was recomputed of its scores."""
     left_out: tuple[str, ...] = ()
     """Types for which the model gives something, and there are no scores."""
 
@@ -161,7 +166,7 @@ class TypedVerification:
         return str(self)
 
     def __str__(self) -> str:
-        parts = [f"nodes of type {name}\n{found}" for name, found in self.types.items()]
+        parts = [f"{found.of} of type {name}\n{found}" for name, found in self.types.items()]
         if self.left_out:
             parts.append(f"not verified, because there are no scores of them: {', '.join(self.left_out)}")
         return "\n".join([*parts, f"all types: {'PASS' if self.passed else 'FAIL'}"])

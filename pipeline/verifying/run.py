@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 
 from pipeline.formula.classes import Label, labels_of
 from pipeline.formula.program import Program
+from pipeline.formula.spaces import Edges
 from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.progress import Bar
 from pipeline.result.output import PREDICTED, PROBABILITY
-from pipeline.schema import DST, ID, NODE, SRC
+from pipeline.schema import DST, ID, NODE, SRC, AnyType, EdgeType
 from pipeline.spark.resources import local_memory
 from pipeline.tables.survey import rows_of
 from pipeline.tables.table import Table
@@ -81,10 +82,9 @@ class Run:
                 known = ids.filter(pc.is_in(ids, value_set=there))
                 ids = known if len(known) else ids
             if graph.is_typed:
-                around = Around(graph, node_type, model.program.edge_types, hops.edges, self._most(model))
-                parts = _Parts(_around(model, graph, node_type, around, ids, classify), around.too_large)
+                parts = self._around(model, node_type, hops, ids, classify)
             else:
-                parts = self._neighbourhoods(model, hops, check.nodes, ids, classify)
+                parts = self._neighbourhoods(model, hops, check.nodes, NODE, ids, classify)
         comparison = Comparison(model, node_type, sampled, classify, labels, self.wire, self.asked.tolerance)
         with Bar("verifying", len(ids), "node") as bar:
             for centres, part in parts.parts:
@@ -92,34 +92,39 @@ class Run:
                 bar.to(comparison.recomputed)
         return self._found(comparison, parts, check, started)
 
-    def verified_edges(self, model: Model, frame: DataFrame | Table, started: float) -> Verification:
-        """Of scores that have a row per edge: those of all edges into `size` nodes."""
-        graph, read = self.graph, sorted(edge_columns_read(model))
-        classify, labels, columns = _compared(model, NODE, frame)
-        (layout,) = graph.node_layouts
-        widths = {name: value.width for name, value in model.program.outputs.items()}
-        of_edges = {name: model.inputs[f"edges.{name}"] for name in read}
-        frame = standard_scores(frame, {SRC: SRC, DST: DST}, of_edges | widths, layout.text)
-        sampled, rows = sample_edges(frame, [*read, *columns], layout.text, self.asked.size, self.asked.seed)
+    def verified_edges(
+        self, model: Model, edge_type: EdgeType, frame: DataFrame | Table, started: float
+    ) -> Verification:
+        """Of scores that have a row per edge: those of all edges of a type into `size` nodes."""
+        graph, read = self.graph, sorted(edge_columns_read(model, edge_type))
+        classify, labels, columns = _compared(model, edge_type, frame)
+        (layout,) = (each for each in graph.node_layouts if each.type == edge_type.target)
+        (of_type,) = (each for each in graph.edge_layouts if each.edge_type == edge_type)
+        widths = {name: value.width for name, value in model.program.outputs_of(edge_type).items()}
+        of_edges = {name: model.inputs[f"{Edges(edge_type)}.{name}"] for name in read}
+        frame = standard_scores(frame, {SRC: SRC, DST: DST}, of_edges | widths, of_type.texts)
+        sampled, rows = sample_edges(frame, [*read, *columns], of_type.texts, self.asked.size, self.asked.seed)
         edges = EdgeRows(sampled, read)
-        nodes, hops = rows_of(graph, layout), Hops.of(model.program)
+        nodes, hops = {each.type: rows_of(graph, each) for each in graph.node_layouts}, Hops.of(model.program)
         there = node_rows(graph, layout).among(edges.nodes, values=False)[ID].combine_chunks()
         edges.leave_out(edges.nodes.filter(pc.invert(pc.is_in(edges.nodes, value_set=there))))
         ids = edges.nodes.filter(pc.is_in(edges.nodes, value_set=there))
-        if self.asked.size is None or totals_of(model.program):
-            check_memory(graph, model.program, {NODE: nodes})
-            ids = everything(graph).nodes[NODE] if self.asked.size is None else ids
-            parts = _Parts(_whole(model, graph, NODE, ids, classify), whole=True)
+        if self.asked.size is None or totals_of(model.program) or (graph.is_typed and hops.both_ways):
+            check_memory(graph, model.program, nodes)
+            ids = everything(graph).nodes[edge_type.target] if self.asked.size is None else ids
+            parts = _Parts(_whole(model, graph, edge_type, ids, classify), whole=True)
+        elif graph.is_typed:
+            parts = self._around(model, edge_type, hops, ids, classify)
         else:
-            parts = self._neighbourhoods(model, hops, nodes, ids, classify)
-        comparison = Comparison(model, NODE, sampled, classify, labels, self.wire, self.asked.tolerance)
+            parts = self._neighbourhoods(model, hops, nodes[NODE], edge_type, ids, classify)
+        comparison = Comparison(model, edge_type, sampled, classify, labels, self.wire, self.asked.tolerance)
         compared = 0
         for centres, part in parts.parts:
             matched, names, some = edges.matched(centres, part)
             comparison.count(centres, part)
             comparison.compare(matched, names, some)
             compared += len(names)
-        expected = None if graph.drop_dangling else edge_rows(graph, False).total()
+        expected = None if graph.drop_dangling else edge_rows(graph, False, of_type).total()
         return self._found(comparison, parts, edges.check(rows, expected), started, compared)
 
     def _found(
@@ -154,11 +159,19 @@ class Run:
         """Edges that are computed with at a time."""
         return self.asked.limit or max(1, GROUP_BYTES // _bytes_per_edge(model.program))
 
-    def _neighbourhoods(self, model: Model, hops: Hops, nodes: int, ids: pa.Array, classify: bool) -> _Parts:
+    def _around(self, model: Model, type: AnyType, hops: Hops, ids: pa.Array, classify: bool) -> _Parts:
+        """Of a typed graph."""
+        node_type = type if isinstance(type, str) else type.target
+        found = Around(self.graph, node_type, model.program.edge_types, hops.edges, self._most(model))
+        return _Parts(_around(model, self.graph, type, found, ids, classify), found.too_large)
+
+    def _neighbourhoods(
+        self, model: Model, hops: Hops, nodes: int, type: AnyType, ids: pa.Array, classify: bool
+    ) -> _Parts:
         """Of a graph of one type, which has so many `nodes`."""
         held = HOLD_BYTES // _held_bytes(model.program)
         found = Neighbourhoods(self.graph, hops, self._most(model), held, partial(self._edges_at_once, model, nodes))
-        return _Parts(_groups(model, self.graph, found, ids, classify), found.too_large, found)
+        return _Parts(_groups(model, self.graph, found, type, ids, classify), found.too_large, found)
 
     def _edges_at_once(self, model: Model, nodes: int) -> int | None:
         """Of the whole graph of one type, if the user did not limit what is computed at a time, and half of the memory
@@ -180,39 +193,39 @@ class _Parts:
     """Whether it is all of the graph, because that was asked for or is needed."""
 
 
-def _compared(model: Model, node_type: str, frame: DataFrame | Table) -> tuple[bool, dict[str, Label], list[str]]:
+def _compared(model: Model, type: AnyType, frame: DataFrame | Table) -> tuple[bool, dict[str, Label], list[str]]:
     """Whether the scores have classes; the labels that they have; and the columns of all that is compared."""
-    outputs = [*model.program.outputs_of(node_type)]
+    outputs = [*model.program.outputs_of(type)]
     classify = {PREDICTED, PROBABILITY} <= set(frame.columns) - set(outputs)
-    labels = labels_of(model.program, node_type, model.classes)
+    labels = labels_of(model.program, type, model.classes)
     labels = {name: label for name, label in labels.items() if name in frame.columns}
     return classify, labels, [*outputs, *([PREDICTED, PROBABILITY] if classify else []), *labels]
 
 
 def _groups(
-    model: Model, graph: Graph, neighbourhoods: Neighbourhoods, ids: pa.Array, classify: bool
+    model: Model, graph: Graph, neighbourhoods: Neighbourhoods, type: AnyType, ids: pa.Array, classify: bool
 ) -> Iterator[tuple[pa.Array, Subgraph]]:
     for group, features in neighbourhoods.groups(ids):
         rows = Rows.untyped(group.nodes, group.edges, features)
-        yield group.centres, subgraph_of(model, graph, rows, group.centres, classify)
+        yield group.centres, subgraph_of(model, graph, rows, group.centres, classify, type)
     if neighbourhoods.rest is not None:
-        yield from _whole(model, graph, NODE, neighbourhoods.rest, classify)
+        yield from _whole(model, graph, type, neighbourhoods.rest, classify)
 
 
 def _around(
-    model: Model, graph: Graph, node_type: str, around: Around, ids: pa.Array, classify: bool
+    model: Model, graph: Graph, type: AnyType, around: Around, ids: pa.Array, classify: bool
 ) -> Iterator[tuple[pa.Array, Subgraph]]:
     for group in around.groups(ids):
-        yield group.centres, subgraph_of(model, graph, group.rows, group.centres, classify, node_type)
+        yield group.centres, subgraph_of(model, graph, group.rows, group.centres, classify, type)
 
 
 def _whole(
-    model: Model, graph: Graph, node_type: str, ids: pa.Array, classify: bool
+    model: Model, graph: Graph, type: AnyType, ids: pa.Array, classify: bool
 ) -> Iterator[tuple[pa.Array, Subgraph]]:
     rows = everything(graph)
     # the others are unknown, which the check of the rows says
-    ids = ids.filter(pc.is_in(ids, value_set=rows.nodes[node_type]))
-    yield ids, subgraph_of(model, graph, rows, ids, classify, node_type)
+    ids = ids.filter(pc.is_in(ids, value_set=rows.nodes[type if isinstance(type, str) else type.target]))
+    yield ids, subgraph_of(model, graph, rows, ids, classify, type)
 
 
 def _bytes_per_edge(program: Program) -> int:

@@ -29,7 +29,7 @@ NUMBERS = {PREDICTED: "int", PROBABILITY: "float"}
 
 
 def standard_scores(
-    scores: DataFrame | Table, ids: Mapping[str, str], widths: Mapping[str, int], text: bool
+    scores: DataFrame | Table, ids: Mapping[str, str], widths: Mapping[str, int], texts: Sequence[bool]
 ) -> DataFrame | Table:
     """The same scores, of which the ids are called `id`; of a row per edge `src` and `dst`.
 
@@ -40,8 +40,8 @@ def standard_scores(
     widths
         Output, or column of the edges, → numbers in a row. One that has no column, but a column for each number,
         becomes one of arrays.
-    text
-        Whether the graph's ids are text.
+    texts
+        Of each of `ids`, whether the graph's ids are text.
 
     Raises
     ------
@@ -56,9 +56,9 @@ def standard_scores(
     arrays = frozenset(name for name, parts in made.items() if name in widths and (name,) != parts)
     flat = isinstance(scores, CsvTable) or bool(arrays)
     if isinstance(scores, Table):
-        table = _with_types(scores, ids, made, widths, text) if isinstance(scores, CsvTable) else scores
+        table = _with_types(scores, ids, made, widths, texts) if isinstance(scores, CsvTable) else scores
         return StandardScores(table, made, arrays)
-    types = dict.fromkeys(ids, "string" if text else "bigint")
+    types = {key: "string" if text else "bigint" for key, text in zip(ids, texts, strict=True)}
     return _selected(scores, made, arrays, types if flat else None)
 
 
@@ -75,17 +75,22 @@ def _made(columns: Sequence[str], ids: Mapping[str, str], widths: Mapping[str, i
 
 
 def _with_types(
-    table: CsvTable, ids: Mapping[str, str], made: Mapping[str, tuple[str, ...]], widths: Mapping[str, int], text: bool
+    table: CsvTable,
+    ids: Mapping[str, str],
+    made: Mapping[str, tuple[str, ...]],
+    widths: Mapping[str, int],
+    texts: Sequence[bool],
 ) -> CsvTable:
     """With the types that a result has; all is text in CSV. Reads all of it."""
     numbers = [part for name, parts in made.items() if name in widths or name in NUMBERS for part in parts]
     names = [*ids.values()]
-    table = table.surveyed(names, numbers).with_ids(names, "string" if text else "bigint")
+    table = table.surveyed(names, numbers)
     for column in numbers:
         found = table.no_number(column)
         if found is not None:
             raise DataError(f"the scores' {column} holds {found!r}, which is no number")
-    for name in names:
+    for name, text in zip(names, texts, strict=True):
+        table = table.with_ids([name], "string" if text else "bigint")
         no_id = None if text else table.no_integer([name])
         if no_id is not None:
             raise DataError(f"the scores' {name} holds {no_id!r}, and the graph's ids are integers")

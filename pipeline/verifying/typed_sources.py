@@ -17,7 +17,8 @@ from pipeline.places.place import Place
 from pipeline.places.through_spark import place_in
 from pipeline.prepared import PreparedGraph
 from pipeline.result.destination import refuse_mixture
-from pipeline.schema import EdgeType, spelled
+from pipeline.result.manifest import tables_by_type
+from pipeline.schema import AnyType, EdgeType, folder_of
 from pipeline.spark.session import active_session
 from pipeline.tables.layout import table_of
 from pipeline.tables.table import Table
@@ -49,8 +50,8 @@ def local_typed_scores(path: str) -> bool:
     return all(local_scores(each) is not None for each in folders(path).values())
 
 
-def scores_by_type(graph: Graph, types: Sequence[str], scores: Any) -> dict[str, DataFrame | Table]:
-    """Node type → its scores, as far as there are some. `types`: for which the model gives something.
+def scores_by_type(graph: Graph, types: Sequence[AnyType], scores: Any) -> dict[AnyType, DataFrame | Table]:
+    """Type → its scores, as far as there are some. `types`: for which the model gives something.
 
     Raises
     ------
@@ -58,31 +59,31 @@ def scores_by_type(graph: Graph, types: Sequence[str], scores: Any) -> dict[str,
         If there are none at all, or some of a type for which the model gives nothing.
     """
     if isinstance(scores, str):
-        found: Mapping[str, Any] = folders(scores)
+        found: Mapping[Any, Any] = folders(scores)
         refuse_mixture(place_in(graph.session or active_session(), scores))
     elif isinstance(scores, Mapping):
-        found = scores
+        found = {key if isinstance(key, str) else edge_type_of(key): table for key, table in scores.items()}
     else:
         raise DataError(
-            "the scores of a typed graph are the folder that infer wrote, or node type → DataFrame, as infer returns it"
+            "the scores of a typed graph are the folder that infer wrote, or type → DataFrame, as infer returns it"
         )
     unknown = [name for name in found if name not in types]
     if unknown or not found:
-        what = f"of type {unknown[0]!r}, for which the model gives nothing" if unknown else "of no type"
-        raise DataError(f"there are scores {what}; the model's types are {', '.join(types)}")
+        what = f"of type {str(unknown[0])!r}, for which the model gives nothing" if unknown else "of no type"
+        raise DataError(f"there are scores {what}; the model's types are {', '.join(map(str, types))}")
     return {name: scores_table(graph, found[name]) for name in types if name in found}
 
 
-def folders(path: str) -> dict[str, str]:
-    """Node type → where its scores are, as the marker of a result says. StorageError if it says nothing of types."""
+def folders(path: str) -> dict[AnyType, str]:
+    """Type → where its scores are, as the marker of a result says. StorageError if it says nothing of types."""
     here = opened(Place.of(path))
     marker = read_marker(here) if here is not None else None
-    tables = (marker or {}).get("node_types")
-    if not isinstance(tables, dict) or not all(isinstance(name, str) for name in tables):
+    tables = tables_by_type(marker or {})
+    if tables is None:
         raise StorageError(
             f"{path}: is not what infer writes for a typed graph, a folder with a table for each type and {MARKER}"
         )
-    return {name: f"{path.rstrip('/')}/{spelled(name)}" for name in tables}
+    return {type: f"{path.rstrip('/')}/{folder_of(type)}" for type in tables}
 
 
 # ---- the raw tables

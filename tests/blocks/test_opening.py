@@ -17,7 +17,7 @@ from pipeline import open_graph, prepare
 from pipeline.blocks import storage
 from pipeline.blocks.content import file_of, sums_of
 from pipeline.blocks.manifest import sealed
-from pipeline.blocks.rows import FEATURES, INDICES, INDPTR, PULLED, ROWS, SENDS, Row
+from pipeline.blocks.rows import FEATURES, HEADS, INDICES, INDPTR, MIDDLES, ROWS, SENDS, SENT_TO, Row
 from pipeline.errors import StorageError
 from pipeline.graph import Graph
 from pipeline.prepared import PreparedGraph
@@ -201,7 +201,24 @@ def put(at: int, number: int) -> Callable[[Row], Row]:
         (INDPTR, numbers(lambda array: array[:-1]), r"a tile has rows without edges"),
         (SENDS, put(0, 10**6), r"send lists lead beyond"),
         (SENDS, put(0, -1), r"send lists lead beyond"),
-        (PULLED, put(0, 10**6), r"it sends 1,000,000 of"),
+        (SENDS, numbers(lambda array: array[:-1]), r"send lists are not as long as they say"),
+        (SENT_TO, put(1, -1), r"send lists are not as long as they say"),
+        (SENT_TO, put(2, 10**6), r"it sends 1,000,000 of"),
+        (SENT_TO, put(2, -2), r"it sends -2 of"),
+        (SENT_TO, put(0, 3), r"there is no block 3"),
+        (HEADS, put(-5, 3), r"there is no block 3"),
+        (HEADS, put(0, -7), r"there is no block -7"),
+        (HEADS, put(-5, 0), r"tiles are not in order"),
+        (HEADS, put(1, 0), r"rows of a tile are not in order"),
+        (HEADS, put(1, 10**6), r"rows of a tile are not in order"),
+        (HEADS, put(2, -1), r"indptr of a tile are not in order"),
+        (HEADS, put(3, 0), r"indices of a tile lead beyond 0 rows"),
+        (HEADS, put(3, -1), r"indices of a tile lead beyond -1 rows"),
+        (HEADS, put(4, 2), r"a tile has other middles than rows"),
+        (HEADS, put(-1, 0), r"a tile has other middles than rows"),
+        (HEADS, numbers(lambda array: array[:-1]), r"cannot reshape"),
+        (MIDDLES, put(0, 10**6), r"middles of a tile are not between its indptr"),
+        (MIDDLES, numbers(lambda array: array[:-1]), r"a tile has other middles than rows"),
         ("push indices", put(0, 10**6), r"indices of a tile lead beyond"),
         (FEATURES, numbers(lambda array: array[:-6]), r"feature x has \d+ rows, not"),
         (FEATURES, lambda row: row._replace(width=3), r"feature x has \d+ rows, not"),
@@ -222,6 +239,7 @@ def test_a_block_that_does_not_send_what_another_reads(path: Path, tmp_path: Pat
     from tests.formulas import build
 
     forge(path, SENDS, numbers(lambda array: array[:-1]))
+    forge(path, SENT_TO, numbers(lambda array: np.array([*array[:-2], array[-2] - 1, -1], np.int32)))
     with pytest.raises(StorageError, match=r"block 1 of the prepared graph does not send what block \d reads of it"):
         score(str(path), build("sage"), str(tmp_path / "scores"), settings=Settings(exchange="pull"))
     assert not (tmp_path / "scores").exists()

@@ -29,9 +29,10 @@ from pipeline.blocks.rows import (
     IDS,
     INDICES,
     KINDS,
-    PULLED,
+    LISTS,
     PUSHES,
     SENDS,
+    SENT_TO,
     TILES,
     Row,
     array_rows,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-SENT = (SENDS, PULLED, *PUSHES)
+SENT = (*LISTS, *PUSHES)
 
 
 def built(name: str, blocks: int = 3) -> list[Block]:
@@ -159,7 +160,7 @@ def test_a_digest_sees_every_part(part: str) -> None:
     """One bit changed anywhere is another graph."""
     block = built("mixed")[0]
     before = digest(all_rows(block))
-    kind = {"ids": IDS, "features": FEATURES, "tiles": INDICES, "sends": SENDS, "pushes": PUSHES[2]}[part]
+    kind = {"ids": IDS, "features": FEATURES, "tiles": INDICES, "sends": SENDS, "pushes": f"push {INDICES}"}[part]
     changed = list(all_rows(block))
     at = next(i for i, row in enumerate(changed) if row.kind == kind)
     data = changed[at].data.copy()
@@ -217,13 +218,13 @@ def test_parts_that_nobody_asks_for_stay_in_the_file(tmp_path: Path, monkeypatch
 
     write(tmp_path, built("mixed")[0])
     monkeypatch.setattr(storage, "from_batches", spy)
-    for kinds in ((IDS,), (FEATURES, IDS), (SENDS, PULLED), TILES):
+    for kinds in ((IDS,), (FEATURES, IDS), LISTS, TILES):
         taken.clear()
         list(read_rows(str(tmp_path), 0, kinds))
-        assert taken == set(kinds) | ({PULLED} if SENDS in kinds else set())
+        assert taken == set(kinds)
 
 
-@pytest.mark.parametrize("kinds", [(IDS, ID_OFFSETS), (FEATURES,), TILES, (SENDS, PULLED), (SENDS,), SENT])
+@pytest.mark.parametrize("kinds", [(IDS, ID_OFFSETS), (FEATURES,), TILES, LISTS, SENT])
 def test_only_some_kinds_are_read(kinds: tuple[str, ...], tmp_path: Path) -> None:
     block = built("text")[0]
     write(tmp_path, block)
@@ -233,7 +234,7 @@ def test_only_some_kinds_are_read(kinds: tuple[str, ...], tmp_path: Path) -> Non
     assert any(part.features.values()) == (FEATURES in kinds)
     assert bool(part.tiles[EDGE]) == (kinds == TILES)
     assert bool(part.sends[EDGE]) == (SENDS in kinds)
-    assert bool(part.pulled) == (PULLED in kinds)
+    assert bool(part.pulled) == (SENT_TO in kinds)
     assert bool(part.pushes) == (kinds == SENT)
 
 
@@ -429,7 +430,7 @@ MANIFESTS = [
         json.dumps({"format": storage.FORMAT, "version": storage.VERSION, "prepare": "../x"}),
         "damaged: it does not say which blocks are",
     ),
-    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 6; prepare"),
+    (json.dumps({"format": storage.FORMAT, "version": 99}), "version 99 of the format, but this is version 7; prepare"),
 ]
 
 

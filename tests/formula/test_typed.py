@@ -135,9 +135,18 @@ def test_the_files_of_a_model_hold_the_program() -> None:
         (lambda g, x: {"shops": x["shop"]}, "nodes of the type 'shops'; did you mean 'shop'"),
         (lambda g, x: {"shop": x["account"]}, r"a value of nodes\[account\] for nodes of the type 'shop'"),
         (lambda g, x: {"shop": 3}, "returned int for nodes of the type 'shop'"),
-        (lambda g, x: 3, "returned int; a mapping of node types to values"),
-        (lambda g, x: {}, "returned dict; a mapping of node types to values"),
-        (lambda g, x: g[PAYS].src(x["account"]), "has one row per edge"),
+        (lambda g, x: 3, "returned int; a mapping of types to values"),
+        (lambda g, x: {}, "returned dict; a mapping of types to values"),
+        (lambda g, x: {("account", "pay", "shop"): g[PAYS].src(x["account"])}, "edges of the type .*did you mean"),
+        (
+            lambda g, x: {KNOWS: g[PAYS].src(x["account"])},
+            r"a value of edges\[account__pays__shop\] for edges of the ty",
+        ),
+        (lambda g, x: {PAYS: x["shop"]}, r"a value of nodes\[shop\] for edges of the type account__pays__shop"),
+        (
+            lambda g, x: {PAYS: g[PAYS].src(x["account"]), "shop": x["shop"]},
+            "one row per edge and 'shop.output' one per",
+        ),
         (lambda g, y: y, "the formula asks for y; it is offered g, w, x"),
     ],
 )

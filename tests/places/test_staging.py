@@ -22,6 +22,7 @@ from pipeline.places.beside import OLD, beside, new_run
 from pipeline.places.contents import owned_files
 from pipeline.places.directories import list_files
 from pipeline.places.filesystem import Opened, opened
+from pipeline.places.lock import Lock
 from pipeline.places.marker import MARKER, PREPARED, SCORES, UNFINISHED, read_marker, write_marker
 from pipeline.places.place import Place
 from pipeline.places.staging import Staging, settle, staged
@@ -517,6 +518,33 @@ def test_a_killed_run_in_an_object_store(monkeypatch: pytest.MonkeyPatch) -> Non
             assert_only(target, *(["new"] if switched else ["old", "older"]))
             run(target, "next", overwrite=True)
             assert_only(target, "next")
+
+
+def test_files_that_another_run_has_put_there_meanwhile_are_no_strangers(target: Opened) -> None:
+    """Its lock is seen; or that it has ended, as a second look shows."""
+    run(target, "old")
+    ended: list[str] = []
+
+    def seen_while_it_ends(place: Opened) -> list[str]:
+        marker = read_marker(place)
+        if not ended:
+            ended.append(run(target, "a", "longer", overwrite=True))
+        assert marker is not None
+        sizes = {file["name"]: file["bytes"] for file in marker["files"]}
+        if any(sizes.get(name) != size for name, size in list_files(place).items() if name.startswith("part")):
+            raise StorageError("files that graphsweep did not write")
+        return owned(place)
+
+    with staged(OUTPUT, target, seen_while_it_ends, overwrite=True) as made:
+        write(made, ["new"])
+    assert ended
+    assert_only(target, "new")
+
+    put(target, "part-00000.parquet", "changed")
+    with Lock(OUTPUT, target, "other"), pytest.raises(StorageError, match=r"another run \(other, .*is writing there"):
+        run(target, "newer", overwrite=True)
+    with pytest.raises(StorageError, match=r"changed since: part-00000\.parquet;"):
+        run(target, "newer", overwrite=True)
 
 
 RACING = """

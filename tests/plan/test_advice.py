@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pipeline.plan.advice import advice
 from pipeline.plan.counts import Counts
 from pipeline.plan.memory import SLACK, WORKER_BYTES, block_bytes
@@ -75,7 +73,7 @@ def test_what_other_settings_would_ship() -> None:
 
 
 def test_whether_more_cores_or_blocks_would_pay() -> None:
-    large = replace(COUNTS, edges=[200_000_000] * 8)
+    large = with_edges(COUNTS, edges=[200_000_000] * 8)
     assert said(PLAN, large, PLENTY, cores=2)[-1].startswith("4 cores would take about ")
     assert not any("cores" in line for line in said(PLAN, large, PLENTY, cores=8)), "there are 8 blocks"
     assert said(PLAN, large, PLENTY, cores=64) == ["64 blocks would give all cores something to do: 8 of 64 have"]

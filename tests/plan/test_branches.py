@@ -8,15 +8,27 @@ from functools import reduce
 import numpy as np
 import pytest
 
-from pipeline.formula import Program, Relation, Value, apply, interpret, maximum, node_input, relu, weight, where
+from pipeline.formula import (
+    Program,
+    Relation,
+    Value,
+    apply,
+    edge_input,
+    interpret,
+    maximum,
+    node_input,
+    relu,
+    weight,
+    where,
+)
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.plan.branches import FEWEST
 from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.run.fused import run_fused
 from pipeline.run.needed import why_whole
-from pipeline.schema import EdgeType
-from tests.typed import random_graph
+from pipeline.schema import EDGE, NODE, EdgeType
+from tests.typed import TypedGraph, random_graph
 
 KINDS = [EdgeType("a", f"r{number}", "b") for number in range(FEWEST + 1)]
 WIDTHS = {"a": 4, "b": 4}
@@ -111,6 +123,30 @@ def test_degrees_are_counted_again_and_not_kept() -> None:
     _, plan = planned(layer(layer(B)))
     assert [len(step.branches) for step in plan.steps] == [0, len(kinds), len(kinds)]
     assert not any(value.op == "sum" for step in plan.steps for value in step.keeps)
+
+
+def chosen_twice(g: Relation, x: Value, number: float) -> Value:
+    """The sum over the edges of a relation, and once more in other words."""
+    kind = edge_input("kind", (1,))
+    masks = [apply("equal", kind, number), apply("equal", number, kind)]
+    first, second = (g.sum(where(mask, g.src(x), 0.0)) for mask in masks)
+    return first * second
+
+
+def test_the_same_sums_over_edges_that_a_column_chooses_are_compiled_once() -> None:
+    g, x = Relation(), node_input("x", (4,))
+    program = Program({"y": total([chosen_twice(g, x, float(number)) for number in range(FEWEST)])})
+    plan = Plan(*lower(program, {}))
+    (branches,) = [step.branches for step in plan.steps if step.branches]
+    assert [len(branch.reductions) for branch in branches] == [2] * FEWEST
+    assert len(set(map(id, plan.compile(plan.steps[1]).values()))) == 1
+    rng = np.random.default_rng(5)
+    ends = {EDGE: tuple(rng.integers(0, 20, (2, 100)))}
+    kinds = {"kind": rng.integers(0, FEWEST, 100)}
+    graph = TypedGraph({NODE: 20}, ends, {NODE: {"x": rng.normal(size=(20, 4))}}, {EDGE: kinds})
+    blocks = graph.blocks(3)
+    found = graph.whole(NODE, blocks, [each["y"] for each in run_fused(plan, blocks)])
+    np.testing.assert_allclose(found, interpret(program, {}, graph.arrays)["y"], rtol=1e-5, atol=1e-5)
 
 
 def test_targets_of_branches_need_all_nodes() -> None:

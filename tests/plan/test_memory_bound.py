@@ -20,7 +20,7 @@ import pytest
 
 from jobs.bench.graph import Parameters, generate
 from pipeline.blocks.block import Block
-from pipeline.blocks.rows import SENDS
+from pipeline.blocks.rows import LISTS
 from pipeline.blocks.storage import read_block
 from pipeline.formula import concat, exp, linear, relu
 from pipeline.graph import Graph
@@ -85,7 +85,7 @@ def test_a_fused_run_holds_no_more_than_is_said(
     plan = plan_of(name, counts)
     keep = spill_to(str(tmp_path)) if spills else None
     edges = static_edges(plan.steps)
-    sends = lambda index: read_block(prepared.folder, index, [SENDS], edges).sends
+    sends = lambda index: read_block(prepared.folder, index, LISTS, edges).sends
     opened = partial(opened_block, prepared.known, prepared.folder)
     list(run_stored(plan, BlockSource(counts.blocks, opened, sends), drop))  # compiles
     with peak() as (look, most):

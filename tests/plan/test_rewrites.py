@@ -273,6 +273,24 @@ def test_lowering_keeps_the_value_and_never_ships_more(name: str, graph: GraphAr
     assert str(Program.from_json(lowered.to_json())) == str(lowered)
 
 
+def test_a_program_that_nothing_changes_is_not_copied() -> None:
+    once = always(build("sage").program, rules.identities)
+    asked: list[int] = []
+    assert always(once, lambda value: asked.append(value.id)) is once
+    assert asked == [value.id for value in once.values], "each value is looked at once"
+    assert if_cheaper(once, lambda value: None) is once
+    assert rules.split_self_loops(once) is once
+
+
+def test_what_a_change_makes_equal_is_one_value(graph: GraphArrays) -> None:
+    """Also of values before the first change, which are not copied."""
+    x, w = node_input("x", (WIDTH,)), weight("w", (WIDTH, WIDTH))
+    program = always(Program({"y": relu(x @ w) + relu((x * 1.0) @ w)}), lambda value: None)
+    got = always(program, rules.identities)
+    assert [value.op for value in got.values].count("relu") == 1
+    same(program, got, graph)
+
+
 def test_a_product_with_one_lane_per_edge_is_a_loop(graph: GraphArrays) -> None:
     def make(g: Relation, x: Value) -> Value:
         return g.sum((g.edge("weight").reshape(1) @ weight("thin", (1, WIDTH))).reshape(2, 3) * g.src(x).reshape(2, 3))

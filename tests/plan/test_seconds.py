@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import pytest
 
 from pipeline.compiler.edge_program import edge_program
-from pipeline.formula import Relation, linear, node_input, weight
+from pipeline.formula import Relation, edge_input, linear, node_input, weight, where
 from pipeline.formula.operations import COSTLY, ELEMENTWISE, OPERATIONS
 from pipeline.formula.program import Program
+from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import apply
 from pipeline.model import Model
 from pipeline.plan.cost import cost
-from pipeline.plan.counts import Counts
+from pipeline.plan.counts import Counts, EdgeCounts
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.seconds import EDGES, MOVING, RATES, STAGE, STARTING, about, core_seconds, duration, expect
 from pipeline.plan.shipped import FLOAT, kept_bytes, shipped_bytes
 from pipeline.plan.work import Work, add, works
-from pipeline.schema import EDGE
+from pipeline.schema import EDGE, EdgeType
 from tests.counts import counts as counts_of
 from tests.counts import with_edges
 from tests.formulas import build
@@ -83,6 +86,39 @@ def test_moved_bytes_are_those_that_are_shipped_and_kept(name: str) -> None:
     assert sum(step.ships != [] for step in plan.steps) * FLOAT < moved
 
 
+def test_relations_have_the_edges_of_their_own_type_and_nodes_too() -> None:
+    pays, knows = EdgeType("a", "pays", "b"), EdgeType("b", "knows", "b")
+    a, b = (node_input("x", (4,), Nodes(name)) for name in "ab")
+    sums = [Relation(Edges(kind)) for kind in (pays, knows)]
+    plan = Plan(Program({"b.y": sums[0].sum(sums[0].src(a)) + sums[1].max(sums[1].src(b))}), {})
+    found = EdgeCounts([900, 0], [50, 0], [0, 0], [50, 0], [0, 0], stored=[0, 0], push_bytes=[0, 0])
+    other = replace(found, edges=[7, 3], payload_in=[5, 2])
+    types = {pays: found, knows: other}
+    counts = Counts([140, 60], [907, 3], [0, 0], [9, 9], {"a": [100, 50], "b": [40, 10]}, types)
+    work = whole(plan, counts)
+    assert work.edges == 900 + 7 + 3
+    assert work.sent_rows == 50 + 5 + 2
+    assert (work.rows, work.written) == (50, 4 * 50), "of the type that has an output"
+    # two sums, what they add up to, and that again because it is written; carried features are none of it
+    assert work.node_lanes == 4 * 4 * 50
+
+
+def test_of_relations_by_a_column_each_has_its_share_of_the_edges() -> None:
+    g, relations = Relation(), 100
+    x, kind = node_input("x", (4,)), edge_input("kind", (1,))
+    terms = [
+        g.sum(where(apply("equal", kind, float(k)), g.src(x), 0.0)) @ weight("w", (4, 4)) for k in range(relations)
+    ]
+    plan = Plan(Program({"y": reduce(operator.add, terms)}), {"w": np.ones((4, 4), np.float32)})
+    assert [len(step.branches) for step in plan.steps] == [0, relations]
+    work, edges = whole(plan), 16_000_000
+    assert work.edges == pytest.approx(2 * edges), "to sort them, and to add them up"
+    assert work.edge_lanes == pytest.approx(4 * edges)
+    rows = 8 * min(100_000, 2_000_000 / relations)
+    assert work.node_products == pytest.approx(relations * 4 * 4 * rows), "for nodes with such an edge only"
+    assert work.sent_rows == pytest.approx(relations * 8 * 2_000_000 / relations)
+
+
 def test_what_costs_more_per_edge() -> None:
     plain = edges_of(lambda g, x: g.sum(g.src(x)))
     softmax = edges_of(lambda g, x: g.sum(g.softmax(g.src(x)) * g.src(x)))
@@ -117,7 +153,7 @@ def test_cores_without_a_block_do_not_help() -> None:
 
 
 def test_a_heavy_block_is_waited_for() -> None:
-    heavy = replace(COUNTS, edges=[16_000_000 - 7, *[1] * 7])
+    heavy = with_edges(COUNTS, edges=[16_000_000 - 56, *[8] * 7])
     even, uneven = (expect(SAGE, counts, "fused", 8) for counts in (COUNTS, heavy))
     assert core_seconds(SAGE, COUNTS)[EDGES] == pytest.approx(core_seconds(SAGE, heavy)[EDGES])
     assert uneven.parts[EDGES] > 4 * even.parts[EDGES]

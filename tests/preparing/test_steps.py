@@ -174,6 +174,17 @@ def test_parallel_edges_stay_apart() -> None:
 # ---- what the answer does not depend on
 
 
+@pytest.mark.parametrize("edges", [1, 40])
+@pytest.mark.parametrize("name", ["mixed", "hub", "self_loops", "parallel"])
+def test_how_many_tiles_are_made_together_does_not_matter(
+    name: str, edges: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = GRAPHS[name]()
+    together = digests(build(graph, 17))
+    monkeypatch.setattr("pipeline.preparing.tiles.GROUP_EDGES", edges)
+    assert digests(build(graph, 17)) == together
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_order_of_rows_and_the_size_of_batches_do_not_matter(

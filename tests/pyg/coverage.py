@@ -132,7 +132,8 @@ what stands here.
 | SIGN on stored hops, heads of two-stage nets: no edges | a column for each hop |
 | coalesce inside forward, before sums of value times row or a maximum (test_merged_edges.py) | nothing |
 | GAE, VGAE, ARGVA, DeepGraphInfomax | nothing: imported as their encoder |
-| LightGCN, LINKX: a learned row per node | its rows as a column: `inputs={"embedding.weight": "nodes.COLUMN"}` |
+| edge classifiers and link decoders over the edges of one type of a HeteroData model | nothing |
+| a learned row per node: LightGCN, LINKX, RGCN on entities, rows looked up by `n_id` (test_node_ids.py) | `node_ids=`, the ids in the order of the rows; or a column, `inputs={"embedding.weight": "nodes.COLUMN"}` |
 | SAGE on sampled adjs | `inputs={"adjs": ["edge_index", "edge_index"]}`, one for each layer |
 | rows of the nodes beside rows of edges, attention, a loss, pairs | `outputs=["output_0"]` |
 | SignedGCN, multi-view nets: several edge_index | their tables: `{"pos_edge_index": "pos", "neg_edge_index": "neg"}` |

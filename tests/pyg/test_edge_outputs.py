@@ -14,7 +14,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch_geometric.nn import GATConv, GCNConv, GINEConv, MessagePassing, PNAConv
+from torch_geometric.data import HeteroData
+from torch_geometric.nn import (
+    GATConv,
+    GCNConv,
+    GINEConv,
+    HeteroConv,
+    MessagePassing,
+    PNAConv,
+    SAGEConv,
+    to_hetero,
+)
 from torch_geometric.utils import add_self_loops, degree, remove_self_loops, softmax
 
 from pipeline import Graph, Model, infer
@@ -252,7 +262,109 @@ def test_rows_of_a_part_of_the_edges():
     )
 
 
-def test_rows_of_edges_of_types():
+# ---- edges of one type of a graph with several
+
+
+PAYS, OWNS, OWNED = ("account", "pays", "account"), ("account", "owns", "card"), ("card", "rev_owns", "account")
+
+
+class PaymentScores(nn.Module):
+    """Edge classification on one type: both ends after a layer over all types, and the payment's own columns."""
+
+    def __init__(self):
+        super().__init__()
+        convs = {PAYS: SAGEConv((8, 8), 6), OWNS: SAGEConv((8, 4), 6), OWNED: SAGEConv((4, 8), 6)}
+        self.conv, self.head = HeteroConv(convs, aggr="sum"), nn.Linear(15, 2)
+
+    def forward(self, x_dict, edge_index_dict, edge_attr_dict):
+        h = self.conv(x_dict, edge_index_dict)
+        src, dst = edge_index_dict[PAYS]
+        ends = [h["account"][src].relu(), h["account"][dst].relu(), edge_attr_dict[PAYS]]
+        return {PAYS: self.head(torch.cat(ends, dim=-1))}
+
+
+class Links(nn.Module):
+    """As PyG's example for MovieLens: an encoder by to_hetero, a decoder of the edges between two types."""
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.conv2 = SAGEConv((-1, -1), 6), SAGEConv((-1, -1), 6)
+
+        def forward(self, x, edge_index):
+            return self.conv2(self.conv1(x, edge_index).relu(), edge_index)
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = to_hetero(self.Encoder(), (["account", "card"], [PAYS, OWNS, OWNED]), aggr="sum")
+        self.lin1, self.lin2 = nn.Linear(12, 6), nn.Linear(6, 1)
+
+    def forward(self, x_dict, edge_index_dict, edge_label_index=None):
+        z = self.encoder(x_dict, edge_index_dict)
+        row, col = edge_index_dict[OWNS]
+        return self.lin2(self.lin1(torch.cat([z["account"][row], z["card"][col]], dim=-1)).relu()).view(-1)
+
+
+def typed_data(accounts=25, cards=9):
+    generator = torch.Generator().manual_seed(6)
+
+    def ends(sources, targets, count):
+        return torch.stack([torch.randint(n, (count,), generator=generator) for n in (sources, targets)])
+
+    data = HeteroData()
+    data["account"].x, data["card"].x = (torch.randn(n, w, generator=generator) for n, w in ((accounts, 8), (cards, 4)))
+    data[PAYS].edge_index, data[PAYS].edge_attr = (
+        ends(accounts, accounts, 80),
+        torch.randn(80, 3, generator=generator),
+    )
+    data[OWNS].edge_index = ends(accounts, cards, 40)
+    data[OWNED].edge_index = data[OWNS].edge_index.flip(0)
+    return data
+
+
+def typed_tables(data):
+    nodes = {
+        kind: pa.table({"id": [f"{kind} {i}" for i in range(len(data[kind].x))], "x": list(data[kind].x.numpy())})
+        for kind in data.node_types
+    }
+    edges = {}
+    for kind in data.edge_types:
+        src, dst = data[kind].edge_index.tolist()
+        ends = {"src": [f"{kind[0]} {i}" for i in src], "dst": [f"{kind[2]} {i}" for i in dst]}
+        own = {"edge_attr": list(data[kind].edge_attr.numpy())} if "edge_attr" in data[kind] else {}
+        edges[kind] = pa.table(ends | own)
+    return Graph(nodes, edges, edge_features={PAYS: ["edge_attr"]})
+
+
+@pytest.mark.usefixtures("no_session")
+@pytest.mark.parametrize(("net", "kind"), [(PaymentScores, PAYS), (Links, OWNS)])
+def test_rows_of_one_type_of_edges_are_those_of_pyg(net, kind, tmp_path):
+    torch.manual_seed(7)
+    net, data = net(), typed_data()
+    given = [data.x_dict, data.edge_index_dict, *([data.edge_attr_dict] if kind == PAYS else [])]
+    with torch.no_grad():
+        net(*given)  # the widths of to_hetero
+    inputs = {"edge_attr_dict": {PAYS: "edge_attr"}} if kind == PAYS else {"edge_label_index": None}
+    model = Model.from_pyg(net.eval(), inputs=inputs, like=data)
+    assert list(model.outputs) == [f"{'__'.join(kind)}.output"]
+    model.save(tmp_path / "model")
+    with torch.no_grad():
+        doubles = [{key: rows.double() for key, rows in each.items()} for each in (given[0], *given[2:])]
+        want = net.double()(doubles[0], given[1], *doubles[1:])
+    want = want[kind] if isinstance(want, dict) else want
+    found = infer(typed_tables(data), tmp_path / "model", settings={"blocks": 3})[kind]
+    exact: dict = {}
+    for src, dst, row in zip(*data[kind].edge_index.tolist(), want.tolist(), strict=True):
+        exact.setdefault((f"{kind[0]} {src}", f"{kind[2]} {dst}"), []).append(row)
+    rows: dict = {}
+    for row in found.to_pylist():
+        rows.setdefault((row["src"], row["dst"]), []).append(row["output"])
+    assert rows.keys() == exact.keys()
+    for key, each in exact.items():
+        np.testing.assert_allclose(np.sort(rows[key], 0), np.sort(each, 0), rtol=0, atol=2e-6)
+
+
+def test_rows_of_edges_under_a_type_of_nodes():
     class Typed(nn.Module):
         def __init__(self):
             super().__init__()
@@ -264,6 +376,8 @@ def test_rows_of_edges_of_types():
 
     metadata = (["user", "item"], [("user", "buys", "item")])
     with pytest.raises(
-        ModelError, match=r"has one row per edge of \(user, buys, item\); of a graph with types a result"
+        ModelError,
+        match=r"^output 'item.output' has one row per edge of \(user, buys, item\), and forward returned it as one of "
+        r"nodes 'item': return it alone, or in a dict under the type of its edges$",
     ):
         Model.from_pyg(Typed().eval(), metadata=metadata, features={"x_dict": 4})

@@ -13,12 +13,14 @@ import torch
 from torch import nn
 from torch_geometric.nn import GATConv, HeteroConv, HGTConv, RGCNConv, SAGEConv
 
-from pipeline.formula import interpret
-from pipeline.formula.spaces import Edges
+from pipeline.formula import Program, interpret, node_input
+from pipeline.formula.spaces import Edges, Nodes
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
+from pipeline.pyg.arguments import Argument
 from pipeline.pyg.example import GRAPHS as GRAPHS_OF_AN_IMPORT
-from pipeline.pyg.example import examples
+from pipeline.pyg.example import example_of, examples, kinds_of
+from pipeline.pyg.sizes import larger_sizes
 from pipeline.pyg.types import Types
 from pipeline.run import branch as running
 from pipeline.run.fused import run_fused
@@ -222,6 +224,18 @@ def test_the_number_of_a_relation_is_no_number_of_rows() -> None:
         )
     found = interpret(model.program, model.weights, given.arrays)
     np.testing.assert_allclose(found["output"], expected.numpy(), rtol=1e-9)
+
+
+def test_only_the_recorded_graph_is_larger_than_the_number_of_relations() -> None:
+    """Work for each relation and row is done on all of them; and on one there is an edge of each relation."""
+    kind = Argument("edge_type", "edges.edge_type", (), below=2000)
+    recorded, *others = examples((kind,), {64})
+    assert min(recorded.sizes.counts.values()) > 2000
+    sizes = [(each.sizes.counts[Nodes()], each.sizes.counts[Edges()]) for each in others]
+    assert sizes == [(nodes, proper + loops) for nodes, proper, loops in GRAPHS_OF_AN_IMPORT[1:]]
+    program = Program({"y": node_input("x", (8,))})
+    larger = example_of((kind,), *larger_sizes(program, kinds=kinds_of((kind,))), {64})
+    assert set(larger.columns["edge_type"].tolist()) == set(range(2000))
 
 
 @pytest.mark.parametrize("relations", [20, 400, 2000])

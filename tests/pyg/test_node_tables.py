@@ -93,7 +93,8 @@ def refused(net, message, **options):
 
 def test_what_is_said_where_nobody_told():
     remedy = (
-        r"store its rows as a column of the nodes, and name it: inputs={'%s': 'nodes.COLUMN'}, or pass it to forward$"
+        r"give node_ids=, the ids of the nodes in the order of its rows, which then go with the model; or store its "
+        r"rows as a column of the nodes, and name it: inputs={'%s': 'nodes.COLUMN'}, or pass it to forward$"
     )
     refused(Light(), "conv .*takes the 6 rows of a learned table for the nodes; " + remedy % "embedding.weight")
     refused(Named(), "conv .*takes the 6 rows of a learned table for the nodes; " + remedy % "accounts.weight")

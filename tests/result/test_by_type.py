@@ -21,6 +21,7 @@ from pipeline.places.place import Place
 from pipeline.prepared import PreparedGraph
 from pipeline.result.by_type import giving
 from pipeline.result.destination import refuse_mixture
+from tests.formulas import build
 from tests.places.objects import store
 from tests.preparing.test_typed import check
 from tests.typed_tables import ACCOUNT, CARD, EDGE_FEATURES, FEATURES, OWNED, RENTS, SHOP, model, tables
@@ -91,7 +92,7 @@ def test_a_failed_run_leaves_the_old_tables(
     usual = task.write_block
 
     def lost(folder: Any, block: int, table: Any, batches: Any) -> int:
-        if table.node_type == CARD and block == 1:
+        if table.type == CARD and block == 1:
             return 0  # a disk that this machine does not see
         return usual(folder, block, table, batches)
 
@@ -109,7 +110,7 @@ def test_fewer_rows_of_one_type_are_noticed(
     usual = task.write_block
 
     def short(folder: Any, block: int, table: Any, batches: Any) -> int:
-        cut = (batch.slice(0, batch.num_rows - (table.node_type == CARD)) for batch in batches)
+        cut = (batch.slice(0, batch.num_rows - (table.type == CARD)) for batch in batches)
         return usual(folder, block, table, cut)
 
     monkeypatch.setattr(task, "write_block", short)
@@ -142,6 +143,8 @@ def test_only_what_the_types_need_is_computed() -> None:
         ModelError, match=r"types names 'ghost', for which the model gives nothing; known: __shop__, acc"
     ):
         giving(model(), ["ghost"])
+    with pytest.raises(ModelError, match="types names 'account', but the model knows one type of nodes only; leave"):
+        giving(build("sage"), ["account"])
 
 
 @pytest.mark.parametrize("types", ["account", [], [3], 7])

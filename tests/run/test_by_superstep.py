@@ -18,11 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Graph, prepare, score
+from pipeline import Graph, explain, prepare, score
 from pipeline.errors import SettingError, StorageError
+from pipeline.explain import Explanation
 from pipeline.plan.plan import Plan
 from pipeline.prepared import PreparedGraph
-from pipeline.run import by_superstep
+from pipeline.run import by_superstep, through_files
+from pipeline.run.kept import Kept
+from pipeline.schema import EDGE
 from pipeline.settings import Settings
 from tests.bits import by_id, in_process
 from tests.formulas import FORMULAS, build
@@ -120,7 +123,7 @@ def test_the_same_command_goes_on_where_a_run_was_killed(
 
 KILL = """
 import os, signal, sys
-from pipeline import Graph, prepare, score
+from pipeline import Graph, explain, prepare, score
 from pipeline.run import by_superstep
 from pipeline.settings import Settings
 from tests.formulas import build
@@ -282,3 +285,75 @@ def test_a_work_directory_touches_neither_input_nor_output(tmp_path: Path, place
     with pytest.raises(SettingError, match="Nothing was touched"):
         score(graph, build("sage"), tmp_path / "o", settings=Settings(work_dir=str(tmp_path / place)))
     assert sorted(os.listdir(tmp_path)) == before
+
+
+# ---- what explain says of it
+
+
+def kept(graph: PreparedGraph, name: str, at: Path, **settings: Any) -> Kept:
+    found = Explanation.of(graph, build(name), Settings(work_dir=str(at / "work"), **settings)).kept
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", ["sage", "gat", "merging", "totals", "graph_norm"])
+def test_explain_says_what_the_directory_costs(
+    prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The bytes of all arrays that a run writes there, but for their headers."""
+    written: list[int] = []
+    real = through_files.write_arrays
+
+    def write(path: str, arrays: Any, checksums: bool) -> Any:
+        written.append(sum(array.nbytes for array in arrays.values()))
+        return real(path, arrays, checksums)
+
+    monkeypatch.setattr(through_files, "write_arrays", write)
+    found = kept(prepared, name, tmp_path)
+    assert (found.supersteps_done, found.blocks_done, found.refused) == (0, 0, None)
+    assert not (tmp_path / "work").exists(), "explain writes nothing"
+    run(prepared, name, tmp_path)
+    lists = sum(len(rows) for block in map(prepared.block, range(BLOCKS)) for rows in block.sends[EDGE].values())
+    told = 12 * BLOCKS * BLOCKS  # of each list to whom, and where it ends
+    assert abs(sum(written) - found.bytes_written) <= told + 4 * lists
+    assert 0 < found.bytes_at_once <= found.bytes_written
+
+
+def test_explain_says_what_is_there(prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(patch, 1, 2)
+        with pytest.raises(Killed):
+            run(prepared, "sage", tmp_path, threads=1)
+    files = sorted(path for path in (tmp_path / "work").rglob("*"))
+    found = kept(prepared, "sage", tmp_path)
+    assert (found.supersteps_done, found.blocks_done, found.refused) == (1, 2, None)
+    said = explain(prepared, build("sage"), Settings(work_dir=str(tmp_path / "work")))
+    assert f"sends    through files in {tmp_path / 'work'}, which outlast the process" in said
+    assert "1 of 3 supersteps of this run are there: it would go on in superstep 1, of which 2 blocks are done" in (
+        " ".join(said.split())
+    )
+    other = kept(prepared, "gat", tmp_path)
+    assert other.refused is not None
+    assert "holds what was left by a run with another model" in other.refused
+    assert "other settings" in str(kept(prepared, "sage", tmp_path, wire="float16").refused)
+    assert sorted(path for path in (tmp_path / "work").rglob("*")) == files, "nothing was touched"
+    run(prepared, "sage", tmp_path)
+    assert kept(prepared, "sage", tmp_path).supersteps_done == 0
+    (tmp_path / "work" / "_graphsweep.json").unlink()
+    (tmp_path / "work" / "mine").write_text("")
+    assert "exists, and is no work directory of ours" in str(kept(prepared, "sage", tmp_path).refused)
+
+
+def test_explain_while_a_run_works_there(
+    prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, said = by_superstep.run_block, []
+
+    def work(run: Any, files: Any, number: int, index: int) -> Iterator[pa.RecordBatch]:
+        said.append(kept(prepared, "sage", tmp_path).refused)
+        yield from real(run, files, number, index)
+
+    monkeypatch.setattr(by_superstep, "run_block", work)
+    run(prepared, "sage", tmp_path, threads=1)
+    assert said
+    assert all("another process is working there" in str(refused) for refused in said)

@@ -18,6 +18,7 @@ from pipeline import Graph, Model, infer, prepare, score
 from pipeline.errors import SettingError
 from pipeline.explain import Explanation, explain
 from pipeline.formula import concat, dot, exp, linear, relu
+from pipeline.plan.branches import FEWEST
 from pipeline.plan.counts import Counts
 from pipeline.plan.shipped import shipped_bytes
 from pipeline.planning import planned_for
@@ -96,6 +97,23 @@ def degrees_in_numpy(graph: Whole, w: dict[str, np.ndarray]) -> np.ndarray:
     return degree[graph.src] - 2.0 * degree[graph.dst]
 
 
+def deep(g: Any, x: Any, w: Any) -> Any:
+    """So many sums that relations which few nodes have would be looked for among them."""
+    h = linear(x, w.one)
+    for _ in range(FEWEST):
+        h = h * 0.5 + g.mean(g.src(h))
+    return g.src(h) - g.dst(h)
+
+
+def deep_in_numpy(graph: Whole, w: dict[str, np.ndarray]) -> np.ndarray:
+    h = graph.x.astype(np.float64) @ w["one.weight"].T
+    for _ in range(FEWEST):
+        total = np.zeros_like(h)
+        np.add.at(total, graph.dst, h[graph.src])
+        h = h * 0.5 + total / np.maximum(np.bincount(graph.dst, minlength=len(h)), 1)[:, None]
+    return h[graph.src] - h[graph.dst]
+
+
 def own_columns(g: Any, x: Any, w: Any) -> Any:
     """Nothing of any node."""
     return exp(g.edge("attr") * 0.1)
@@ -128,6 +146,7 @@ CASES: dict[str, Case] = {
     "scored": (scored, scored_in_numpy, ONE, {}),
     "attention": (attention, attention_in_numpy, ONE, {}),
     "degrees": (degrees, degrees_in_numpy, {}, {}),
+    "deep": (deep, deep_in_numpy, ONE, {}),
     "own columns": (own_columns, own_columns_in_numpy, {}, {"attr": 3}),
     "against": (against, against_in_numpy, ONE, {}),
 }

@@ -199,7 +199,7 @@ def cluster(directory: Path, workers: Sequence[Sequence[str]] = ((), ()), memory
 
 def _wait_for(found: Standalone, workers: int, processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Until the master knows all workers. In its first moments it answers with another page, or not at all."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180  # 4 s on a quiet machine
     while time.monotonic() < deadline and all(process.poll() is None for process in processes):
         with suppress(OSError, ValueError), urllib.request.urlopen(f"{found.page}/json/", timeout=5) as answer:
             if json.load(answer)["aliveworkers"] == workers:

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline import Graph, Model, prepare
+from pipeline.job.status import status
+from pipeline.places.marker import MARKER
 from pipeline.plan.plan import Plan
 from tests.formulas import build
+from tests.preparing.test_by_step import content
 from tests.spark.standalone import ROOT, Standalone, kill
 from tests.whole import whole
 
@@ -24,6 +28,12 @@ pytestmark = pytest.mark.slow
 
 COMPUTE = "pipeline.run.superstep", "compute"
 WRITE = "pipeline.blocks.storage", "write_rows"
+# step of prepare → what a task of it calls first
+STEPS = {
+    "pack": ("pipeline.preparing.pack", "pack"),
+    "build": ("pipeline.preparing.build", "build"),
+    "answer": ("pipeline.preparing.answer", "answer"),
+}
 
 
 @dataclass(frozen=True)
@@ -152,6 +162,42 @@ def test_a_prepare_that_is_to_overwrite_fails(work: Work) -> None:
     assert work.reached
     assert done.returncode == 4, done.stdout
     assert work.contents() == before
+
+
+@pytest.mark.parametrize(
+    ("step", "whom"), [("pack", "executor"), ("build", "Python worker"), ("answer", "daemon"), ("build", "driver")]
+)
+def test_a_prepare_by_steps_loses_a_process(work: Work, step: str, whom: str) -> None:
+    """Killed while a task of the step is at work: the graph has the bytes of one that nobody disturbs. Of a driver that
+    is killed the same command goes on."""
+    prepare(tables(work.at), work.at / "undisturbed", blocks=2)
+    given: list[object] = ["--nodes", work.at / "nodes.parquet", "--edges", work.at / "edges.parquet"]
+    given += ["--output", work.at / "new", "--blocks", 2, "--work-dir", work.at / "work"]
+    again = {"spark.cores.max": "2", "spark.task.maxFailures": "4"}
+    run = work.cluster.begin("prepare", *given, conf={**work.conf(STEPS[step], waits=True), **again})
+    try:
+        work.wait_for(run)
+        if whom == "driver":
+            kill(run)
+        else:
+            task = psutil.Process(int((work.at / "fault" / "reached").read_text()))
+            daemon, executor = task.parents()[:2]
+            assert executor.name() == "java", executor
+            {"Python worker": task, "daemon": daemon, "executor": executor}[whom].kill()
+        work.go()
+        said, code = run.communicate(timeout=240)[0] if whom != "driver" else "", run.returncode
+    finally:
+        kill(run)
+    if whom == "driver":
+        assert not (work.at / "new" / "manifest.json").exists()
+        assert status(work.at / "work").steps_done == 1
+        done = work.cluster.submit("prepare", *given, conf={**work.conf(), **again})
+        said, code = done.stdout, done.returncode
+        assert "1 of 3 steps are done already" in said
+    assert code == 0, said
+    assert content(work.at / "new") == content(work.at / "undisturbed")
+    assert [path.name for path in (work.at / "work").iterdir()] == [MARKER]
+    assert status(work.at / "work").state == "done"
 
 
 def test_a_graph_that_is_replaced_while_it_is_read(work: Work) -> None:

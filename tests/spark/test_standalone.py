@@ -30,11 +30,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(standalone: Standalone, place: Path, job: str, **options: str) -> tuple[str, Application]:
-    """What a command says, given relative paths, and the one application that the master has run for it."""
+    """What a command says, given relative paths, and the one application that the master has run for it. Spark warns
+    of what it wants to, and never with a stack of Java, which looks as if something had failed."""
     before = {application.id for application in standalone.applications()}
     given = [part for name, value in options.items() for part in (f"--{name}", value)]
-    done = standalone.submit(job, *given, cwd=place)
+    done = standalone.submit(job, *given, cwd=place, conf={"spark.log.level": "WARN"})
     assert done.returncode == 0, done.stdout
+    assert "\n\tat " not in done.stdout, done.stdout
     (ran,) = [application for application in standalone.applications() if application.id not in before]
     return done.stdout, ran
 

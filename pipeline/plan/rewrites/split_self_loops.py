@@ -31,6 +31,8 @@ class _Pair:
 
 def split_self_loops(program: Program) -> Program:
     """The program without any value on added loops."""
+    if not any(isinstance(value.space, Edges) and value.space.part in BASE_PART for value in program.values):
+        return program
     new: dict[int, Value | _Pair] = {}
     for value in program.values:
         new[value.id] = _split(value, [new[operand.id] for operand in value.inputs])

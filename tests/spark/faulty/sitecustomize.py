@@ -1,11 +1,13 @@
 """On the PYTHONPATH of executors only: a call of one function of graphsweep, in a task, fails or waits.
 
 FAULT is JSON: module, function, superstep (None: any call), `waits`, and `place`, a directory. At the call a file
-"reached" appears there; then it fails, or waits until a file "go" is there, for four minutes at most.
+"reached" appears there, with the number of the process; then it fails, or waits until a file "go" is there, for four
+minutes at most.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -19,7 +21,9 @@ FAULT = json.loads(os.environ.get("FAULT", "null"))
 
 def _fire() -> None:
     place, end = Path(FAULT["place"]), time.monotonic() + 240
-    (place / "reached").touch()
+    told = place / f"told-{os.getpid()}"
+    told.write_text(str(os.getpid()))
+    told.replace(place / "reached")  # whole, for who reads it
     if not FAULT["waits"]:
         raise RuntimeError("a fault that a test has asked for")
     while not (place / "go").exists() and time.monotonic() < end:
@@ -42,6 +46,7 @@ class _Finder:
             run(module)
             call = getattr(module, FAULT["function"])
 
+            @functools.wraps(call)
             def faulty(*arguments: Any, **options: Any) -> Any:
                 if FAULT["superstep"] in (None, getattr(arguments[1], "number", None)):
                     _fire()
