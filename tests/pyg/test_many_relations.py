@@ -228,14 +228,14 @@ def test_the_number_of_a_relation_is_no_number_of_rows() -> None:
 
 def test_only_the_recorded_graph_is_larger_than_the_number_of_relations() -> None:
     """Work for each relation and row is done on all of them; and on one there is an edge of each relation."""
-    kind = Argument("edge_type", "edges.edge_type", (), below=2000)
+    kind = Argument("edge_type", "edges.edge_type", (), below=4000)
     recorded, *others = examples((kind,), {64})
-    assert min(recorded.sizes.counts.values()) > 2000
+    assert min(recorded.sizes.counts.values()) > 4000
     sizes = [(each.sizes.counts[Nodes()], each.sizes.counts[Edges()]) for each in others]
     assert sizes == [(nodes, proper + loops) for nodes, proper, loops in GRAPHS_OF_AN_IMPORT[1:]]
-    program = Program({"y": node_input("x", (8,))})
+    program = Program({"y": node_input("x", (4096,))})  # of which a large graph would cost much
     larger = example_of((kind,), *larger_sizes(program, kinds=kinds_of((kind,))), {64})
-    assert set(larger.columns["edge_type"].tolist()) == set(range(2000))
+    assert set(larger.columns["edge_type"].tolist()) == set(range(4000))
 
 
 @pytest.mark.parametrize("relations", [20, 400, 2000])
