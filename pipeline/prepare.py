@@ -29,7 +29,7 @@ from pipeline.graph import Graph
 from pipeline.places.given import check_flags, path_of
 from pipeline.places.place import Place
 from pipeline.prepared import PreparedGraph, open_graph
-from pipeline.preparing.by_column import ByColumn, Means, by_column, columns_by_type
+from pipeline.preparing.by_column import ByColumn, Means, by_column, with_columns
 from pipeline.preparing.by_step import PACK, Packing, Parts, prepare_by_step, step_names
 from pipeline.preparing.checks import check_totals, refuse
 from pipeline.preparing.facts import FACTS
@@ -151,7 +151,9 @@ def prepare(
         page.settings(checked)
         page.tables({name: source.get("path") or source.get("table") for name, source in graph.sources.items()})
     ended = work is not None and was_ended(work, path)
-    columns = None if blocks_by is None else columns_by_type(graph, blocks_by)
+    columns = None
+    if blocks_by is not None:
+        graph, columns = with_columns(graph, blocks_by)
     made = already_there(graph, path, blocks, overwrite, columns) if if_same and not ended else None
     skipped = made is not None
     if made is None and not ended:

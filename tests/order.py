@@ -21,6 +21,7 @@ LONG = {
     "test_bench_rivals.py": 7,
     "test_fuzz.py": 5,
     "test_interrupted.py": 5,
+    "test_versions.py": 4,
     "test_bench.py": 3,
     "test_cluster.py": 2,
     "test_notebooks.py": 2,

@@ -609,6 +609,24 @@ org.apache.spark.api.python.PythonException
             SPARK_FAILED,
         ),
         (
+            PythonException(
+                "[UDF_PYSPARK_USER_CODE_ERROR.MEMORY_LIMIT_SERVERLESS] Execution failed.\nFunction exceeded the limit "
+                "of 1024 megabytes. Please reduce the memory usage of your function. SQLSTATE: 39000"
+            ),
+            "a task took more than the 1024 MB that serverless compute gives it: prepare the graph with more blocks",
+            MENDABLE,
+        ),
+        (
+            PythonException("RESOURCE_EXHAUSTED: Sent message larger than max (629146388 vs. 134217728)"),
+            "Spark Connect does not take as much at once (629146388 bytes): use more blocks",
+            MENDABLE,
+        ),
+        (
+            PythonException("RESOURCE_EXHAUSTED gRPC message exceeds maximum size 134217728: 269207219"),
+            "Spark Connect does not take as much at once (269207219 bytes): use more blocks",
+            MENDABLE,
+        ),
+        (
             PythonException("java.io.IOException: No space left on device"),
             "a disk is full, most likely that of spark.local",
             MENDABLE,

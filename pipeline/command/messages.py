@@ -48,6 +48,7 @@ SPELLED = {
     "table, edges=…": "table, --edges",
     'if_same="skip"': "--if-same skip",
     "if_same is": "--if-same is",
+    "blocks_by": "--blocks-by",
     "output_id=NAME": "--output-id NAME",
     "output_id=": "--output-id",
 }
@@ -212,7 +213,7 @@ def message_of(error: Exception) -> Message | None:
     for pattern, code, message in FOREIGN:
         found = re.search(pattern, text)
         if found:
-            return Message(message.format(*found.groups()), code)
+            return Message(message.format(*filter(None, found.groups())), code)
     return Message(f"Spark failed: {_gist(text)}\n--verbose shows all that it says", SPARK_FAILED)
 
 
@@ -226,6 +227,12 @@ FOREIGN = (
     (r"Python worker exited unexpectedly|Python worker failed to connect back", SPARK_FAILED,
      "a Python worker died, most likely because it ran out of memory: use more blocks, or give tasks more "
      "(spark.executor.memoryOverhead)"),
+    (r"MEMORY_LIMIT_SERVERLESS(?s:.*?)limit of (\d+) megabytes", MENDABLE,
+     "a task took more than the {0} MB that serverless compute gives it: prepare the graph with more blocks, and set "
+     'task_memory = "1g", by which explain says what a block takes'),
+    (r"(?:message larger than max \((\d+)|message exceeds maximum size \d+: (\d+))", MENDABLE,
+     "Spark Connect does not take as much at once ({0} bytes): use more blocks; of a model with large weights "
+     "score without Spark Connect"),
     (r"java\.lang\.OutOfMemoryError: ([^\n]*)", SPARK_FAILED,
      "Spark's JVM ran out of memory ({0}): give it more with spark.driver.memory or spark.executor.memory"),
     (r"\((\S+) executor \S+\): \S*: No space left on device", MENDABLE,

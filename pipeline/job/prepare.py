@@ -17,7 +17,7 @@ from pipeline.job.texts import describe, report_line
 from pipeline.places.place import Place
 from pipeline.prepare import already_there, prepare
 from pipeline.prepared import PreparedGraph
-from pipeline.preparing.by_column import columns_by_type
+from pipeline.preparing.by_column import with_columns
 from pipeline.preparing.origin import places_named
 from pipeline.preparing.publish import refuse_taken
 from pipeline.preparing.work import refuse_work, was_ended
@@ -82,7 +82,7 @@ def prepare_paths(
     session: Any = nullcontext() if here else sessions.start(is_small(None, tables.tables.values()), None)
     with session as spark:
         graph = here or tables.read(spark, **options)
-        columns = None if blocks_by is None else columns_by_type(graph, blocks_by)
+        columns = None if blocks_by is None else with_columns(graph, blocks_by)[1]
         there = already_there(graph, output, settings.blocks, overwrite, columns) if if_same and not ended else None
         memory, kept = settings.task_memory, settings.work_dir
         prepared = there or prepare(graph, output, settings.blocks, overwrite, memory, work_dir=kept, blocks_by=columns)

@@ -12,6 +12,7 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from pipeline.preparing.sizes import record_bytes
 from pipeline.preparing.weighing import Weighing, Weights, weigh
 from pipeline.shown import counted, size
 from pipeline.tables.layout import INTEGERS, Layout, TextHash, words_of
+from pipeline.tables.memory import ArrowTable
 from pipeline.tables.survey import Pieces, frame_of, selected
 from pipeline.tables.table import Piece, Table, read_pieces
 
@@ -42,8 +44,9 @@ RECORDS = 3  # times a block's records are held while it is prepared, as in size
 # ---- before any work
 
 
-def columns_by_type(graph: Graph, given: Any) -> dict[str, str]:
-    """Node type → the column. `given`: one column for all types, or by type.
+def with_columns(graph: Graph, given: Any) -> tuple[Graph, dict[str, str]]:
+    """The same graph, whose tables in memory have the columns too; and node type → the column. `given`: one column for
+    all types, or by type.
 
     Raises
     ------
@@ -52,7 +55,21 @@ def columns_by_type(graph: Graph, given: Any) -> dict[str, str]:
     DataError
         If a table lacks its column; if one holds other than integers or text, or not the same in all tables.
     """
-    types = [layout.type for layout in graph.node_layouts]
+    columns = _by_type(given, [layout.type for layout in graph.node_layouts])
+    found, kinds = copy(graph), {}
+    found.tables = dict(graph.tables)
+    for layout in graph.node_layouts:
+        table, column = found.tables[layout.table], columns[layout.type]
+        if isinstance(table, ArrowTable):
+            found.tables[layout.table] = table.having(layout.table, column)
+        kinds[layout.table] = _is_text(found, layout, column)
+    if len(set(kinds.values())) > 1:
+        told = ", ".join(f"{table} {'text' if text else 'integers'}" for table, text in kinds.items())
+        raise DataError(f"blocks_by: the columns hold values of one kind in all node tables; here are {told}")
+    return found, columns
+
+
+def _by_type(given: Any, types: Sequence[str]) -> dict[str, str]:
     if isinstance(given, str):
         given = dict.fromkeys(types, given)
     if not isinstance(given, Mapping) or not all(isinstance(one, str) and one for one in given.values()) or not given:
@@ -72,12 +89,6 @@ def columns_by_type(graph: Graph, given: Any) -> dict[str, str]:
                 f"blocks_by names no column of the node type {type!r}; each type needs one, and nodes of all types "
                 "that have the same value there go into one block"
             )
-    kinds: dict[str, bool] = {}
-    for layout in graph.node_layouts:
-        kinds[layout.table] = _is_text(graph, layout, given[layout.type])
-    if len(set(kinds.values())) > 1:
-        told = ", ".join(f"{table} {'text' if text else 'integers'}" for table, text in kinds.items())
-        raise DataError(f"blocks_by: the columns hold values of one kind in all node tables; here are {told}")
     return dict(given)
 
 

@@ -41,6 +41,8 @@ def check_on(
         try:
             check(net, found, recording, example)
         except ModelError as error:
+            if isinstance(error, ForwardFailed) and not min(example.sizes.counts.values()):
+                continue  # a type without nodes: what the module itself does not run on, nobody has numbers for
             asked = _asked(noticed.comparisons, example)
             if asked is None:
                 raise

@@ -7,7 +7,7 @@ pandas nor polars: who has made a data frame has imported what it takes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,6 +47,22 @@ class ArrowTable(Table):
     """A table in memory, of which names and types are known."""
 
     table: pa.Table
+    given: Any = None
+    """What it was made of, where that has more columns than were wanted."""
+
+    def having(self, name: str, column: str) -> ArrowTable:
+        """The same with one more column, if what was given has it. `name`: as of `table_in_memory`."""
+        if self.given is None:
+            return self
+        found = table_in_memory(name, self.given, [column])
+        assert found is not None, "it was a table before"
+        if column not in found.columns:
+            return self
+        more = found.table[column]
+        at = self.table.column_names.index(column) if column in self.table.column_names else None
+        if at is None:
+            return replace(self, table=self.table.append_column(column, more))
+        return replace(self, table=self.table.set_column(at, column, more))
 
     @cached_property
     def dtypes(self) -> list[tuple[str, str]]:
@@ -83,11 +99,11 @@ def table_in_memory(name: str, given: Any, wanted: Sequence[str]) -> ArrowTable 
         if isinstance(given, pa.RecordBatch):
             return ArrowTable(pa.Table.from_batches([given]))
         if home == "pandas" and hasattr(given, "columns"):
-            return ArrowTable(_of_pandas(name, given, wanted))
+            return ArrowTable(_of_pandas(name, given, wanted), given)
         if home == "polars" and hasattr(given, "collect"):  # a LazyFrame
             return table_in_memory(name, given.collect(), wanted)
         if home == "pyarrow" and hasattr(given, "to_table"):  # a dataset: files, of which the wanted columns are read
-            return ArrowTable(given.to_table(columns=[each for each in given.schema.names if each in wanted]))
+            return ArrowTable(given.to_table(columns=[each for each in given.schema.names if each in wanted]), given)
         if hasattr(given, "__arrow_c_stream__"):
             return ArrowTable(pa.table(given) if not isinstance(given, pa.RecordBatchReader) else given.read_all())
         if hasattr(given, "to_arrow"):  # polars before it knew the protocol

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.dataset import dataset
 from typer.testing import CliRunner
 
 from pipeline import Graph, cli, explain, infer, open_graph, prepare, score, verify
@@ -116,6 +117,9 @@ def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
     assert same.manifest["prepare"] == stepped.manifest["prepare"]
     with pytest.raises(StorageError, match=r"blocks by was .*region.*, now auto"):
         prepare(files, tmp_path / "d", 4, if_same="skip")
+    # what tasks read while they prepare, and a killed prepare leaves, is known to be ours
+    (tmp_path / "d" / Path(stepped.folder).name / ".communities-0").write_bytes(b"killed")
+    assert prepare(files, tmp_path / "d", 4, overwrite=True, blocks_by="region").fingerprint == made.fingerprint
     left = {path.name for path in (tmp_path / "d").rglob("*") if path.is_file()}
     assert left == {"manifest.json", "_graphsweep.json", "static.parquet", "sends.parquet"}
 
@@ -243,9 +247,29 @@ def test_a_csv_column(tmp_path: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout.splitlines()[-1])["blocks_by"] == {"node": "region"}
+    done = CliRunner().invoke(cli.app, [*given, "--output", f"{tmp_path}/no", "--blocks-by", "regin"])
+    assert done.exit_code == 2
+    assert "--blocks-by: the node table has no column 'regin'; did you mean 'region'?" in done.output
     found = homes(open_graph(tmp_path / "g"))
     blocks = [{found[id] for id in flat.filter(pc.equal(flat["region"], one))["id"].to_pylist()} for one in (0, 1, 2)]
     assert [len(each) for each in blocks] == [1, 1, 1]
+
+
+def test_tables_in_memory_that_hold_more_than_was_wanted(tmp_path: Path) -> None:
+    """pandas and datasets give only the columns that are asked for."""
+    nodes, edges, _ = tables(text=True)
+    wanted = prepare(Graph(nodes, edges), tmp_path / "a", 3, blocks_by="region")
+    frame = nodes.to_pandas()
+    frame["what"] = [object()] * len(frame)
+    assert prepare(Graph(frame, edges), tmp_path / "b", 3, blocks_by="region").fingerprint == wanted.fingerprint
+    pq.write_table(nodes, tmp_path / "nodes.parquet")
+    rows = dataset(tmp_path / "nodes.parquet")
+    assert prepare(Graph(rows, edges), tmp_path / "c", 3, blocks_by="region").fingerprint == wanted.fingerprint
+    with pytest.raises(DataError, match="the node table has no column 'regin'; did you mean 'region'"):
+        prepare(Graph(frame, edges), tmp_path / "d", 3, blocks_by="regin")
+    frame["region"] = [1.0, None] * 300
+    with pytest.raises(DataError, match=r"nodes\.region is double"):
+        prepare(Graph(frame, edges), tmp_path / "d", 3, blocks_by="region")
 
 
 def test_what_cannot_be_used_is_said_before_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,22 @@ import pyarrow as pa
 import pytest
 import torch
 from torch import nn
-from torch_geometric.nn import MLP, GATConv, GATv2Conv, GCNConv, GraphConv, HeteroConv, LayerNorm, SAGEConv, to_hetero
+from torch_geometric.nn import (
+    MLP,
+    FiLMConv,
+    GATConv,
+    GATv2Conv,
+    GCNConv,
+    GENConv,
+    GINConv,
+    GraphConv,
+    HeteroConv,
+    LayerNorm,
+    ResGatedGraphConv,
+    SAGEConv,
+    TransformerConv,
+    to_hetero,
+)
 
 from pipeline import Graph, prepare
 from pipeline.errors import ModelError
@@ -151,6 +166,13 @@ def test_layers_by_relation(make: Callable[[Any, int], nn.Module]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:There exist node types")
+def test_a_layer_that_fails_where_a_type_has_no_nodes() -> None:
+    """PyG's median takes rows of what it has sorted, which torch refuses where there are none."""
+    net = Layers(lambda widths, out: SAGEConv(widths, out, aggr="median"))
+    assert_same(net, {"random": GRAPHS["random"]})
+
+
+@pytest.mark.filterwarnings("ignore:There exist node types")
 @pytest.mark.parametrize("aggr", ["mean", "max", "min", "cat"])
 def test_relations_are_joined_in_each_way(aggr: str) -> None:
     net = Layers(sage, aggr)
@@ -168,6 +190,29 @@ def test_hetero_conv_by_itself_and_in_a_wrapper() -> None:
     assert_same(Handing(layer))
 
 
+class Mixed(nn.Module):
+    """A layer of another kind for each relation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(9)
+        self.first = HeteroConv({kind: SAGEConv((WIDTHS[kind[0]], WIDTHS[kind[2]]), 6) for kind in BACK})
+        layers = [
+            TransformerConv((6, 6), 3, heads=2, beta=True), GINConv(MLP([6, 6])), ResGatedGraphConv((6, 6), 6),
+            FiLMConv((6, 6), 6), GENConv((6, 6), 6, norm="layer"),
+        ]  # fmt: skip
+        self.second = HeteroConv(dict(zip(BACK, layers, strict=True)))
+
+    def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
+        return self.second({k: x.relu() for k, x in self.first(x_dict, edge_index_dict).items()}, edge_index_dict)
+
+
+def test_a_layer_of_another_kind_for_each_relation() -> None:
+    edges = {kind: 60 * (number % 2) for number, kind in enumerate(BACK_TYPES)}
+    few = random_graph({"paper": 40, "author": 25, "venue": 11}, edges, WIDTHS, seed=3)
+    assert_same(Mixed(), {"random": BACK_GRAPHS["random"], "some without edges": few})
+
+
 class Handing(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -178,8 +223,9 @@ class Handing(nn.Module):
 
 
 BACK = [*TRIPLES, ("paper", "rev_hosts", "venue")]
+BACK_TYPES = [EdgeType(*each) for each in BACK]
 BACK_GRAPHS = {
-    name: random_graph(dict(zip(WIDTHS, counts, strict=True)), dict.fromkeys([EdgeType(*e) for e in BACK], 80), WIDTHS)
+    name: random_graph(dict(zip(WIDTHS, counts, strict=True)), dict.fromkeys(BACK_TYPES, 80), WIDTHS)
     for name, counts in {"random": (40, 25, 11), "no authors": (30, 0, 9)}.items()
 }
 
