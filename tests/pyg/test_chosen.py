@@ -353,7 +353,7 @@ REFUSED = {
     _decided: "reads a number that depends on the graph into Python",
     _along_edges: "remainder",
     _left_unwritten: "new_empty leaves memory as it was, and that is read later",
-    _sparse_table: "index looks up a learned table by the number of a node; store its rows as a column",
+    _sparse_table: "index looks up a learned table by the number of a node; give node_ids=, the ids",
 }
 
 

@@ -267,7 +267,7 @@ def test_node_embeddings_inside_the_model():
         def forward(self, x, edge_index):
             return x[:, :8] + self.table.weight[edge_index[0]].sum()
 
-    refused(Table(), r"Table, .*index looks up a learned table by the number of a node; store its rows as a c")
+    refused(Table(), r"Table, .*index looks up a learned table by the number of a node; give node_ids=, the")
 
 
 TABLE = {
@@ -280,12 +280,12 @@ TABLE = {
 @pytest.mark.parametrize("operation", TABLE)
 def test_a_table_of_the_nodes(operation):
     net = Does(TABLE[operation], table=nn.Embedding(50, 16), conv=SAGEConv(16, 8))
-    message = "takes the 50 rows of a learned table for the nodes; store its rows as a column"
+    message = "takes the 50 rows of a learned table for the nodes; give node_ids=, the ids of the nodes"
     refused(net, rf"Does, test_refusals.py:\d+, {operation} {message}")
 
 
 def test_light_gcn_itself():
-    message = r"convs.0 \(LGConv\), .*scatter_add takes the 50 rows of a learned table for the nodes; store its rows"
+    message = r"convs.0 \(LGConv\), .*scatter_add takes the 50 rows of a learned table for the nodes; give node_ids="
     refused(LightGCN(50, 8, 2), message, features=None)
 
 

@@ -232,7 +232,7 @@ def test_tables_of_this_process(tmp_path: Path, no_session: None) -> None:
     assert verify(Graph(nodes, edges, **COLUMNS), net, tmp_path / "o").passed
     with pytest.raises(DataError, match="there are scores of type 'tag', for which the model gives nothing; the mod"):
         verify(Graph(nodes, edges, **COLUMNS), net, {"tag": None})
-    with pytest.raises(DataError, match="the scores of a typed graph are the folder that infer wrote, or node type"):
+    with pytest.raises(DataError, match="the scores of a typed graph are the folder that infer wrote, or type → D"):
         verify(Graph(nodes, edges, **COLUMNS), net, NODES)
 
 
