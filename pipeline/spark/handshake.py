@@ -133,7 +133,7 @@ def handshake(spark: SparkSession | None, places: Iterable[Probe] = ()) -> Hands
     with prepared(places, token) as asked:
         question = {"hash": package_hash(), "token": token, "places": asked}
         answers = _ask(spark, question)
-        for line in agree(witness.facts(), answers):
+        for line in agree(_here(), answers):
             log.warning("%s", line)
         blind, barred = _seen(places, asked, answers, token)
     tasks = _at_once(answers)
@@ -147,6 +147,12 @@ def package_hash() -> str | None:
     """Of all sources of this graphsweep."""
     found: str | None = witness.package()["hash"]
     return found
+
+
+def _here() -> dict[str, Any]:
+    """What this process has. The hash is that of the sources that tasks are asked about: they may have been replaced
+    since, by an update in a notebook that goes on."""
+    return {**witness.facts(), "hash": package_hash()}
 
 
 def trust_workers(spark: SparkSession) -> None:
@@ -167,7 +173,7 @@ def _check_workers(spark: SparkSession) -> None:
         if known is None:
             raise
         raise known from error
-    agree_here(witness.facts(), json.loads(row.answer))
+    agree_here(_here(), json.loads(row.answer))
     trust_workers(spark)
 
 

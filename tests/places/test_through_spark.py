@@ -17,8 +17,8 @@ MISSING = "[PATH_NOT_FOUND] Path does not exist: {}. SQLSTATE: 42K03"
 def session(says: str) -> Any:
     """Whose file system of paths without a scheme is in what it says; `{}` is the path that it was asked for."""
 
-    def load(path: str) -> None:
-        raise RuntimeError(says.format(path))
+    def load(paths: str | list[str]) -> None:
+        raise RuntimeError(says.format(paths if isinstance(paths, str) else paths[0]))
 
     return SimpleNamespace(read=SimpleNamespace(format=lambda _: SimpleNamespace(load=load)))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ClusterError
-from pipeline.spark import witness
+from pipeline.spark import handshake, witness
 from pipeline.spark.agreement import REMEDY, agree, refused
 
 HERE: dict[str, Any] = {
@@ -75,6 +75,14 @@ def test_every_machine_is_counted_and_some_are_named() -> None:
         ClusterError, match=r"host h1 run .* in /x are not .*; the tasks on host h2 run .* in /y are not"
     ):
         agree(HERE, [task("h1", hash="bb", where="/x"), task("h2", hash="cc", where="/y")])
+
+
+def test_sources_that_were_replaced_while_this_process_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that starts now runs the new ones."""
+    monkeypatch.setattr(handshake, "package_hash", lambda: "before")
+    said = witness.testify({"hash": "before", "places": [], "token": "t"})
+    with pytest.raises(ClusterError, match="run another graphsweep than this process"):
+        agree(handshake._here(), [said])
 
 
 def test_this_process_without_sources() -> None:
