@@ -164,9 +164,7 @@ def test_a_prepare_that_is_to_overwrite_fails(work: Work) -> None:
     assert work.contents() == before
 
 
-@pytest.mark.parametrize(
-    ("step", "whom"), [("pack", "executor"), ("build", "Python worker"), ("answer", "daemon"), ("build", "driver")]
-)
+@pytest.mark.parametrize(("step", "whom"), [("pack", "executor"), ("build", "Python worker")])
 def test_a_prepare_by_steps_loses_a_process(work: Work, step: str, whom: str) -> None:
     """Killed while a task of the step is at work: the graph has the bytes of one that nobody disturbs. Of a driver that
     is killed the same command goes on."""
