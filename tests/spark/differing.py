@@ -33,7 +33,7 @@ def main(cases: str, path: str) -> None:
         except GraphsweepError as error:
             said = {"error": type(error).__name__, "says": str(error)}
         if folder is not None:
-            sessions = Sessions(lambda small, meanwhile, spark=spark: nullcontext(spark), lambda: False)
+            sessions = Sessions(lambda: False, lambda small, meanwhile, spark=spark: nullcontext(spark))
             said["doctor"] = str(diagnose([folder], Settings(), sessions, there, there))
         sys.stdout.write(f"\nSAID {json.dumps([name, said])}\n")
         sys.stdout.flush()
