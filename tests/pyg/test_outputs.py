@@ -16,6 +16,7 @@ from pipeline import Model, cli
 from pipeline.errors import ModelError
 from pipeline.formula import GraphArrays, interpret
 from pipeline.pyg.typed_forward import named_by_type
+from pipeline.pyg.types import Types
 
 X = np.random.default_rng(1).normal(size=(6, 3))
 SRC, DST = np.array([0, 1, 2, 3, 4]), np.array([1, 2, 3, 4, 5])
@@ -123,18 +124,18 @@ def test_names_in_typed_graphs(outputs: Any, expected: list[str]) -> None:
 def test_names_of_a_pair_of_dicts_by_type() -> None:
     """And of one dict whose keys are no types."""
     one, two = torch.ones(2, 1), torch.zeros(2, 1)
-    result = ({"a": one}, {"a": two, "b": one})
+    result, types = ({"a": one}, {"a": two, "b": one}), Types(("a", "b"), ())
     wanted = [("logits", ""), ("hidden", "")]
     from pipeline.pyg.outputs import Wanted
 
     named = [Wanted(*each) for each in wanted]
-    assert [*named_by_type(result, ["a", "b"], named)] == ["a.logits", "a.hidden", "b.hidden"]
-    assert [*named_by_type({"y": {"a": one}}, ["a", "b"])] == ["a.y"]
-    assert [*named_by_type(result, ["a", "b"], [Wanted("h", "output_1")])] == ["a.h", "b.h"]
+    assert [*named_by_type(result, types, named)] == ["a.logits", "a.hidden", "b.hidden"]
+    assert [*named_by_type({"y": {"a": one}}, types)] == ["a.y"]
+    assert [*named_by_type(result, types, [Wanted("h", "output_1")])] == ["a.h", "b.h"]
     with pytest.raises(
         ModelError, match=r"outputs names 'h', which forward does not return; known: a\.output_0, a\.outp"
     ):
-        named_by_type(result, ["a", "b"], [Wanted("h")])
+        named_by_type(result, types, [Wanted("h")])
 
 
 def test_the_command_line_names_and_chooses(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
