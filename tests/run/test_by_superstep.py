@@ -319,7 +319,9 @@ def test_explain_says_what_the_directory_costs(
     assert 0 < found.bytes_at_once <= found.bytes_written
 
 
-def test_explain_says_what_is_there(prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explain_says_what_is_there(
+    prepared: PreparedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_session: None
+) -> None:
     with monkeypatch.context() as patch:
         kill_at(patch, 1, 2)
         with pytest.raises(Killed):

@@ -161,11 +161,15 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Prepared
 Graphs = Callable[[int], PreparedGraph]
 
 
-@pytest.fixture(scope="module")
-def whole(graphs: Graphs) -> dict[Triple, pa.Table]:
-    """The rows that three blocks give."""
-    found: dict[Triple, pa.Table] = infer(graphs(3), model())
-    return found
+WHOLE: dict[Triple, pa.Table] = {}
+
+
+@pytest.fixture
+def whole(graphs: Graphs, no_session: None) -> dict[Triple, pa.Table]:
+    """The rows that three blocks give, computed once."""
+    if not WHOLE:
+        WHOLE.update(infer(graphs(3), model()))
+    return WHOLE
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 8])
