@@ -154,11 +154,23 @@ def _communities(manifest: Mapping[str, Any]) -> list[str]:
     )
 
 
+def _wrap(text: str, width: int, *, initial_indent: str, subsequent_indent: str) -> list[str]:
+    """Lines of words: a path stays in one piece, for who copies it."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=initial_indent,
+        subsequent_indent=subsequent_indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def _titled(title: str, texts: Sequence[str]) -> list[str]:
     """Lines under a title, which the first of them has."""
     lines = []
     for text in texts:
-        lines += textwrap.wrap(text, LINE, initial_indent=f"{title:9}", subsequent_indent=" " * 9)
+        lines += _wrap(text, LINE, initial_indent=f"{title:9}", subsequent_indent=" " * 9)
         title = ""
     return lines
 
@@ -194,7 +206,7 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         pushed = f" + {shipment.partial_width} × {partials:,} partial results" if shipment.push else ""
         sent = f"{counted(shipment.width, 'column')} × {counted(rows, 'row')}{pushed}"
         text = f"{values}: {sent} = {moved}{against}{_other(counts, shipment)}"
-        lines += textwrap.wrap(text, 120, initial_indent="  ships   ", subsequent_indent=" " * 10)
+        lines += _wrap(text, 120, initial_indent="  ships   ", subsequent_indent=" " * 10)
     if step.ships_ids:
         rows = sum(sum(counts.rows_in(edge_type)) for edge_type in step.ships_ids)
         lines.append(
@@ -204,9 +216,7 @@ def _superstep(plan: Plan, step: Superstep, counts: Counts, numbers: Mapping[int
         values = ", ".join(_text(value, numbers) for value in step.totals)
         to_all = f"{counted(total_lanes(step), 'column')} from each of {counted(counts.blocks, 'block')} to each"
         moved = size(total_bytes(counts, step))
-        lines += textwrap.wrap(
-            f"{values}: {to_all} = {moved}", 100, initial_indent="  totals  ", subsequent_indent=" " * 10
-        )
+        lines += _wrap(f"{values}: {to_all} = {moved}", 100, initial_indent="  totals  ", subsequent_indent=" " * 10)
     if step.keeps:
         once = f" and {kept_totals(step)} per block" if kept_totals(step) else ""
         lines.append(
@@ -232,7 +242,7 @@ def _branches(branches: Sequence[Branch], numbers: Mapping[int, int]) -> list[st
     return [
         line
         for text, count in alike.items()
-        for line in textwrap.wrap(
+        for line in _wrap(
             f"{count} relation{'s' * (count > 1)}{text}", 100, initial_indent="  each of ", subsequent_indent=" " * 10
         )
     ]
@@ -249,7 +259,7 @@ def _other(counts: Counts, shipment: Shipment) -> str:
 
 def _operations(kind: str, values: Sequence[Value]) -> list[str]:
     text = ", ".join(map(_operation, values))
-    return textwrap.wrap(text, 100, initial_indent=f"  {kind}   ", subsequent_indent=" " * 10)
+    return _wrap(text, 100, initial_indent=f"  {kind}   ", subsequent_indent=" " * 10)
 
 
 def _operation(value: Value) -> str:
