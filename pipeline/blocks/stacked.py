@@ -118,7 +118,7 @@ class StackedTiles(Mapping[int, Tile]):
         return np.delete(found, between)
 
 
-def ends_of(counts: npt.NDArray[np.int32]) -> LongArray:
+def ends_of(counts: npt.NDArray[np.int32] | npt.NDArray[np.int64]) -> LongArray:
     """(k + 1,) int64: where each of k parts begins, and the last ends."""
     ends = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=ends[1:])

@@ -81,7 +81,7 @@ def answer(index: int, rows: Iterable[Row], plan: Preparation) -> Iterator[Row]:
         if len(unknown) and not edge_type.is_reversed:
             yield finding_row(index, dangling_ends(layout, 0, unknown))
         complete &= not len(unknown)
-        ends = np.append(0, np.cumsum([len(request.keys) for request in requests.values()], dtype=np.int64))
+        ends = ends_of(np.array([len(request.keys) for request in requests.values()], np.int64))
         bounds = ends.tolist()
         sends[edge_type] = {
             asker: found[start:end] for asker, start, end in zip(requests, bounds[:-1], bounds[1:], strict=True)

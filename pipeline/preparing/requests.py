@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pipeline.blocks.block import LOOPS, FloatArray, IntArray, LongArray
 from pipeline.blocks.rows import Row, array_rows
+from pipeline.blocks.stacked import ends_of
 from pipeline.preparing.preparation import REQUEST
 from pipeline.preparing.tiles import Cut
 from pipeline.schema import EdgeType
@@ -42,8 +43,8 @@ def request_rows(index: int, edge_type: EdgeType, cut: Cut) -> Iterator[Row]:
     tiles, pushed, name = cut.tiles, cut.pushed, str(edge_type)
     loops = tiles.heads[0, 3] if LOOPS in tiles else 0
     keys = (tiles.sender_ends - loops).tolist()
-    row_ends = np.append(0, np.cumsum(pushed.tile_rows))
-    edges = np.append(0, np.cumsum(pushed.degrees, dtype=np.int64))[row_ends].tolist()
+    row_ends = ends_of(pushed.tile_rows)
+    edges = ends_of(pushed.degrees)[row_ends].tolist()
     rows, first = row_ends.tolist(), cut.first.tolist()
     matrices = [matrix for _, matrix in sorted(pushed.values.items())]
     widths = [matrix.shape[1] for matrix in matrices]
