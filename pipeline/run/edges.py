@@ -26,6 +26,7 @@ from pipeline.formula.spaces import SELF_LOOPS as LOOPS_PART
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
+from pipeline.run.branch_rows import BranchRows
 from pipeline.run.total import Total
 from pipeline.schema import EdgeType
 
@@ -64,6 +65,9 @@ class Work:
     totals: dict[int, Total]
     chosen: dict[tuple[EdgeType, str, str], Mapping[float, Tiles]] = field(default_factory=dict)
     """Type of edges, column, part of the edges → number → the edges whose column has it, for branches."""
+    branch_rows: Mapping[int, BranchRows | None] | None = None
+    """Branch.id → the rows of a branch, in a block that is cut down to some nodes; None, of a branch: all nodes. None:
+    the block is whole, and its edges tell the rows."""
 
     @cached_property
     def shipments(self) -> dict[EdgeType, Shipment]:

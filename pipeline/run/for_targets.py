@@ -140,8 +140,10 @@ def _compute(run: _Run, step: Superstep, held: Sequence[Held], index: int) -> tu
                     found[type][target] = before[sender].picked[type.source].places[rows] if before else rows
         return found
 
-    made = compute_in_place(run.plan, step, block, sends, lambda other: own if other == index else held[other], blocks)
-    return block, made
+    def of(other: int) -> Held:
+        return own if other == index else held[other]
+
+    return block, compute_in_place(run.plan, step, block, sends, of, blocks, part.branch_rows)
 
 
 def _cut(block: Block, step: Superstep, part: BlockNeeded) -> Block:

@@ -22,6 +22,7 @@ from pipeline.kernels.jit import read_only
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.branch import run_branch
+from pipeline.run.branch_rows import BranchRows
 from pipeline.run.edges import Partial, Receive, Values, Work, reduce_edges
 from pipeline.run.node_values import run_nodes
 from pipeline.run.total import Total, TotalArray, merged
@@ -48,9 +49,11 @@ def compute(
     receive: Receive,
     partial: Partial,
     parts: Parts,
+    branch_rows: Mapping[int, BranchRows | None] | None = None,
 ) -> Computed:
-    """Runs a superstep on a block."""
+    """Runs a superstep on a block. `branch_rows`: of a block that is cut down to some nodes, see Work."""
     work = Work(plan, step, block, dict(state), receive, partial, {value.id: Total(value) for value in step.totals})
+    work.branch_rows = branch_rows
     with np.errstate(all="ignore"):
         for value in step.merges:
             work.values[value.id] = merged(value, parts(value))
