@@ -76,6 +76,23 @@ def test_one_product_for_all_that_read_the_same_rows(program: Program) -> None:
     np.testing.assert_allclose(found[f"{PAPER}.output"], want[f"{PAPER}.output"], rtol=1e-12, atol=1e-12)
 
 
+def shared() -> Program:
+    """One layer for all relations: what it makes of the targets is one value, and there once for each of them."""
+    terms = []
+    for kind in KINDS[:5]:
+        g = Relation(Edges(kind))
+        terms.append(g.mean(g.src(X[kind.source])) @ read("l0") + read("b0") + X[PAPER] @ read("r0"))
+    return Program({f"{PAPER}.output": reduce(lambda a, b: a + b, [*terms, X[PAPER] @ read("r1")])})
+
+
+def test_a_term_that_is_there_several_times_counts_as_often() -> None:
+    program = shared()
+    got = always(program, rules.sum_linears)
+    assert len(products(got)) == 5 + 1
+    want, found = (interpret(each, WEIGHTS, GRAPH.arrays) for each in (program, got))
+    np.testing.assert_allclose(found[f"{PAPER}.output"], want[f"{PAPER}.output"], rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("blocks", [1, 3, 8])
 @pytest.mark.parametrize("program", [stacked(), chained(), stacked("lane_max")], ids=["stacked", "chained", "max"])
 def test_blocks_give_what_the_program_says(program: Program, blocks: int) -> None:

@@ -111,3 +111,23 @@ def test_what_is_computed(plans: dict[str, Plan]) -> None:
     into = sum(int(np.isin(dst, ids).sum()) for kind, (_, dst) in given.ends.items() if kind.target == "author")
     last = assert_same(plans["mean"], given, 0.1)[-1]
     assert (last.nodes, last.edges) == (len(ids), into)
+
+
+def test_rows_keep_their_place_within_a_chunk() -> None:
+    """So that a matrix product of a chunk gives them the same bits."""
+    rng = np.random.default_rng(0)
+    for count, share in ((5, 0.5), (61, 0.1), (200, 0.6), (64, 1.0)):
+        whole = np.flatnonzero(rng.random(300) < count / 300).astype(np.int32)
+        marks = rng.random(300) < share
+        places = picked.pick(marks)
+        rows = picked.pick_of_branch(whole, marks, places)
+        wanted = np.flatnonzero(marks[whole])
+        by_node = {
+            int(places.rows[node]): int(row) for row, node in zip(rows.needed, rows.nodes[rows.needed], strict=True)
+        }
+        assert by_node.keys() == set(whole[wanted].tolist())
+        short = len(whole) - len(whole) % CHUNK
+        for at in wanted:
+            row = by_node[int(whole[at])]
+            assert row % CHUNK == at % CHUNK
+            assert (at >= short) == (row >= len(rows.nodes) - len(rows.nodes) % CHUNK), "of the shorter chunk"
