@@ -15,7 +15,7 @@ from pipeline.plan.branches import FEWEST
 from pipeline.plan.lower import lower
 from pipeline.plan.memory import _most_lanes
 from pipeline.plan.plan import Plan
-from pipeline.plan.rewriting import always
+from pipeline.plan.rewriting import always, rebuild
 from pipeline.run.fused import run_fused
 from pipeline.schema import EdgeType
 from tests.typed import random_graph
@@ -87,7 +87,7 @@ def shared() -> Program:
 
 def test_a_term_that_is_there_several_times_counts_as_often() -> None:
     program = shared()
-    got = always(program, rules.sum_linears)
+    got = rebuild(program, rules.sum_linears, rules.whole_sums(program))
     assert len(products(got)) == 5 + 1
     want, found = (interpret(each, WEIGHTS, GRAPH.arrays) for each in (program, got))
     np.testing.assert_allclose(found[f"{PAPER}.output"], want[f"{PAPER}.output"], rtol=1e-12, atol=1e-12)
