@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -20,6 +22,7 @@ from torch_geometric.nn import (
     HeteroLayerNorm,
     HGTConv,
     JumpingKnowledge,
+    PositionalEncoding,
     SAGEConv,
     to_hetero,
     to_hetero_with_bases,
@@ -218,6 +221,79 @@ def test_data_with_features_of_some_relations() -> None:
     assert {name for name in read if "edge_attr" in name} == {
         f"edges[{each}].edge_attr" for each in kinds if each.relation in FEATURED
     }
+
+
+class OfBatch(nn.Module):
+    """As RelBench's: forward of a batch, the age of a row added to its type, and more than the batch, mostly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(11)
+        self.encode = HeteroDictLinear(dict(WIDTHS), 8)
+        self.age = nn.Linear(8, 8)
+        self.position = PositionalEncoding(8)
+        self.layer = HeteroConv({kind: SAGEConv((8, 8), 8) for kind in BACK})
+
+    def forward(self, batch: HeteroData, entity_table: str = "paper") -> Any:
+        x_dict = self.encode(batch.x_dict)
+        for name, time in batch.time_dict.items():
+            x_dict[name] = x_dict[name] + self.age(self.position((3e6 - time) / 86400))
+        return self.layer(x_dict, batch.edge_index_dict)[entity_table]
+
+
+class OfBatchAndTable(OfBatch):
+    def forward(self, batch: HeteroData, entity_table: str) -> Any:  # type: ignore[override]
+        return super().forward(batch, entity_table)
+
+
+@pytest.mark.parametrize("name", ["time", "time_dict"])
+def test_a_batch_with_a_column_of_some_types(name: str) -> None:
+    given = BACK_GRAPHS["random"]
+    rng = np.random.default_rng(4)
+    dated = {kind: {"time": rng.uniform(0, 3e6, given.counts[kind])} for kind in ("paper", "author")}
+    given = replace(given, x={kind: {**columns, **dated.get(kind, {})} for kind, columns in given.x.items()})
+
+    def run(module: Any, inputs: Any) -> Any:
+        dtype = next(iter(inputs["x_dict"].values())).dtype
+        data = hetero_data(given, dtype)
+        for kind, columns in dated.items():
+            data[kind].time = torch.from_numpy(columns["time"]).to(dtype)
+        return module(data)
+
+    told: dict[str, Any] = {"inputs": {name: dict.fromkeys(dated, "time")}, "metadata": BACK_METADATA}
+    with pytest.raises(ModelError, match=r"give features=\{'time': .*: WIDTH\}\}, \(\) for a column of numbers"):
+        Model.from_pyg(OfBatch().eval(), **told)
+    told["features"] = {"time": dict.fromkeys(dated, ())}
+    model = assert_same(OfBatch(), {"random": given}, of="paper", run=run, **told)
+    assert {column for column in model.inputs if "time" in column} == {"nodes[paper].time", "nodes[author].time"}
+
+
+def test_what_is_taken_beside_a_batch_is_said() -> None:
+    message = (
+        r"forward takes 'entity_table' beside 'batch', a HeteroData; .* forward\(batch: HeteroData\) calls this one"
+    )
+    with pytest.raises(ModelError, match=message):
+        Model.from_pyg(OfBatchAndTable().eval(), metadata=BACK_METADATA)
+
+
+class Context(nn.Module):
+    """An average over all nodes of a type, NaN where there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(12)
+        self.venue, self.paper = nn.Linear(4, 5), nn.Linear(5, 5)
+
+    def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
+        context = self.venue(x_dict["venue"]).mean(0, keepdim=True)
+        return {"paper": (self.paper(x_dict["paper"]) + context).relu(), "author": x_dict["author"]}
+
+
+def test_an_average_over_a_type() -> None:
+    graphs = {name: BACK_GRAPHS[name] for name in ("random", "no authors")}
+    model = assert_same(Context(), graphs, metadata=BACK_METADATA, features={"x_dict": WIDTHS})
+    found = interpret(model.program, model.weights, graph((40, 25, 0)).arrays)
+    assert np.isnan(found["paper.output"]).all(), "as PyG's"
 
 
 def test_self_loops_between_two_types_are_the_modules_own_error() -> None:
