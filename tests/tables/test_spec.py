@@ -220,7 +220,6 @@ def test_options_that_leave_no_room(folder: Path) -> None:
     for arguments, message in (
         (["--graph-spec", spec, "--nodes", "a", "--edges", "b"], "--graph-spec names the tables; leave --nodes and"),
         (["--graph-spec", spec, "--features", "x"], f"--features: of no use with --graph-spec; {spec} names the"),
-        (["--graph-spec", spec, "--undirected"], "undirected is for graphs of one node type and one edge type"),
         (["--graph-spec", ""], "--graph-spec is empty; is a variable unset?"),
         (["--nodes", "a"], "give --nodes and --edges, or --graph-spec"),
     ):
