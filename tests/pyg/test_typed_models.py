@@ -360,6 +360,10 @@ def test_a_model_of_several_types_is_checked_against_a_graph() -> None:
     message = r"reads edges \(venue, hosts, paper\), of which this graph has no table.*give an empty table"
     with pytest.raises(ModelError, match=message):
         model.check_against(without)
+    # as the raw tables of a run are looked at: in both directions
+    misspelt = GraphSchema(whole.nodes, {**without.edges, EdgeType("venue", "host", "paper"): {}}).both_ways()
+    with pytest.raises(ModelError, match=r"no table \(did you mean 'edges \(venue, host, paper\)'\?\)"):
+        model.check_against(misspelt)
     no_venues = GraphSchema({name: each for name, each in whole.nodes.items() if name != "venue"}, without.edges)
     with pytest.raises(ModelError, match=r"reads nodes 'venue'; edges .*, of which this graph has no table"):
         model.check_against(no_venues)

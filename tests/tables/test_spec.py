@@ -142,7 +142,7 @@ def test_a_folder_is_a_graph(folder: Path) -> None:
         ('path = "cards.parquet"', "", 'nodes.bank card/1 has no path; write path = "…", from the folder of'),
         ('path = "cards.parquet"', "path = 7", "nodes.bank card/1 has the path 7; write path"),
         ("[nodes.ghost]", "[nodes.account]", "is not TOML: "),
-        ("[nodes.ghost]", "[nodes.account]", "; is a node type there twice?"),
+        ("[nodes.ghost]", "[nodes.account]", "; is a node type there twice, or [edges] in"),
         ("type = ['account', 'owns', 'bank card/1']", "", "edges number 2 has no type; write type"),
         ("type = ['account', 'owns', 'bank card/1']", "type = ['account', 'owns']", "an edge type is ['account', "),
         (
