@@ -221,6 +221,12 @@ def scored(
         with destination(place, wish.overwrite, session, look if wish.if_same else None) as staging:
             shake = handshake(session, [*probes_of(graph, settings), *_probes(place), *transport_probes(settings)])
             folder = _folder(place, staging, wish.format, settings, shake)
+            if folder is None and graph.is_typed:
+                raise SettingError(
+                    f"{place}: the tables of a typed graph are written by tasks, and these cannot write there, or are "
+                    'not to (write = "spark"); give a path that all machines share, or write what infer gives in '
+                    "Python, type by type"
+                )
             planned = planned_run(graph, whole, model, settings, shake, session, wish.targets, scratch)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
             if page is not None:
@@ -314,11 +320,8 @@ def _run(
     types = [table.type for table in _tables(planned, wish)]
     by_type = planned.graph.is_typed
     if by_type:
-        if folder is None or staging.opened is None:
-            raise SettingError(
-                f"{output}: the tables of a typed graph are written by tasks, and these cannot write there, or are not "
-                'to (write = "spark"); give a path that all machines share'
-            )
+        assert folder is not None, "refused before"
+        assert staging.opened is not None
         folder = replace(folder, by_type=True)
         make_folders(staging.opened, types, str(output))
     if exchange is not None:
