@@ -136,8 +136,8 @@ def _columns_by_type(model: Model, spec: GraphSpec, undirected: bool) -> dict[st
         else:
             features[type] = {names[0]: said} if len(names) == 1 and not isinstance(said, Mapping) else said
     said_of_edges = spec.options.get("edge_features", {})
-    edge_features = {}
-    for type in spec.edges:
-        names = [name for each in (type, reverse_of(type))[: 1 + undirected] for name in read.get(table_of(each), [])]
-        edge_features[type] = said_of_edges.get(type, list(dict.fromkeys(names)))
+    edge_features: dict[Any, Any] = {}
+    for edges in spec.edges:
+        names = [name for each in (edges, reverse_of(edges))[: 1 + undirected] for name in read.get(table_of(each), [])]
+        edge_features[edges] = said_of_edges.get(edges, list(dict.fromkeys(names)))
     return {"features": features, "edge_features": edge_features}
