@@ -250,7 +250,4 @@ def hint(names: Sequence[Argument]) -> str:
     by_parameter: dict[str, list[str]] = {}
     for argument in names:
         by_parameter.setdefault(argument.parameter, []).append(f"{_key(argument.space)!r}: WIDTH")
-    told = "features={" + ", ".join(f"{name!r}: {{{', '.join(each)}}}" for name, each in by_parameter.items()) + "}"
-    return (
-        told if {name.removesuffix(DICT) for name in by_parameter} == {"x"} else f"{told}, () for a column of numbers"
-    )
+    return "features={" + ", ".join(f"{name!r}: {{{', '.join(each)}}}" for name, each in by_parameter.items()) + "}"

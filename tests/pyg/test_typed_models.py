@@ -260,12 +260,29 @@ def test_a_batch_with_a_column_of_some_types(name: str) -> None:
             data[kind].time = torch.from_numpy(columns["time"]).to(dtype)
         return module(data)
 
-    told: dict[str, Any] = {"inputs": {name: dict.fromkeys(dated, "time")}, "metadata": BACK_METADATA}
-    with pytest.raises(ModelError, match=r"give features=\{'time': .*: WIDTH\}\}, \(\) for a column of numbers"):
-        Model.from_pyg(OfBatch().eval(), **told)
-    told["features"] = {"time": dict.fromkeys(dated, ())}
-    model = assert_same(OfBatch(), {"random": given}, of="paper", run=run, **told)
+    inputs = {name: dict.fromkeys(dated, "time")}
+    model = assert_same(OfBatch(), {"random": given}, of="paper", run=run, metadata=BACK_METADATA, inputs=inputs)
     assert {column for column in model.inputs if "time" in column} == {"nodes[paper].time", "nodes[author].time"}
+
+
+class Table(nn.Module):
+    """Rows of a learned table in the place of a type's features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(13)
+        self.venue = nn.Embedding(11, 4)
+        self.layer = HeteroConv({kind: SAGEConv((WIDTHS[kind[0]], WIDTHS[kind[2]]), 6) for kind in BACK})
+
+    def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
+        return self.layer({**x_dict, "venue": self.venue.weight}, edge_index_dict)
+
+
+def test_why_no_width_fits_is_said() -> None:
+    with pytest.raises(ModelError, match="looks up a learned table by the number of a node; give node_ids="):
+        Model.from_pyg(Table().eval())
+    model = Model.from_pyg(Table().eval(), node_ids={"venue": range(11)})
+    assert set(model.inputs) == {"nodes[paper].x", "nodes[author].x"}
 
 
 def test_what_is_taken_beside_a_batch_is_said() -> None:
