@@ -41,11 +41,12 @@ def with_found_widths(
     found: Signature,
     told: Collection[str],
     run: Callable[[Signature], object],
-    explain: Callable[[Signature], object],
+    explain: Callable[[Signature], object] | None = None,
 ) -> tuple[Signature, tuple[str, ...]]:
     """The arguments with the widths at which forward runs, and the names of those that it runs with at any width.
 
-    `told`: names of the arguments whose widths are known. `explain` may raise a better error, where none is found.
+    `told`: names of the arguments whose widths are known. `explain`: of typed models; it may raise a better error where
+    none is found, and columns that are not x may be numbers.
     """
     tried = {
         argument.name: STEP * (number + 1) + 1
@@ -67,6 +68,8 @@ def with_found_widths(
             if not seen.wanted:
                 if not first and (not tried or not is_about_sizes(error)):
                     raise
+                if explain is None:
+                    raise _unknown([each for each in arguments if each.name in tried], error) from error
                 first = first or ([each for each in arguments if each.name in tried], candidate, error)
                 numbers = {each.name for each in first[0] if each.name in tried and each.input not in (X, f"{X}_dict")}
                 if not numbers:
