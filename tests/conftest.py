@@ -48,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # sockets to the JVM that old versions of PySpark leave to the garbage collector
     config.addinivalue_line("filterwarnings", "ignore:unclosed <socket:ResourceWarning")
     config.addinivalue_line("markers", "cluster: needs executors in processes of their own; runs with --cluster")
-    config.addinivalue_line("markers", "slow: of the second stage, see tests/order.py")
+    config.addinivalue_line("markers", "slow: of the third stage, see tests/order.py")
+    config.addinivalue_line("markers", "with_spark: of the second stage; given to what takes the fixture spark")
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False  # pytest-xdist's own order, in which a file with one test is the last
     config.pluginmanager.register(Order(), "order")
