@@ -162,11 +162,14 @@ class IntoTable:
         frame = frame.withColumn(UPDATED, F.lit(now)).withColumn(RUN, F.lit(run))
         try:
             if self.mode == "merge":
+                refuse_repeated(spark, self.name.quoted, str(self), keys)  # since the check hours may have passed
                 found = described(spark, self.name)
                 provider = None if found is None else found.provider
-                return merge(spark, self.name.quoted, provider, frame, keys, run)
+                return merge(spark, self.name.quoted, provider, frame, keys)
             rows = frame.count()
             self._commit(frame)
+        except StorageError:
+            raise
         except Exception as error:  # of Java, of py4j, of PySpark, of Delta
             raise StorageError(f"{self}: does not take the scores; it is as it was: {first_line(error)}") from error
         return Written(rows, rows)

@@ -49,9 +49,7 @@ def refuse_repeated(spark: SparkSession, table: str, called: str, keys: Sequence
         )
 
 
-def merge(
-    spark: SparkSession, table: str, provider: str | None, frame: DataFrame, keys: Sequence[str], run: str
-) -> Written:
+def merge(spark: SparkSession, table: str, provider: str | None, frame: DataFrame, keys: Sequence[str]) -> Written:
     """Runs jobs. Rows of the same key are changed where a number differs, new ones are added; other rows of the table
     stay, and so do its other columns.
 
@@ -73,10 +71,13 @@ def merge(
     values = [quoted(name) for name in frame.columns if name not in (*keys, UPDATED, RUN)]
     every = [quoted(name) for name in frame.columns]
     same = " AND ".join(f"t.{name} <=> s.{name}" for name in values)
-    inserted = 0
+    inserted = updated = 0
     if provider != "delta":  # MERGE of Iceberg gives no counts; of two merges at once one fails
-        there = spark.table(table).alias("t")
-        inserted = frame.alias("s").join(there, F.expr(on), "left_anti").count()
+        found = f"t.{quoted(keys[0])} IS NOT NULL"
+        joined = frame.alias("s").join(spark.table(table).alias("t"), F.expr(on), "left")
+        counted = joined.selectExpr(f"count_if(NOT ({found})) new", f"count_if({found} AND NOT ({same})) other").first()
+        assert counted is not None, "it has one row"
+        inserted, updated = int(counted.new), int(counted.other)
     view = f"graphsweep_{uuid.uuid4().hex}"
     frame.createOrReplaceTempView(view)
     try:
@@ -88,9 +89,7 @@ def merge(
         ).first()
     finally:
         spark.catalog.dropTempView(view)
-    if provider != "delta":
-        updated = spark.table(table).where(F.col(RUN) == run).count() - inserted
-    else:
+    if provider == "delta":
         assert counts is not None, "MERGE gives its counts"
         inserted, updated = int(counts.num_inserted_rows), int(counts.num_updated_rows)
     return Written(rows, inserted, updated, rows - inserted - updated)

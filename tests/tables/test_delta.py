@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,3 +62,47 @@ def test_a_view(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for read in (view, located(lake, edges)):
         said = go("--nodes", nodes, "--edges", read, "--output-table", edges, "--table-mode", "append", code=2)
         assert "the output is the edge table" in said
+
+
+def test_deletion_vectors_and_columns_that_were_renamed(lake: Lake, tmp_path: Path) -> None:
+    """Files hold rows that are deleted, and columns by other names: only Delta knows which."""
+    (nodes, edges), odd = lake.names, f"{lake.schema}.odd"
+    properties = "'delta.enableDeletionVectors' = 'true', 'delta.columnMapping.mode' = 'name'"
+    lake.spark.sql(f"CREATE TABLE {odd} USING delta TBLPROPERTIES ({properties}) AS SELECT *, src AS gone FROM {edges}")
+    lake.spark.sql(f"ALTER TABLE {odd} RENAME COLUMN src TO payer")
+    lake.spark.sql(f"ALTER TABLE {odd} DROP COLUMN gone")
+    lake.spark.sql(f"DELETE FROM {odd} WHERE weight > 0.5")
+    path = Path(located(lake, odd))
+    assert list(path.rglob("deletion_vector*")), "no rows were deleted by a vector"
+    lake.fewer_edges()
+    wanted = scores(infer(Graph(nodes, edges, edge_features=()), build(MODEL)))
+    assert wanted != lakes.wanted()
+    for given in (odd, str(path)):
+        graph = Graph(nodes, given, src="payer", edge_features=())
+        assert scores(infer(graph, build(MODEL))) == wanted
+    whole_again = Graph(nodes, f"{odd}@v3", src="payer", edge_features=())
+    assert scores(infer(whole_again, build(MODEL))) == lakes.wanted()
+
+
+def test_a_table_that_has_its_own_ideas(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns in other letters and another order, kept under other names, in partitions; and a constraint."""
+    monkeypatch.chdir(tmp_path)
+    build(MODEL).save("model")
+    name, (nodes, edges) = f"{lake.schema}.own", lake.names
+    lake.spark.sql(
+        f"CREATE TABLE {name} (note string, Run_Id string, OUTPUT array<double>, ID bigint, updated_at timestamp, day "
+        "date) USING delta PARTITIONED BY (day) TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
+    )
+    given = ["--nodes", nodes, "--edges", edges, "--output-table", name, "--json", "--table-mode"]
+    first = json.loads(go(*given, "merge"))
+    assert first["inserted"] == 200
+    again = json.loads(go(*given, "merge"))
+    assert (again["inserted"], again["updated"], again["unchanged"]) == (0, 0, 200)
+    go(*given, "append")
+    row = lake.spark.sql(f"SELECT count(*), count(DISTINCT id), count(note), count(day) FROM {name}").first()
+    assert tuple(row or ()) == (400, 200, 0, 0)
+    lake.spark.sql(f"DELETE FROM {name}")
+    lake.spark.sql(f"ALTER TABLE {name} ADD CONSTRAINT known CHECK (day IS NOT NULL)")
+    for mode in ("append", "merge"):
+        assert f"{name}: does not take the scores; it is as it was: " in go(*given[:-2], given[-1], mode, code=2)
+    assert lake.spark.table(name).count() == 0
