@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,23 +50,30 @@ class Lake:
 
     @property
     def names(self) -> tuple[str, str]:
-        """Of the node table and the edge table."""
+        """Of the node table and the edge table, for tests that only read them."""
         return f"{self.schema}.accounts", f"{self.schema}.payments"
+
+    def others(self, ending: str) -> tuple[str, str]:
+        """The same tables for a test that changes them."""
+        nodes, edges = (f"{name}_{ending}" for name in self.names)
+        self.write(nodes, whole("mixed").nodes())
+        self.write(edges, whole("mixed").edges())
+        return nodes, edges
 
     def write(self, name: str, rows: pa.Table) -> None:
         self.spark.createDataFrame(rows).writeTo(name).using(self.format).create()
 
-    def fewer_edges(self) -> None:
+    def fewer_edges(self, edges: str) -> None:
         """A new version, which gives other scores."""
-        self.spark.sql(f"DELETE FROM {self.names[1]} WHERE weight > 0.5")
+        self.spark.sql(f"DELETE FROM {edges} WHERE weight > 0.5")
 
     def newest(self, name: str) -> int:
         """The version that a table is at."""
-        ask = {
-            "delta": f"SELECT version FROM (DESCRIBE HISTORY {name} LIMIT 1)",
-            "iceberg": f"SELECT snapshot_id FROM {name}.snapshots ORDER BY committed_at DESC LIMIT 1",
-        }
-        row = self.spark.sql(ask[self.format]).first()
+        if self.format == "delta":
+            row = self.spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").select("version").first()
+        else:
+            snapshots = f"SELECT snapshot_id FROM {name}.snapshots ORDER BY committed_at DESC LIMIT 1"
+            row = self.spark.sql(snapshots).first()
         assert row is not None
         return int(row[0])
 
@@ -100,6 +108,7 @@ def scores(table: object) -> list[object]:
     return frame.sort_by("id").to_pylist()
 
 
+@cache
 def wanted() -> list[object]:
     """The scores of the tables as they were first."""
     raw = whole("mixed")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
 import pytest
 
 from pipeline import Graph, infer, prepare, score, verify
@@ -14,6 +15,7 @@ from pipeline.errors import StorageError
 from tests.formulas import build
 from tests.tables import lakes
 from tests.tables.lakes import MODEL, Lake, go, needs, scores
+from tests.whole import whole
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 pytestmark = needs("delta")
 
 
-@pytest.fixture
-def lake(spark: SparkSession, tmp_path: Path) -> Iterator[Lake]:
-    with lakes.lake(spark, "delta", tmp_path / "warehouse") as found:
+@pytest.fixture(scope="module")
+def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
+    with lakes.lake(spark, "delta", tmp_path_factory.mktemp("delta") / "warehouse") as found:
         yield found
 
 
@@ -33,23 +35,19 @@ def located(lake: Lake, name: str) -> str:
     return str(row.location).removeprefix("file:")
 
 
-@pytest.mark.parametrize("spelling", ["{}", "delta.`{}`"])
-def test_verify_reads_the_versions_of_tables_at_a_path(lake: Lake, tmp_path: Path, spelling: str) -> None:
-    given = [spelling.format(located(lake, name)) for name in lake.names]
-    prepared = prepare(Graph(*given, edge_features=()), tmp_path / "g")
+def test_verify_reads_the_versions_of_tables_at_a_path(lake: Lake, tmp_path: Path) -> None:
+    nodes, edges = (located(lake, name) for name in lake.others("verified"))
+    prepared = prepare(Graph(nodes, f"delta.`{edges}`", edge_features=()), tmp_path / "g")
     assert {source["version"] for source in prepared.manifest["sources"].values()} == {0}
     score(prepared, build(MODEL), tmp_path / "scores")
-    lake.fewer_edges()
+    lake.fewer_edges(f"delta.`{edges}`")
     assert verify(prepared, build(MODEL), tmp_path / "scores", sample="all").passed
-    assert not verify(prepared, build(MODEL), tmp_path / "scores", *given, sample="all").passed
-
-
-def test_the_version_of_a_path(lake: Lake) -> None:
-    lake.fewer_edges()
-    path = located(lake, lake.names[1])
-    assert scores(infer(Graph(lake.names[0], f"delta.`{path}`@v0", edge_features=()), build(MODEL))) == lakes.wanted()
+    for now in (edges, f"delta.`{edges}`"):
+        assert not verify(prepared, build(MODEL), tmp_path / "scores", nodes, now, sample="all").passed
+    graph = Graph(nodes, f"delta.`{edges}`@v0", edge_features=())
+    assert scores(infer(graph, build(MODEL))) == lakes.wanted()
     with pytest.raises(StorageError, match="there is no version 2; the newest is 1"):
-        Graph(lake.names[0], f"delta.`{path}`@v2")
+        Graph(nodes, f"delta.`{edges}`@v2")
 
 
 def test_a_view(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,24 +62,23 @@ def test_a_view(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert "the output is the edge table" in said
 
 
-def test_deletion_vectors_and_columns_that_were_renamed(lake: Lake, tmp_path: Path) -> None:
+def test_deletion_vectors_and_columns_that_were_renamed(lake: Lake) -> None:
     """Files hold rows that are deleted, and columns by other names: only Delta knows which."""
     (nodes, edges), odd = lake.names, f"{lake.schema}.odd"
     properties = "'delta.enableDeletionVectors' = 'true', 'delta.columnMapping.mode' = 'name'"
     lake.spark.sql(f"CREATE TABLE {odd} USING delta TBLPROPERTIES ({properties}) AS SELECT *, src AS gone FROM {edges}")
     lake.spark.sql(f"ALTER TABLE {odd} RENAME COLUMN src TO payer")
     lake.spark.sql(f"ALTER TABLE {odd} DROP COLUMN gone")
-    lake.spark.sql(f"DELETE FROM {odd} WHERE weight > 0.5")
+    before = lake.newest(odd)
+    lake.fewer_edges(odd)
     path = Path(located(lake, odd))
     assert list(path.rglob("deletion_vector*")), "no rows were deleted by a vector"
-    lake.fewer_edges()
-    wanted = scores(infer(Graph(nodes, edges, edge_features=()), build(MODEL)))
-    assert wanted != lakes.wanted()
+    left = whole("mixed").edges().filter(pc.field("weight") <= 0.5)
+    wanted = scores(infer(Graph(whole("mixed").nodes(), left, edge_features=()), build(MODEL)))
     for given in (odd, str(path)):
-        graph = Graph(nodes, given, src="payer", edge_features=())
-        assert scores(infer(graph, build(MODEL))) == wanted
-    whole_again = Graph(nodes, f"{odd}@v3", src="payer", edge_features=())
-    assert scores(infer(whole_again, build(MODEL))) == lakes.wanted()
+        assert scores(infer(Graph(nodes, given, src="payer", edge_features=()), build(MODEL))) == wanted
+    graph = Graph(nodes, f"{odd}@v{before}", src="payer", edge_features=())
+    assert scores(infer(graph, build(MODEL))) == lakes.wanted()
 
 
 def test_a_table_that_has_its_own_ideas(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
