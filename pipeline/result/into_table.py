@@ -160,6 +160,10 @@ class IntoTable:
         now = datetime.datetime.now(datetime.timezone.utc)
         frame = spark.read.parquet(literal(scores))
         frame = frame.withColumn(UPDATED, F.lit(now)).withColumn(RUN, F.lit(run))
+        if self.mode != "create":  # Delta takes Output for another column than output, if its type is another one, too
+            spelt = {name.lower(): name for name in spark.table(self.name.quoted).columns}
+            frame = frame.toDF(*(spelt.get(name.lower(), name) for name in frame.columns))
+            keys = [spelt.get(name.lower(), name) for name in keys]
         try:
             if self.mode == "merge":
                 refuse_repeated(spark, self.name.quoted, str(self), keys)  # since the check hours may have passed

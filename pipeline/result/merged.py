@@ -68,8 +68,9 @@ def merge(spark: SparkSession, table: str, provider: str | None, frame: DataFram
 
     rows = frame.count()
     on = " AND ".join(f"t.{name} = s.{name}" for name in map(quoted, keys))
-    values = [quoted(name) for name in frame.columns if name not in (*keys, UPDATED, RUN)]
     every = [quoted(name) for name in frame.columns]
+    changed = [quoted(name) for name in frame.columns if name not in keys]
+    values = [quoted(name) for name in frame.columns if name not in keys and name.lower() not in (UPDATED, RUN)]
     same = " AND ".join(f"t.{name} <=> s.{name}" for name in values)
     inserted = updated = 0
     if provider != "delta":  # MERGE of Iceberg gives no counts; of two merges at once one fails
@@ -84,7 +85,7 @@ def merge(spark: SparkSession, table: str, provider: str | None, frame: DataFram
         counts = spark.sql(
             f"MERGE INTO {table} t USING {view} s ON {on} "
             f"WHEN MATCHED AND NOT ({same}) THEN UPDATE SET "
-            + ", ".join(f"t.{name} = s.{name}" for name in (*values, UPDATED, RUN))
+            + ", ".join(f"t.{name} = s.{name}" for name in changed)
             + f" WHEN NOT MATCHED THEN INSERT ({', '.join(every)}) VALUES ({', '.join(f's.{n}' for n in every)})"
         ).first()
     finally:

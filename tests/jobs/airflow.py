@@ -4,7 +4,7 @@ Comes in: a place. Goes out: the Python of an Airflow with the provider of Spark
 beside this file, with which these tests have passed (Airflow says: install with constraints); for another Python than
 that of the list, they are what pip finds.
 
-    ENVIRONMENT/bin/python -m pip freeze > tests/jobs/airflow-3.11.txt
+    python -m pip --python ENVIRONMENT freeze > tests/jobs/airflow-3.11.txt
 """
 
 from __future__ import annotations

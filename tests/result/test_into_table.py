@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from pipeline import Graph, Model, cli, infer, prepare, score
 from pipeline.errors import SettingError
 from pipeline.result.into_table import IntoTable, refuse_name
-from pipeline.settings import Settings
 from tests.formulas import build
 from tests.run.test_edge_rows import model_of
 from tests.run.test_typed_edge_rows import model as typed
@@ -108,7 +107,8 @@ def test_rows_of_edges(spark: SparkSession, schema: str, here: Path) -> None:
     said = json.loads(go("--output-table", name, "--json"))
     raw = whole("mixed")
     assert (said["inserted"], said["rows_of"]) == (len(raw.src), "edges")
-    with_spark = infer(Graph(raw.nodes(), raw.edges()), model_of("classified"), spark=spark)
+    graph = Graph(raw.nodes(), raw.edges(), edge_features=["attr", "weight"])
+    with_spark = infer(graph, model_of("classified"), spark=spark)
     order = [(column, "ascending") for column in columns[:3]]
     found, wanted = (frame.toArrow().sort_by(order) for frame in (spark.table(name), with_spark))
     assert sorted(found.column_names[:6]) == sorted(columns)
@@ -124,7 +124,7 @@ def test_rows_of_edges(spark: SparkSession, schema: str, here: Path) -> None:
 def test_rows_of_edges_of_a_type(spark: SparkSession, schema: str, here: Path) -> None:
     nodes, edges = tables()
     graph = Graph(nodes, edges, features=FEATURES, edge_features=EDGE_FEATURES)
-    prepare(graph, "graph", Settings(blocks=2))
+    prepare(graph, "graph", blocks=2)
     typed().save("typed")
     given = ["infer", "--graph", "graph", "--model", "typed", "--output-table", f"{schema}.pays"]
     done = CliRunner().invoke(cli.app, given)

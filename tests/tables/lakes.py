@@ -25,6 +25,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline import Graph, cli, infer
+from pipeline.schema import quoted
 from tests.formulas import build
 from tests.whole import whole
 
@@ -98,7 +99,7 @@ def lake(spark: SparkSession, format: str, warehouse: Path) -> Iterator[Lake]:
     finally:
         for row in spark.sql(f"SHOW TABLES IN {found.schema}").collect():
             if format == "iceberg":
-                spark.sql(f"DROP TABLE {found.schema}.`{row.tableName}` PURGE")
+                spark.sql(f"DROP TABLE {found.schema}.{quoted(row.tableName)} PURGE")
         spark.sql(f"DROP SCHEMA {found.schema} CASCADE")
 
 
