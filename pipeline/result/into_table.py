@@ -160,11 +160,9 @@ class IntoTable:
         now = datetime.datetime.now(datetime.timezone.utc)
         frame = spark.read.parquet(literal(scores))
         frame = frame.withColumn(UPDATED, F.lit(now)).withColumn(RUN, F.lit(run))
-        if self.mode != "create":  # Delta takes Output for another column than output, if its type is another one, too
-            spelt = {name.lower(): name for name in spark.table(self.name.quoted).columns}
-            frame = frame.toDF(*(spelt.get(name.lower(), name) for name in frame.columns))
-            keys = [spelt.get(name.lower(), name) for name in keys]
         try:
+            if self.mode != "create":
+                frame = _widened(frame, spark.table(self.name.quoted))
             if self.mode == "merge":
                 refuse_repeated(spark, self.name.quoted, str(self), keys)  # since the check hours may have passed
                 found = described(spark, self.name)
@@ -249,6 +247,18 @@ def _check_columns(called: str, table: DataFrame, columns: Mapping[str, str | No
                 f"{called}: the column {name} is {found}, and the scores have {type}; "
                 f"{' or '.join(known)} is needed, so create another table"
             )
+
+
+def _widened(frame: DataFrame, table: DataFrame) -> DataFrame:
+    """With doubles where the table has doubles: Delta does not append arrays of float to arrays of double."""
+    from pyspark.sql import functions as F
+
+    types = {field.name.lower(): field.dataType.simpleString() for field in table.schema}
+    columns = []
+    for name in frame.columns:
+        type, column = types.get(name.lower()), F.col(quoted(name))
+        columns.append(column.cast(type).alias(name) if type in ("double", "array<double>") else column)
+    return frame.select(*columns)
 
 
 def _folded(name: TableName) -> tuple[str, ...]:

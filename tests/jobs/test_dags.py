@@ -1,6 +1,6 @@
 """The DAGs of jobs/dags: run in a real Airflow, which is made for these tests in an environment of its own.
 
-GRAPHSWEEP_AIRFLOW names the Python of one that is there already; see tests/jobs/airflow.py. Without an index of
+GRAPHSWEEP_AIRFLOW names the Python of one that is there already; see tests/jobs/own_airflow.py. Without an index of
 packages the tests are skipped.
 """
 
@@ -17,8 +17,8 @@ import pytest
 
 from pipeline import Model
 from pipeline.places.marker import MARKER
-from tests.jobs.airflow import environment
 from tests.jobs.dags import DAGS, FLIGHTS, PUBLISHED, ROOT, given, webhook
+from tests.jobs.own_airflow import environment
 from tests.packages import Unreachable
 
 pytestmark = pytest.mark.slow

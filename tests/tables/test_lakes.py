@@ -226,9 +226,8 @@ def test_rows_of_edges_are_merged(lake: Lake, tmp_path: Path, monkeypatch: pytes
     assert merged["inserted"] == len(after.keys() - before.keys()) == 1
     assert merged["updated"] == len(new) - 1 > 0
     assert merged["unchanged"] == len(raw.src) - len(new)
-    graph = Graph("nodes.parquet", "edges.parquet", edge_features=["attr", "weight"])
-    now = infer(graph, model_of("classified")).toArrow().to_pylist()
-    for row in now:
+    go(*given[:4], "--output", "scores")
+    for row in pq.read_table("scores").to_pylist():
         key = (row["src"], row["dst"], row["parallel"])
         assert after[key][:3] == (row["attr"], row["weight"], row["output"])
         assert (key in new) == (key not in before or before[key][:3] != after[key][:3])
