@@ -10,11 +10,11 @@ import re
 import subprocess
 import sys
 
-NO_ANSWER = re.compile(
-    r"connection broken by '?\w+|Server access error|UnknownHostException|Network is unreachable|NameResolutionError"
-)
+BROKEN = re.compile(r"connection broken by '?\w+|Server access error")
 """What pip says, and what Spark's Ivy says, where nobody answers; of a package that is not there they say other
 things."""
+NO_HOST = re.compile(r"Host (\S+) not found")
+"""The same of Ivy where a name has no address."""
 
 
 class Unreachable(Exception):
@@ -32,6 +32,9 @@ def install(*arguments: str) -> None:
 
 
 def no_answer(said: str) -> str | None:
-    """Where a program says that a host did not answer: what it says."""
-    found = NO_ANSWER.search(said)
-    return found and found[0]
+    """Where a program says that no host answered: what it says. Spark's Ivy asks two, of which one may be cut off and
+    the other have all there is."""
+    found, hosts = BROKEN.search(said), set(NO_HOST.findall(said))
+    if found is not None:
+        return found[0]
+    return f"{', '.join(sorted(hosts))} not found" if len(hosts) > 1 else None
