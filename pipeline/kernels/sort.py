@@ -6,6 +6,8 @@ caller made. Counting sorts, since codes are dense: 4 ns an item.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -31,6 +33,19 @@ def group(codes: Codes, before: Order, offsets: npt.NDArray[np.int64], order: Or
 
 
 @jit
+def spread(codes: Codes, offsets: npt.NDArray[np.int64], items: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    """Each item to its code's place: those with code c follow one another in out[offsets[c] : offsets[c + 1]].
+
+    What is read lies one after the other, and what is written in as many streams as there are codes. Fetching
+    items[order] instead waits for the memory at each item: 7 ns of 8 bytes, where this takes 2.
+    """
+    free = offsets.copy()
+    for i in range(len(codes)):
+        out[free[codes[i]]] = items[i]
+        free[codes[i]] += 1
+
+
+@jit
 def _less(bits: npt.NDArray[np.uint32], a: int, b: int) -> bool:
     for lane in range(bits.shape[1]):
         if bits[a, lane] != bits[b, lane]:
@@ -52,9 +67,9 @@ def _sink(bits: npt.NDArray[np.uint32], items: Order, root: int, size: int) -> N
 
 
 @jit
-def order_ties(rows: Codes, columns: Codes, bits: npt.NDArray[np.uint32], order: Order) -> None:
-    """Order parallel edges by the bits of their values: edge e of the result, in row rows[e] and column columns[e], has
-    the values bits[order[e]]; equal ones follow one another. bits (any number of edges, lanes).
+def order_ties(cells: Keys, bits: npt.NDArray[np.uint32], order: Order) -> None:
+    """Order parallel edges by the bits of their values: edge e of the result, which lies in cells[e], has the values
+    bits[order[e]]; equal cells follow one another. bits (any number of edges, lanes).
 
     Heap sort, in place: a million parallel edges cost a million steps times 20, not its square. It is not stable, which
     shows in nothing: edges that compare equal are the same edge to the last bit.
@@ -62,7 +77,7 @@ def order_ties(rows: Codes, columns: Codes, bits: npt.NDArray[np.uint32], order:
     start = 0
     while start < len(order):
         end = start + 1
-        while end < len(order) and rows[end] == rows[start] and columns[end] == columns[start]:
+        while end < len(order) and cells[end] == cells[start]:
             end += 1
         items = order[start:end]
         for root in range(len(items) // 2 - 1, -1, -1):

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from pipeline.blocks.block import FloatArray, IntArray, LongArray
 from pipeline.blocks.columns import CHUNK_BYTES
 from pipeline.blocks.rows import Row, text_buffers
-from pipeline.kernels.sort import group
+from pipeline.kernels.jit import read_only
+from pipeline.kernels.sort import group, spread
 from pipeline.preparing.checks import EXAMPLES, Finding, merge
 from pipeline.preparing.preparation import Preparation
 from pipeline.schema import EdgeType
@@ -111,11 +112,15 @@ def _pack(table: pa.Table, layout: Layout, plan: Preparation, findings: list[Fin
     texts = names[0] if layout.text and len(keys) == 1 else None
     for name, targets, sources, records in directions(keys, layout):
         block = plan.blocks_of(name if sources is None else EdgeType.parse(name).target, targets)
-        for target, chosen in _by_block(block, plan.blocks, _record_bytes(layout, matrix, texts)):
+        offsets, order = _by_block(block, plan.blocks)
+        targets = _moved(block, offsets, targets)
+        ends = None if sources is None else _moved(block, offsets, sources)
+        for target, some in _chunks(offsets, _record_bytes(layout, matrix, texts)):
+            chosen = order[some]
             part = Packed(
-                targets[chosen],
-                None if sources is None else sources[chosen],
-                matrix.take(records[chosen], axis=0),
+                targets[some],
+                None if ends is None else ends[some],
+                matrix.take(records[chosen], axis=0) if matrix.shape[1] else matrix[: len(chosen)],
                 (),
                 None if texts is None else texts.take(pa.array(chosen)),
             )
@@ -155,16 +160,28 @@ def _record_bytes(layout: Layout, matrix: FloatArray, texts: pa.Array | None) ->
     return 8 * len(layout.keys) + 4 * matrix.shape[1] + text
 
 
-def _by_block(block: IntArray, blocks: int, record_bytes: int) -> Iterator[tuple[int, IntArray]]:
-    """Each block with the positions of its records, in pieces of up to a megabyte. A block without any has an empty
-    one: it has to learn the widths of its values."""
+def _by_block(block: IntArray, blocks: int) -> tuple[LongArray, IntArray]:
+    """Where the records of each block begin (blocks + 1,), and the positions of records, block by block."""
     offsets = np.empty(blocks + 1, np.int64)
     order = np.empty(len(block), np.int32)
     group(block, np.arange(len(block), dtype=np.int32), offsets, order)
+    return offsets, order
+
+
+def _moved(block: IntArray, offsets: LongArray, keys: LongArray) -> LongArray:
+    """The keys of all records, block by block."""
+    out = np.empty(len(keys), np.int64)
+    spread(read_only(block), read_only(offsets), read_only(keys), out)
+    return out
+
+
+def _chunks(offsets: LongArray, record_bytes: int) -> Iterator[tuple[int, slice]]:
+    """Each block with its records in pieces of up to a megabyte. A block without any has an empty one: it has to learn
+    the widths of its values."""
     each = max(1, CHUNK_BYTES // record_bytes)
     for target, (start, end) in enumerate(pairwise(offsets.tolist())):
         for at in range(start, max(end, start + 1), each):
-            yield target, order[at : min(at + each, end)]
+            yield target, slice(at, min(at + each, end))
 
 
 def _join(part: Packed) -> npt.NDArray[np.uint8]:

@@ -37,7 +37,7 @@ def test_ties_are_ordered_by_the_bits_of_the_values(lanes: int, distinct: int) -
     dst, src = (np.sort(rng.integers(0, 4, 500)).astype(np.int32) for _ in range(2))
     bits = rng.integers(0, distinct, (500, lanes)).astype(np.float32).view(np.uint32)
     order = np.lexsort((src, dst)).astype(np.int32)
-    order_ties(dst[order], src[order], bits, order)
+    order_ties((dst * 4 + src)[order].astype(np.int64), bits, order)
     keys = [(dst[e], src[e], *bits[e].tolist()) for e in order.tolist()]
     assert keys == sorted(keys)
     assert sorted(order.tolist()) == list(range(500))
@@ -46,8 +46,8 @@ def test_ties_are_ordered_by_the_bits_of_the_values(lanes: int, distinct: int) -
 def test_many_parallel_edges_do_not_take_their_square() -> None:
     count = 300_000  # the square would be minutes
     bits = np.random.default_rng(0).integers(0, 2**31, (count, 1)).astype(np.uint32)
-    same, order = np.zeros(count, np.int32), np.arange(count, dtype=np.int32)
-    order_ties(same, same, bits, order)
+    same, order = np.zeros(count, np.int64), np.arange(count, dtype=np.int32)
+    order_ties(same, bits, order)
     assert (np.diff(bits[order, 0].astype(np.int64)) >= 0).all()
 
 
