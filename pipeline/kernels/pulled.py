@@ -86,3 +86,61 @@ def list_ranges(starts: Rows, ends: Rows, out: Rows) -> None:
         for e in range(starts[j], ends[j]):
             out[at] = e
             at += 1
+
+
+@jit
+def put_together(
+    heads: npt.NDArray[np.int32],
+    tile_rows: Rows,
+    indptr: Rows,
+    indices: Rows,
+    middles: Rows,
+    bases: npt.NDArray[np.int64],
+    pulled: bool,
+    pushed: bool,
+    row_ends: npt.NDArray[np.int64],
+    rows: Rows,
+    ends: Rows,
+    edges: Rows,
+    columns: Rows,
+) -> int:
+    """The pulled edges, the others, or both, of stacked tiles (blocks/stacked.py), heads (k, 5), as one tile whose rows
+    follow one another tile by tile; a row without such an edge is left out.
+
+    row_ends (k + 1,): tile t has the rows row_ends[t] .. row_ends[t + 1] of `rows`; ends (r + 1,): of these in `edges`,
+    which are positions among all edges, and in `columns`, each more by its tile's bases[t]. Returns the first tile of
+    which a column does not lie below bases[t + 1], else -1.
+    """
+    wrong = -1
+    row, edge, middle = 0, 0, 0
+    at, count = 0, 0
+    row_ends[0], ends[0] = 0, 0
+    for t in range(len(heads)):
+        for j in range(heads[t, 1]):
+            low, high = indptr[row + t + j], indptr[row + t + j + 1]
+            if heads[t, 4]:
+                between = middles[middle + j]
+                if not pulled:
+                    low = between
+                if not pushed:
+                    high = between
+            elif not pulled:
+                low = high
+            if low == high:
+                continue
+            for e in range(edge + low, edge + high):
+                edges[count] = e
+                column = bases[t] + indices[e]
+                columns[count] = column
+                if column >= bases[t + 1] and wrong < 0:
+                    wrong = t
+                count += 1
+            rows[at] = tile_rows[row + j]
+            at += 1
+            ends[at] = count
+        row_ends[t + 1] = at
+        row += heads[t, 1]
+        edge += heads[t, 2]
+        if heads[t, 4]:
+            middle += heads[t, 1]
+    return wrong

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.blocks.block import FloatArray, IntArray, LongArray, Tile
-from pipeline.blocks.stacked import HEAD, StackedTiles, ends_of, indptr_of
+from pipeline.blocks.stacked import HEAD, StackedTiles, ends_of, groups_of, indptr_of
 from pipeline.blocks.tile_edges import some_edges
 from pipeline.kernels.cells import cells_of, rows_of
 from pipeline.kernels.hash import positions
@@ -65,7 +65,7 @@ def make_tiles(dst: IntArray, edges: Edges, source: IntArray, nodes: int, blocks
     if loops:
         code[edges.src == edges.dst] = 0  # LOOPS come first, as their number does
     offsets = ends_of(np.bincount(code, minlength=blocks + 1))
-    by_tile = Sorted(*(_spread(code, offsets, part) for part in (dst, edges.src)), None)
+    by_tile = Sorted(_spread(code, offsets, dst), _spread(code, offsets, edges.src), None)
     if edges.values.shape[1] or edges.turned is not None:
         by_tile = by_tile._replace(number=_spread(code, offsets, np.arange(len(dst), dtype=np.int32)))
     codes = np.flatnonzero(np.diff(offsets))
@@ -74,7 +74,8 @@ def make_tiles(dst: IntArray, edges: Edges, source: IntArray, nodes: int, blocks
     values = np.empty((len(dst), edges.values.shape[1]), np.float32)
     row_bits = max(nodes - 1, 0).bit_length()
     parts: list[_Part] = []
-    for first, last in _groups(codes, ends):
+    alone = int(len(codes) > 0 and codes[0] == 0)  # LOOPS
+    for first, last in [*[(0, 1)] * alone, *groups_of(ends, GROUP_EDGES, alone)]:
         own = slice(ends[first], ends[last])
         bounds = ends[first : last + 1] - ends[first]
         make = _loops if codes[first] == 0 else _tiles
@@ -113,15 +114,6 @@ def _spread(code: IntArray, offsets: LongArray, items: npt.NDArray[Any]) -> npt.
     out = np.empty_like(items)
     spread(read_only(code), read_only(offsets), read_only(items), out)
     return out
-
-
-def _groups(codes: npt.NDArray[np.intp], ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Tiles that are made together, first .. last: of GROUP_EDGES at most, or one alone. LOOPS alone."""
-    first, bounds = 0, ends.tolist()
-    for place, code in enumerate(codes.tolist()):
-        if place + 1 == len(codes) or code == 0 or bounds[place + 2] - bounds[first] > GROUP_EDGES:
-            yield first, place + 1
-            first = place + 1
 
 
 def sort_by(codes: IntArray, before: IntArray, buckets: int) -> tuple[npt.NDArray[np.int64], IntArray]:
