@@ -12,6 +12,7 @@ from pipeline.kernels.jit import jit
 
 Marks = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int32]
+Keys = npt.NDArray[np.int64]
 
 
 @jit
@@ -40,42 +41,71 @@ def pulled_first(indptr: Rows, indices: Rows, first: Marks, middles: Rows, order
 
 
 @jit
-def pulled_first_each(
-    heads: npt.NDArray[np.int32], indptr: Rows, indices: Rows, middles: Rows, order: Rows, place: Rows, counts: Rows
-) -> None:
-    """The same of stacked tiles (blocks/stacked.py), heads (k, 5).
+def cut_each(
+    heads: npt.NDArray[np.int32],
+    indptr: Rows,
+    indices: Rows,
+    wanted: Keys,
+    middles: Rows,
+    order: Rows,
+    columns: Rows,
+    keys: Keys,
+    counts: Rows,
+    pushed_rows: npt.NDArray[np.int64],
+    degrees: Rows,
+    pushed: Rows,
+) -> tuple[int, int]:
+    """The same of stacked tiles (blocks/stacked.py), heads (k, 5): each gets its columns and edges in a new order.
+    wanted: the keys of all columns, but those of a tile whose source is negative; it comes first, and is pulled as it
+    is.
 
-    order (e,): positions among the edges of all tiles; place (c,): for each column its position in its tile, those of
-    pulled edges first; counts (k,): how many these are. A tile whose source is negative is pulled as it is.
+    order (e,): positions among the edges of all tiles; columns (e,): of these edges, the column in its tile, those of
+    pulled edges first; keys: of the columns; counts (k,): how many columns are of pulled edges. pushed_rows (k,): rows
+    with other edges; degrees: how many each such row has; pushed: which of the new edges they are. Returns how many
+    rows and edges these are.
     """
-    r, e, c = 0, 0, 0
+    r, e, c, at_row, at_edge = 0, 0, 0, 0, 0
+    loops = heads[0, 3] if len(heads) > 0 and heads[0, 0] < 0 else 0
     for t in range(len(heads)):
-        rows, edges, columns = heads[t, 1], heads[t, 2], heads[t, 3]
+        rows, edges, senders = heads[t, 1], heads[t, 2], heads[t, 3]
+        before = at_row
         if heads[t, 0] < 0:
             for j in range(rows):
                 middles[r + j] = indptr[r + t + j + 1]
-            for i in range(edges):
-                order[e + i] = e + i
-            for i in range(columns):
-                place[c + i] = i
-            counts[t] = columns
+            for i in range(e, e + edges):
+                order[i] = i
+                columns[i] = indices[i]
+            counts[t] = senders
         else:
-            first = np.zeros(columns, np.bool_)
+            first = np.zeros(senders, np.bool_)
+            place = np.empty(senders, np.int32)
             ptr = indptr[r + t : r + t + rows + 1]
             pulled_first(ptr, indices[e : e + edges], first, middles[r : r + rows], order[e : e + edges])
-            for i in range(edges):
-                order[e + i] += e
             at = 0
-            for i in range(columns):
+            for i in range(senders):
                 if first[i]:
-                    place[c + i] = at
+                    place[i] = at
                     at += 1
             counts[t] = at
-            for i in range(columns):
+            for i in range(senders):
                 if not first[i]:
-                    place[c + i] = at
+                    place[i] = at
                     at += 1
-        r, e, c = r + rows, e + edges, c + columns
+                keys[c - loops + place[i]] = wanted[c - loops + i]
+            for i in range(e, e + edges):
+                order[i] += e
+                columns[i] = place[indices[order[i]]]
+            for j in range(rows):
+                low, high = middles[r + j], ptr[j + 1]
+                if low < high:
+                    degrees[at_row] = high - low
+                    at_row += 1
+                    for i in range(e + low, e + high):
+                        pushed[at_edge] = i
+                        at_edge += 1
+        pushed_rows[t] = at_row - before
+        r, e, c = r + rows, e + edges, c + senders
+    return at_row, at_edge
 
 
 @jit

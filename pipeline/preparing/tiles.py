@@ -18,7 +18,7 @@ from pipeline.blocks.tile_edges import some_edges
 from pipeline.kernels.cells import cells_of, rows_of
 from pipeline.kernels.hash import positions
 from pipeline.kernels.jit import read_only
-from pipeline.kernels.pulled import list_ranges, pulled_first_each
+from pipeline.kernels.pulled import cut_each
 from pipeline.kernels.sort import group, merge, order_ties, spread
 
 
@@ -285,31 +285,21 @@ def cut(tiles: StackedTiles, wanted: LongArray) -> Cut:
 
     Pulled edges, and the others, stay in the order of the keys.
     """
-    columns = int(tiles.sender_ends[-1])
-    middles, order = np.empty(len(tiles.rows), np.int32), np.empty(len(tiles.indices), np.int32)
-    place, first = np.empty(columns, np.int32), np.empty(len(tiles), np.int32)
-    given = read_only(tiles.heads), read_only(tiles.indptr), read_only(tiles.indices)
-    pulled_first_each(*given, middles, order, place, first)
-    row_tile = np.repeat(np.arange(len(tiles)), np.diff(tiles.row_ends))
-    until = tiles.indptr[np.arange(len(tiles.rows)) + row_tile + 1]
-    rest = until - middles
-    if not rest.any():
+    edges, rows = len(tiles.indices), len(tiles.rows)
+    middles, order, columns = np.empty(rows, np.int32), np.empty(edges, np.int32), np.empty(edges, np.int32)
+    keys, first, tile_rows = np.empty_like(wanted), np.empty(len(tiles), np.int32), np.empty(len(tiles), np.int64)
+    degrees, pushed = np.empty(rows, np.int32), np.empty(edges, np.int32)
+    given = read_only(tiles.heads), read_only(tiles.indptr), read_only(tiles.indices), read_only(wanted)
+    some, count = cut_each(*given, middles, order, columns, keys, first, tile_rows, degrees, pushed)
+    if not count:
         return uncut(tiles, wanted)
-    has = rest > 0
-    tile_rows = np.bincount(row_tile[has], minlength=len(tiles))
     heads = tiles.heads.copy()
     heads[:, 4] = tile_rows > 0
-    # an edge stays in its tile
-    columns_before = np.repeat(tiles.sender_ends[:-1].astype(np.int32), np.diff(tiles.edge_ends))
-    indices = place[tiles.indices[order] + columns_before]
     values = _taken(tiles.columns, order)
-    of_cut = heads[row_tile, 4] > 0
-    whole = StackedTiles(heads, tiles.rows, tiles.indptr, indices, values, middles[of_cut])
-    edges = np.empty(int(rest.sum()), np.int32)
-    start = tiles.edge_ends[row_tile].astype(np.int32)
-    list_ranges(read_only(start + middles), read_only(start + until), edges)
-    keys = _by_place(tiles, wanted, place)
-    return Cut(whole, keys, first, Pushed(tile_rows, rest[has], indices[edges], _taken(values, edges)))
+    of_cut = np.repeat(tile_rows > 0, tiles.heads[:, 1])
+    whole = StackedTiles(heads, tiles.rows, tiles.indptr, columns, values, middles[of_cut])
+    others = pushed[:count]
+    return Cut(whole, keys, first, Pushed(tile_rows, degrees[:some].copy(), columns[others], _taken(values, others)))
 
 
 def uncut(tiles: StackedTiles, wanted: LongArray) -> Cut:
@@ -317,16 +307,6 @@ def uncut(tiles: StackedTiles, wanted: LongArray) -> Cut:
     nothing = tiles.indices[:0]
     pushed = Pushed(np.zeros(len(tiles), np.int64), nothing, nothing, _taken(tiles.columns, nothing))
     return Cut(tiles, wanted, tiles.heads[:, 3], pushed)
-
-
-def _by_place(tiles: StackedTiles, wanted: LongArray, place: IntArray) -> LongArray:
-    """The keys of all tiles but LOOPS in the order of their new places."""
-    loops = len(place) - len(wanted)  # columns of LOOPS, which comes first
-    ends = tiles.sender_ends[:-1]
-    column_tile = np.repeat(np.arange(len(tiles)), np.diff(tiles.sender_ends))[loops:]
-    keys = np.empty_like(wanted)
-    keys[place[loops:] + ends[column_tile] - loops] = wanted
-    return keys
 
 
 def _taken(values: Mapping[str, FloatArray], order: npt.NDArray[Any]) -> dict[str, FloatArray]:
