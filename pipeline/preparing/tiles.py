@@ -19,7 +19,7 @@ from pipeline.kernels.cells import cells_of, rows_of
 from pipeline.kernels.hash import positions
 from pipeline.kernels.jit import read_only
 from pipeline.kernels.pulled import cut_each
-from pipeline.kernels.sort import group, merge, order_ties, spread
+from pipeline.kernels.sort import count_codes, group, merge, order_ties, spread, spread_pairs
 
 
 class Edges(NamedTuple):
@@ -64,10 +64,9 @@ def make_tiles(dst: IntArray, edges: Edges, source: IntArray, nodes: int, blocks
     code = source + 1
     if loops:
         code[edges.src == edges.dst] = 0  # LOOPS come first, as their number does
-    offsets = ends_of(np.bincount(code, minlength=blocks + 1))
-    by_tile = Sorted(_spread(code, offsets, dst), _spread(code, offsets, edges.src), None)
-    if edges.values.shape[1] or edges.turned is not None:
-        by_tile = by_tile._replace(number=_spread(code, offsets, np.arange(len(dst), dtype=np.int32)))
+    offsets = np.empty(blocks + 2, np.int64)
+    count_codes(read_only(code), offsets)
+    by_tile = _by_tile(code, offsets, dst, edges)
     codes = np.flatnonzero(np.diff(offsets))
     ends = np.append(offsets[codes], len(dst))
     indices = np.empty(len(dst), np.int32)
@@ -110,10 +109,16 @@ class Sorted(NamedTuple):
         return Sorted(self.dst[some], self.src[some], None if self.number is None else self.number[some])
 
 
-def _spread(code: IntArray, offsets: LongArray, items: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    out = np.empty_like(items)
-    spread(read_only(code), read_only(offsets), read_only(items), out)
-    return out
+def _by_tile(code: IntArray, offsets: LongArray, dst: IntArray, edges: Edges) -> Sorted:
+    """`code`: of each edge the tile, which has the places offsets[code] .. offsets[code + 1]."""
+    made = Sorted(np.empty_like(dst), np.empty(len(dst), np.int64), None)
+    given = read_only(code), read_only(offsets)
+    spread_pairs(*given, read_only(dst), read_only(edges.src), made.dst, made.src)
+    if not edges.values.shape[1] and edges.turned is None:
+        return made
+    number = np.empty(len(dst), np.int32)
+    spread(*given, read_only(np.arange(len(dst), dtype=np.int32)), number)
+    return made._replace(number=number)
 
 
 def sort_by(codes: IntArray, before: IntArray, buckets: int) -> tuple[npt.NDArray[np.int64], IntArray]:
@@ -290,15 +295,15 @@ def cut(tiles: StackedTiles, wanted: LongArray) -> Cut:
     keys, first, tile_rows = np.empty_like(wanted), np.empty(len(tiles), np.int32), np.empty(len(tiles), np.int64)
     degrees, pushed = np.empty(rows, np.int32), np.empty(edges, np.int32)
     given = read_only(tiles.heads), read_only(tiles.indptr), read_only(tiles.indices), read_only(wanted)
-    some, count = cut_each(*given, middles, order, columns, keys, first, tile_rows, degrees, pushed)
-    if not count:
+    some, number = cut_each(*given, middles, order, columns, keys, first, tile_rows, degrees, pushed)
+    if not number:
         return uncut(tiles, wanted)
     heads = tiles.heads.copy()
     heads[:, 4] = tile_rows > 0
     values = _taken(tiles.columns, order)
     of_cut = np.repeat(tile_rows > 0, tiles.heads[:, 1])
     whole = StackedTiles(heads, tiles.rows, tiles.indptr, columns, values, middles[of_cut])
-    others = pushed[:count]
+    others = pushed[:number]
     return Cut(whole, keys, first, Pushed(tile_rows, degrees[:some].copy(), columns[others], _taken(values, others)))
 
 

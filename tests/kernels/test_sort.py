@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kernels.sort import group, merge, order_ties
+from pipeline.kernels.sort import count_codes, group, merge, order_ties, spread, spread_pairs
 
 codes = st.lists(st.integers(0, 6)).map(lambda values: np.array(values, np.int32))
 
@@ -19,6 +19,19 @@ def test_group_is_a_stable_sort(code: np.ndarray, random: object) -> None:
     group(code, before, offsets, order)
     assert order.tolist() == before[np.argsort(code[before], kind="stable")].tolist()
     assert offsets.tolist() == [0, *np.cumsum(np.bincount(code, minlength=7)).tolist()]
+
+
+@given(codes)
+def test_spread_puts_items_where_a_stable_sort_would(code: np.ndarray) -> None:
+    offsets, wanted = np.empty(8, np.int64), np.argsort(code, kind="stable")
+    count_codes(code, offsets)
+    assert offsets.tolist() == [0, *np.cumsum(np.bincount(code, minlength=7)).tolist()]
+    items, others = np.arange(len(code)) * 3, np.arange(len(code), dtype=np.int32)
+    out, one, other = np.empty_like(items), np.empty_like(items), np.empty_like(others)
+    spread(code, offsets, items, out)
+    spread_pairs(code, offsets, items, others, one, other)
+    assert out.tolist() == one.tolist() == items[wanted].tolist()
+    assert other.tolist() == wanted.tolist()
 
 
 def test_group_leaves_what_it_reads() -> None:
