@@ -22,8 +22,9 @@ from pipeline.kernels.jit import read_only
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.branch import run_branch
-from pipeline.run.edges import Partial, Receive, Values, Work, reduce_edges
+from pipeline.run.edges import Partial, Partials, Receive, Values, Work
 from pipeline.run.node_values import run_nodes
+from pipeline.run.reduce import reduce_edges
 from pipeline.run.total import Total, TotalArray, merged
 
 Parts = Callable[[Value], Sequence[TotalArray]]
@@ -48,9 +49,12 @@ def compute(
     receive: Receive,
     partial: Partial,
     parts: Parts,
+    partials: Partials | None = None,
 ) -> Computed:
     """Runs a superstep on a block."""
-    work = Work(plan, step, block, dict(state), receive, partial, {value.id: Total(value) for value in step.totals})
+    work = Work(
+        plan, step, block, dict(state), receive, partial, {value.id: Total(value) for value in step.totals}, partials
+    )
     with np.errstate(all="ignore"):
         for value in step.merges:
             work.values[value.id] = merged(value, parts(value))
