@@ -10,7 +10,7 @@ after another (branch.py), the parts of a total by block (total.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,8 +22,10 @@ from pipeline.kernels.jit import read_only
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.branch import run_branch
-from pipeline.run.edges import Partial, Receive, Values, Work, reduce_edges
+from pipeline.run.edges import Partial, Receive, Work, reduce_edges
+from pipeline.run.edges import Values as Arrays
 from pipeline.run.node_values import run_nodes
+from pipeline.run.together import Together, Values
 from pipeline.run.total import Total, TotalArray, merged
 
 Parts = Callable[[Value], Sequence[TotalArray]]
@@ -34,10 +36,12 @@ Parts = Callable[[Value], Sequence[TotalArray]]
 class Computed:
     """What a superstep has made of a block."""
 
-    values: Values
+    values: Arrays
     """Those that the step keeps, those it ships, and in the last step the outputs."""
     parts: dict[int, TotalArray]
     """Value.id of each total of the step → the block's part of it."""
+    together: Mapping[Values, FloatArray] = field(default_factory=dict)
+    """Values of a shipment → (nodes, its width): those of its values that were made there, see together.py."""
 
 
 def compute(
@@ -48,9 +52,12 @@ def compute(
     receive: Receive,
     partial: Partial,
     parts: Parts,
+    together: Together | None = None,
 ) -> Computed:
-    """Runs a superstep on a block."""
-    work = Work(plan, step, block, dict(state), receive, partial, {value.id: Total(value) for value in step.totals})
+    """Runs a superstep on a block. `together`: where values that are sent side by side are made so; None: each is an
+    array of its own."""
+    totals = {value.id: Total(value) for value in step.totals}
+    work = Work(plan, step, block, dict(state), receive, partial, totals, together=together)
     with np.errstate(all="ignore"):
         for value in step.merges:
             work.values[value.id] = merged(value, parts(value))
@@ -65,6 +72,7 @@ def compute(
     return Computed(
         {value.id: work.values[value.id] for value in step.live_out},
         {number: total.part for number, total in work.totals.items()},
+        together.arrays if together else {},
     )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 
+from pipeline.formula import Program, Relation, apply, node_input, relu, weight
+from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Superstep, passes
 from tests.formulas import FORMULAS, WIDTH, build
@@ -92,6 +95,27 @@ def test_a_degree_waits_for_the_first_superstep_that_reads_it() -> None:
     assert [len(step.reductions) for step in plan.steps] == [0, 2, 1]
     # and is carried to the next one that does: one lane, beside the residual
     assert sum(value.width for value in plan.steps[1].keeps) == 1 + 4
+
+
+def test_a_part_of_a_row_is_kept_and_not_the_row() -> None:
+    """k, q and v are made of one product: k and v are sent, q waits."""
+    g = Relation()
+    kqv = node_input("x", (4,)) @ weight("w", (4, 12)) + weight("b", (12,))
+    k, q, v = kqv[:4], kqv[4:8], kqv[8:]
+    message = g.softmax(apply("lane_sum", g.src(k) * g.dst(q), axes=(0,), keepdims=True)) * g.src(v)
+    program = Program({"y": g.sum(message)})
+    plan = Plan(*lower(program, {"w": np.ones((4, 12), np.float32), "b": np.ones(12, np.float32)}))
+    assert [sum(value.width for value in step.keeps) for step in plan.steps] == [4, 0]
+    assert [value.width for shipment in plan.steps[0].ships for value in shipment.values] == [4, 4]
+
+
+def test_a_row_that_is_read_later_too_is_kept_alone() -> None:
+    """Not its parts beside it; and what is as wide as the row waits, as everything does that can be made again."""
+    g = Relation()
+    x = node_input("x", (4,)) @ weight("w", (4, 12))
+    y = g.sum(g.src(x[:4])) + x[4:8] + x[8:] + relu(x)[:4]
+    plan = Plan(*lower(Program({"y": y}), {"w": np.ones((4, 12), np.float32)}))
+    assert [sum(value.width for value in step.keeps) for step in plan.steps][:1] == [12]
 
 
 def test_a_total_is_kept_as_one_row_and_not_as_a_row_per_node() -> None:
