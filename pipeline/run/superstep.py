@@ -63,12 +63,15 @@ def compute(
             work.values[value.id] = merged(value, parts(value))
         for value in step.graph_values:
             _run_whole(work, value)
-        for phase, over_edges, by_branch in zip(step.phases, plan.passes(step), plan.branch_passes(step), strict=True):
+        phases = zip(step.phases, plan.passes(step), plan.branch_passes(step), step.done_after, strict=True)
+        for phase, over_edges, by_branch, done in phases:
             run_nodes(work, phase)
             for edge_pass in over_edges:
                 reduce_edges(work, edge_pass)
             for branch, over_some in zip(phase.branches, by_branch, strict=True):
                 run_branch(work, branch, over_some)
+            for number in done:  # room for the next phase
+                work.values.pop(number, None)
     return Computed(
         {value.id: work.values[value.id] for value in step.live_out},
         {number: total.part for number, total in work.totals.items()},

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from pipeline.formula import Program, Relation, apply, node_input, relu, weight
+from pipeline.plan.levels import local_values
 from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Superstep, passes
+from pipeline.run import superstep
+from pipeline.run.fused import run_fused
 from tests.formulas import FORMULAS, WIDTH, build
-from tests.whole import pushing
+from tests.whole import pushing, whole
 
 STEPS = {
     "sage": 3, "gcn": 3, "gcn_weighted": 2, "gat": 2, "gat_no_loops": 2, "gated": 2, "edge_attention": 2,
@@ -162,3 +165,30 @@ def test_a_plan_survives_the_way_to_a_worker(name: str) -> None:
     again = pickle.loads(pickle.dumps(plan))
     assert str(again.program) == str(plan.program)
     assert [step.number for step in again.steps] == [step.number for step in plan.steps]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_value_is_let_go_after_the_phase_that_reads_it_last(name: str) -> None:
+    for step in Plan.of(build(name)).steps:
+        kept = {value.id for value in step.live_out}
+        gone: set[int] = set()
+        made = {value.id for phase in step.phases for value in [*phase.nodes, *phase.reductions]}
+        for phase, done in zip(step.phases, step.done_after, strict=True):
+            read = {each.id for value in phase.nodes for each in phase.operands(value)}
+            read |= {each.id for value in phase.reductions for each in local_values(value)}
+            assert not gone & read
+            gone |= set(done)
+        assert not gone & kept
+        assert made <= gone | kept
+
+
+def test_room_is_made_before_the_block_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the edges of a phase have read is not there any more when the next phase runs."""
+    plan, (block,) = Plan.of(build("gat")), whole("mixed").blocks(1)
+    there: list[set[int]] = []
+    run = superstep.run_nodes
+    monkeypatch.setattr(superstep, "run_nodes", lambda work, phase: (there.append(set(work.values)), run(work, phase)))
+    run_fused(plan, [block])
+    before = [done for step in plan.steps for done in [[], *step.done_after][:-1]]
+    assert any(before)
+    assert all(not found & set(done) for found, done in zip(there, before, strict=True))
