@@ -28,6 +28,7 @@ from pipeline.formula.spaces import SELF_LOOPS as LOOPS_PART
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
+from pipeline.run.together import Together
 from pipeline.run.total import Total
 from pipeline.schema import EdgeType
 
@@ -87,6 +88,8 @@ class Work:
     """The same of several tiles at once, if that is less work than one after another."""
     chosen: dict[tuple[EdgeType, str, str], Mapping[float, Tiles]] = field(default_factory=dict)
     """Type of edges, column, part of the edges → number → the edges whose column has it, for branches."""
+    together: Together | None = None
+    """Where values are made side by side; None: each is an array of its own."""
 
     @cached_property
     def shipments(self) -> dict[EdgeType, Shipment]:
@@ -107,6 +110,10 @@ class Work:
     def read(self, value: Value) -> FloatArray:
         """A node value of this block, whole."""
         return self.values[value.id]
+
+    def array(self, value: Value, nodes: int) -> FloatArray:
+        """(nodes, *shape) to write a node value into."""
+        return self.together.array(value, nodes) if self.together else np.empty((nodes, *value.shape), np.float32)
 
     def nodes(self, value: Value) -> int:
         assert isinstance(value.space, Nodes)

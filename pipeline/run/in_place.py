@@ -22,6 +22,7 @@ from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.edges import Payload, Values, not_sent, payload_of, read_at
 from pipeline.run.spill import Keep
 from pipeline.run.superstep import Computed, compute, side_by_side
+from pipeline.run.together import Together, complete
 from pipeline.run.total import TotalArray
 from pipeline.schema import EdgeType
 
@@ -57,7 +58,11 @@ def hold(step: Superstep, made: Computed, keep: Keep | None = None) -> Held:
             sent[shipment.edge_type] = side_by_side(shipment, own)
             continue
         if shipment.values not in shared:
-            together = side_by_side(shipment, made.values)
+            begun = made.together.get(shipment.values)
+            if begun is None:
+                together = side_by_side(shipment, made.values)
+            else:
+                together = complete(begun, shipment.values, made.values)
             shared[shipment.values] = together if keep is None else keep(together)
         sent[shipment.edge_type] = shared[shipment.values]
     return Held(own, sent, made.parts)
@@ -107,4 +112,4 @@ def compute_in_place(
     def parts(total: Value) -> list[TotalArray]:
         return [held(index).parts[total.id] for index in range(blocks)]
 
-    return compute(plan, step, block, held(block.index).values, receive, partial, parts, partials)
+    return compute(plan, step, block, held(block.index).values, receive, partial, parts, partials, Together(step))
