@@ -19,6 +19,7 @@ from pipeline.cli.infer import infer_command
 from pipeline.cli.prepare import prepare_command
 from pipeline.cli.status import status_command
 from pipeline.cli.verify import verify_command
+from pipeline.collecting import collect_seldom
 from pipeline.command.answers import OUTCOMES
 from pipeline.command.exits import DONE, MENDABLE, TABLE
 from pipeline.command.log_lines import json_line, wants_lines
@@ -55,6 +56,7 @@ def _options(version: Annotated[bool, option("--version", None, "Print the versi
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console command; `arguments` instead of the process's own. Ends in SystemExit."""
+    collect_seldom()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not wants_lines(given):
         app(args=given, prog_name="graphsweep")

@@ -10,7 +10,7 @@ Row numbers become uint64, since Numba would look at the sign of each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 from pipeline.compiler.edge_program import EdgeProgram, array_key
 from pipeline.compiler.expression import Expression
@@ -19,7 +19,7 @@ from pipeline.compiler.partial import sum_edges
 from pipeline.compiler.scope import EDGE, ROW, Writer
 from pipeline.compiler.softmax import write_exponentials
 from pipeline.formula.reductions.record import EXPONENTIALS, SEEN, STEPPED, SUMMED
-from pipeline.formula.values import Value
+from pipeline.formula.values import Value, topological
 
 
 def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
@@ -30,6 +30,40 @@ def write_loop(program: EdgeProgram, offsets: Mapping[int, int]) -> str:
     assert program.reduction.loop is not None, program.value.op
     WRITERS[program.reduction.loop](Expression(writer, program, arrays))
     return writer.text()
+
+
+Texts = dict[Hashable, str]
+"""What is known of loops → their text: of many relations, which differ in names only, it is written once."""
+
+
+def write_once(program: EdgeProgram, offsets: Mapping[int, int], texts: Texts) -> str:
+    """The same, taken from `texts` if a loop alike is there."""
+    key = likeness(program, offsets)
+    if key not in texts:
+        texts[key] = write_loop(program, offsets)
+    return texts[key]
+
+
+def likeness(program: EdgeProgram, offsets: Mapping[int, int]) -> Hashable:
+    """All that the text depends on. Values are told by their place, whatever weights, relations and types are called;
+    of a column the name stays, because two leaves of one name are one array."""
+    numbers: dict[int, int] = {}
+
+    def number(value: Value) -> int:
+        return numbers.setdefault(value.id, len(numbers))
+
+    found: list[Hashable] = []
+    for value in topological(program.roots, stop=("src", "dst")):
+        inputs = tuple([number(entry) for entry in value.inputs])
+        lane = offsets[value.inputs[0].id] if value.op == "src" else None
+        named = () if value.op == "weight" else _attributes(value)
+        found.append((number(value), value.op, value.shape, value.is_weight, named, inputs, lane))
+    roots = tuple([number(root) for root in program.roots])
+    return program.value.op, program.value.shape, _attributes(program.value), roots, tuple(found)
+
+
+def _attributes(value: Value) -> Hashable:
+    return tuple([(key, repr(item)) for key, item in sorted(value.attributes.items()) if key != "edges"])
 
 
 def state_names(program: EdgeProgram, suffix: object = "") -> list[str]:

@@ -19,7 +19,7 @@ from pipeline.blocks.block import FloatArray, IntArray, Tile
 from pipeline.compiler.call import Loop, Read
 from pipeline.compiler.dense import chunk_size, chunks, execute_dense
 from pipeline.compiler.edge_program import EdgeProgram, edge_program
-from pipeline.compiler.loops import write_loop
+from pipeline.compiler.loops import Texts, write_once
 from pipeline.compiler.merging import merge_function
 from pipeline.compiler.sorting import ranges, reduce_sorted
 from pipeline.formula.interpret import execute_rows
@@ -51,7 +51,9 @@ class Accumulator:
 class CompiledReduction:
     """One reduction over edges, as compiled code that takes tiles one after another."""
 
-    def __init__(self, program: EdgeProgram, offsets: Mapping[int, int], weights: Mapping[str, npt.NDArray[Any]]):
+    def __init__(
+        self, program: EdgeProgram, offsets: Mapping[int, int], weights: Mapping[str, npt.NDArray[Any]], texts: Texts
+    ):
         self.value = program.value
         edges = next(root.space for root in program.roots if not root.is_weight)
         assert isinstance(edges, Edges)
@@ -67,7 +69,12 @@ class CompiledReduction:
         self._chunk = chunk_size(program) if program.dense else 0
         self.record = program.reduction
         written = self.value.width and not self.record.keeps_messages
-        self.loop = Loop(write_loop(program, self.offsets), program, self.weights) if written else None
+        self.loop = Loop(write_once(program, self.offsets, texts), program, self.weights) if written else None
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether `add` may be given several tiles put together: it computes nothing in chunks, and keeps nothing."""
+        return self.loop is not None and not self._chunk and not self.record.is_holistic
 
     def ranges(self, tiles: Sequence[Tile], nodes: int) -> list[tuple[int, int]]:
         """The nodes that tiles are added for before `settle`: all at once, unless it keeps messages."""
@@ -145,7 +152,7 @@ class CompiledReduction:
 
 
 def compile_reduction(
-    value: Value, offsets: Mapping[int, int], weights: Mapping[str, npt.NDArray[Any]]
+    value: Value, offsets: Mapping[int, int], weights: Mapping[str, npt.NDArray[Any]], texts: Texts | None = None
 ) -> CompiledReduction:
     """Compiles a reduction.
 
@@ -157,8 +164,10 @@ def compile_reduction(
         Value.id of a sent node value → its first lane in the rows of the payload.
     weights
         Name → float32 array.
+    texts
+        Of other loops, among which there may be one alike; this one's is put there.
     """
-    return CompiledReduction(edge_program(value), offsets, weights)
+    return CompiledReduction(edge_program(value), offsets, weights, {} if texts is None else texts)
 
 
 def _nothing(value: Value) -> FloatArray:

@@ -7,6 +7,7 @@ has derived, or a FormulaError in the user's words. A value holds no numbers; in
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -56,7 +57,9 @@ class Value:
     four heads (4,) or (4, 1). A weight's shape is its whole shape.
     """
 
-    __slots__ = ("attributes", "id", "inputs", "inside", "kind", "op", "shape", "space")
+    __slots__ = (
+        "attributes", "id", "inputs", "inside", "is_node", "is_weight", "kind", "op", "shape", "space", "width", "work",
+    )  # fmt: skip
 
     def __init__(self, op: str, inputs: tuple[Value, ...], attributes: dict[str, Any], space: Space, shape: Shape):
         self.op = op
@@ -65,31 +68,21 @@ class Value:
         self.space = space
         self.shape = shape
         self.id = next(_counter)
+        self.is_weight = isinstance(space, Weight)
+        self.is_node = isinstance(space, Nodes)
+        self.width = math.prod(shape)
+        """float32 lanes of one row."""
         self.kind: Kind | None = None
         self.inside: tuple[Value, ...] | None = None
         """Of a reduction, once somebody has asked: levels.edge_values."""
+        self.work: float | None = None
+        """Once somebody has asked: cost.work_of."""
 
     def on(self, inputs: tuple[Value, ...]) -> Value:
         """The same operation on other inputs, of the same spaces and shapes."""
         made = Value(self.op, inputs, self.attributes, self.space, self.shape)
         made.kind = self.kind
         return made
-
-    @property
-    def width(self) -> int:
-        """float32 lanes of one row."""
-        lanes = 1
-        for size in self.shape:
-            lanes *= size
-        return lanes
-
-    @property
-    def is_weight(self) -> bool:
-        return isinstance(self.space, Weight)
-
-    @property
-    def is_node(self) -> bool:
-        return isinstance(self.space, Nodes)
 
     @property
     def is_edge(self) -> bool:
@@ -300,17 +293,18 @@ def topological(outputs: Iterable[Value], stop: Collection[str] = ()) -> list[Va
     """
     order: list[Value] = []
     done: set[int] = set()
-    stack: list[tuple[Value, bool]] = [(value, False) for value in reversed(list(outputs))]
+    opened: set[int] = set()
+    stack = list(outputs)[::-1]
     while stack:
-        value, expanded = stack.pop()
-        if value.id in done:
+        value = stack[-1]
+        if value.id not in done and value.id not in opened and value.op not in stop:
+            opened.add(value.id)
+            stack.extend([operand for operand in reversed(value.inputs) if operand.id not in done])
             continue
-        if expanded or value.op in stop:
+        stack.pop()
+        if value.id not in done:
             done.add(value.id)
             order.append(value)
-        else:
-            stack.append((value, True))
-            stack.extend((user, False) for user in reversed(value.inputs) if user.id not in done)
     return order
 
 

@@ -27,7 +27,7 @@ def cost(program: Program) -> tuple[int, float, float]:
         if value.op not in REDUCTIONS:
             continue
         inside = edge_values(value)
-        per_edge += value.width + sum(_work(entry) for entry in inside)
+        per_edge += value.width + sum([work_of(entry) if entry.work is None else entry.work for entry in inside])
         for entry in inside:
             if entry.op == "src":
                 sent, edges = entry.inputs[0], entry.attributes["edges"]
@@ -35,8 +35,16 @@ def cost(program: Program) -> tuple[int, float, float]:
                 if key not in shipped:
                     shipped.add(key)
                     lanes += sent.width
-    per_node = sum(_work(value) for value in program.values if value.is_node)
+    nodes = [value for value in program.values if value.is_node]
+    per_node = sum([work_of(value) if value.work is None else value.work for value in nodes])
     return lanes, per_edge, per_node
+
+
+def work_of(value: Value) -> float:
+    """Lane operations of one row. Remembered: programs that rewrites have made share most of their values."""
+    if value.work is None:
+        value.work = _work(value)
+    return value.work
 
 
 def _work(value: Value) -> float:

@@ -18,7 +18,9 @@ def levels(program: Program) -> dict[int, int]:
     """Value.id → number of exchanges before it can be known."""
     level: dict[int, int] = {}
     for value in program.values:
-        deepest = max((level[operand.id] for operand in value.inputs), default=0)
+        deepest = 0
+        for operand in value.inputs:  # a plain loop: of 90 relations it is run half a million times
+            deepest = max(deepest, level[operand.id])
         level[value.id] = deepest + (value.op == "src" or value.op in TOTALS)
     # rows of edges are written when they are made: in the last superstep, and behind an exchange, which brings the ids
     # of their sources

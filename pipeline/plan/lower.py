@@ -7,6 +7,7 @@ where it is cheapest, and the weights that it still needs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from pipeline.formula.program import Program
 from pipeline.plan import rewrites as rules
 from pipeline.plan.branches import FEWEST
-from pipeline.plan.rewriting import always, if_cheaper, if_cheaper_alike, rebuild
+from pipeline.plan.rewriting import Alike, always, if_cheaper, if_cheaper_alike, rebuild
 from pipeline.plan.rewritten import Rewritten, Rule
 
 # Always: they prepare for what follows.
@@ -61,12 +62,19 @@ def lower(
     program = always(program, *normal)
     # of one type of edges, either way, programs keep the bits that they had
     is_typed = len({each.reversed if each.is_reversed else each for each in program.edge_types}) > 1
-    choose = if_cheaper_alike if is_typed else if_cheaper
+    choose = partial(if_cheaper_alike, alike=Alike()) if is_typed else if_cheaper
+    done: dict[Rule, Program] = {}
+    """Rule → the program in which it has found nothing, or nothing any more."""
     while True:
         before = program
         for rule in CHEAPER:
+            if done.get(rule) is program:
+                continue
             cheaper = choose(program, rule, seen)
-            program = program if cheaper is program else always(cheaper, *normal)
+            if cheaper is program:
+                done[rule] = program
+            else:
+                program = always(cheaper, *normal)
         if program is before:
             break
     if is_typed:

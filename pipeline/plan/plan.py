@@ -12,7 +12,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.collecting import collecting_later
 from pipeline.compiler import CompiledReduction, EdgePass, compile_reduction
+from pipeline.compiler.loops import Texts
 from pipeline.formula.node_rows import NodeRows
 from pipeline.formula.program import Input, Program, input_name
 from pipeline.formula.spaces import Edges, Nodes
@@ -46,6 +48,7 @@ class Plan:
         self.pushes = sorted(pushes)
         self.wire = wire
         self.steps: list[Superstep] = schedule(program, pushes, wire, self.weights).steps
+        self._texts: Texts = {}
         self._compiled: dict[int, dict[int, CompiledReduction]] = {}
         self._passes: dict[int, list[list[EdgePass]]] = {}
         self._branches: dict[int, list[list[list[EdgePass]]]] = {}
@@ -66,8 +69,9 @@ class Plan:
         """
         made, key = _MADE.setdefault(model, {}), (undirected, wire)
         if seen is not None or key not in made:
-            lowered = lower(_on_columns(model), model.weights, undirected, seen)
-            made[key] = Plan(*lowered, wire=wire, node_rows=model.node_rows)
+            with collecting_later():
+                lowered = lower(_on_columns(model), model.weights, undirected, seen)
+                made[key] = Plan(*lowered, wire=wire, node_rows=model.node_rows)
         return made[key]
 
     def pushing(self, pushes: Pushes) -> Plan:
@@ -91,7 +95,7 @@ class Plan:
             for branch in step.branches:
                 executed |= {value.id: other for value, other in zip(branch.reductions, branch.executed, strict=True)}
             once = {
-                value.id: compile_reduction(value, offsets.get(edges_of(value).type, {}), self.weights)
+                value.id: compile_reduction(value, offsets.get(edges_of(value).type, {}), self.weights, self._texts)
                 for value in {value.id: value for value in executed.values()}.values()
             }
             compiled = {number: once[value.id] for number, value in executed.items()}

@@ -136,16 +136,52 @@ def if_cheaper(program: Program, rule: Rule, seen: Rewritten | None = None) -> P
     return program
 
 
-def if_cheaper_alike(program: Program, rule: Rule, seen: Rewritten | None = None) -> Program:
+class Alike:
+    """What is known of values, whichever program they are in: their kind, and what each rule would put in their place.
+
+    Values that are made alike are of one kind, whatever their weights, relations and types are called.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[Hashable, int] = {}
+        self._of: dict[int, int] = {}
+        """Value.id → the number of its kind."""
+        self._candidates: dict[Rule, dict[int, Value | None]] = {}
+
+    def found(self, program: Program, rule: Rule) -> dict[int, list[tuple[Value, Value]]]:
+        """What a rule finds in a program: kind → the values of this kind and what would take their place."""
+        tried = self._candidates.setdefault(rule, {})
+        found: dict[int, list[tuple[Value, Value]]] = {}
+        for value in program.values:
+            number = value.id
+            if number not in self._of:
+                self._of[number] = self._kinds.setdefault(self._kind(value), len(self._kinds))
+            if number not in tried:
+                tried[number] = rule(value)
+            candidate = tried[number]
+            if candidate is not None:
+                found.setdefault(self._of[number], []).append((value, candidate))
+        return found
+
+    def _kind(self, value: Value) -> Hashable:
+        named = value.is_weight and value.op == "weight"
+        attributes = () if named else tuple(sorted((key, _unnamed(item)) for key, item in value.attributes.items()))
+        inputs = tuple([self._of[operand.id] for operand in value.inputs])
+        return value.op, value.shape, _unnamed(value.space), attributes, inputs
+
+
+def if_cheaper_alike(
+    program: Program, rule: Rule, seen: Rewritten | None = None, alike: Alike | None = None
+) -> Program:
     """The same for programs of many relations, whose values are alike: of those that differ in names only, the first is
     tried, and what is found is right for the others. HGT of 90 relations, two layers, has thousands to try, each of
-    which takes a copy of 7,000 values and its cost."""
+    which takes a copy of 7,000 values and its cost. `alike`: what is known already."""
+    alike = alike or Alike()
     program = shared(program)
     best = cost(program)
     rejected: set[int] = set()
-    kinds: dict[Hashable, int] = {}
     while True:
-        for kind, found in _alike(program, rule, kinds).items():
+        for kind, found in alike.found(program, rule).items():
             if kind in rejected:
                 continue
             tried = _replace(program, *found[0])
@@ -165,30 +201,13 @@ def if_cheaper_alike(program: Program, rule: Rule, seen: Rewritten | None = None
 
 
 def _replace(program: Program, old: Value, new: Value) -> Program:
-    return rebuild(program, lambda value: new if value is old else None)
+    return rebuild(program, lambda value: new if value is old else None, {old.id})
 
 
 def _replace_all(program: Program, found: Sequence[tuple[Value, Value]]) -> Program:
     """Those that read another one of them are left for the next time."""
     new = {old.id: candidate for old, candidate in found}
-    return rebuild(program, lambda value: new.get(value.id))
-
-
-def _alike(program: Program, rule: Rule, kinds: dict[Hashable, int]) -> dict[int, list[tuple[Value, Value]]]:
-    """What a rule finds: kind → the values of this kind and what would take their place. Values that are made alike are
-    of one kind, whatever their weights, relations and types are called; `kinds` numbers them."""
-    of: dict[int, int] = {}
-    found: dict[int, list[tuple[Value, Value]]] = {}
-    for value in program.values:
-        named = value.is_weight and value.op == "weight"
-        attributes = () if named else tuple(sorted((key, _unnamed(item)) for key, item in value.attributes.items()))
-        inputs = tuple(of[operand.id] for operand in value.inputs)
-        kind = value.op, value.shape, _unnamed(value.space), attributes, inputs
-        of[value.id] = kinds.setdefault(kind, len(kinds))
-        candidate = rule(value)
-        if candidate is not None:
-            found.setdefault(of[value.id], []).append((value, candidate))
-    return found
+    return rebuild(program, lambda value: new.get(value.id), new.keys())
 
 
 def _unnamed(item: Any) -> str:

@@ -130,7 +130,31 @@ def _when(program: Program, level: dict[int, int], readers: _Readers, shipped: _
         cheap = sum(widths[i] for i in features[value.id]) <= 2 * value.width
         if value.op == "input" or not features[value.id] or (len(uses) == 1 and cheap):
             when[value.id] = min(uses, default=0)
+    _narrow(program, when, readers, shipped, features, outputs)
     return when
+
+
+def _narrow(
+    program: Program,
+    when: dict[int, int],
+    readers: _Readers,
+    shipped: _Shipped,
+    features: Collection[int],
+    outputs: Collection[int],
+) -> None:
+    """What is narrower than the row that it is made of is not put off, if that row would be carried for its sake alone:
+    q of HGT's [k, q, v]."""
+    for value in program.values:
+        if not value.is_node or value.op in REMATERIALISED or value.id in outputs:
+            continue
+        here = when[value.id]
+        late = {user.id: user for user, at in readers[value.id] if max(at, when[user.id]) > here}
+        if not late or any(at > here for at in shipped[value.id]):
+            continue
+        rows = [user for user in late.values() if user.is_node and user.op not in REDUCTIONS and user.id in features]
+        ready = all(when[entry.id] <= here for user in rows for entry in user.inputs if entry.is_node)
+        if len(rows) == len(late) and ready and sum(user.width for user in rows) < value.width:
+            when.update((user.id, here) for user in rows)
 
 
 def _place(program: Program, when: dict[int, int], level: dict[int, int], steps: list[Superstep]) -> dict[int, int]:

@@ -55,6 +55,7 @@ RATES: Mapping[str, Rate] = {
     "node_lanes": Rate(NODES, 1.0e-9),  # mostly memory that is new to the process
     "node_costly": Rate(NODES, 1.0e-9),
     "node_products": Rate(NODES, PRODUCT),
+    "node_matrices": Rate(NODES, 45e-9),  # of 16 by 16, whose multiply-adds alone are 5e-9
     "rows": Rate(WRITING, 100e-9),
     "written": Rate(WRITING, 12e-9),  # 320 MB/s, Parquet
     "moved": Rate(MOVING, MOVED),
@@ -107,7 +108,7 @@ def expect(plan: Plan, counts: Counts, tier: str, cores: int) -> Seconds:
 
 FINDING = 15e-9
 """Core-seconds to choose an edge, of those that are then computed with."""
-CHOSEN_ROWS = ("node_lanes", "node_costly", "node_products", "rows", "written")
+CHOSEN_ROWS = ("node_lanes", "node_costly", "node_products", "node_matrices", "rows", "written")
 CHOSEN_READ = ("opened", "read")
 
 

@@ -17,7 +17,7 @@ from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.branches import Branch
-from pipeline.plan.levels import edge_values
+from pipeline.plan.levels import edge_values, local_values
 from pipeline.schema import EdgeType
 
 
@@ -157,6 +157,23 @@ class Superstep:
             for program in programs
             if program.dense
         ]
+
+    @cached_property
+    def done_after(self) -> list[list[int]]:
+        """Of each phase, the ids of the values that nobody reads any more when it is done."""
+        last: dict[int, int] = {}
+        for number, phase in enumerate(self.phases):
+            read = [value for each in phase.nodes for value in (each, *phase.operands(each))]
+            read += [value for each in phase.reductions for value in (each, *local_values(each))]
+            for branch in phase.branches:
+                read += [*branch.dense, *(join for join, _ in branch.terms)]
+            last.update((value.id, number) for value in read)
+        kept = {value.id for value in self.live_out}
+        found: list[list[int]] = [[] for _ in self.phases]
+        for value, number in last.items():
+            if value not in kept:
+                found[number].append(value)
+        return found
 
     @property
     def pushed(self) -> set[int]:

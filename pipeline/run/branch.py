@@ -46,7 +46,7 @@ def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
     cut = None if work.branch_rows is None else work.branch_rows[branch.id]
     if work.branch_rows is None:
         rows = rows_of(tiles, nodes)
-        tiles = tiles if rows is None else _by_row(tiles, rows)
+        tiles = tiles if rows is None else _by_row(tiles, rows, nodes)
     elif cut is None:
         rows = None
     else:
@@ -152,16 +152,24 @@ def _columns(work: Work, branch: Branch) -> list[str]:
 
 def rows_of(tiles: Tiles, nodes: int) -> IntArray | None:
     """The nodes with an edge, ascending; None: all nodes."""
-    rows = tiles[0][1].rows if len(tiles) == 1 else np.unique(np.concatenate([tile.rows for _, tile in tiles]))
+    if len(tiles) == 1:
+        rows = tiles[0][1].rows
+    else:  # marks of all nodes: of 20,000 rows in two tiles a tenth of the time of sorting them
+        marks = np.zeros(nodes, np.bool_)
+        for _, tile in tiles:
+            marks[tile.rows] = True
+        rows = np.flatnonzero(marks).astype(np.int32)
     return None if len(rows) > MOST_ROWS * nodes else rows
 
 
-def _by_row(tiles: Tiles, rows: IntArray) -> Tiles:
+def _by_row(tiles: Tiles, rows: IntArray, nodes: int) -> Tiles:
     """The tiles with places among the nodes with an edge as rows."""
     if len(tiles) == 1:
         ((source, tile),) = tiles
         return [(source, replace(tile, rows=np.arange(len(rows), dtype=np.int32)))]
-    return [(source, replace(tile, rows=np.searchsorted(rows, tile.rows).astype(np.int32))) for source, tile in tiles]
+    place = np.empty(nodes, np.int32)
+    place[rows] = np.arange(len(rows), dtype=np.int32)
+    return [(source, replace(tile, rows=place[tile.rows])) for source, tile in tiles]
 
 
 def _chunk(

@@ -12,15 +12,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.blocks.block import LOOPS, Block, FloatArray, IntArray
+from pipeline.blocks.stacked import StackedTiles
 from pipeline.blocks.tile_edges import pushed_edges
+from pipeline.blocks.together import together
 from pipeline.blocks.wire import rounded
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.branch_rows import BranchRows
-from pipeline.run.edges import Payload, Values, not_sent, read_at
+from pipeline.run.edges import Payload, Values, not_sent, payload_of, read_at
 from pipeline.run.spill import Keep
 from pipeline.run.superstep import Computed, compute, side_by_side
+from pipeline.run.together import Together, complete
 from pipeline.run.total import TotalArray
 from pipeline.schema import EdgeType
 
@@ -56,7 +59,11 @@ def hold(step: Superstep, made: Computed, keep: Keep | None = None) -> Held:
             sent[shipment.edge_type] = side_by_side(shipment, own)
             continue
         if shipment.values not in shared:
-            together = side_by_side(shipment, made.values)
+            begun = made.together.get(shipment.values)
+            if begun is None:
+                together = side_by_side(shipment, made.values)
+            else:
+                together = complete(begun, shipment.values, made.values)
             shared[shipment.values] = together if keep is None else keep(together)
         sent[shipment.edge_type] = shared[shipment.values]
     return Held(own, sent, made.parts)
@@ -101,7 +108,17 @@ def compute_in_place(
         tile = pushed_edges(block.tiles[shipment.edge_type][source], compiled.edge_columns)
         return rounded(compiled.partial(read_at(tile, at), sent), shipment.wire)
 
+    def partials(shipment: Shipment, tiles: StackedTiles, reduction: Value) -> FloatArray:
+        """The same of several tiles at once."""
+        sent, bases = payload_of([Payload(*sent_to(shipment, source)) for source in tiles.heads[:, 0].tolist()])
+        compiled = plan.compile(step)[reduction.id]
+        rest = together(tiles, bases, pulled=False, names=compiled.edge_columns)
+        if rest.wrong is not None:
+            raise not_sent(block, int(tiles.heads[rest.wrong, 0]))
+        return rounded(compiled.partial(rest.numbered(), sent), shipment.wire)
+
     def parts(total: Value) -> list[TotalArray]:
         return [held(index).parts[total.id] for index in range(blocks)]
 
-    return compute(plan, step, block, held(block.index).values, receive, partial, parts, branch_rows)
+    own, made = held(block.index).values, Together(step)
+    return compute(plan, step, block, own, receive, partial, parts, partials, made, branch_rows)

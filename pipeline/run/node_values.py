@@ -42,7 +42,7 @@ def run_nodes(work: Work, phase: Phase) -> None:
         count = work.block.nodes(node_type)
         for value in values:
             if value.id in outside and value.id not in phase.joins:
-                work.values[value.id] = np.empty((count, *value.shape), np.float32)
+                work.values[value.id] = work.array(value, count)
         # of many relations a chunk has a thousand values: those that nobody reads any more make room in the cache
         last = last_readers(values, (), phase.operands)
         for start in range(0, count, ROW_CHUNK):

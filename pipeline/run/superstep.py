@@ -10,7 +10,7 @@ after another (branch.py), the parts of a total by block (total.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,8 +23,11 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.branch import run_branch
 from pipeline.run.branch_rows import BranchRows
-from pipeline.run.edges import Partial, Receive, Values, Work, reduce_edges
+from pipeline.run.edges import Partial, Partials, Receive, Work
+from pipeline.run.edges import Values as Arrays
 from pipeline.run.node_values import run_nodes
+from pipeline.run.reduce import reduce_edges
+from pipeline.run.together import Together, Values
 from pipeline.run.total import Total, TotalArray, merged
 
 Parts = Callable[[Value], Sequence[TotalArray]]
@@ -35,10 +38,12 @@ Parts = Callable[[Value], Sequence[TotalArray]]
 class Computed:
     """What a superstep has made of a block."""
 
-    values: Values
+    values: Arrays
     """Those that the step keeps, those it ships, and in the last step the outputs."""
     parts: dict[int, TotalArray]
     """Value.id of each total of the step → the block's part of it."""
+    together: Mapping[Values, FloatArray] = field(default_factory=dict)
+    """Values of a shipment → (nodes, its width): those of its values that were made there, see together.py."""
 
 
 def compute(
@@ -49,25 +54,34 @@ def compute(
     receive: Receive,
     partial: Partial,
     parts: Parts,
+    partials: Partials | None = None,
+    together: Together | None = None,
     branch_rows: Mapping[int, BranchRows | None] | None = None,
 ) -> Computed:
-    """Runs a superstep on a block. `branch_rows`: of a block that is cut down to some nodes, see Work."""
-    work = Work(plan, step, block, dict(state), receive, partial, {value.id: Total(value) for value in step.totals})
-    work.branch_rows = branch_rows
+    """Runs a superstep on a block. `together`: where values that are sent side by side are made so; None: each is an
+    array of its own. `branch_rows`: of a block that is cut down to some nodes, see Work."""
+    totals = {value.id: Total(value) for value in step.totals}
+    work = Work(
+        plan, step, block, dict(state), receive, partial, totals, partials, together=together, branch_rows=branch_rows
+    )
     with np.errstate(all="ignore"):
         for value in step.merges:
             work.values[value.id] = merged(value, parts(value))
         for value in step.graph_values:
             _run_whole(work, value)
-        for phase, over_edges, by_branch in zip(step.phases, plan.passes(step), plan.branch_passes(step), strict=True):
+        phases = zip(step.phases, plan.passes(step), plan.branch_passes(step), step.done_after, strict=True)
+        for phase, over_edges, by_branch, done in phases:
             run_nodes(work, phase)
             for edge_pass in over_edges:
                 reduce_edges(work, edge_pass)
             for branch, over_some in zip(phase.branches, by_branch, strict=True):
                 run_branch(work, branch, over_some)
+            for number in done:  # room for the next phase
+                work.values.pop(number, None)
     return Computed(
         {value.id: work.values[value.id] for value in step.live_out},
         {number: total.part for number, total in work.totals.items()},
+        together.arrays if together else {},
     )
 
 

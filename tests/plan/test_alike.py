@@ -12,7 +12,8 @@ from pipeline.formula.spaces import Edges, Nodes
 from pipeline.plan import lower as lowering
 from pipeline.plan.cost import cost
 from pipeline.plan.lower import CHEAPER, lower
-from pipeline.plan.rewriting import if_cheaper, if_cheaper_alike
+from pipeline.plan.rewrites import linear_before_sum
+from pipeline.plan.rewriting import Alike, if_cheaper, if_cheaper_alike
 from pipeline.schema import EdgeType
 from tests.typed import random_graph
 
@@ -60,7 +61,9 @@ def test_as_cheap_as_by_trying_each(make: object, monkeypatch: pytest.MonkeyPatc
     rng = np.random.default_rng(0)
     weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in given.weights.items()}
     alike, kept = lower(given, weights)
-    monkeypatch.setattr(lowering, "if_cheaper_alike", if_cheaper)
+    monkeypatch.setattr(
+        lowering, "if_cheaper_alike", lambda program, rule, seen, alike: if_cheaper(program, rule, seen)
+    )
     each, _ = lower(given, weights)
     assert cost(alike) == cost(each) < cost(given)
     want, found = interpret(given, weights, GRAPH.arrays), interpret(alike, kept, GRAPH.arrays)
@@ -78,3 +81,30 @@ def test_few_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     for rule in CHEAPER:
         if_cheaper(program(sums), rule)
     assert few * 4 < len(tried) - few
+
+
+def test_a_rule_looks_at_a_value_once() -> None:
+    """However often programs are made that it is in."""
+    looked, alike, given = [], Alike(), program(sums)
+
+    def rule(value: Value) -> Value | None:
+        looked.append(value.id)
+        return linear_before_sum(value)
+
+    for each in (given, given, Program({"paper.output": given.outputs["paper.output"]})):
+        if_cheaper_alike(each, rule, alike=alike)
+    assert len(looked) == len(set(looked))
+
+
+def test_a_rule_that_has_found_nothing_is_asked_again_of_another_program_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, Program]] = []
+
+    def choose(given: Program, rule: object, *_: object, **__: object) -> Program:
+        asked.append((rule, given))
+        return if_cheaper_alike(given, rule)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lowering, "if_cheaper_alike", choose)
+    given = program(sums)
+    lower(given, {name: np.zeros(shape, np.float32) for name, shape in given.weights.items()})
+    assert len(asked) > len(CHEAPER)
+    assert len(asked) == len({(rule, id(given)) for rule, given in asked})

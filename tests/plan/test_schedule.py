@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 
+from pipeline.formula import Program, Relation, apply, node_input, relu, weight
+from pipeline.plan.levels import local_values
+from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Superstep, passes
+from pipeline.run import superstep
+from pipeline.run.fused import run_fused
 from tests.formulas import FORMULAS, WIDTH, build
-from tests.whole import pushing
+from tests.whole import pushing, whole
 
 STEPS = {
     "sage": 3, "gcn": 3, "gcn_weighted": 2, "gat": 2, "gat_no_loops": 2, "gated": 2, "edge_attention": 2,
@@ -94,6 +100,27 @@ def test_a_degree_waits_for_the_first_superstep_that_reads_it() -> None:
     assert sum(value.width for value in plan.steps[1].keeps) == 1 + 4
 
 
+def test_a_part_of_a_row_is_kept_and_not_the_row() -> None:
+    """k, q and v are made of one product: k and v are sent, q waits."""
+    g = Relation()
+    kqv = node_input("x", (4,)) @ weight("w", (4, 12)) + weight("b", (12,))
+    k, q, v = kqv[:4], kqv[4:8], kqv[8:]
+    message = g.softmax(apply("lane_sum", g.src(k) * g.dst(q), axes=(0,), keepdims=True)) * g.src(v)
+    program = Program({"y": g.sum(message)})
+    plan = Plan(*lower(program, {"w": np.ones((4, 12), np.float32), "b": np.ones(12, np.float32)}))
+    assert [sum(value.width for value in step.keeps) for step in plan.steps] == [4, 0]
+    assert [value.width for shipment in plan.steps[0].ships for value in shipment.values] == [4, 4]
+
+
+def test_a_row_that_is_read_later_too_is_kept_alone() -> None:
+    """Not its parts beside it; and what is as wide as the row waits, as everything does that can be made again."""
+    g = Relation()
+    x = node_input("x", (4,)) @ weight("w", (4, 12))
+    y = g.sum(g.src(x[:4])) + x[4:8] + x[8:] + relu(x)[:4]
+    plan = Plan(*lower(Program({"y": y}), {"w": np.ones((4, 12), np.float32)}))
+    assert [sum(value.width for value in step.keeps) for step in plan.steps][:1] == [12]
+
+
 def test_a_total_is_kept_as_one_row_and_not_as_a_row_per_node() -> None:
     plan = Plan.of(build("virtual_node"))
     kept = [[value for value in step.keeps if value.is_graph] for step in plan.steps]
@@ -138,3 +165,30 @@ def test_a_plan_survives_the_way_to_a_worker(name: str) -> None:
     again = pickle.loads(pickle.dumps(plan))
     assert str(again.program) == str(plan.program)
     assert [step.number for step in again.steps] == [step.number for step in plan.steps]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_value_is_let_go_after_the_phase_that_reads_it_last(name: str) -> None:
+    for step in Plan.of(build(name)).steps:
+        kept = {value.id for value in step.live_out}
+        gone: set[int] = set()
+        made = {value.id for phase in step.phases for value in [*phase.nodes, *phase.reductions]}
+        for phase, done in zip(step.phases, step.done_after, strict=True):
+            read = {each.id for value in phase.nodes for each in phase.operands(value)}
+            read |= {each.id for value in phase.reductions for each in local_values(value)}
+            assert not gone & read
+            gone |= set(done)
+        assert not gone & kept
+        assert made <= gone | kept
+
+
+def test_room_is_made_before_the_block_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the edges of a phase have read is not there any more when the next phase runs."""
+    plan, (block,) = Plan.of(build("gat")), whole("mixed").blocks(1)
+    there: list[set[int]] = []
+    run = superstep.run_nodes
+    monkeypatch.setattr(superstep, "run_nodes", lambda work, phase: (there.append(set(work.values)), run(work, phase)))
+    run_fused(plan, [block])
+    before = [done for step in plan.steps for done in [[], *step.done_after][:-1]]
+    assert any(before)
+    assert all(not found & set(done) for found, done in zip(there, before, strict=True))

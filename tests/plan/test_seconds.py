@@ -22,7 +22,7 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
 from pipeline.plan.seconds import EDGES, MOVING, RATES, STAGE, STARTING, about, core_seconds, duration, expect
 from pipeline.plan.shipped import FLOAT, kept_bytes, shipped_bytes
-from pipeline.plan.work import Work, add, works
+from pipeline.plan.work import TARGETS, Work, add, works
 from pipeline.schema import EDGE, EdgeType
 from tests.counts import counts as counts_of
 from tests.counts import with_edges
@@ -114,7 +114,7 @@ def test_of_relations_by_a_column_each_has_its_share_of_the_edges() -> None:
     work, edges = whole(plan), 16_000_000
     assert work.edges == pytest.approx(2 * edges), "to sort them, and to add them up"
     assert work.edge_lanes == pytest.approx(4 * edges)
-    rows = 8 * min(100_000, 2_000_000 / relations)
+    rows = 8 * min(100_000, TARGETS * 2_000_000 / relations)
     assert work.node_products == pytest.approx(relations * 4 * 4 * rows), "for nodes with such an edge only"
     assert work.sent_rows == pytest.approx(relations * 8 * 2_000_000 / relations)
 
@@ -189,3 +189,15 @@ def test_seconds_for_people() -> None:
         "2 h",
     ]
     assert [about(n) for n in (0.01, 3)] == ["under 0.1 s", "about 3.0 s"]  # fmt: skip
+
+
+def test_a_row_is_multiplied_by_the_matrix_of_each_head_alone() -> None:
+    """Four heads: four products for each node, beside their multiply-adds; a matrix for all is one of all rows."""
+    x = node_input("x", (8,))
+    heads = apply("matmul", x.reshape(4, 1, 2), weight("w", (4, 2, 3))).reshape(12)
+    found = [
+        whole(Plan(Program({"y": y}), {"w": np.ones((4, 2, 3)), "v": np.ones((8, 3))}))
+        for y in (heads, x @ weight("v", (8, 3)))
+    ]
+    assert [work.node_matrices for work in found] == [4 * found[0].rows, 0]
+    assert [work.node_products for work in found] == [24 * found[0].rows, 24 * found[0].rows]
