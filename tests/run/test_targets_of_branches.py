@@ -17,8 +17,9 @@ from pipeline.run.for_targets import run_for_targets
 from pipeline.run.fused import BlockSource, all_sends, run_fused
 from pipeline.run.needed import Needed, Rows, needed_for, why_whole
 from pipeline.run.remembering import remembering
-from tests.pyg.test_many_relations import GRAPHS, METADATA, WIDTHS, Layers, Relational, Transformer, by_column
-from tests.typed import TypedGraph
+from tests.plan.test_branches import KINDS, YES, planned
+from tests.pyg.test_many_relations import GRAPHS, METADATA, WIDTHS, Layers, Relational, Transformer, by_column, graph
+from tests.typed import TypedGraph, random_graph
 from tests.whole import pushing
 
 CHUNK = 8  # in place of 4,096 rows: these graphs have 60 nodes of a type
@@ -51,17 +52,16 @@ def plans() -> dict[str, Plan]:
     return {name: Plan.of(model) for name, model in models.items()}
 
 
-def chosen(blocks: Sequence[Block], share: float) -> list[Rows]:
-    """Nodes of one type."""
+def chosen(blocks: Sequence[Block], share: float, type: str) -> list[Rows]:
     rng = np.random.default_rng(3)
-    type = min(blocks[0].ids)
     return [{type: np.flatnonzero(rng.random(block.nodes(type)) < share).astype(np.int32)} for block in blocks]
 
 
-def assert_same(plan: Plan, given: TypedGraph, share: float) -> list[Needed]:
+def assert_same(plan: Plan, given: TypedGraph, share: float, count: int = 3) -> list[Needed]:
     """What the supersteps compute, when all bits are those of the whole run."""
-    blocks = given.blocks(3)
-    targets = chosen(blocks, share)
+    blocks = given.blocks(count)
+    (type,) = plan.program.output_types
+    targets = chosen(blocks, share, str(type))
     source = remembering(BlockSource.of(blocks))
     sends = all_sends(source)
     nodes = {type: [block.nodes(type) for block in blocks] for type in blocks[0].ids}
@@ -100,11 +100,29 @@ def test_the_same_where_partial_results_are_sent(plans: dict[str, Plan], name: s
         assert_same(plan, given, 0.1)
 
 
+def test_a_largest_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a row that nobody needs -inf is no answer: nothing of it may come to the node whose place it has."""
+    monkeypatch.setattr(branch, "MOST_ROWS", 1.0)
+    _, plan = planned(YES["the largest"]())
+    assert plan.steps[-1].branches
+    for seed in range(4):
+        few = random_graph({"a": 12, "b": 60}, dict.fromkeys(KINDS, 40), {"a": 4, "b": 4}, seed=seed)
+        assert_same(plan, few, 0.3)
+
+
+def test_edges_of_nobody(plans: dict[str, Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that takes edges in pieces keeps some edges into other nodes, so that rows are cut where they were."""
+    monkeypatch.setattr(branch, "MOST_ROWS", 1.0)
+    given = graph(lambda number: 12000 if number == 1 else 5, (300, 300))
+    for share in (0.01, 0.2):
+        assert_same(plans["softmax of each"], given, share, count=1)
+
+
 def test_what_is_computed(plans: dict[str, Plan]) -> None:
     """Of the last superstep the edges into the targets, of all relations; nothing else."""
     given = GRAPHS["few nodes have each"]
     blocks = given.blocks(3)
-    targets = chosen(blocks, 0.1)
+    targets = chosen(blocks, 0.1, "author")
     ids = np.concatenate(
         [block.ids["author"].to_numpy()[rows["author"]] for block, rows in zip(blocks, targets, strict=True)]
     )
