@@ -48,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # sockets to the JVM that old versions of PySpark leave to the garbage collector
     config.addinivalue_line("filterwarnings", "ignore:unclosed <socket:ResourceWarning")
     config.addinivalue_line("markers", "cluster: needs executors in processes of their own; runs with --cluster")
-    config.addinivalue_line("markers", "slow: of the second stage, see tests/order.py")
+    config.addinivalue_line("markers", "slow: of the third stage, see tests/order.py")
+    config.addinivalue_line("markers", "with_spark: of the second stage; given to what takes the fixture spark")
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False  # pytest-xdist's own order, in which a file with one test is the last
     config.pluginmanager.register(Order(), "order")
@@ -80,27 +81,36 @@ SETTINGS = {
 }
 
 
-# Delta Lake is of another version of Spark than the newest: with its coordinates here, in an environment that has that
-# version, the session has it, and tests/tables/test_delta.py run.
-DELTA = os.environ.get("GRAPHSWEEP_DELTA")
-DELTA_SETTINGS = {
-    "spark.jars.packages": DELTA or "",
-    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-    "spark.databricks.delta.snapshotPartitions": "1",  # 50 tasks for each look at a log of a few lines
+# Delta Lake and Iceberg are packages for versions of Spark older than the newest: tests/tables/lakes.py.
+LAKES = {name: os.environ.get(f"GRAPHSWEEP_{name.upper()}") for name in ("delta", "iceberg")}
+EXTENSIONS = {
+    "delta": "io.delta.sql.DeltaSparkSessionExtension",
+    "iceberg": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
 }
-# The same of Iceberg, which has a catalog of its own here, and tests/tables/test_iceberg.py.
-ICEBERG = os.environ.get("GRAPHSWEEP_ICEBERG")
 
 
-def iceberg_settings(warehouse: Path) -> dict[str, str]:
-    return {
-        "spark.jars.packages": ICEBERG or "",
-        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
-        "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
-        "spark.sql.catalog.lake.type": "hadoop",
-        "spark.sql.catalog.lake.warehouse": f"file://{warehouse}",
+def lake_settings(warehouse: Path) -> dict[str, str]:
+    """Of a session that has the packages whose coordinates are given: Delta in Spark's own catalog, Iceberg in one
+    that is called lake."""
+    given = {name: package for name, package in LAKES.items() if package}
+    if not given:
+        return {}
+    settings = {
+        "spark.jars.packages": ",".join(given.values()),
+        "spark.sql.extensions": ",".join(EXTENSIONS[name] for name in given),
     }
+    if "delta" in given:
+        settings |= {
+            "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+            "spark.databricks.delta.snapshotPartitions": "1",  # 50 tasks for each look at a log of a few lines
+        }
+    if "iceberg" in given:
+        settings |= {
+            "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
+            "spark.sql.catalog.lake.type": "hadoop",
+            "spark.sql.catalog.lake.warehouse": f"file://{warehouse}",
+        }
+    return settings
 
 
 @pytest.fixture(scope="session")
@@ -122,8 +132,7 @@ def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     os.environ["PYSPARK_PYTHON"] = sys.executable  # workers run what the tests run
     cluster = request.config.getoption("--cluster")
     builder = SparkSession.builder.master("local-cluster[2,1,1024]" if cluster else "local[2]").appName("tests")
-    lake = iceberg_settings(tmp_path_factory.mktemp("lake")) if ICEBERG else {}
-    for key, value in {**SETTINGS, **(DELTA_SETTINGS if DELTA else {}), **lake}.items():
+    for key, value in {**SETTINGS, **lake_settings(tmp_path_factory.mktemp("lake"))}.items():
         builder = builder.config(key, value)
     if cluster:
         builder = builder.config("spark.executor.memory", "1g")  # all that a worker of 1024 MB has

@@ -111,6 +111,7 @@ def test_prepare_says_what_it_made(spark, tables, tmp_path):
     assert open_graph(str(tmp_path / "g")).schema.nodes == {"node": {"x": 2}}
 
 
+@pytest.mark.slow
 def test_a_repeated_prepare_is_told_to_do_nothing(tables, tmp_path):
     """In processes of their own: without Spark."""
 
@@ -165,6 +166,7 @@ def test_infer_from_raw_tables_leaves_nothing_behind(spark, tables, model, tmp_p
     assert {"predicted", "probability"} < set(table.columns)
 
 
+@pytest.mark.slow
 def test_tables_of_this_machine_are_prepared_without_spark(prepared, tables, tmp_path):
     """In a process of its own, that could not: there is no Java. The same graph, to the bit."""
     process = subprocess.run(
@@ -250,6 +252,7 @@ def test_explain_says_what_would_be_done(prepared, model, monkeypatch):
     assert "exchange is 'pul'; accepted: auto, pull; did you mean 'pull'?" in wrong.output
 
 
+@pytest.mark.slow
 def test_explain_starts_no_jvm(prepared, model):
     """In a process of its own, that could not: there is no Java."""
     code = (

@@ -22,7 +22,7 @@ from tests.formulas import build
 from tests.places.s3 import Bucket, Fault, Server, server
 from tests.whole import whole
 
-pytestmark = pytest.mark.usefixtures("no_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_session")]
 
 BLOCKS = 3
 

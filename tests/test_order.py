@@ -1,4 +1,5 @@
-"""Quick tests run before slow ones, in one process and in several, and the run says how long both stages took."""
+"""Tests without Spark run first, those of a session next, slow ones last, in one process and in several; the run says
+how long each stage took."""
 
 from __future__ import annotations
 
@@ -10,13 +11,24 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 CONFTEST = """
+import pytest
 from tests.order import Order
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: of the second stage")
+    config.addinivalue_line("markers", "slow: of the third stage")
+    config.addinivalue_line("markers", "with_spark: of the second stage")
     config.pluginmanager.register(Order(), "order")
+
+@pytest.fixture
+def spark():
+    return None
+
+@pytest.fixture
+def session(spark):
+    return spark
 """
 SLOW = "import pytest\n\npytestmark = pytest.mark.slow\n"
 TEST = "def test_it(): pass\n"
@@ -43,7 +55,7 @@ def test_slow_files_come_last(tmp_path: Path, options: list[str]) -> None:
     if "2" not in options:  # two processes may end two tests in either order
         assert names == ["b", "c", "fuzz", "a"]
     lines = re.findall(r"^(\w+) stage: (\d+) tests, done after [\d.]+ minutes; their own seconds", done.stdout, re.M)
-    assert lines == [("first", "2"), ("second", "2")]
+    assert lines == [("first", "2"), ("third", "2")]
 
 
 def test_files_of_clusters_are_run_by_one_process(tmp_path: Path) -> None:
@@ -56,8 +68,35 @@ def test_files_of_clusters_are_run_by_one_process(tmp_path: Path) -> None:
     assert len(set(workers)) == 1
 
 
-def test_a_file_is_slow_or_it_is_not(tmp_path: Path) -> None:
-    mixed = f"import pytest\n\n@pytest.mark.slow\n{TEST}\ndef test_other(): pass\n"
-    done = run(tmp_path, test_mixed=mixed)
-    assert done.returncode == 4
-    assert "test_mixed.py: some of its tests are slow, some are not; make two files of it" in done.stderr
+MIXED = """
+import pytest
+
+def test_of_a_session(session): pass
+
+@pytest.mark.slow
+def test_slow(): pass
+
+def test_quick(): pass
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-n", "1", "--dist", "loadfile"], ["-n", "2", "--dist", "loadfile"]], ids=str)
+def test_a_file_may_have_tests_of_all_stages(tmp_path: Path, options: list[str]) -> None:
+    done = run(tmp_path, *options, test_a=MIXED, test_b=MIXED)
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.findall(r"test_\w+\.py::test_(\w+) PASSED|PASSED test_\w+\.py::test_(\w+)", done.stdout)
+    names = [one or other for one, other in passed]
+    assert sorted(names) == sorted(["quick", "of_a_session", "slow"] * 2)
+    if "2" not in options:
+        assert names == ["quick"] * 2 + ["of_a_session"] * 2 + ["slow"] * 2
+    lines = re.findall(r"^(\w+) stage: (\d+) tests", done.stdout, re.M)
+    assert lines == [("first", "2"), ("second", "2"), ("third", "2")]
+
+
+@pytest.mark.parametrize(
+    ("marks", "names"),
+    [("not slow and not with_spark", {"quick"}), ("with_spark", {"of_a_session"}), ("slow", {"slow"})],
+)
+def test_a_stage_alone(tmp_path: Path, marks: str, names: set[str]) -> None:
+    done = run(tmp_path, "-m", marks, test_a=MIXED)
+    assert set(re.findall(r"test_a\.py::test_(\w+) PASSED", done.stdout)) == names

@@ -22,6 +22,7 @@ def test_readme_imports_the_products_name() -> None:
     assert not [block for block in BLOCKS if "from pipeline" in block or "import pipeline" in block]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", WHOLE, ids=range(len(WHOLE)))
 def test_what_is_whole_runs_in_a_clone_and_starts_no_spark(block: str) -> None:
     told = "\nimport sys\nprint(len(scores), *scores.columns, 'pyspark' in sys.modules)"

@@ -108,7 +108,7 @@ def test_what_only_spark_sees_is_counted(
     def write_elsewhere(table: DataFrame, *_: object) -> None:
         table.write.parquet(str(tmp_path / "elsewhere"))
 
-    monkeypatch.setattr(sys.modules["pipeline.score"], "write_by_spark", write_elsewhere)
+    monkeypatch.setattr(sys.modules["pipeline.computing"], "write_by_spark", write_elsewhere)
     with pytest.raises(
         StorageError, match=r"out: 200 rows were computed, but the files .* hold 0: tasks write to disks"
     ):
@@ -239,7 +239,7 @@ def test_raw_tables_of_a_session_keep_their_graph_in_the_work_directory(
     for _ in range(2):
         graph = Graph.read(spark, str(tmp_path / "nodes.parquet"), str(tmp_path / "edges.parquet"))
         with monkeypatch.context() as patch:
-            patch.setattr(sys.modules["pipeline.score"], "run_by_superstep", fails)
+            patch.setattr(sys.modules["pipeline.computing"], "run_by_superstep", fails)
             with pytest.raises(RuntimeError):
                 score(graph, model, tmp_path / "o", settings=settings, spark=spark)
     assert score(graph, model, tmp_path / "o", settings=settings, spark=spark).rows == 200

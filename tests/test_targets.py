@@ -253,7 +253,7 @@ def test_a_killed_run_may_go_on_for_other_targets(
     settings = Settings(work_dir=str(tmp_path / "work"))
     for targets in (SOME, SOME[:2], None):
         with monkeypatch.context() as patch:
-            patch.setattr(sys.modules["pipeline.score"], "count_files", _fails)
+            patch.setattr(sys.modules["pipeline.computing"], "count_files", _fails)
             with pytest.raises(RuntimeError):
                 scored(prepared, tmp_path, SOME, settings=settings)
         rows = scored(prepared, tmp_path / f"of {targets}", targets, settings=settings)

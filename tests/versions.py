@@ -18,6 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.packages import install
+
 ROOT = Path(__file__).parents[1]
 CORE = (
     "tests/spark/test_everywhere.py",
@@ -38,13 +40,18 @@ HEAD = """\
 
 
 def core(
-    python: Path | str, *options: str, tests: Sequence[str] = CORE, timeout: int = 3600, before: Path | None = None
+    python: Path | str,
+    *options: str,
+    tests: Sequence[str] = CORE,
+    timeout: int = 3600,
+    before: Path | None = None,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """The core of the suite by some interpreter. `before`: where it finds packages first, of other versions than its
-    own."""
+    own. `variables`: of its environment."""
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *tests]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
-    environment["PYTHONPATH"] = _path(before)
+    environment |= {"PYTHONPATH": _path(before), **variables}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=timeout
     )
@@ -75,8 +82,7 @@ def environment(home: Path, python: str, pyspark: str) -> Path:
 
 def pyspark_alone(place: Path, version: str) -> Path:
     """A folder with this PySpark, for an interpreter that has the rest: a minute instead of three."""
-    packages = [f"pyspark=={version}.*"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", str(place), *packages], check=True)
+    install("install", "-q", "--no-compile", "--target", str(place), f"pyspark=={version}.*")
     return place
 
 

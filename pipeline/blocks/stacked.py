@@ -101,6 +101,20 @@ class StackedTiles(Mapping[int, Tile]):
             self.middles[middle:middle_end] if has_middles and self.middles is not None else None,
         )
 
+    def part(self, first: int, last: int) -> StackedTiles:
+        """Some of the tiles; views."""
+        row, row_end = self.row_ends[first], self.row_ends[last]
+        edge, edge_end = self.edge_ends[first], self.edge_ends[last]
+        middle, middle_end = self.middle_ends[first], self.middle_ends[last]
+        return StackedTiles(
+            self.heads[first:last],
+            self.rows[row:row_end],
+            self.indptr[row + first : row_end + last],
+            self.indices[edge:edge_end],
+            {name: matrix[edge:edge_end] for name, matrix in self.columns.items()},
+            None if self.middles is None else self.middles[middle:middle_end],
+        )
+
     def __iter__(self) -> Iterator[int]:
         return iter(self.places)
 
@@ -123,6 +137,16 @@ def ends_of(counts: npt.NDArray[np.int32] | npt.NDArray[np.int64]) -> LongArray:
     ends = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=ends[1:])
     return ends
+
+
+def groups_of(ends: LongArray, most: int, first: int = 0) -> Iterator[tuple[int, int]]:
+    """The parts that begin and end at `ends`, from part `first` on, in groups: first part, and the one after the last.
+    A group is of at most so many items, or one part alone."""
+    bounds = ends.tolist()
+    for last in range(first + 1, len(bounds)):
+        if last + 1 == len(bounds) or bounds[last + 1] - bounds[first] > most:
+            yield first, last
+            first = last
 
 
 def indptr_of(degrees: IntArray, row_ends: LongArray) -> IntArray:

@@ -25,6 +25,7 @@ class Loop:
 
     def __init__(self, text: str, program: EdgeProgram, weights: Mapping[int, FloatArray]):
         """`weights`: Value.id → float32 array of each weight that the program reads."""
+        self.text = text
         self.tile = load(text)
         self.local = [value.inputs[0] for value in program.leaves("dst")]
         self._weights = [read_only(weights[value.id].reshape(-1)) for value in program.weights]
@@ -39,9 +40,26 @@ class Loop:
         results: Sequence[npt.NDArray[Any]],
     ) -> None:
         """Adds a tile to `results`, (nodes, …) each. `dense`: (edges, width) float32 of each dense value."""
-        nodes = len(results[0])
+        self.tile(*self._given(tile, payload, read, dense, len(results[0])), *results)
+
+    def run_several(
+        self,
+        several: Callable[..., None],
+        tile: Tile,
+        payload: FloatArray,
+        read: Read,
+        results: Sequence[npt.NDArray[Any]],
+        merged: Sequence[npt.NDArray[Any]],
+    ) -> None:
+        """The same of several tiles put together, by a function of several.py; `merged`: its last arguments."""
+        given = self._given(tile, payload, read, [], len(results[0]))
+        several(*given, *results, *map(read_only, merged))
+
+    def _given(
+        self, tile: Tile, payload: FloatArray, read: Read, dense: Sequence[FloatArray], nodes: int
+    ) -> list[npt.NDArray[Any] | int]:
         arrays = [tile.rows, tile.indptr, tile.indices, payload]
         local = [read(value).reshape(nodes, value.width) for value in self.local]
         columns = [tile.values[name].reshape(tile.edges, width) for name, width in self._columns]
         inputs = [*local, *columns, *dense]
-        self.tile(*map(read_only, arrays), 1, *map(read_only, inputs), *self._weights, *results)
+        return [*map(read_only, arrays), 1, *map(read_only, inputs), *self._weights]

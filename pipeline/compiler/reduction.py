@@ -71,6 +71,11 @@ class CompiledReduction:
         written = self.value.width and not self.record.keeps_messages
         self.loop = Loop(write_once(program, self.offsets, texts), program, self.weights) if written else None
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether `add` may be given several tiles put together: it computes nothing in chunks, and keeps nothing."""
+        return self.loop is not None and not self._chunk and not self.record.is_holistic
+
     def ranges(self, tiles: Sequence[Tile], nodes: int) -> list[tuple[int, int]]:
         """The nodes that tiles are added for before `settle`: all at once, unless it keeps messages."""
         return ranges(tiles, nodes, self.program.roots[0].width) if self.record.is_holistic else [(0, nodes)]

@@ -43,8 +43,8 @@ def write_exponentials(expression: Expression) -> None:
         f"scale = np.empty({width}, np.float32)",
         "first = 0",
     ]
-    with writer.block(f"for start in range(0, len(indices), {piece}):"):
-        writer.line(f"stop = min(start + {piece}, len(indices))")
+    with writer.block(f"for start in range(indptr[0], indptr[len(rows)], {piece}):"):
+        writer.line(f"stop = min(start + {piece}, indptr[len(rows)])")
         with _rows(writer):
             _logits(expression)
             _rescale(expression)

@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.errors import SettingError
 from pipeline.events import event
 from pipeline.formula.classes import labels_of
+from pipeline.formula.program import PARALLEL
 from pipeline.job.output import Asked
 from pipeline.job.raw_tables import RawTables, columns_for
 from pipeline.job.sessions import Sessions, is_small
@@ -32,19 +33,23 @@ from pipeline.prepared import PreparedGraph, open_graph
 from pipeline.report.run_report import RunReport
 from pipeline.result.by_type import giving, types_wanted
 from pipeline.result.destination import find_manifest
-from pipeline.result.into_table import IntoTable, Written, expected_columns
+from pipeline.result.into_table import IntoTable, expected_columns
 from pipeline.result.manifest import tables_by_type
+from pipeline.result.merged import Written
 from pipeline.result.report import Report
 from pipeline.result.wish import Wish
 from pipeline.run.progress import Progress
 from pipeline.run.python_worker import wake_worker
-from pipeline.schema import ID, folder_of
+from pipeline.schema import DST, ID, SRC, AnyType, folder_of
 from pipeline.score import scored
 from pipeline.settings import Settings
 from pipeline.spark.resources import is_local
 from pipeline.tables.layout import words_of
 
 log = logging.getLogger("graphsweep")
+
+EDGE_KEYS = (SRC, DST, PARALLEL)
+"""What says whose row of a table of edges it is: these stand in it once."""
 
 
 @dataclass(frozen=True)
@@ -133,22 +138,23 @@ def score_into_table(
         wanted = wish(scratch.inside("scores"))
         loaded = giving(Model.load(model), wanted.types)
         given = loaded.program
-        if given.is_per_edge:
-            raise SettingError(f"{table}: the model gives a row per edge, and these go to a path: --output")
         if len(given.output_types) > 1:
+            kind = "edges" if given.is_per_edge else "nodes"
             raise SettingError(
-                f"{table}: one table takes the nodes of one type, and the model gives "
+                f"{table}: one table takes the {kind} of one type, and the model gives "
                 f"{', '.join(map(str, given.output_types))}; "
                 "name one with --types, and run the others into tables of their own"
             )
         table.refuse_inputs(spark, read)
-        (node_type,) = map(str, given.output_types)
-        ids = prepared.id_names[node_type] if prepared is not None else _id_of(source, columns)
-        outputs, labels = given.outputs_of(node_type), labels_of(given, node_type, loaded.classes)
+        (type,) = given.output_types
+        keys = EDGE_KEYS if given.is_per_edge else _ids_of(source, prepared, columns, type, wanted.output_id)
+        own = prepared.widths[type] if given.is_per_edge and prepared is not None else ()
+        outputs, labels = given.outputs_of(type), labels_of(given, type, loaded.classes)
         table.check(
             spark,
-            expected_columns(wanted.output_id or ids, outputs, wanted.classify, labels),
-            expected_columns(None, (), wanted.classify, labels),
+            expected_columns((*keys, *own), outputs, wanted.classify, labels),
+            expected_columns((), {}, wanted.classify, labels),
+            keys,
         )
         wanted = wish(f"{scratch.make()}/scores")
         settings = replace(settings, scratch=f"{scratch.make()}/work")  # no output may lie in it
@@ -157,10 +163,12 @@ def score_into_table(
         def fill(scored: Scored) -> ScoredTable:
             place = Place.of(wanted.output)
             marker = find_manifest(place, spark) or {}
-            if tables_by_type(marker) is not None:
-                place = place.child(folder_of(node_type))
+            described: Mapping[str, Any] = marker
+            if (by_type := tables_by_type(marker)) is not None:
+                place, described = place.child(folder_of(type)), by_type[type]
+            of_rows = EDGE_KEYS if given.is_per_edge else described["keys"]
             started = time.perf_counter()
-            written = table.write(spark, place, scored.report.run)
+            written = table.write(spark, place, scored.report.run, of_rows)
             seconds = scored.report.seconds + time.perf_counter() - started
             done = replace(scored.report, output=str(table), seconds=seconds)
             return ScoredTable(done, "table", scored.compiling, mode=table.mode, written=written)
@@ -168,9 +176,19 @@ def score_into_table(
         return score_paths(source, columns, model, wanted, settings, same, files, report, to_mlflow, then=fill)
 
 
-def _id_of(source: RawTables | str, columns: Mapping[str, Any]) -> str | None:
-    """The name of the ids' column of raw tables; None where a file tells it for each type."""
-    return str(columns.get("id") or ID) if isinstance(source, RawTables) and source.spec is None else None
+def _ids_of(
+    source: RawTables | str,
+    prepared: PreparedGraph | None,
+    columns: Mapping[str, Any],
+    type: AnyType,
+    asked: str | None,
+) -> tuple[str, ...]:
+    """What the ids are called in the result; of raw tables, nothing where a file tells it for each type."""
+    if asked is not None:
+        return (asked,)
+    if prepared is not None:
+        return (prepared.id_names[str(type)],)
+    return (str(columns.get("id") or ID),) if isinstance(source, RawTables) and source.spec is None else ()
 
 
 def score_paths(

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from pipeline.blocks.block import FloatArray, IntArray, LongArray
 from pipeline.blocks.columns import CHUNK_BYTES
 from pipeline.blocks.rows import Row, text_buffers
-from pipeline.kernels.sort import group
+from pipeline.kernels.jit import read_only
+from pipeline.kernels.sort import count_codes, spread, spread_pairs
 from pipeline.preparing.checks import EXAMPLES, Finding, merge
 from pipeline.preparing.preparation import Preparation
 from pipeline.schema import EdgeType
@@ -111,15 +112,20 @@ def _pack(table: pa.Table, layout: Layout, plan: Preparation, findings: list[Fin
     texts = names[0] if layout.text and len(keys) == 1 else None
     for name, targets, sources, records in directions(keys, layout):
         block = plan.blocks_of(name if sources is None else EdgeType.parse(name).target, targets)
-        for target, chosen in _by_block(block, plan.blocks, _record_bytes(layout, matrix, texts)):
+        numbered = sources is None or layout.undirected or bool(matrix.shape[1])
+        by_block = _by_block(block, plan.blocks, targets, sources, numbered)
+        for target, some in _chunks(by_block.offsets, _record_bytes(layout, matrix, texts)):
+            chosen = None if by_block.order is None else by_block.order[some]
             part = Packed(
-                targets[chosen],
-                None if sources is None else sources[chosen],
-                matrix.take(records[chosen], axis=0),
+                by_block.keys[some],
+                None if by_block.sources is None else by_block.sources[some],
+                matrix[:0] if chosen is None else matrix.take(records[chosen], axis=0),
                 (),
-                None if texts is None else texts.take(pa.array(chosen)),
+                None if texts is None or chosen is None else texts.take(pa.array(chosen)),
             )
-            given = int(np.searchsorted(chosen, len(keys[0])))  # positions in a block ascend
+            records_here = some.stop - some.start
+            # positions in a block ascend
+            given = records_here if chosen is None else int(np.searchsorted(chosen, len(keys[0])))
             yield Row(
                 target,
                 given,
@@ -127,7 +133,7 @@ def _pack(table: pa.Table, layout: Layout, plan: Preparation, findings: list[Fin
                 name,
                 widths,
                 matrix.shape[1],
-                len(chosen),
+                records_here,
                 _join(part),
             )
 
@@ -155,16 +161,43 @@ def _record_bytes(layout: Layout, matrix: FloatArray, texts: pa.Array | None) ->
     return 8 * len(layout.keys) + 4 * matrix.shape[1] + text
 
 
-def _by_block(block: IntArray, blocks: int, record_bytes: int) -> Iterator[tuple[int, IntArray]]:
-    """Each block with the positions of its records, in pieces of up to a megabyte. A block without any has an empty
-    one: it has to learn the widths of its values."""
-    offsets = np.empty(blocks + 1, np.int64)
-    order = np.empty(len(block), np.int32)
-    group(block, np.arange(len(block), dtype=np.int32), offsets, order)
+class _ByBlock(NamedTuple):
+    """Records, block by block."""
+
+    offsets: LongArray
+    """(blocks + 1,): where those of each block begin, and the last end."""
+    keys: LongArray
+    sources: LongArray | None
+    order: IntArray | None
+    """Which record each is; None if nobody asks."""
+
+
+def _by_block(block: IntArray, blocks: int, keys: LongArray, sources: LongArray | None, numbered: bool) -> _ByBlock:
+    """Keys are moved to the places of their blocks. `numbered`: the numbers of records too."""
+    offsets, block = np.empty(blocks + 1, np.int64), read_only(block)
+    count_codes(block, offsets)
+    given = block, read_only(offsets)
+    moved = np.empty(len(keys), np.int64)
+    order = np.empty(len(keys), np.int32) if numbered else None
+    numbers = np.arange(len(keys) if numbered else 0, dtype=np.int32)
+    if sources is None and order is not None:
+        spread_pairs(*given, read_only(keys), read_only(numbers), moved, order)
+        return _ByBlock(offsets, moved, None, order)
+    assert sources is not None, "nodes are numbered"
+    ends = np.empty(len(keys), np.int64)
+    spread_pairs(*given, read_only(keys), read_only(sources), moved, ends)
+    if order is not None:
+        spread(*given, read_only(numbers), order)
+    return _ByBlock(offsets, moved, ends, order)
+
+
+def _chunks(offsets: LongArray, record_bytes: int) -> Iterator[tuple[int, slice]]:
+    """Each block with its records in pieces of up to a megabyte. A block without any has an empty one: it has to learn
+    the widths of its values."""
     each = max(1, CHUNK_BYTES // record_bytes)
     for target, (start, end) in enumerate(pairwise(offsets.tolist())):
         for at in range(start, max(end, start + 1), each):
-            yield target, order[at : min(at + each, end)]
+            yield target, slice(at, min(at + each, end))
 
 
 def _join(part: Packed) -> npt.NDArray[np.uint8]:

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.blocks.block import FloatArray, IntArray, LongArray, Tile
-from pipeline.blocks.stacked import HEAD, StackedTiles, ends_of, indptr_of
+from pipeline.blocks.stacked import HEAD, StackedTiles, ends_of, groups_of, indptr_of
 from pipeline.blocks.tile_edges import some_edges
+from pipeline.kernels.cells import cells_of, rows_of
 from pipeline.kernels.hash import positions
 from pipeline.kernels.jit import read_only
-from pipeline.kernels.pulled import list_ranges, pulled_first_each
-from pipeline.kernels.sort import group, merge, order_ties
+from pipeline.kernels.pulled import cut_each
+from pipeline.kernels.sort import count_codes, group, merge, order_ties, spread, spread_pairs
 
 
 class Edges(NamedTuple):
@@ -50,30 +51,34 @@ class Made(NamedTuple):
 
 
 GROUP_EDGES = 1 << 16
-"""Of small tiles that are made together: fewer would cost more calls than work, more would leave the cache."""
+"""Of small tiles that are made together: fewer would cost more calls than work, more would leave the cache. A cell of
+so many tiles, columns, and of 2^31 rows has 63 bits."""
 
 
 def make_tiles(dst: IntArray, edges: Edges, source: IntArray, nodes: int, blocks: int, loops: bool = True) -> Made:
     """All edges into a block as tiles.
 
-    `dst` are the local indices of edges.dst, `source` the blocks of edges.src. `loops`: equal keys are the same node;
-    of edges between two types they are not.
+    `dst` are the local indices of edges.dst, below `nodes`; `source` the blocks of edges.src. `loops`: equal keys are
+    the same node; of edges between two types they are not.
     """
-    by_dst = sort_by(dst, np.arange(len(dst), dtype=np.int32), nodes)[1]
-    source = source + 1
+    code = source + 1
     if loops:
-        source[edges.src == edges.dst] = 0  # LOOPS come first, as their number does
-    offsets, order = sort_by(source, by_dst, blocks + 1)
+        code[edges.src == edges.dst] = 0  # LOOPS come first, as their number does
+    offsets = np.empty(blocks + 2, np.int64)
+    count_codes(read_only(code), offsets)
+    by_tile = _by_tile(code, offsets, dst, edges)
     codes = np.flatnonzero(np.diff(offsets))
-    ends = np.append(offsets[codes], len(order))
-    indices = np.empty(len(order), np.int32)
-    values = np.empty((len(order), edges.values.shape[1]), np.float32)
+    ends = np.append(offsets[codes], len(dst))
+    indices = np.empty(len(dst), np.int32)
+    values = np.empty((len(dst), edges.values.shape[1]), np.float32)
+    row_bits = max(nodes - 1, 0).bit_length()
     parts: list[_Part] = []
-    for first, last in _groups(codes, ends):
+    alone = int(len(codes) > 0 and codes[0] == 0)  # LOOPS
+    for first, last in [*[(0, 1)] * alone, *groups_of(ends, GROUP_EDGES, alone)]:
         own = slice(ends[first], ends[last])
         bounds = ends[first : last + 1] - ends[first]
         make = _loops if codes[first] == 0 else _tiles
-        parts.append(make(dst, edges, order[own], bounds, indices[own], values[own]))
+        parts.append(make(by_tile.part(own), edges, bounds, row_bits, indices[own], values[own]))
     heads = np.zeros((len(codes), HEAD), np.int32)
     heads[:, 0] = codes - 1
     heads[:, 2] = np.diff(ends)
@@ -90,13 +95,30 @@ def make_tiles(dst: IntArray, edges: Edges, source: IntArray, nodes: int, blocks
     return Made(tiles, _joined([part.wanted for part in parts], np.int64), both)
 
 
-def _groups(codes: npt.NDArray[np.intp], ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Tiles that are made together, first .. last; LOOPS alone."""
-    first = 0
-    for place, code in enumerate(codes.tolist()):
-        if code == 0 or ends[place + 1] - ends[first] >= GROUP_EDGES or place == len(codes) - 1:
-            yield first, place + 1
-            first = place + 1
+class Sorted(NamedTuple):
+    """Edges, one tile behind another."""
+
+    dst: IntArray
+    """Local indices."""
+    src: LongArray
+    """Keys."""
+    number: IntArray | None
+    """Which of the block's edges each is, if somebody asks for more of it."""
+
+    def part(self, some: slice) -> Sorted:
+        return Sorted(self.dst[some], self.src[some], None if self.number is None else self.number[some])
+
+
+def _by_tile(code: IntArray, offsets: LongArray, dst: IntArray, edges: Edges) -> Sorted:
+    """`code`: of each edge the tile, which has the places offsets[code] .. offsets[code + 1]."""
+    made = Sorted(np.empty_like(dst), np.empty(len(dst), np.int64), None)
+    given = read_only(code), read_only(offsets)
+    spread_pairs(*given, read_only(dst), read_only(edges.src), made.dst, made.src)
+    if not edges.values.shape[1] and edges.turned is None:
+        return made
+    number = np.empty(len(dst), np.int32)
+    spread(*given, read_only(np.arange(len(dst), dtype=np.int32)), number)
+    return made._replace(number=number)
 
 
 def sort_by(codes: IntArray, before: IntArray, buckets: int) -> tuple[npt.NDArray[np.int64], IntArray]:
@@ -122,76 +144,87 @@ class _Part(NamedTuple):
 
 
 def _tiles(
-    dst: IntArray, edges: Edges, chosen: IntArray, bounds: LongArray, indices: IntArray, values: FloatArray
+    here: Sorted, edges: Edges, bounds: LongArray, row_bits: int, indices: IntArray, values: FloatArray
 ) -> _Part:
-    """The edges `chosen`, by (tile, dst) already, in the order of (tile, dst, src, values). Tile t has those from
-    bounds[t] to bounds[t + 1]; `indices` and `values` are filled."""
-    here, src = dst[chosen], edges.src[chosen]
-    starts, row, tile_rows = _runs(here, bounds)
-    keys = distinct(np.sort(src))  # sorting all keys with SIMD beats a hash table of the distinct ones
-    column = positions(src, keys)
+    """Some tiles, their edges in the order of (dst, src, values). Tile t has those from bounds[t] to bounds[t + 1];
+    `indices` and `values` are filled."""
+    keys = distinct(np.sort(here.src))  # sorting all keys with SIMD beats a hash table of the distinct ones
+    column = positions(here.src, keys)
     tiles = len(bounds) - 1
     if tiles == 1:
         wanted, ends = keys, np.array([0, len(keys)])
     else:
-        tile = np.repeat(np.arange(tiles, dtype=np.int32), np.diff(bounds))
         of_key = np.empty(len(keys), np.int32)
-        of_key[column] = tile  # edges from one node are in one tile
+        of_key[column] = np.repeat(np.arange(tiles, dtype=np.int32), np.diff(bounds))  # a node's edges are in one tile
         ends, order = sort_by(of_key, np.arange(len(keys), dtype=np.int32), tiles)
         place = np.empty(len(keys), np.int32)
         place[order] = np.arange(len(keys), dtype=np.int32)
         column, wanted = place[column], keys[order]
-    # by column first, then stably by row: each pass is linear in the number of edges, whatever a node's degree
-    order = sort_by(column, np.arange(len(here), dtype=np.int32), len(wanted))[1]
-    order = sort_by(row, order, len(starts))[1]
-    columns = column[order]
-    _put_values(row, columns, edges, chosen[order], values)
-    turned = None if edges.turned is None else edges.turned[chosen[order]]
-    both = np.empty(0, np.int32) if turned is None else _both_ways(row, columns, turned, len(wanted))
-    indices[:] = columns if tiles == 1 else columns - ends[tile]
-    degrees = np.diff(np.append(starts, len(here))).astype(np.int32)
-    return _Part(tile_rows, np.diff(ends), here[starts], degrees, wanted, both)
+    column_bits = (len(keys) - 1).bit_length()
+    cells, number = _sorted_cells(here, bounds, column, row_bits, column_bits)
+    _put_values(cells, edges, number, values)
+    both = np.empty(0, np.int32)
+    if edges.turned is not None and number is not None:
+        both = _both_ways(cells, edges.turned[number], column_bits, len(wanted))
+    tile_rows, rows, degrees = _rows(bounds, cells, row_bits, column_bits, ends, indices)
+    return _Part(tile_rows, np.diff(ends), rows, degrees, wanted, both)
 
 
-def _both_ways(row: IntArray, column: IntArray, turned: npt.NDArray[np.bool_], columns: int) -> IntArray:
+def _sorted_cells(
+    here: Sorted, bounds: LongArray, column: IntArray, row_bits: int, column_bits: int
+) -> tuple[LongArray, IntArray | None]:
+    """The cells of the edges, ascending, and the number of each, if they have numbers."""
+    cells = np.empty(len(here.dst), np.int64)
+    cells_of(read_only(bounds), read_only(here.dst), read_only(column), row_bits, column_bits, cells)
+    if here.number is None:
+        cells.sort()
+        return cells, None
+    order = np.argsort(cells)  # of equal cells in any order: what tells them apart is sorted by in order_ties
+    return cells[order], here.number[order]
+
+
+def _rows(
+    bounds: LongArray, cells: LongArray, row_bits: int, column_bits: int, ends: LongArray, indices: IntArray
+) -> tuple[LongArray, IntArray, IntArray]:
+    """How many rows each tile has, the rows, and their degrees; `indices` are filled."""
+    tile_rows = np.empty(len(bounds) - 1, np.int64)
+    rows, degrees = np.empty(len(cells), np.int32), np.empty(len(cells), np.int32)
+    given = (read_only(bounds), read_only(cells), row_bits, column_bits, read_only(ends))
+    count = rows_of(*given, indices, rows, degrees, tile_rows)
+    return tile_rows, rows[:count].copy(), degrees[:count].copy()
+
+
+def _both_ways(cells: LongArray, turned: npt.NDArray[np.bool_], column_bits: int, columns: int) -> IntArray:
     """For each column, the edges of the table that lie at the same place as a turned one."""
-    new = np.ones(len(row), bool)
-    new[1:] = (row[1:] != row[:-1]) | (column[1:] != column[:-1])
+    new = np.ones(len(cells), bool)
+    new[1:] = cells[1:] != cells[:-1]
     starts = np.flatnonzero(new)
     copies = np.add.reduceat(turned, starts, dtype=np.int32)
-    given = np.diff(np.append(starts, len(row))) - copies
-    return np.bincount(column[starts], np.where(copies > 0, given, 0), columns).astype(np.int32)
+    given = np.diff(np.append(starts, len(cells))) - copies
+    column = cells[starts] & ((1 << column_bits) - 1)
+    return np.bincount(column, np.where(copies > 0, given, 0), columns).astype(np.int32)
 
 
 def _loops(
-    dst: IntArray, edges: Edges, chosen: IntArray, bounds: LongArray, indices: IntArray, values: FloatArray
+    here: Sorted, edges: Edges, bounds: LongArray, row_bits: int, indices: IntArray, values: FloatArray
 ) -> _Part:
     """Self-loops: the payload has the very rows that the tile has."""
-    here = dst[chosen]
-    starts, row, tile_rows = _runs(here, bounds)
-    _put_values(row, row, edges, chosen, values)
-    indices[:] = row
-    degrees = np.diff(np.append(starts, len(here))).astype(np.int32)
-    return _Part(tile_rows, tile_rows, here[starts], degrees, np.empty(0, np.int64), np.empty(0, np.int32))
+    nothing = np.zeros(len(here.dst), np.int32)
+    cells, number = _sorted_cells(here, bounds, nothing, row_bits, 0)
+    _put_values(cells, edges, number, values)
+    tile_rows, rows, degrees = _rows(bounds, cells, row_bits, 0, bounds, indices)
+    indices[:] = np.repeat(np.arange(len(rows), dtype=np.int32), degrees)
+    return _Part(tile_rows, tile_rows, rows, degrees, np.empty(0, np.int64), np.empty(0, np.int32))
 
 
-def _put_values(row: IntArray, column: IntArray, edges: Edges, order: IntArray, out: FloatArray) -> None:
-    """The values of a tile's edges, moved once: of edge e, in row[e] and column[e], those of order[e]."""
-    if edges.values.shape[1]:
-        order = order.copy()
-        order_ties(row, column, edges.values.view(np.uint32), order)
+def _put_values(cells: LongArray, edges: Edges, number: IntArray | None, out: FloatArray) -> None:
+    """The values of some tiles' edges, moved once: of edge e, in cells[e], those of number[e]. Parallel edges come in
+    the order of their values."""
+    if edges.values.shape[1] and number is not None:
+        order = number.copy()
+        order_ties(cells, edges.values.view(np.uint32), order)
         # of eight lanes in a quarter of the time that values[order] takes
         edges.values.take(order, axis=0, out=out, mode="clip")  # no position is outside; "raise" fills a copy first
-
-
-def _runs(ascending: IntArray, bounds: LongArray) -> tuple[npt.NDArray[np.intp], IntArray, npt.NDArray[np.int64]]:
-    """Where each run of equal items starts, a run of each tile by itself; for each item the number of its run; the
-    number of runs of each tile."""
-    new = np.ones(len(ascending), bool)
-    new[1:] = ascending[1:] != ascending[:-1]
-    new[bounds[:-1]] = True
-    starts = np.flatnonzero(new)
-    return starts, (np.cumsum(new) - 1).astype(np.int32), np.diff(np.searchsorted(starts, bounds))
 
 
 def _joined(parts: list[Any], dtype: Any) -> npt.NDArray[Any]:
@@ -257,31 +290,21 @@ def cut(tiles: StackedTiles, wanted: LongArray) -> Cut:
 
     Pulled edges, and the others, stay in the order of the keys.
     """
-    columns = int(tiles.sender_ends[-1])
-    middles, order = np.empty(len(tiles.rows), np.int32), np.empty(len(tiles.indices), np.int32)
-    place, first = np.empty(columns, np.int32), np.empty(len(tiles), np.int32)
-    given = read_only(tiles.heads), read_only(tiles.indptr), read_only(tiles.indices)
-    pulled_first_each(*given, middles, order, place, first)
-    row_tile = np.repeat(np.arange(len(tiles)), np.diff(tiles.row_ends))
-    until = tiles.indptr[np.arange(len(tiles.rows)) + row_tile + 1]
-    rest = until - middles
-    if not rest.any():
+    edges, rows = len(tiles.indices), len(tiles.rows)
+    middles, order, columns = np.empty(rows, np.int32), np.empty(edges, np.int32), np.empty(edges, np.int32)
+    keys, first, tile_rows = np.empty_like(wanted), np.empty(len(tiles), np.int32), np.empty(len(tiles), np.int64)
+    degrees, pushed = np.empty(rows, np.int32), np.empty(edges, np.int32)
+    given = read_only(tiles.heads), read_only(tiles.indptr), read_only(tiles.indices), read_only(wanted)
+    some, number = cut_each(*given, middles, order, columns, keys, first, tile_rows, degrees, pushed)
+    if not number:
         return uncut(tiles, wanted)
-    has = rest > 0
-    tile_rows = np.bincount(row_tile[has], minlength=len(tiles))
     heads = tiles.heads.copy()
     heads[:, 4] = tile_rows > 0
-    # an edge stays in its tile
-    columns_before = np.repeat(tiles.sender_ends[:-1].astype(np.int32), np.diff(tiles.edge_ends))
-    indices = place[tiles.indices[order] + columns_before]
     values = _taken(tiles.columns, order)
-    of_cut = heads[row_tile, 4] > 0
-    whole = StackedTiles(heads, tiles.rows, tiles.indptr, indices, values, middles[of_cut])
-    edges = np.empty(int(rest.sum()), np.int32)
-    start = tiles.edge_ends[row_tile].astype(np.int32)
-    list_ranges(read_only(start + middles), read_only(start + until), edges)
-    keys = _by_place(tiles, wanted, place)
-    return Cut(whole, keys, first, Pushed(tile_rows, rest[has], indices[edges], _taken(values, edges)))
+    of_cut = np.repeat(tile_rows > 0, tiles.heads[:, 1])
+    whole = StackedTiles(heads, tiles.rows, tiles.indptr, columns, values, middles[of_cut])
+    others = pushed[:number]
+    return Cut(whole, keys, first, Pushed(tile_rows, degrees[:some].copy(), columns[others], _taken(values, others)))
 
 
 def uncut(tiles: StackedTiles, wanted: LongArray) -> Cut:
@@ -289,16 +312,6 @@ def uncut(tiles: StackedTiles, wanted: LongArray) -> Cut:
     nothing = tiles.indices[:0]
     pushed = Pushed(np.zeros(len(tiles), np.int64), nothing, nothing, _taken(tiles.columns, nothing))
     return Cut(tiles, wanted, tiles.heads[:, 3], pushed)
-
-
-def _by_place(tiles: StackedTiles, wanted: LongArray, place: IntArray) -> LongArray:
-    """The keys of all tiles but LOOPS in the order of their new places."""
-    loops = len(place) - len(wanted)  # columns of LOOPS, which comes first
-    ends = tiles.sender_ends[:-1]
-    column_tile = np.repeat(np.arange(len(tiles)), np.diff(tiles.sender_ends))[loops:]
-    keys = np.empty_like(wanted)
-    keys[place[loops:] + ends[column_tile] - loops] = wanted
-    return keys
 
 
 def _taken(values: Mapping[str, FloatArray], order: npt.NDArray[Any]) -> dict[str, FloatArray]:

@@ -1,4 +1,4 @@
-"""Scores into a table of Spark's catalog: created, overwritten, appended to, or merged by id.
+"""Scores into a table of Spark's catalog: created, overwritten, appended to, or merged by key.
 
 Comes in: the name of a table, and what is to become of it; then scores that were written whole as files. Goes out: one
 commit of the table, and how many rows it changed. Until then nobody sees a row. Knows nothing of how scores are made.
@@ -10,38 +10,25 @@ when all rows are.
 from __future__ import annotations
 
 import datetime
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SettingError, StorageError, first_line, nearest
 from pipeline.places.place import Place, refuse_overlap
 from pipeline.places.through_spark import literal
+from pipeline.result.merged import RUN, UPDATED, Written, merge, refuse_repeated
 from pipeline.schema import quoted
 from pipeline.tables.named import PREFIX, Described, TableName, described, relations_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from pipeline.formula.values import Value
+
 MODES = ("create", "overwrite", "append", "merge")
 FORMATS = ("delta", "iceberg", "parquet")
 WHOLE = ("delta", "iceberg")  # whose rows change all at once or not at all
-UPDATED, RUN = "updated_at", "run_id"
-"""When a row was written or changed, and by which run."""
 OURS, SCORES = "graphsweep.kind", "scores"  # a property of tables that graphsweep created
-
-
-@dataclass(frozen=True)
-class Written:
-    """What became of the table."""
-
-    rows: int
-    """Of the run."""
-    inserted: int
-    updated: int = 0
-    unchanged: int = 0
-    """By merge: rows that were there already with the same numbers; their updated_at and run_id stay."""
 
 
 class IntoTable:
@@ -81,9 +68,23 @@ class IntoTable:
 
     # ---- before any work
 
-    def check(self, spark: SparkSession, columns: Sequence[str], parts: Sequence[str] = ()) -> None:
-        """Whether the table can take scores of these columns. Runs no job. `parts`: of these, what a table may be
-        partitioned by, beside what it has of its run.
+    def check(
+        self,
+        spark: SparkSession,
+        columns: Mapping[str, str | None],
+        parts: Iterable[str] = (),
+        keys: Sequence[str] = (),
+    ) -> None:
+        """Whether the table can take scores of these columns. Before a merge runs a job, else none.
+
+        Parameters
+        ----------
+        columns
+            Column → its type in Spark's words, if that is known.
+        parts
+            Of these, what a table may be partitioned by, beside what it has of its run.
+        keys
+            Of these, what says whose row it is.
 
         Raises
         ------
@@ -91,7 +92,7 @@ class IntoTable:
             If the columns of partitions are none of those.
         StorageError
             If it is there and must not be, or is not there, or is none that can be changed as a whole; if it lacks
-            columns.
+            columns, or has one of another type; if merge would find a key in it more than once.
         """
         taken = [name for name in columns if name.lower() in (UPDATED, RUN)]
         if taken:
@@ -121,12 +122,10 @@ class IntoTable:
                 f"{self}: graphsweep did not create it (it has no property {OURS}), so it is not overwritten; drop it, "
                 "or use merge, which changes only rows of the same ids"
             )
-        there = {name.lower() for name in spark.table(found.name.quoted).columns}
-        missing = [name for name in (*columns, UPDATED, RUN) if name.lower() not in there]
-        if missing:
-            raise StorageError(
-                f"{self}: has no column {', '.join(missing)}, which the scores have; add them, or create another table"
-            )
+        own: dict[str, str | None] = {UPDATED: "timestamp", RUN: "string"}
+        _check_columns(str(self), spark.table(found.name.quoted), {**columns, **own})
+        if self.mode == "merge" and keys:
+            refuse_repeated(spark, found.name.quoted, str(self), keys)
 
     def refuse_inputs(self, spark: SparkSession, read: Mapping[str, str]) -> None:
         """SettingError if the table is one that the run reads, in whatever spelling, or through views. `read`: what it
@@ -147,8 +146,9 @@ class IntoTable:
 
     # ---- when the scores are there
 
-    def write(self, spark: SparkSession, scores: Place, run: str) -> Written:
-        """Runs jobs: the scores that lie in files, into the table, at once.
+    def write(self, spark: SparkSession, scores: Place, run: str, keys: Sequence[str]) -> Written:
+        """Runs jobs: the scores that lie in files, into the table, at once. `keys`: the columns that say whose row it
+        is.
 
         Raises
         ------
@@ -159,18 +159,24 @@ class IntoTable:
 
         now = datetime.datetime.now(datetime.timezone.utc)
         frame = spark.read.parquet(literal(scores))
-        columns = frame.columns
         frame = frame.withColumn(UPDATED, F.lit(now)).withColumn(RUN, F.lit(run))
-        rows = frame.count()
         try:
+            if self.mode != "create":
+                frame = _widened(frame, spark.table(self.name.quoted))
             if self.mode == "merge":
-                return self._merged(spark, frame, columns, rows, run)
-            self._commit(spark, frame)
+                refuse_repeated(spark, self.name.quoted, str(self), keys)  # since the check hours may have passed
+                found = described(spark, self.name)
+                provider = None if found is None else found.provider
+                return merge(spark, self.name.quoted, provider, frame, keys)
+            rows = frame.count()
+            self._commit(frame)
+        except StorageError:
+            raise
         except Exception as error:  # of Java, of py4j, of PySpark, of Delta
             raise StorageError(f"{self}: does not take the scores; it is as it was: {first_line(error)}") from error
         return Written(rows, rows)
 
-    def _commit(self, spark: SparkSession, frame: DataFrame) -> None:
+    def _commit(self, frame: DataFrame) -> None:
         from pyspark.sql import functions as F
 
         writer = frame.writeTo(self.name.quoted)
@@ -184,37 +190,6 @@ class IntoTable:
             writer.append()
         else:
             writer.overwrite(F.lit(True))
-
-    def _merged(self, spark: SparkSession, frame: DataFrame, columns: Sequence[str], rows: int, run: str) -> Written:
-        """Rows of the same id are changed where a number differs; other rows of the table stay."""
-        from pyspark.sql import functions as F
-
-        view = f"graphsweep_{uuid.uuid4().hex}"
-        id, *values = map(quoted, columns)
-        every = [*map(quoted, columns), UPDATED, RUN]
-        same = " AND ".join(f"t.{name} <=> s.{name}" for name in values)
-        found = described(spark, self.name)
-        counted = found is not None and found.provider == "delta"
-        inserted = updated = 0
-        if not counted:  # MERGE of Iceberg gives no counts; of two merges at once one fails
-            there = spark.table(self.name.quoted).select(F.col(id).alias("there"))
-            inserted = frame.join(there, F.col(id) == F.col("there"), "left_anti").count()
-        frame.createOrReplaceTempView(view)
-        try:
-            counts = spark.sql(
-                f"MERGE INTO {self.name.quoted} t USING {view} s ON t.{id} = s.{id} "
-                f"WHEN MATCHED AND NOT ({same}) THEN UPDATE SET "
-                + ", ".join(f"t.{name} = s.{name}" for name in (*values, UPDATED, RUN))
-                + f" WHEN NOT MATCHED THEN INSERT ({', '.join(every)}) VALUES ({', '.join(f's.{n}' for n in every)})"
-            ).first()
-        finally:
-            spark.catalog.dropTempView(view)
-        if not counted:
-            updated = spark.table(self.name.quoted).where(F.col(RUN) == run).count() - inserted
-        else:
-            assert counts is not None, "MERGE gives its counts"
-            inserted, updated = int(counts.num_inserted_rows), int(counts.num_updated_rows)
-        return Written(rows, inserted, updated, rows - inserted - updated)
 
 
 def refuse_name(output: str) -> None:
@@ -232,11 +207,58 @@ def refuse_name(output: str) -> None:
     )
 
 
-def expected_columns(id: str | None, outputs: Iterable[str], classify: bool, labels: Iterable[str] = ()) -> list[str]:
-    """Of scores, before they are there; `id`: what the ids are called, if that is known."""
+def expected_columns(
+    keys: Iterable[str], outputs: Mapping[str, Value], classify: bool, labels: Iterable[str] = ()
+) -> dict[str, str | None]:
+    """Column of scores, before they are there → its type in Spark's words, if that is known. `keys`: what says whose
+    row it is, as far as that is known."""
     from pipeline.result.output import PREDICTED, PROBABILITY
 
-    return [*([] if id is None else [id]), *outputs, *((PREDICTED, PROBABILITY) if classify else ()), *labels]
+    return {
+        **dict.fromkeys(keys),
+        **{name: "float" if value.shape == () else "array<float>" for name, value in outputs.items()},
+        **({PREDICTED: "int", PROBABILITY: "float"} if classify else {}),
+        **dict.fromkeys(labels, "string"),
+    }
+
+
+TAKES = {
+    "float": ("float", "double"),
+    "array<float>": ("array<float>", "array<double>"),
+    "int": ("int", "bigint"),
+    "string": ("string",),
+    "timestamp": ("timestamp", "timestamp_ntz"),
+}
+"""What a column of scores is → what a column of a table has to be, so that no number is changed."""
+
+
+def _check_columns(called: str, table: DataFrame, columns: Mapping[str, str | None]) -> None:
+    """StorageError if one of these is missing, or cannot hold what is written into it."""
+    there = {field.name.lower(): field.dataType.simpleString() for field in table.schema}
+    missing = [name for name in columns if name.lower() not in there]
+    if missing:
+        raise StorageError(
+            f"{called}: has no column {', '.join(missing)}, which the scores have; add them, or create another table"
+        )
+    for name, type in columns.items():
+        known, found = TAKES.get(type or ""), there[name.lower()]
+        if known is not None and found.partition("(")[0] not in known:
+            raise StorageError(
+                f"{called}: the column {name} is {found}, and the scores have {type}; "
+                f"{' or '.join(known)} is needed, so create another table"
+            )
+
+
+def _widened(frame: DataFrame, table: DataFrame) -> DataFrame:
+    """With doubles where the table has doubles: Delta does not append arrays of float to arrays of double."""
+    from pyspark.sql import functions as F
+
+    types = {field.name.lower(): field.dataType.simpleString() for field in table.schema}
+    columns = []
+    for name in frame.columns:
+        type, column = types.get(name.lower()), F.col(quoted(name))
+        columns.append(column.cast(type).alias(name) if type in ("double", "array<double>") else column)
+    return frame.select(*columns)
 
 
 def _folded(name: TableName) -> tuple[str, ...]:

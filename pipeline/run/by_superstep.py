@@ -21,7 +21,7 @@ from pipeline.places.working import is_begun, make_folder
 from pipeline.result.written import RECEIPT_DDL, Receipt
 from pipeline.run.progress import mark
 from pipeline.run.task import Run
-from pipeline.run.through_files import STORED_DDL, Files, Stored, check_block, run_block
+from pipeline.run.through_files import STORED_DDL, Files, Stored, check_block, run_block, shared
 from pipeline.spark.task_function import task_function
 
 if TYPE_CHECKING:
@@ -70,14 +70,15 @@ def run_by_superstep(
         todo = [block for block in range(run.blocks) if block not in found]
         if found:
             log.info("superstep %d: %d of %d blocks are done already", number, len(found), run.blocks)
-        rows = each(partial(run_block, run, files, number), todo, STORED_DDL) if todo else []
+        rows = each(partial(run_block, run, shared(run, files, number), number), todo, STORED_DDL) if todo else []
         found |= {row.block: row for row in (Stored(*row) for row in rows)}  # two attempts have two receipts
         done[number] = sorted(found.values())
         for block in range(run.blocks):  # tasks on other machines cannot mark what they do
             mark(run.marks, number, block)
         if journal is not None:
             journal.note(number, done[number])
-    receipts = [Receipt(*row) for row in each(partial(run_block, run, files, last), range(run.blocks), RECEIPT_DDL)]
+    work = partial(run_block, run, shared(run, files, last), last)
+    receipts = [Receipt(*row) for row in each(work, range(run.blocks), RECEIPT_DDL)]
     moved = [_moved(done.get(number, ())) for number in range(last)]
     return receipts, [*moved, Moved(sum(receipt.milliseconds or 0 for receipt in receipts), 0)]
 

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.blocks.block import LOOPS, Block, FloatArray, IntArray, Tile
+from pipeline.blocks.block import LOOPS, Block, FloatArray, IntArray, LongArray, Tile
+from pipeline.blocks.stacked import StackedTiles, ends_of
 from pipeline.blocks.tile_edges import pulled_edges, pushed_rows
 from pipeline.compiler import EdgePass
 from pipeline.compiler.call import Read
 from pipeline.compiler.dense import rows_between
+from pipeline.compiler.edge_pass import Accumulators
 from pipeline.errors import StorageError
 from pipeline.formula.spaces import ALL, Edges, Nodes
 from pipeline.formula.spaces import SELF_LOOPS as LOOPS_PART
@@ -40,12 +42,31 @@ class Payload(NamedTuple):
     """(rows of the payload,) int32: where in `values` each is, if they were not put together; None: they were."""
 
 
+def payload_of(received: Sequence[Payload]) -> tuple[FloatArray, LongArray]:
+    """What several tiles read, one behind another, (sum of rows, w); where that of each begins, and the last ends."""
+    bases = ends_of(np.array([len(part.values if part.rows is None else part.rows) for part in received]))
+    out = np.empty((int(bases[-1]), received[0].values.shape[1]), np.float32)
+    ends = bases.tolist()
+    for part, start, end in zip(received, ends[:-1], ends[1:], strict=True):
+        if part.rows is None:
+            out[start:end] = part.values
+        else:
+            part.values.take(part.rows, axis=0, out=out[start:end], mode="clip")  # "raise" fills a copy first
+    return out, bases
+
+
 Receive = Callable[[Shipment, int], Payload]
 """(shipment, source block or LOOPS) → what the tile reads of it."""
 Partial = Callable[[Shipment, int, Value], FloatArray]
 """(shipment, source block, reduction) → its partial results, (pushed rows of the tile, reduction.width) float32."""
+Partials = Callable[[Shipment, StackedTiles, Value], FloatArray]
+"""(shipment, tiles, reduction) → the partial results of all of them, one behind another."""
 Values = dict[int, FloatArray]
 """Value.id → (n, *shape) float32, C order; n is 1 for a value of the whole graph."""
+
+
+NOTHING = np.zeros((1, 1), np.float32)
+"""The payload of a pass that reads none."""
 
 
 Tiles = Sequence[tuple[int, Tile]]
@@ -63,6 +84,8 @@ class Work:
     receive: Receive
     partial: Partial
     totals: dict[int, Total]
+    partials: Partials | None = None
+    """The same of several tiles at once, if that is less work than one after another."""
     chosen: dict[tuple[EdgeType, str, str], Mapping[float, Tiles]] = field(default_factory=dict)
     """Type of edges, column, part of the edges → number → the edges whose column has it, for branches."""
     together: Together | None = None
@@ -112,14 +135,6 @@ def tiles_for(edges: Edges, block: Block) -> list[tuple[int, Tile]]:
     ]
 
 
-def reduce_edges(work: Work, edge_pass: EdgePass) -> None:
-    """All reductions of a pass, a row for every node."""
-    nodes = work.nodes(edge_pass.reductions[0].value)
-    results = reduce_tiles(work, edge_pass, tiles_for(edge_pass.edges, work.block), nodes, work.read)
-    for reduction, result in zip(edge_pass.reductions, results, strict=True):
-        work.values[reduction.value.id] = result
-
-
 def reduce_tiles(
     work: Work, edge_pass: EdgePass, tiles: Tiles, nodes: int, read: Read, pushed: bool | None = None
 ) -> list[FloatArray]:
@@ -135,38 +150,55 @@ def reduce_tiles(
     """
     reductions = edge_pass.reductions
     accumulators = {reduction.value.id: reduction.start(nodes, read) for reduction in reductions}
-    shipment = work.shipments.get(edge_pass.edges.type)
-    nothing = Payload(np.zeros((1, 1), np.float32))
     if pushed is None:
-        pushed = reductions[0].value.id in work.pushed  # of a pass all or none are
+        pushed = is_pushed(work, edge_pass)
     for low, high in edge_pass.ranges([tile for _, tile in tiles], nodes):
         for source, tile in tiles:
             # a compact copy of the pulled edges takes 2 ns an edge; a second tile for the others would take a third
             # more time whenever all are pulled, because most rows are in both
             part = pulled_edges(tile, edge_pass.edge_columns) if pushed else rows_between(tile, low, high)
-            if part and part.edges:
-                received = nothing
-                if shipment and edge_pass.sent:
-                    received = work.receive(shipment, source)
-                    _check_received(work.block, source, part, received)
-                edge_pass.add(accumulators, read_at(part, received.rows), received.values, read)
-            if shipment and pushed and len(rows := pushed_rows(tile)):
-                for reduction in reductions:
-                    partial = work.partial(shipment, source, reduction.value)
-                    _check_rows(work.block, source, len(partial) == len(rows))
-                    reduction.merge(accumulators[reduction.value.id], rows, partial)
+            add_tile(work, edge_pass, accumulators, source, part, pushed_rows(tile) if pushed else None, read)
         for reduction in reductions:
             reduction.settle(accumulators[reduction.value.id], low, high)
     return [reduction.finish(accumulators.pop(reduction.value.id)) for reduction in reductions]
 
 
+def is_pushed(work: Work, edge_pass: EdgePass) -> bool:
+    """Whether other blocks have begun the reductions of a pass: all or none."""
+    return edge_pass.reductions[0].value.id in work.pushed
+
+
+def add_tile(
+    work: Work,
+    edge_pass: EdgePass,
+    accumulators: Accumulators,
+    source: int,
+    part: Tile | None,
+    rows: IntArray | None,
+    read: Read,
+) -> None:
+    """Adds the edges of a tile, or some of them; then what another block has begun, for the rows that it has begun."""
+    shipment = work.shipments.get(edge_pass.edges.type)
+    if part and part.edges:
+        received = Payload(NOTHING)
+        if shipment and edge_pass.sent:
+            received = work.receive(shipment, source)
+            _check_received(work.block, source, part, received)
+        edge_pass.add(accumulators, read_at(part, received.rows), received.values, read)
+    if shipment and rows is not None and len(rows):
+        for reduction in edge_pass.reductions:
+            partial = work.partial(shipment, source, reduction.value)
+            check_rows(work.block, source, len(partial) == len(rows))
+            reduction.merge(accumulators[reduction.value.id], rows, partial)
+
+
 def _check_received(block: Block, source: int, tile: Tile, received: Payload) -> None:
     """The loop that reads a payload looks at no bounds, so a pass over the tile's columns does."""
     rows = len(received.values if received.rows is None else received.rows)
-    _check_rows(block, source, int(tile.indices.max()) < rows)
+    check_rows(block, source, int(tile.indices.max()) < rows)
 
 
-def _check_rows(block: Block, source: int, fits: bool) -> None:
+def check_rows(block: Block, source: int, fits: bool) -> None:
     if not fits:
         raise not_sent(block, source)
 

@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.blocks.block import LOOPS, Block, FloatArray, IntArray
+from pipeline.blocks.stacked import StackedTiles
 from pipeline.blocks.tile_edges import pushed_edges
+from pipeline.blocks.together import together
 from pipeline.blocks.wire import rounded
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
-from pipeline.run.edges import Payload, Values, not_sent, read_at
+from pipeline.run.edges import Payload, Values, not_sent, payload_of, read_at
 from pipeline.run.spill import Keep
 from pipeline.run.superstep import Computed, compute, side_by_side
 from pipeline.run.together import Together, complete
@@ -98,7 +100,16 @@ def compute_in_place(
         tile = pushed_edges(block.tiles[shipment.edge_type][source], compiled.edge_columns)
         return rounded(compiled.partial(read_at(tile, at), sent), shipment.wire)
 
+    def partials(shipment: Shipment, tiles: StackedTiles, reduction: Value) -> FloatArray:
+        """The same of several tiles at once."""
+        sent, bases = payload_of([Payload(*sent_to(shipment, source)) for source in tiles.heads[:, 0].tolist()])
+        compiled = plan.compile(step)[reduction.id]
+        rest = together(tiles, bases, pulled=False, names=compiled.edge_columns)
+        if rest.wrong is not None:
+            raise not_sent(block, int(tiles.heads[rest.wrong, 0]))
+        return rounded(compiled.partial(rest.numbered(), sent), shipment.wire)
+
     def parts(total: Value) -> list[TotalArray]:
         return [held(index).parts[total.id] for index in range(blocks)]
 
-    return compute(plan, step, block, held(block.index).values, receive, partial, parts, Together(step))
+    return compute(plan, step, block, held(block.index).values, receive, partial, parts, partials, Together(step))

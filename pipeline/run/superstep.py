@@ -22,9 +22,10 @@ from pipeline.kernels.jit import read_only
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.branch import run_branch
-from pipeline.run.edges import Partial, Receive, Work, reduce_edges
+from pipeline.run.edges import Partial, Partials, Receive, Work
 from pipeline.run.edges import Values as Arrays
 from pipeline.run.node_values import run_nodes
+from pipeline.run.reduce import reduce_edges
 from pipeline.run.together import Together, Values
 from pipeline.run.total import Total, TotalArray, merged
 
@@ -52,12 +53,13 @@ def compute(
     receive: Receive,
     partial: Partial,
     parts: Parts,
+    partials: Partials | None = None,
     together: Together | None = None,
 ) -> Computed:
     """Runs a superstep on a block. `together`: where values that are sent side by side are made so; None: each is an
     array of its own."""
     totals = {value.id: Total(value) for value in step.totals}
-    work = Work(plan, step, block, dict(state), receive, partial, totals, together=together)
+    work = Work(plan, step, block, dict(state), receive, partial, totals, partials, together=together)
     with np.errstate(all="ignore"):
         for value in step.merges:
             work.values[value.id] = merged(value, parts(value))

@@ -22,7 +22,7 @@ import functools
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -48,8 +48,8 @@ from pipeline.run.superstep import side_by_side
 from pipeline.run.task import Run, clock_batch, opened_block, result_batches, static_edges, stored_ids
 from pipeline.schema import EdgeType
 
-MOST_MAPPED = 256
-"""Files of one kind that a block's computation has mapped at a time: a process may open 1,024."""
+MOST_MAPPED = 4096
+"""Files of one kind that a process has mapped at a time, of 65,530."""
 
 STORED_DDL = "block int, bytes bigint, checksum bigint, milliseconds int"
 STORED_SCHEMA = pa.schema(
@@ -77,6 +77,8 @@ class Files:
     """A directory on a disk that all tasks see, or a URI of an object store."""
     checksums: bool
     """Whether files are going to be looked at again by another process, after this one was killed."""
+    before: Mapped | None = None
+    """What the superstep before has left, if several blocks share it."""
 
     @property
     def are_mapped(self) -> bool:
@@ -135,20 +137,29 @@ def check_block(files: Files, number: int, index: int) -> Iterator[pa.RecordBatc
         yield Stored(index, written.bytes, written.checksum, 0).batch()
 
 
-def _before(run: Run, files: Files, number: int, index: int) -> _Before | Received:
+def _before(run: Run, files: Files, number: int, index: int) -> Mapped | Received:
     if files.are_mapped:
-        return _Before(run, files, number)
+        return files.before or Mapped(run, files, number)
     step = run.plan.steps[number - 1] if number else None
     return Received(run.plan, step, run.blocks, index, partial(files.made, number - 1))
 
 
-class _Before:
+def shared(run: Run, files: Files, number: int) -> Files:
+    """The same files, for all blocks of a superstep: those that are worked at in one process map a file once."""
+    return replace(files, before=Mapped(run, files, number)) if files.are_mapped else files
+
+
+class Mapped:
     """What the superstep before has left, mapped file by file when it is asked for."""
 
     def __init__(self, run: Run, files: Files, number: int) -> None:
         self._run, self._files, self._number = run, files, number
         self.held = functools.lru_cache(MOST_MAPPED)(self._held)
         self.sends = functools.lru_cache(MOST_MAPPED)(self._sends)
+
+    def __reduce__(self) -> tuple[type[Mapped], tuple[Run, Files, int]]:
+        """Another process maps the files itself."""
+        return Mapped, (self._run, self._files, self._number)
 
     def _held(self, block: int) -> Held:
         if self._number == 0:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.blocks.block import LOOPS, Tile
 from pipeline.blocks.stacked import StackedTiles, ends_of, indptr_of
-from pipeline.kernels.pulled import pulled_first, pulled_first_each
+from pipeline.kernels.pulled import cut_each, pulled_first
 from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.schema import EDGE
 from tests.graphs import GRAPHS
@@ -57,17 +57,32 @@ def test_no_tiles() -> None:
 def test_what_is_pulled_of_all_tiles_is_what_is_pulled_of_each(name: str) -> None:
     for tiles in tiles_of(name):
         stacked = StackedTiles.of({source: dataclasses.replace(tile, middles=None) for source, tile in tiles.items()})
-        middles, order = np.empty(len(stacked.rows), np.int32), np.empty(len(stacked.indices), np.int32)
-        place, counts = np.empty(stacked.sender_ends[-1], np.int32), np.empty(len(stacked), np.int32)
-        pulled_first_each(stacked.heads, stacked.indptr, stacked.indices, middles, order, place, counts)
+        edges, rows, senders = len(stacked.indices), len(stacked.rows), int(stacked.sender_ends[-1])
+        middles, order, columns = (np.empty(size, np.int32) for size in (rows, edges, edges))
+        loops = stacked[LOOPS].senders if LOOPS in stacked else 0
+        asked = np.arange(senders - loops, dtype=np.int64)
+        keys, counts, pushed_rows = np.empty_like(asked), np.empty(len(stacked), np.int32), np.empty(len(stacked), int)
+        degrees, pushed = np.empty(rows, np.int32), np.empty(edges, np.int32)
+        made = (middles, order, columns, keys, counts, pushed_rows, degrees, pushed)
+        some, count = cut_each(stacked.heads, stacked.indptr, stacked.indices, asked, *made)
+        rest: list[tuple[int, list[int]]] = []
         for at, (source, tile) in enumerate(stacked.items()):
             row, edge, column = (ends[at] for ends in (stacked.row_ends, stacked.edge_ends, stacked.sender_ends))
             first = np.full(tile.senders, source == LOOPS)
             of_tile, its = tile.indptr[1:].copy(), np.arange(tile.edges, dtype=np.int32)
             if source != LOOPS:
                 pulled_first(tile.indptr, tile.indices, first, of_tile, its)
+                wanted = np.argsort(~first, kind="stable")
+                assert (
+                    keys[column - loops : column - loops + tile.senders].tolist() == (column - loops + wanted).tolist()
+                )
+                assert wanted[columns[edge : edge + tile.edges]].tolist() == tile.indices[its].tolist()
             assert middles[row : row + len(tile.rows)].tolist() == of_tile.tolist()
             assert (order[edge : edge + tile.edges] - edge).tolist() == its.tolist()
             assert counts[at] == first.sum()
-            wanted = np.argsort(~first, kind="stable")
-            assert place[column : column + tile.senders][wanted].tolist() == list(range(tile.senders))
+            ends = zip(of_tile.tolist(), tile.indptr[1:].tolist(), strict=True)
+            here = [list(range(edge + low, edge + high)) for low, high in ends if low < high]
+            assert pushed_rows[at] == len(here)
+            rest += [(len(each), each) for each in here]
+        assert degrees[:some].tolist() == [length for length, _ in rest]
+        assert pushed[:count].tolist() == [one for _, each in rest for one in each]

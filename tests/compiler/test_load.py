@@ -162,6 +162,7 @@ def run(**environment: str) -> tuple[int, float, np.ndarray]:
     return int(hits), float(seconds), np.array(numbers, np.float64)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_loads_what_another_compiled(tmp_path):
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
     hits, seconds, numbers = run(**cache)
@@ -172,6 +173,7 @@ def test_a_fresh_process_loads_what_another_compiled(tmp_path):
     np.testing.assert_array_equal(same, numbers)
 
 
+@pytest.mark.slow
 def test_without_compilation_the_numbers_are_the_same(tmp_path):
     """NUMBA_DISABLE_JIT=1, for debugging: the generated text is plain Python over arrays."""
     _, _, plain = run(NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(tmp_path))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,7 +56,9 @@ def shake(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if "error" in said:
             raise said["error"]
         barred = {place.path: said.get("barred", ()) for place in places}
-        blind = {name: value for name, value in said.items() if name not in ("barred",)}
+        if (at := said.get("barred_at")) is not None:
+            barred = {path: ("b",) if path.startswith(at) else () for path in barred}
+        blind = {name: value for name, value in said.items() if name not in ("barred", "barred_at")}
         return Handshake(**blind, blind=barred, barred=barred)
 
     monkeypatch.setattr(doctor, "handshake", asked)
@@ -63,9 +66,14 @@ def shake(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def found(
-    *paths: str, optional: bool = False, start: Any = session, pyspark: Any = nothing, java: Any = nothing
+    *paths: str,
+    optional: bool = False,
+    start: Any = session,
+    pyspark: Any = nothing,
+    java: Any = nothing,
+    settings: Settings | None = None,
 ) -> Diagnosis:
-    return diagnose(paths, Settings(), Sessions(lambda: optional, start), pyspark, java)
+    return diagnose(paths, settings or Settings(), Sessions(lambda: optional, start), pyspark, java)
 
 
 def line(diagnosis: Diagnosis, name: str) -> str:
@@ -115,6 +123,45 @@ def test_little_memory(shake: dict[str, Any]) -> None:
     )
 
 
+def test_memory_that_a_task_is_given(shake: dict[str, Any]) -> None:
+    said = found(settings=Settings(task_memory=2 << 30))
+    assert line(said, "memory") == "ok   memory   2.1 GB for the Python worker of a task"
+
+
+def test_little_on_this_machine(shake: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "local_memory", lambda: 300 << 20)
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda path: SimpleNamespace(free=(5 << 20) if path == str(tmp_path) else 0)
+    )
+    said = found(settings=Settings(scratch=str(tmp_path)))
+    assert not said.failed
+    assert str(said.findings[2]) == (
+        "warn memory   315 MB for a run on this machine. Give the machine or the container more"
+    )
+    assert line(said, "scratch") == (
+        f'warn scratch  5.2 MB free in {tmp_path}. Set "scratch", or TMPDIR, to a folder on a larger disk'
+    )
+
+
+def test_numba_that_does_not_compile(shake: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arrays: Any) -> None:
+        raise RuntimeError("no LLVM")
+
+    monkeypatch.setattr(doctor, "add_words", broken)
+    said = found()
+    assert said.failed
+    assert line(said, "kernels") == "fail kernels  Numba does not compile: no LLVM. Install Numba again"
+
+
+def test_of_two_folders_one_is_not_shared(shake: dict[str, Any], tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir(), there.mkdir()
+    shake["barred_at"] = str(there)
+    said = [str(each) for each in found(str(here), str(there)).findings if each.name == "storage"]
+    assert said[0] == f"ok   storage  {here}: all tasks see it, and can write there"
+    assert said[1].startswith(f"fail storage  {there}/")
+
+
 def test_no_java(shake: dict[str, Any], tmp_path: Path) -> None:
     """What this machine can do alone needs none; with a cluster's session nobody asks here."""
     shake |= {"local": True}
@@ -135,6 +182,7 @@ def test_a_session_that_does_not_start(shake: dict[str, Any]) -> None:
         yield
 
     said = found(start=broken)
+    assert said.failed
     assert line(said, "spark") == ("fail spark    no session can be made: no route to host. --verbose shows all of it")
 
 

@@ -1,16 +1,14 @@
-"""The DAGs of jobs/dags: run in a real Airflow.
+"""The DAGs of jobs/dags: run in a real Airflow, which is made for these tests in an environment of its own.
 
-Airflow cannot live in our environment (it wants pandas 3), and to make one for it takes four minutes of downloads and
-900 MB. So it is not made here: GRAPHSWEEP_AIRFLOW names the Python of one, or those tests are skipped, and say so.
-
-    python -m venv airflow && airflow/bin/pip install "apache-airflow>=3" apache-airflow-providers-apache-spark
-    GRAPHSWEEP_AIRFLOW=airflow/bin/python python -m pytest tests/jobs/test_dags.py
+GRAPHSWEEP_AIRFLOW names the Python of one that is there already; see tests/jobs/own_airflow.py. Without an index of
+packages the tests are skipped.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,10 +18,25 @@ import pytest
 from pipeline import Model
 from pipeline.places.marker import MARKER
 from tests.jobs.dags import DAGS, FLIGHTS, PUBLISHED, ROOT, given, webhook
+from tests.jobs.own_airflow import environment
+from tests.packages import Unreachable
 
 pytestmark = pytest.mark.slow
 
-AIRFLOW = os.environ.get("GRAPHSWEEP_AIRFLOW")
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """Of an Airflow."""
+    named = os.environ.get("GRAPHSWEEP_AIRFLOW")
+    if named is not None:
+        yield named
+        return
+    place = tmp_path_factory.mktemp("airflow") / "environment"
+    try:
+        yield environment(place)
+    except Unreachable as why:
+        pytest.skip(str(why))
+    shutil.rmtree(place)
 
 
 @pytest.fixture
@@ -33,11 +46,9 @@ def hook():
 
 
 @pytest.fixture
-def airflow(tmp_path, hook):
+def airflow(python, tmp_path, hook):
     """Runs DAGs: `airflow(runs, VARIABLE=…)` → what came of each."""
-    if AIRFLOW is None:
-        pytest.skip("GRAPHSWEEP_AIRFLOW names no Python that has Airflow; see the top of this file")
-    environment = os.environ | {
+    variables = os.environ | {
         "AIRFLOW_HOME": str(tmp_path / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
@@ -51,8 +62,8 @@ def airflow(tmp_path, hook):
     }
 
     def call(arguments, **more):
-        command = [AIRFLOW, *(str(argument) for argument in arguments)]
-        done = subprocess.run(command, env=environment | more, capture_output=True, text=True, timeout=900, check=False)
+        command = [str(python), *(str(argument) for argument in arguments)]
+        done = subprocess.run(command, env=variables | more, capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
         return done.stdout
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kernels.sort import group, merge, order_ties
+from pipeline.kernels.sort import count_codes, group, merge, order_ties, spread, spread_pairs
 
 codes = st.lists(st.integers(0, 6)).map(lambda values: np.array(values, np.int32))
 
@@ -19,6 +19,19 @@ def test_group_is_a_stable_sort(code: np.ndarray, random: object) -> None:
     group(code, before, offsets, order)
     assert order.tolist() == before[np.argsort(code[before], kind="stable")].tolist()
     assert offsets.tolist() == [0, *np.cumsum(np.bincount(code, minlength=7)).tolist()]
+
+
+@given(codes)
+def test_spread_puts_items_where_a_stable_sort_would(code: np.ndarray) -> None:
+    offsets, wanted = np.empty(8, np.int64), np.argsort(code, kind="stable")
+    count_codes(code, offsets)
+    assert offsets.tolist() == [0, *np.cumsum(np.bincount(code, minlength=7)).tolist()]
+    items, others = np.arange(len(code)) * 3, np.arange(len(code), dtype=np.int32)
+    out, one, other = np.empty_like(items), np.empty_like(items), np.empty_like(others)
+    spread(code, offsets, items, out)
+    spread_pairs(code, offsets, items, others, one, other)
+    assert out.tolist() == one.tolist() == items[wanted].tolist()
+    assert other.tolist() == wanted.tolist()
 
 
 def test_group_leaves_what_it_reads() -> None:
@@ -37,7 +50,7 @@ def test_ties_are_ordered_by_the_bits_of_the_values(lanes: int, distinct: int) -
     dst, src = (np.sort(rng.integers(0, 4, 500)).astype(np.int32) for _ in range(2))
     bits = rng.integers(0, distinct, (500, lanes)).astype(np.float32).view(np.uint32)
     order = np.lexsort((src, dst)).astype(np.int32)
-    order_ties(dst[order], src[order], bits, order)
+    order_ties((dst * 4 + src)[order].astype(np.int64), bits, order)
     keys = [(dst[e], src[e], *bits[e].tolist()) for e in order.tolist()]
     assert keys == sorted(keys)
     assert sorted(order.tolist()) == list(range(500))
@@ -46,8 +59,8 @@ def test_ties_are_ordered_by_the_bits_of_the_values(lanes: int, distinct: int) -
 def test_many_parallel_edges_do_not_take_their_square() -> None:
     count = 300_000  # the square would be minutes
     bits = np.random.default_rng(0).integers(0, 2**31, (count, 1)).astype(np.uint32)
-    same, order = np.zeros(count, np.int32), np.arange(count, dtype=np.int32)
-    order_ties(same, same, bits, order)
+    same, order = np.zeros(count, np.int64), np.arange(count, dtype=np.int32)
+    order_ties(same, bits, order)
     assert (np.diff(bits[order, 0].astype(np.int64)) >= 0).all()
 
 

@@ -440,6 +440,7 @@ def killed(path: Path, number: int, when: str, overwrite: bool) -> bool:
     return done.returncode != 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_run_that_is_killed_at_any_step(tmp_path: Path, overwrite: bool, when: str) -> None:
@@ -469,6 +470,7 @@ def test_a_run_that_is_killed_at_any_step(tmp_path: Path, overwrite: bool, when:
     assert seen == {("old",) if overwrite else ()} | done
 
 
+@pytest.mark.slow
 def test_a_retry_needs_no_healing_of_its_own(tmp_path: Path) -> None:
     """Between the two moves: the state says that the new one was whole."""
     target = on_disk(tmp_path / "o")
@@ -582,6 +584,7 @@ def race(path: Path, turns: int, how: str) -> list[int]:
     return done
 
 
+@pytest.mark.slow
 def test_runs_into_one_place_at_once(tmp_path: Path) -> None:
     """One wins, the others are refused: never a mixture."""
     for number in range(3):

@@ -76,6 +76,7 @@ def plan_of(name: str, counts: Counts) -> Plan:
     return choose_exchange(Plan.of(Model.from_formula(formula, weights, {"nodes.x": WIDTH})), counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize(("threads", "spills"), [(1, False), (2, False), (1, True)])
 def test_a_fused_run_holds_no_more_than_is_said(

@@ -27,7 +27,7 @@ from pipeline.places.working import reached
 from pipeline.run.work import work_directory
 from tests.graphs import mixed
 
-pytestmark = pytest.mark.usefixtures("no_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_session")]
 
 BLOCKS = 3
 GIVEN: list[object] = ["prepare", "--edge-features", "weight,attr"]

@@ -302,7 +302,7 @@ def test_a_run_that_fails_leaves_no_page(at: Path, monkeypatch: pytest.MonkeyPat
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["pipeline.score"], "run_in_process", fail)
+    monkeypatch.setattr(sys.modules["pipeline.computing"], "run_in_process", fail)
     before = everything(at)
     run("infer", "--graph", "g", "--model", "model", "--output", "o", "--report", "new/run.html", code=130)
     assert everything(at) == before

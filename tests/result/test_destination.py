@@ -132,7 +132,7 @@ def test_a_retry_after_success(at: Path, no_session: None, monkeypatch: pytest.M
     graph = open_graph(str(at / "graph"))
     first = score(graph, at / "model", at / "o", if_same="skip")
     before = contents(at)
-    scoring = sys.modules["pipeline.score"]
+    scoring = sys.modules["pipeline.computing"]
     monkeypatch.setattr(scoring, "run_in_process", lambda *_: pytest.fail("it was computed again"))
     again = score(graph, at / "model", at / "o", if_same="skip")
     assert (first.skipped, again.skipped) == (False, True)

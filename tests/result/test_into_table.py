@@ -11,10 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import Graph, Model, cli, infer, score
+from pipeline import Graph, Model, cli, infer, prepare, score
 from pipeline.errors import SettingError
 from pipeline.result.into_table import IntoTable, refuse_name
 from tests.formulas import build
+from tests.run.test_edge_rows import model_of
+from tests.run.test_typed_edge_rows import model as typed
+from tests.typed_tables import EDGE_FEATURES, FEATURES, PAYS, tables
 from tests.whole import whole
 
 if TYPE_CHECKING:
@@ -95,6 +98,42 @@ def test_partitioned(spark: SparkSession, schema: str, here: Path) -> None:
     assert "--partition-by is of --output-table" in go("--output", "o", "--partition-by", "label", code=2)
     said = go("--output-table", name, "--table-mode", "append", "--partition-by", "label", code=2)
     assert "--partition-by: the table is there, with partitions or without; leave it out" in said
+
+
+def test_rows_of_edges(spark: SparkSession, schema: str, here: Path) -> None:
+    """Ends and number of each edge, its columns, its outputs."""
+    model_of("classified").save("model", overwrite=True)
+    name, columns = f"{schema}.of_edges", ["src", "dst", "parallel", "attr", "weight", "output"]
+    said = json.loads(go("--output-table", name, "--json"))
+    raw = whole("mixed")
+    assert (said["inserted"], said["rows_of"]) == (len(raw.src), "edges")
+    go("--output", "scores")
+    order = [(column, "ascending") for column in columns[:3]]
+    found, wanted = spark.table(name).toArrow().sort_by(order), pq.read_table("scores").sort_by(order)
+    assert sorted(found.column_names[:6]) == sorted(columns)
+    assert found.column_names[6:] == ["updated_at", "run_id"]
+    assert found.select(columns).to_pylist() == wanted.select(columns).to_pylist()
+    keys = zip(*(found[column].to_pylist() for column in columns[:3]), strict=True)
+    assert len(set(keys)) == len(raw.src)
+    said = go("--output-table", f"{schema}.none", "--output-id", "key", code=2)
+    assert "-id names the ids of nodes, and the result of this model has a row per edge" in said
+    assert not spark.catalog.tableExists(f"{schema}.none")
+
+
+def test_rows_of_edges_of_a_type(spark: SparkSession, schema: str, here: Path) -> None:
+    nodes, edges = tables()
+    graph = Graph(nodes, edges, features=FEATURES, edge_features=EDGE_FEATURES)
+    prepare(graph, "graph", blocks=2)
+    typed().save("typed")
+    given = ["infer", "--graph", "graph", "--model", "typed", "--output-table", f"{schema}.pays"]
+    done = CliRunner().invoke(cli.app, given)
+    assert done.exit_code == 2
+    assert "one table takes the edges of one type, and the model gives account__pays__account" in done.output
+    done = CliRunner().invoke(cli.app, [*given, "--types", "account__pays__account"])
+    assert done.exit_code == 0, done.output
+    found = spark.table(f"{schema}.pays")
+    assert found.columns == ["src", "dst", "parallel", "amount", "score", "amounts", "updated_at", "run_id"]
+    assert found.count() == edges[PAYS].num_rows
 
 
 def test_refused(spark: SparkSession, schema: str, here: Path) -> None:

@@ -233,6 +233,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(given, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_parquet_needs_no_ending(tables: tuple[str, str], tmp_path: Path) -> None:
     """Names that do not tell it: of raw tables, and of those that the manifest remembers."""
     nodes, edges = (
@@ -250,6 +251,7 @@ def test_parquet_needs_no_ending(tables: tuple[str, str], tmp_path: Path) -> Non
     assert done.stdout.endswith("PASS\n")
 
 
+@pytest.mark.slow
 def test_the_commands_import_no_spark(tables: tuple[str, str], prepared: PreparedGraph, tmp_path: Path) -> None:
     build("gat").save(tmp_path / "model")
     raw = ["--nodes", tables[0], "--edges", tables[1]]

@@ -32,7 +32,7 @@ from tests.run.test_edge_rows import keyed, model_of
 from tests.run.test_tiers import BLOCKS, prepared_graph
 from tests.whole import whole
 
-pytestmark = pytest.mark.usefixtures("no_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_session")]
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,15 +20,18 @@ from tests.conftest import SETTINGS
 from tests.formulas import build
 from tests.spark.connect_server import connect_server
 from tests.spark.standalone import python_environment
-from tests.versions import through_connect
+from tests.versions import outcome, row, through_connect, versions
 from tests.whole import whole
 
 pytestmark = pytest.mark.slow
 
 
-def test_through_spark_connect() -> None:
+def test_through_spark_connect(record_property: Callable[[str, object], None]) -> None:
     pytest.importorskip("grpc", reason="needs pyspark[connect]")
+    started = time.monotonic()
     done = through_connect(sys.executable)
+    cells = ("this run", outcome(done), f"{time.monotonic() - started:.0f}")
+    record_property("compatibility", row(versions(sys.executable), *cells))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
 

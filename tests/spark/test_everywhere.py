@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,13 @@ from pyspark.sql.session import SparkSession as ClassicSession
 from typer.testing import CliRunner
 
 from pipeline import Graph, cli, infer, prepare, score, verify
-from pipeline.errors import DataError
+from pipeline.errors import DataError, SettingError
 from pipeline.graphframes import with_scores
 from pipeline.places import mounted
 from pipeline.places.place import Place
 from pipeline.places.through_spark import default_filesystem, is_there
 from pipeline.settings import Settings
+from pipeline.spark import message
 from pipeline.spark.session import setting
 from tests import typed_tables
 from tests.bits import by_id, in_process
@@ -102,6 +104,29 @@ def test_types(spark: SparkSession, tmp_path: Path) -> None:
                 np.testing.assert_allclose(row, wanted[output][id], rtol=1e-4, atol=1e-5)
             assert rows.num_rows == len(wanted[output])
     assert verify(graph, model, tmp_path / "scores", *frames, sample=20, spark=spark).passed
+
+
+def test_weights_that_one_message_cannot_hold(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client of Spark Connect is told before a query is sent; a classic session sends them otherwise."""
+    monkeypatch.setattr(message, "MESSAGE_BYTES", message.REST)
+    graph, model = prepare(whole("mixed").graph(spark, ()), tmp_path / "graph", blocks=2), build("graph_norm")
+    for tier, said in (
+        ("fused", "go to the tasks, and Spark"),
+        ("distributed", r"go to the tasks in each of \d super"),
+    ):
+        with refused(spark, said):
+            infer(graph, model, settings=Settings(tier=tier), spark=spark)
+    files = Settings(tier="distributed", transport="files", scratch=str(tmp_path / "scratch"))
+    with refused(spark, "go to the tasks, and Spark"):
+        score(graph, model, tmp_path / "scores", settings=files, spark=spark)
+    assert (tmp_path / "scores").exists() is not message.through_connect(spark)
+
+
+def refused(spark: SparkSession, said: str) -> AbstractContextManager[object]:
+    """Through Spark Connect."""
+    return pytest.raises(SettingError, match=said) if message.through_connect(spark) else nullcontext()
 
 
 def test_volumes_of_databricks(spark: SparkSession, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

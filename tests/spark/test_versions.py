@@ -1,4 +1,5 @@
-"""The oldest PySpark that we say works, beside the newest, which all other tests have.
+"""The oldest PySpark that we say works, beside the newest, which all other tests have; and Delta Lake and Iceberg,
+which are there for the oldest and not for the newest.
 
 The whole table of docs/compatibility.md takes environments of its own, half an hour and some gigabytes:
 `python -m tests.versions`. Here the oldest PySpark stands before the newest on the path, and the core is its half: the
@@ -10,25 +11,50 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.packages import Unreachable, no_answer
 from tests.versions import core, outcome, pyspark_alone, row, versions
 
 pytestmark = pytest.mark.slow
 
 OLDEST = "4.0"
 TESTS = ("tests/spark/test_everywhere.py", "tests/spark/test_placement.py", "tests/spark/test_handshake.py")
+LAKES = {
+    "GRAPHSWEEP_DELTA": "io.delta:delta-spark_2.13:4.0.1",
+    "GRAPHSWEEP_ICEBERG": "org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.11.0",
+}
+OF_LAKES = ("tests/tables/test_lakes.py", "tests/tables/test_delta.py", "tests/tables/test_iceberg.py")
 
 
-def test_the_oldest_pyspark(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+@pytest.fixture(scope="module")
+def oldest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the oldest PySpark: half a gigabyte, for all tests of this file."""
+    place = tmp_path_factory.mktemp("versions") / "pyspark"
+    try:
+        yield pyspark_alone(place, OLDEST)
+    except Unreachable as why:
+        pytest.skip(str(why))
+    shutil.rmtree(place)
+
+
+def test_the_oldest_pyspark(oldest: Path, record_property: Callable[[str, object], None]) -> None:
     started = time.monotonic()
-    place = pyspark_alone(tmp_path / "pyspark", OLDEST)
-    found = versions(sys.executable, place)
+    found = versions(sys.executable, oldest)
     assert found[1].startswith(f"{OLDEST}."), found
-    done = core(sys.executable, tests=TESTS, before=place)
-    shutil.rmtree(place)  # half a gigabyte
+    done = core(sys.executable, tests=TESTS, before=oldest)
     record_property("compatibility", row(found, outcome(done), "-", f"{time.monotonic() - started:.0f}"))
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+
+
+def test_delta_and_iceberg(oldest: Path) -> None:
+    done = core(sys.executable, "-rs", tests=OF_LAKES, before=oldest, **LAKES)
+    said = done.stdout[-20_000:] + done.stderr
+    if done.returncode != 0 and (why := no_answer(done.stdout + done.stderr)):
+        pytest.skip(f"Maven Central cannot be reached, where Delta Lake and Iceberg come from: {why}")
+    assert done.returncode == 0, said
+    assert "passed" in done.stdout, said
+    assert "skipped" not in done.stdout, said
