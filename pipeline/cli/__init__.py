@@ -19,11 +19,11 @@ from pipeline.cli.infer import infer_command
 from pipeline.cli.prepare import prepare_command
 from pipeline.cli.status import status_command
 from pipeline.cli.verify import verify_command
-from pipeline.collecting import collect_seldom
 from pipeline.command.answers import OUTCOMES
 from pipeline.command.exits import DONE, MENDABLE, TABLE
 from pipeline.command.log_lines import json_line, wants_lines
 from pipeline.command.options import option
+from pipeline.garbage import collect_seldom
 
 USAGE: type[Exception] = typer.BadParameter.__bases__[0]
 """Of options that cannot be read: a class of click, or of the copy of it that newer versions of Typer hold."""

@@ -12,13 +12,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.collecting import collecting_later
 from pipeline.compiler import CompiledReduction, EdgePass, compile_reduction
 from pipeline.compiler.loops import Texts
 from pipeline.formula.node_rows import NodeRows
 from pipeline.formula.program import Input, Program, input_name
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value
+from pipeline.garbage import collecting_later
 from pipeline.model import Model
 from pipeline.plan.lower import lower
 from pipeline.plan.rewriting import rebuild

@@ -29,7 +29,7 @@ from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.branch_rows import BranchRows
-from pipeline.run.together import Together
+from pipeline.run.outgoing import Outgoing
 from pipeline.run.total import Total
 from pipeline.schema import EdgeType
 
@@ -92,7 +92,7 @@ class Work:
     branch_rows: Mapping[int, BranchRows | None] | None = None
     """Branch.id → the rows of a branch, in a block that is cut down to some nodes; None, of a branch: all nodes. None:
     the block is whole, and its edges tell the rows."""
-    together: Together | None = None
+    outgoing: Outgoing | None = None
     """Where values are made side by side; None: each is an array of its own."""
 
     @cached_property
@@ -117,7 +117,7 @@ class Work:
 
     def array(self, value: Value, nodes: int) -> FloatArray:
         """(nodes, *shape) to write a node value into."""
-        return self.together.array(value, nodes) if self.together else np.empty((nodes, *value.shape), np.float32)
+        return self.outgoing.array(value, nodes) if self.outgoing else np.empty((nodes, *value.shape), np.float32)
 
     def nodes(self, value: Value) -> int:
         assert isinstance(value.space, Nodes)

@@ -21,9 +21,9 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.branch_rows import BranchRows
 from pipeline.run.edges import Payload, Values, not_sent, payload_of, read_at
+from pipeline.run.outgoing import Outgoing, complete
 from pipeline.run.spill import Keep
 from pipeline.run.superstep import Computed, compute, side_by_side
-from pipeline.run.together import Together, complete
 from pipeline.run.total import TotalArray
 from pipeline.schema import EdgeType
 
@@ -59,12 +59,12 @@ def hold(step: Superstep, made: Computed, keep: Keep | None = None) -> Held:
             sent[shipment.edge_type] = side_by_side(shipment, own)
             continue
         if shipment.values not in shared:
-            begun = made.together.get(shipment.values)
+            begun = made.outgoing.get(shipment.values)
             if begun is None:
-                together = side_by_side(shipment, made.values)
+                rows = side_by_side(shipment, made.values)
             else:
-                together = complete(begun, shipment.values, made.values)
-            shared[shipment.values] = together if keep is None else keep(together)
+                rows = complete(begun, shipment.values, made.values)
+            shared[shipment.values] = rows if keep is None else keep(rows)
         sent[shipment.edge_type] = shared[shipment.values]
     return Held(own, sent, made.parts)
 
@@ -120,5 +120,5 @@ def compute_in_place(
     def parts(total: Value) -> list[TotalArray]:
         return [held(index).parts[total.id] for index in range(blocks)]
 
-    own, made = held(block.index).values, Together(step)
+    own, made = held(block.index).values, Outgoing(step)
     return compute(plan, step, block, own, receive, partial, parts, partials, made, branch_rows)

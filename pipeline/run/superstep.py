@@ -26,8 +26,8 @@ from pipeline.run.branch_rows import BranchRows
 from pipeline.run.edges import Partial, Partials, Receive, Work
 from pipeline.run.edges import Values as Arrays
 from pipeline.run.node_values import run_nodes
+from pipeline.run.outgoing import Outgoing, Values
 from pipeline.run.reduce import reduce_edges
-from pipeline.run.together import Together, Values
 from pipeline.run.total import Total, TotalArray, merged
 
 Parts = Callable[[Value], Sequence[TotalArray]]
@@ -42,8 +42,8 @@ class Computed:
     """Those that the step keeps, those it ships, and in the last step the outputs."""
     parts: dict[int, TotalArray]
     """Value.id of each total of the step → the block's part of it."""
-    together: Mapping[Values, FloatArray] = field(default_factory=dict)
-    """Values of a shipment → (nodes, its width): those of its values that were made there, see together.py."""
+    outgoing: Mapping[Values, FloatArray] = field(default_factory=dict)
+    """Values of a shipment → (nodes, its width): those of its values that were made there, see outgoing.py."""
 
 
 def compute(
@@ -55,14 +55,14 @@ def compute(
     partial: Partial,
     parts: Parts,
     partials: Partials | None = None,
-    together: Together | None = None,
+    outgoing: Outgoing | None = None,
     branch_rows: Mapping[int, BranchRows | None] | None = None,
 ) -> Computed:
-    """Runs a superstep on a block. `together`: where values that are sent side by side are made so; None: each is an
+    """Runs a superstep on a block. `outgoing`: where values that are sent side by side are made so; None: each is an
     array of its own. `branch_rows`: of a block that is cut down to some nodes, see Work."""
     totals = {value.id: Total(value) for value in step.totals}
     work = Work(
-        plan, step, block, dict(state), receive, partial, totals, partials, together=together, branch_rows=branch_rows
+        plan, step, block, dict(state), receive, partial, totals, partials, outgoing=outgoing, branch_rows=branch_rows
     )
     with np.errstate(all="ignore"):
         for value in step.merges:
@@ -81,7 +81,7 @@ def compute(
     return Computed(
         {value.id: work.values[value.id] for value in step.live_out},
         {number: total.part for number, total in work.totals.items()},
-        together.arrays if together else {},
+        outgoing.arrays if outgoing else {},
     )
 
 

@@ -10,7 +10,7 @@ from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.run import in_place
 from pipeline.run.in_place import NOTHING, compute_in_place, hold
-from pipeline.run.together import places_in
+from pipeline.run.outgoing import places_in
 from tests.formulas import FORMULAS, WIDTH, build
 from tests.run.test_superstep import run
 from tests.whole import Whole, whole
@@ -67,5 +67,5 @@ def test_the_same_bits_as_apart(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     for blocks in (1, 3):
         together = bits(plan, graph, blocks)
         with monkeypatch.context() as patched:
-            patched.setattr(in_place, "Together", lambda step: None)
+            patched.setattr(in_place, "Outgoing", lambda step: None)
             assert bits(plan, graph, blocks) == together

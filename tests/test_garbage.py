@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline import cli
-from pipeline.collecting import NEW, collect_seldom, collecting_later
+from pipeline.garbage import NEW, collect_seldom, collecting_later
 from pipeline.plan.plan import Plan
 from tests.formulas import build
 

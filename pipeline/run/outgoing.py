@@ -58,7 +58,7 @@ def _read_elsewhere(step: Superstep) -> set[int]:
     return found
 
 
-class Together:
+class Outgoing:
     """The rows of the shipments of a block, while its values are being made."""
 
     def __init__(self, step: Superstep):
