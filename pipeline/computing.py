@@ -97,11 +97,8 @@ def compute(
     types = [table.type for table in tables_of(planned, wish)]
     by_type = planned.graph.is_typed
     if by_type:
-        if folder is None or staging.opened is None:
-            raise SettingError(
-                f"{output}: the tables of a typed graph are written by tasks, and these cannot write there, or are not "
-                'to (write = "spark"); give a path that all machines share'
-            )
+        assert folder is not None, "refused before"
+        assert staging.opened is not None
         folder = replace(folder, by_type=True)
         make_folders(staging.opened, types, str(output))
     if exchange is not None:

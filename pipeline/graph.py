@@ -31,7 +31,7 @@ from pipeline.tables.memory import ArrowTable
 from pipeline.tables.one_table import OneTable
 from pipeline.tables.opening import TAKES, NeedsSpark, Reading, is_frame, open_given
 from pipeline.tables.parquet import ParquetTable
-from pipeline.tables.types import GivenTable, check_option, edge_ends, given_tables
+from pipeline.tables.types import GivenTable, both_ways, check_option, edge_ends, given_tables
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -62,7 +62,9 @@ class Graph:
     edge_features : str, list of str, mapping or None
         Columns of numbers or arrays, each a value of its own name; or name → column or columns.
     undirected : bool
-        Each edge is there in both directions; a self-loop once. Parallel edges are kept. Not for typed graphs.
+        Each edge is there in both directions; a self-loop once. Parallel edges are kept. Of a typed graph, edges
+        between two types get a type of their own for the other direction, with the same values: those of
+        ("account", "pays", "shop") are ("shop", "rev_pays", "account"), too.
     reverse : bool
         Also store the edges against their direction, for models that reduce at the source. `infer` does so by itself
         with a graph that it prepares; undirected edges need it not.
@@ -129,11 +131,8 @@ class Graph:
         elif edge_types is not None:
             raise DataError("edge_types is for a table of edges with a column of relations: relation= says which")
         given = given_tables(nodes, edges, features, edge_features, id, src, dst)
-        if undirected and not is_untyped(given):
-            raise DataError(
-                "undirected is for graphs of one node type and one edge type; of a typed graph give the edges of the "
-                'other direction as a type of their own, as PyG does: ("merchant", "rev_pays", "account")'
-            )
+        given = both_ways(given) if undirected else given
+        self.undirected = undirected
         frames = [each.given for each in given if is_frame(each.given)]
         paths = any(isinstance(each.given, (str, os.PathLike)) for each in given)
         self._session = frames[0].sparkSession if frames else spark or (active_session() if paths else None)
@@ -250,10 +249,6 @@ class Graph:
     def id_names(self) -> dict[str, str]:
         """Node type → the column of its ids."""
         return {layout.type: layout.keys[0] for layout in self.node_layouts}
-
-    @property
-    def undirected(self) -> bool:
-        return any(layout.undirected for layout in self.layouts)
 
     @staticmethod
     def from_graphframe(frame: Any, **options: Any) -> Graph:

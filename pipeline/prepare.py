@@ -225,7 +225,7 @@ def prepare_in_steps(
             manifest |= by.facts(manifest["edge_types"])
         known = {layout.table: _known_rows(layout, pieces[layout.table]) for layout in graph.layouts}
         check_totals(manifest, known, graph.layouts)
-        warn_both_ways(manifest["totals"])
+        warn_both_ways(manifest, graph.edge_layouts)
         sizes = {name: manifest["per_block"][f"{name}_file_bytes"] for name in storage.FILES}
         target.publish({**manifest, **origin}, sizes)
     return open_graph(path)

@@ -51,7 +51,7 @@ class PreparedGraph:
     @property
     def schema(self) -> GraphSchema:
         schema = GraphSchema.from_json(self.manifest["schema"])
-        return schema.both_ways() if self.undirected else schema
+        return schema.undirected() if self.undirected else schema
 
     @property
     def widths(self) -> dict[str | EdgeType, dict[str, int | None]]:

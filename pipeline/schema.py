@@ -101,6 +101,12 @@ class GraphSchema:
         """The same, and every edge type against its direction too."""
         return GraphSchema(self.nodes, {**{each.reversed: self.edges[each] for each in self.edges}, **self.edges})
 
+    def undirected(self) -> GraphSchema:
+        """The same of a graph whose edges are there in both directions: of those within a type, these are the edges
+        against their direction, too."""
+        within = {type: columns for type, columns in self.edges.items() if type.source == type.target}
+        return GraphSchema(self.nodes, {**{each.reversed: within[each] for each in within}, **self.edges})
+
     def to_json(self) -> dict[str, Any]:
         return {
             "nodes": {name: dict(columns) for name, columns in self.nodes.items()},

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.computing import compute, folder_of, output_probes, supersteps_of, tables_of
-from pipeline.errors import StorageError
+from pipeline.errors import SettingError, StorageError
 from pipeline.graph import Graph
 from pipeline.model import Model
 from pipeline.places.given import path_of
@@ -199,6 +199,12 @@ def scored(
                 session, [*probes_of(graph, settings), *output_probes(place), *transport_probes(settings)]
             )
             folder = folder_of(place, staging, wish.format, settings, shake)
+            if folder is None and graph.is_typed:
+                raise SettingError(
+                    f"{place}: the tables of a typed graph are written by tasks, and these cannot write there, or are "
+                    'not to (write = "spark"); give a path that all machines share, or write what infer gives in '
+                    "Python, type by type"
+                )
             planned = planned_run(graph, whole, model, settings, shake, session, wish.targets, scratch)
             prepared = time.perf_counter() - started if isinstance(graph, Graph) else 0.0
             if page is not None:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.blocks.arrow import numbers
 from pipeline.blocks.block import LOOPS, Block, Tile
 from pipeline.blocks.columns import CHUNK_BYTES, ROW_COLUMNS
 from pipeline.blocks.stacked import HEAD, StackedTiles, ends_of
@@ -348,7 +349,7 @@ def text_buffers(texts: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np
 
 def ids_of(array: npt.NDArray[Any], offsets: npt.NDArray[np.int32] | None) -> pa.Array:
     if offsets is None:
-        return pa.array(array)
+        return numbers(array)
     return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(array))
 
 

@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.fs as fs
 import pyarrow.parquet as pq
 
+from pipeline.blocks.arrow import numbers
 from pipeline.blocks.block import Block
 from pipeline.blocks.columns import KIND, NAME, ROW_COLUMNS
 from pipeline.blocks.rows import KINDS, SCHEMA, Row, block_from_rows, edge_type_of, from_batches, part_of, to_batches
@@ -150,7 +151,7 @@ def read_file(
     except (OSError, pa.ArrowException) as error:
         raise _lost(folder, f"{name}.parquet of block {index} is damaged: {error}") from error
     for batch in table.to_batches():
-        target = pa.array(np.full(len(batch), index, np.int32))
+        target = numbers(np.full(len(batch), index, np.int32))
         columns = [target, *(batch.column(name) for name in ROW_COLUMNS[1:])]
         complete = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
         for row in from_batches([complete]):

@@ -100,7 +100,9 @@ EdgeFeatures = Annotated[
         "Edge columns that models may read, each by itself; edge_attr=a+b: several of numbers as one value.",
     ),
 ]
-Undirected = Annotated[bool, option("--undirected", None, "Each edge is there in both directions.")]
+Undirected = Annotated[
+    bool, option("--undirected", None, "Each edge is there in both directions; between two types as a type rev_….")
+]
 Reverse = Annotated[
     bool,
     option("--reverse", None, "Also store the edges against their direction, for models that reduce at the source."),

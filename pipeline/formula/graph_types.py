@@ -44,7 +44,8 @@ def check_types(program: Program, schema: GraphSchema) -> None:
             f"the model is for a typed graph, with {named(list(types))}, and this graph has no types; give a table for "
             "each type" + (f": Graph(nodes, {{{tables}}})" if NODE in types else "")
         )
-    alike = nearest(str(missing[0]), list(map(str, known)))
+    # as people write it, and not against its direction
+    alike = nearest(named(missing[:1]), [named([each]) for each in known])
     hint = f" ({alike})" if alike.startswith("did") else ""
     raise ModelError(
         f"the model reads {named(missing)}, of which this graph has no table{hint}; it has {named(known)}. Where there "

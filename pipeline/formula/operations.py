@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import erf
 
 from pipeline.errors import shortened
 from pipeline.formula import meanings, rules
@@ -168,7 +167,7 @@ OPERATIONS: dict[str, Operation] = {
     "sin": _elementwise(np.sin, "np.sin({0})", COSTLY),
     "cos": _elementwise(np.cos, "np.cos({0})", COSTLY),
     "tanh": _elementwise(np.tanh, "tanh({0})", COSTLY),
-    "erf": _elementwise(erf, "float32(math.erf({0}))", COSTLY),
+    "erf": _elementwise(meanings.erf, "float32(math.erf({0}))", COSTLY),
     "floor": _choice(np.floor, "np.floor({0})", SAME_ENDS),
     "ceil": _choice(np.ceil, "np.ceil({0})", SAME_ENDS),
     "round": _choice(np.rint, "np.rint({0})", SAME_ENDS),

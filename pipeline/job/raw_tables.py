@@ -89,7 +89,7 @@ def columns_for(model: Model, options: Mapping[str, Any], spec: GraphSpec | None
     model, whatever its name."""
     options = dict(options)
     if spec is not None:
-        return {**_columns_by_type(model, spec), **options}
+        return {**_columns_by_type(model, spec, bool(options.get("undirected"))), **options}
     read: dict[str, list[str]] = {"nodes": [], "edges": []}
     for column in model.inputs:
         table, _, name = column.rpartition(".")
@@ -116,10 +116,12 @@ def _remembered(model: Model, table: str, read: Sequence[str]) -> dict[str, str 
     return {name: list(each.names) if each and each.names else name for name, each in trained.items()}
 
 
-def _columns_by_type(model: Model, spec: GraphSpec) -> dict[str, Any]:
-    """The same by the types of a graph. What the file says of a type's features stays; of a type with one feature it
+def _columns_by_type(model: Model, spec: GraphSpec, undirected: bool) -> dict[str, Any]:
+    """The same by the types of a graph, edges of which are read for the type of the other direction, too, if they are
+    `undirected`. What the file says of a type's features stays; of a type with one feature it
     stands for that, whatever its name."""
     from pipeline.tables.layout import table_of
+    from pipeline.tables.types import reverse_of
 
     read: dict[str, list[str]] = {}
     for column in model.inputs:
@@ -134,5 +136,8 @@ def _columns_by_type(model: Model, spec: GraphSpec) -> dict[str, Any]:
         else:
             features[type] = {names[0]: said} if len(names) == 1 and not isinstance(said, Mapping) else said
     said_of_edges = spec.options.get("edge_features", {})
-    edge_features = {type: said_of_edges.get(type, read.get(table_of(type), [])) for type in spec.edges}
+    edge_features: dict[Any, Any] = {}
+    for edges in spec.edges:
+        names = [name for each in (edges, reverse_of(edges))[: 1 + undirected] for name in read.get(table_of(each), [])]
+        edge_features[edges] = said_of_edges.get(edges, list(dict.fromkeys(names)))
     return {"features": features, "edge_features": edge_features}

@@ -65,6 +65,11 @@ class Branch:
     """(join, what is added to it)."""
 
     @property
+    def id(self) -> int:
+        """Value.id of its first term, which is of no other branch."""
+        return self.terms[0][1].id
+
+    @property
     def dense(self) -> list[Value]:
         """The node values that are read, beside those that the branch computes."""
         inside = {value.id for value in (*self.before, *self.reductions, *self.nodes)}

@@ -131,6 +131,14 @@ class Superstep:
         ]
 
     @property
+    def executed(self) -> list[tuple[Value, Value]]:
+        """Each reduction, and what its loop computes: of a branch, over edges that are chosen already."""
+        alone = [(value, value) for phase in self.phases for value in phase.reductions]
+        return alone + [
+            pair for branch in self.branches for pair in zip(branch.reductions, branch.executed, strict=True)
+        ]
+
+    @property
     def features(self) -> list[tuple[str, str]]:
         """(node type, column) of the features read."""
         found: dict[tuple[str, str], None] = {}

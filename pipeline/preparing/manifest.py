@@ -106,19 +106,29 @@ def _schema(graph: Graph, facts: list[dict[str, Any]], of_edges: Mapping[str, La
     return GraphSchema(nodes, edges)
 
 
-def warn_both_ways(totals: Mapping[str, int]) -> None:
-    """Says that undirected edges are in the table in both directions, if some are: each of them is there twice then."""
+def warn_both_ways(manifest: Mapping[str, Any], layouts: Iterable[Layout]) -> None:
+    """Says that undirected edges are in a table in both directions, if some are: each of them is there twice then."""
+    undirected = [layout for layout in layouts if layout.undirected]
+    for layout in undirected:
+        counts = manifest["edge_types"][layout.type]
+        _warn_both_ways(layout.table, {name: sum(counts[name]) for name in ("both_ways", "edges", "self_loops")})
+
+
+def _warn_both_ways(table: str, totals: Mapping[str, int]) -> None:
     both, edges = totals["both_ways"], (totals["edges"] - totals["self_loops"]) // 2
+    of = "" if table == "edges" else f" of {table}"
     if both and both == edges:
         log.warning(
-            "undirected=True, and every one of the %s edges is in the table in both directions already: each is stored "
-            "twice in each direction, which changes sums and degrees; leave undirected=True out",
+            "undirected=True, and every one of the %s edges%s is in the table in both directions already: each is "
+            "stored twice in each direction, which changes sums and degrees; leave undirected=True out",
             f"{edges:,}",
+            of,
         )
     elif both:
         log.warning(
-            "undirected=True, and %s of the %s edges have their reverse in the table too: each of these is stored "
+            "undirected=True, and %s of the %s edges%s have their reverse in the table too: each of these is stored "
             "twice in each direction, which changes sums and degrees; keep one row for each pair, if that is not meant",
             f"{both:,}",
             f"{edges:,}",
+            of,
         )

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -273,6 +273,24 @@ def some_edges(call: Call) -> Symbol | None:
     if isinstance(symbol, Rows) and isinstance(mask.space, Edges) and symbol.space == mask.space and dim == along:
         return symbol
     return None
+
+
+def mask_of_edges(arguments: Mapping[str, Any], tensors: Mapping[str, Any]) -> Tensor | None:
+    """x[mask] = y[mask], by a column of the edges: the mask. None for anything else.
+
+    Of y all edges are still there (some_edges), and as many as the mask has.
+    """
+    if len(arguments["indices"]) != 1:
+        return None
+    mask, rows, values = arguments["indices"][0], arguments["self"], arguments["values"]
+    if not all(isinstance(each, Rows) and isinstance(each.space, Edges) for each in (mask, rows, values)):
+        return None
+    tensor: Tensor = tensors["indices"][0]
+    if tensor.dtype is not torch.bool or tensor.dim() != 1 or mask.space != rows.space or rows.space != values.space:
+        return None
+    if tensors["values"].shape != tensors["self"].shape:
+        return None
+    return tensor
 
 
 HANDLERS: dict[str, Handler] = {

@@ -328,7 +328,7 @@ def _typed_widths(
         for argument in found.arguments
         if argument.name in found.tables or is_told(argument, features, like)
     ]
-    return with_found_widths(told_widths(found, features, like), told, partial(_try, net))
+    return with_found_widths(told_widths(found, features, like), told, partial(_try, net), partial(_explain, net))
 
 
 def _try(net: torch.nn.Module, candidate: Signature) -> None:

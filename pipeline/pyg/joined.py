@@ -27,6 +27,9 @@ SPLITS = ("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"
 ROWS_BY_INDEX = {"index": "indices", "_unsafe_index": "indices", "index_select": "index", "gather": "index"}
 TOGETHER = frozenset(["scatter_add", "scatter_reduce", "scatter", "index_add", "index_reduce", "index_put"])
 """Operations whose handlers know tensors of several types."""
+LANES_BY_INDEX = frozenset(["scatter", "gather"])
+"""Of which the index may name a lane of each row, as for a one-hot row."""
+WRITES_BY_INDEX = frozenset(["index_put", "_index_put_impl"])
 ONE_BY_ONE = "do it with each type's own tensor"
 WHERE_TYPES_MEET = "cut the tensor where one type ends and the next one begins"
 
@@ -34,6 +37,10 @@ WHERE_TYPES_MEET = "cut the tensor where one type ends and the next one begins"
 def by_parts(call: Call, handler: Handler, factories: Iterable[str]) -> Symbol | tuple[Symbol | Refusal, ...]:
     """What an operation gives of which an argument is Joined, or an edge index that counts from another start."""
     name, source = call.operation, call.get("self")
+    if name in WRITES_BY_INDEX and isinstance(source, Joined) and (mask := _mask_of(call)) is not None:
+        return _parts_written(call, source, mask)
+    if name in LANES_BY_INDEX and _along_lanes(call):
+        return _each(call, handler)
     if name in TOGETHER or name in factories or (name == "cat" and _along_rows(call)):
         return handler(call)
     if name in ROWS_BY_INDEX and (index := _index_of(call)) is not None:
@@ -153,6 +160,14 @@ def is_constant(part: Any) -> bool:
 def _along_rows(call: Call) -> bool:
     part = next(parts_of(each)[0] for each in call["tensors"] if isinstance(each, Joined | End | EdgeIndex))
     return row_axis(part) == call["dim"] % call.tensors["tensors"][0].dim()
+
+
+def _along_lanes(call: Call) -> bool:
+    """Whether an operation takes or writes lanes by numbers that each row has, all rows of several types alike."""
+    index = call["index"]
+    if not isinstance(index, Joined) or not all(isinstance(part, Rows) for part in index.parts):
+        return False
+    return call["dim"] % call.tensors["self"].dim() != row_axis(index.parts[0])
 
 
 # ---- each part by itself
@@ -354,8 +369,38 @@ def _parts_taken(call: Call, source: Joined, mask: Joined) -> Symbol:
     tensor = next(each for each in tree_leaves(call.tensors[ROWS_BY_INDEX[call.operation]]) if each is not None)
     if tensor.dtype is not torch.bool or mask.spaces != source.spaces:
         raise Refusal("takes rows of several types by numbers that are no edge_index", WHERE_TYPES_MEET)
-    truths = cut(mask, tensor, call.sizes)
-    chosen = [part for part, truth in zip(source.parts, truths, strict=True) if truth.all()]
+    chosen = [source.parts[number] for number in _meant(call, mask, tensor)]
     if not chosen:
         raise Refusal("takes the rows of none of the types", "leave this out")
     return chosen[0] if len(chosen) == 1 else joined(chosen, call.sizes)
+
+
+def _meant(call: Call, mask: Joined, tensor: Tensor) -> list[int]:
+    """The numbers of the parts that a mask chooses, which is the same for all rows of a part."""
+    return [number for number, truth in enumerate(cut(mask, tensor, call.sizes)) if truth.all()]
+
+
+def _mask_of(call: Call) -> Joined | None:
+    """x[mask] = …: the mask, if it is one and the same for all rows of a type."""
+    given = [(index, tensor) for index, tensor in zip(call["indices"], call.tensors["indices"], strict=True)]
+    if len(given) != 1 or not isinstance(given[0][0], Joined) or given[0][1].dtype is not torch.bool:
+        return None
+    return given[0][0] if all(map(is_constant, given[0][0].parts)) else None
+
+
+def _parts_written(call: Call, source: Joined, mask: Joined) -> Symbol:
+    """x[kind == 2] = rows, where the kind is the same for all rows of a type: those of the types that are meant."""
+    if mask.spaces != source.spaces:
+        raise Refusal("writes rows of several types by numbers that are no edge_index", WHERE_TYPES_MEET)
+    chosen = _meant(call, mask, call.tensors["indices"][0])
+    new = parts_of(call["values"])
+    same = len(new) == len(chosen) and all(
+        isinstance(rows, Rows)
+        and rows.space == source.spaces[number]
+        and _places(rows) == _places(source.parts[number])
+        for rows, number in zip(new, chosen, strict=True)
+    )
+    if not same or call["accumulate"]:
+        raise Refusal("writes to the rows of some types what is not a row for each of them", ONE_BY_ONE)
+    parts = dict(enumerate(source.parts)) | dict(zip(chosen, new, strict=True))
+    return joined([parts[number] for number in range(len(parts))], call.sizes)

@@ -98,7 +98,7 @@ def _one_hot(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..
 
     def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         index = recorder.symbol(tensor)
-        if not isinstance(index, Rows):
+        if not all(isinstance(part, Rows) for part in parts_of(index)):
             return original(tensor, num_classes)
         with recorder.paused():
             result = original(tensor, num_classes)
@@ -107,7 +107,8 @@ def _one_hot(original: Callable[..., Tensor], recorder: Recorder) -> Callable[..
             if num_classes < 0:
                 raise Refusal("counts the classes by the largest number of a column", "give num_classes")
             with recorder.paused():
-                return one_hot_rows(index, num_classes, recorder.learned)
+                rows = [one_hot_rows(part, num_classes, recorder.learned) for part in parts_of(index)]
+            return joined(rows, recorder.sizes) if isinstance(index, Joined) else rows[0]
 
         recorder.say(result, "one_hot", make)
         return result

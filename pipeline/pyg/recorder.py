@@ -22,7 +22,7 @@ from pipeline.errors import FormulaError, ModelError
 from pipeline.formula.values import Value
 from pipeline.pyg.across_nodes import one_by_one
 from pipeline.pyg.aten_sparse import PRODUCTS, SQUARED
-from pipeline.pyg.aten_take import by_node, some_edges, table_of_nodes, table_too_short
+from pipeline.pyg.aten_take import by_node, mask_of_edges, some_edges, table_of_nodes, table_too_short
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import Chosen
@@ -48,6 +48,7 @@ from pipeline.pyg.where import CANNOT, ModuleStack, Place
 
 WRITES_ROWS = {"index_copy", "index_put", "_index_put_impl", "index_fill"}
 ROW_LOOKUPS = {"index", "index_select", "embedding"}
+WRITES_BY_MASK = {"index_put", "_index_put_impl"}
 BY_MASK = {"index", "_unsafe_index", "index_put", "index_put_", "_index_put_impl_"}
 READ_BY_PYTHON = {"_local_scalar_dense", "equal", "is_nonzero", "item"}
 
@@ -159,6 +160,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = chosen[:, None]
             self.bind(result, self.symbol(chosen))
             return result
+
+        if name in WRITES_BY_MASK and (mask := mask_of_edges(arguments, bound)) is not None:
+            return self._written_where(mask, bound, name if written else "")
 
         handler = HANDLERS.get(name) if namespace == "aten" else PRIMS.get(name)
         if any(isinstance(symbol, SparseMatrix) for symbol in symbols):
@@ -290,6 +294,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             outputs = func(*args, **kwargs)
         self._rewrite(written[0], symbol, func._schema.name)
         return outputs
+
+    def _written_where(self, mask: Tensor, bound: Mapping[str, Any], in_place: str) -> Tensor:
+        """x[mask] = y[mask], of edges: y is still there for all of them, so torch's own operation does not fit.
+        `in_place`: the operation, if it writes to x; else empty."""
+        rows, values = bound["self"], bound["values"]
+        with self:
+            mask = mask.reshape(-1, *(1,) * (rows.dim() - 1))
+            new = torch.where(mask, rows + values if bound["accumulate"] else values, rows)
+        if not in_place:
+            return new
+        symbol = self.symbol(new)
+        with self.paused():
+            rows.copy_(new)
+        self._rewrite(rows, symbol, in_place)
+        return rows
 
     def _rewrite(self, tensor: Tensor, symbol: Symbol, operation: str) -> None:
         """`tensor` was changed in place: so were all that share its memory."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from inspect import Parameter
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from pipeline.pyg.types import METADATA, Types, own_types, triple, types_of
 
 EDGE_INDICES = ("edge_index_dict", "edge_index")
 DICT = "_dict"
+DATA = "data"
 
 
 def has_types(net: torch.nn.Module, metadata: Any, like: Any) -> bool:
@@ -31,8 +33,14 @@ def has_types(net: torch.nn.Module, metadata: Any, like: Any) -> bool:
     parameters = called(net).parameters
     if EDGE_INDICES[0] in parameters:
         return True
-    takes_data = list(parameters)[:1] == ["data"]
-    return takes_data and ("HeteroData" in str(parameters["data"].annotation) or own_types(net) is not None)
+    first = next(iter(parameters.values()), None)
+    if first is None:
+        return False
+    return _is_hetero_data(first) or (first.name == DATA and own_types(net) is not None)
+
+
+def _is_hetero_data(parameter: Parameter) -> bool:
+    return "HeteroData" in str(parameter.annotation)
 
 
 def types_for(net: torch.nn.Module, metadata: Any, like: Any) -> Types:
@@ -54,11 +62,18 @@ def typed_signature(net: torch.nn.Module, inputs: Mapping[str, Any] | None, type
     call = called(net)
     parameters, named = call.parameters, call.named
     required = [name for name, parameter in named.items() if parameter.default is parameter.empty]
-    as_data = required[0] if required == ["data"] else None
+    as_data = required[0] if required == [DATA] or (required and _is_hetero_data(named[required[0]])) else None
     weights = {name: each for name, each in net.named_parameters(remove_duplicate=False) if each.dim() > 1}
     tables = tuple(name for name in given if name in weights and name not in named)
     index = next((name for name in EDGE_INDICES if name in named), None)  # to_hetero calls it edge_index
     if as_data:
+        if len(required) > 1:
+            others = ", ".join(map(repr, required[1:]))
+            raise ModelError(
+                f"forward takes {others} beside {as_data!r}, a HeteroData; import a module whose "
+                f"forward({as_data}: HeteroData) calls this one with them"
+            )
+        given = {name.removesuffix(DICT): told for name, told in given.items()}  # data.time_dict is what is called time
         held = [name for name in TABLES if name == "x" or (like is not None and _holding(like, types, name))]
         required = [*held, EDGE_INDICES[1]]
     else:

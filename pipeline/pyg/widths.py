@@ -34,14 +34,19 @@ AXES = re.compile(
     re.IGNORECASE,
 )
 WEIGHT = "edge_weight"  # one number per edge
+X = "x"  # rows of the nodes
 
 
 def with_found_widths(
-    found: Signature, told: Collection[str], run: Callable[[Signature], object]
+    found: Signature,
+    told: Collection[str],
+    run: Callable[[Signature], object],
+    explain: Callable[[Signature], object] | None = None,
 ) -> tuple[Signature, tuple[str, ...]]:
     """The arguments with the widths at which forward runs, and the names of those that it runs with at any width.
 
-    `told`: names of the arguments whose widths are known.
+    `told`: names of the arguments whose widths are known. `explain`: of typed models; it may raise a better error where
+    none is found, and columns that are not x may be numbers.
     """
     tried = {
         argument.name: STEP * (number + 1) + 1
@@ -51,6 +56,7 @@ def with_found_widths(
     arguments = tuple(
         replace(each, shape=(tried[each.name],)) if each.name in tried else each for each in found.arguments
     )
+    first: tuple[Sequence[Argument], Signature, Exception] | None = None
     while True:
         candidate = replace(found, arguments=arguments)
         seen = _Meeting({width: name for name, width in tried.items()})
@@ -60,9 +66,19 @@ def with_found_widths(
             break
         except Exception as error:  # whatever a module raises at a width that does not fit
             if not seen.wanted:
-                if not tried or not is_about_sizes(error):
+                if not first and (not tried or not is_about_sizes(error)):
                     raise
-                raise _unknown([each for each in arguments if each.name in tried], error) from error
+                if explain is None:
+                    raise _unknown([each for each in arguments if each.name in tried], error) from error
+                first = first or ([each for each in arguments if each.name in tried], candidate, error)
+                numbers = {each.name for each in first[0] if each.name in tried and each.input not in (X, f"{X}_dict")}
+                if not numbers:
+                    explain(first[1])
+                    raise _unknown(first[0], first[2]) from first[2]
+                # perhaps a number in each row, such as a time
+                arguments = tuple(replace(each, shape=()) if each.name in numbers else each for each in arguments)
+                tried = {name: width for name, width in tried.items() if name not in numbers}
+                continue
         arguments = tuple(_as_wanted(each, seen.wanted) for each in arguments)
         tried = {name: width for name, width in tried.items() if name not in seen.wanted}
     return candidate, tuple(tried)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.blocks.arrow import numbers, one_row
 from pipeline.blocks.block import FloatArray
 from pipeline.formula.classes import Label, labels_of
 from pipeline.formula.program import PARALLEL, Program
@@ -167,7 +168,7 @@ class OutputTable:
     def clock(self, superstep: int, seconds: float) -> pa.RecordBatch:
         """One row that tells how long a superstep took in this task."""
         row = dict.fromkeys(self.schema.names) | {SUPERSTEP: superstep, MILLISECONDS: round(1000 * seconds)}
-        return pa.RecordBatch.from_pylist([row], schema=self.schema)
+        return one_row(row, self.schema)
 
 
 def classes(scores: FloatArray, probabilities: bool = False) -> list[pa.Array]:
@@ -176,7 +177,7 @@ def classes(scores: FloatArray, probabilities: bool = False) -> list[pa.Array]:
     best = flat.argmax(axis=1).astype(np.int32)
     highest = flat.max(axis=1, keepdims=True)
     share = highest[:, 0] if probabilities else 1 / np.exp(flat - highest).sum(axis=1)
-    return [pa.array(best), pa.array(share.astype(np.float32))]
+    return [numbers(best), numbers(share.astype(np.float32))]
 
 
 def labels(scores: FloatArray, names: Sequence[str]) -> pa.Array:
@@ -209,7 +210,7 @@ def _word(type: pa.DataType) -> str:
 def column_of(values: FloatArray, shape: tuple[int, ...]) -> pa.Array:
     """(n, *shape) as numbers, or as arrays of numbers."""
     if shape == ():
-        return pa.array(np.ascontiguousarray(values))
+        return numbers(values)
     width = int(np.prod(shape))
     offsets = np.arange(len(values) + 1, dtype=np.int32) * width
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values).reshape(-1)))
+    return pa.ListArray.from_arrays(numbers(offsets), numbers(np.ascontiguousarray(values).reshape(-1)))

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
+from pipeline.blocks.arrow import one_row
 from pipeline.errors import StorageError, unwritable
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.place import Place, refuse_unreachable
@@ -51,7 +52,7 @@ class Receipt(NamedTuple):
     """Of the nodes or edges that the rows are of, as text."""
 
     def batch(self) -> pa.RecordBatch:
-        return pa.RecordBatch.from_pylist([self._asdict()], schema=SCHEMA)
+        return one_row(self._asdict(), SCHEMA)
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.blocks.block import FloatArray, IntArray, Tile
+from pipeline.blocks.block import Block, FloatArray, IntArray, Tile
 from pipeline.blocks.chosen import by_number
 from pipeline.compiler import EdgePass
 from pipeline.formula.interpret import execute_rows, last_readers
 from pipeline.formula.operations import OPERATIONS
+from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value
 from pipeline.kernels.gather import add_rows
 from pipeline.kernels.jit import read_only
 from pipeline.plan.branches import NEUTRAL, Branch
 from pipeline.plan.levels import local_values
+from pipeline.plan.superstep import Superstep
 from pipeline.run.edges import Tiles, Work, reduce_tiles, tiles_for
 from pipeline.run.node_values import ROW_CHUNK
 
@@ -41,7 +43,17 @@ def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
     tiles = _tiles(work, branch)
     if not tiles:
         return
-    rows, tiles = _rows(tiles, nodes)
+    cut = None if work.branch_rows is None else work.branch_rows[branch.id]
+    if work.branch_rows is None:
+        rows = rows_of(tiles, nodes)
+        tiles = tiles if rows is None else _by_row(tiles, rows, nodes)
+    elif cut is None:
+        rows = None
+    else:
+        if not len(cut.needed):
+            return
+        rows = np.append(cut.nodes, cut.nodes[:1])  # and one for edges of nobody's
+        tiles = [(source, cut.by_row(tile)) for source, tile in tiles]
     made: dict[int, FloatArray] = {}
     local: dict[int, FloatArray] = {}
 
@@ -52,10 +64,11 @@ def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
             local[value.id] = whole if rows is None else whole.take(rows, axis=0)
         return local[value.id]
 
-    count = nodes if rows is None else len(rows)
+    reduced = nodes if rows is None else len(rows)
+    count = reduced if cut is None else len(cut.nodes)
     targets = [entry for value in branch.reductions for entry in local_values(value)]
     wanted = {value.id: value for value in branch.before if value in targets}
-    local |= {number: np.empty((count, *value.shape), np.float32) for number, value in wanted.items()}
+    local |= {number: np.zeros((reduced, *value.shape), np.float32) for number, value in wanted.items()}
     last = last_readers(branch.before, wanted.values())
     for start in range(0, count, ROW_CHUNK) if wanted else ():
         chunk = slice(start, min(start + ROW_CHUNK, count))
@@ -68,15 +81,16 @@ def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
     for edge_pass in passes:
         values = [original[reduction.value.id] for reduction in edge_pass.reductions]
         pushed = values[0][0].id in work.pushed
-        results = reduce_tiles(work, edge_pass, tiles, count, read, pushed)
+        results = reduce_tiles(work, edge_pass, tiles, reduced, read, pushed)
         made |= {value.id: result for each, result in zip(values, results, strict=True) for value in each}
     last = last_readers(branch.nodes, [term for _, term in branch.terms])
     for start in range(0, count, ROW_CHUNK):
         chunk = slice(start, min(start + ROW_CHUNK, count))
         values_of = _chunk(work, branch.nodes, made, chunk, rows, last)
-        at = chunk if rows is None else rows[chunk]
+        kept = slice(None) if cut is None else cut.within(chunk) - start
+        at = chunk if rows is None else rows[chunk][kept]
         for join, term in branch.terms:
-            _put(work.values[join.id], at, values_of[term.id], join.op)
+            _put(work.values[join.id], at, values_of[term.id][kept], join.op)
 
 
 def _tiles(work: Work, branch: Branch) -> Tiles:
@@ -92,15 +106,42 @@ def _tiles(work: Work, branch: Branch) -> Tiles:
 def _by_number(work: Work, branch: Branch, tiles: Tiles) -> dict[float, list[tuple[int, Tile]]]:
     """The edges of all branches that choose by the same column, sorted once."""
     assert branch.chosen is not None
-    column = branch.chosen.column
-    beside = [each for each in work.step.branches if each.edges == branch.edges]
-    alike = [each for each in beside if each.chosen and each.chosen.column == column]
+    alike = _alike(work.step, branch)
+    return tiles_by_number(tiles, alike, sorted({name for each in alike for name in _columns(work, each)}))
+
+
+def _alike(step: Superstep, branch: Branch) -> list[Branch]:
+    """The branches that choose from the same edges by the same column."""
+    assert branch.chosen is not None
+    beside = [each for each in step.branches if each.edges == branch.edges]
+    return [each for each in beside if each.chosen and each.chosen.column == branch.chosen.column]
+
+
+def tiles_by_number(tiles: Tiles, alike: Sequence[Branch], names: Sequence[str]) -> dict[float, list[tuple[int, Tile]]]:
+    """The edges of branches that choose by the same column, sorted once, with their values of `names`."""
+    (column,) = {each.chosen.column for each in alike if each.chosen}
     numbers = sorted({each.chosen.number for each in alike if each.chosen})
-    names = sorted({name for each in alike for name in _columns(work, each)})
     found: dict[float, list[tuple[int, Tile]]] = {}
     for source, tile in tiles:
         for number, part in by_number(tile, column, numbers, names).items():
             found.setdefault(number, []).append((source, part))
+    return found
+
+
+def rows_of_branches(step: Superstep, block: Block) -> dict[int, IntArray | None]:
+    """Branch.id → the nodes with an edge of each branch, ascending; None: it is computed for all nodes. Of branches
+    without edges there is none."""
+    found: dict[int, IntArray | None] = {}
+    chosen: dict[tuple[Edges, str], Mapping[float, Tiles]] = {}
+    for branch in step.branches:
+        tiles: Tiles = [(source, tile) for source, tile in tiles_for(branch.edges, block) if tile.edges]
+        if branch.chosen is not None:
+            at = branch.edges, branch.chosen.column
+            if at not in chosen:
+                chosen[at] = tiles_by_number(tiles, _alike(step, branch), ())
+            tiles = chosen[at].get(branch.chosen.number, ())
+        if tiles:
+            found[branch.id] = rows_of(tiles, block.nodes(branch.edges.type.target))
     return found
 
 
@@ -109,22 +150,26 @@ def _columns(work: Work, branch: Branch) -> list[str]:
     return [name for value in branch.reductions for name in compiled[value.id].edge_columns]
 
 
-def _rows(tiles: Tiles, nodes: int) -> tuple[IntArray | None, Tiles]:
-    """The nodes with an edge, ascending, and the tiles with their places among them as rows; None: all nodes."""
+def rows_of(tiles: Tiles, nodes: int) -> IntArray | None:
+    """The nodes with an edge, ascending; None: all nodes."""
+    if len(tiles) == 1:
+        rows = tiles[0][1].rows
+    else:  # marks of all nodes: of 20,000 rows in two tiles a tenth of the time of sorting them
+        marks = np.zeros(nodes, np.bool_)
+        for _, tile in tiles:
+            marks[tile.rows] = True
+        rows = np.flatnonzero(marks).astype(np.int32)
+    return None if len(rows) > MOST_ROWS * nodes else rows
+
+
+def _by_row(tiles: Tiles, rows: IntArray, nodes: int) -> Tiles:
+    """The tiles with places among the nodes with an edge as rows."""
     if len(tiles) == 1:
         ((source, tile),) = tiles
-        if len(tile.rows) > MOST_ROWS * nodes:
-            return None, tiles
-        return tile.rows, [(source, replace(tile, rows=np.arange(len(tile.rows), dtype=np.int32)))]
-    # marks of all nodes: of 20,000 rows in two tiles a tenth of the time of sorting them
-    place = np.zeros(nodes, np.int32)
-    for _, tile in tiles:
-        place[tile.rows] = 1
-    rows = np.flatnonzero(place).astype(np.int32)
-    if len(rows) > MOST_ROWS * nodes:
-        return None, tiles
+        return [(source, replace(tile, rows=np.arange(len(rows), dtype=np.int32)))]
+    place = np.empty(nodes, np.int32)
     place[rows] = np.arange(len(rows), dtype=np.int32)
-    return rows, [(source, replace(tile, rows=place[tile.rows])) for source, tile in tiles]
+    return [(source, replace(tile, rows=place[tile.rows])) for source, tile in tiles]
 
 
 def _chunk(

@@ -28,6 +28,7 @@ from pipeline.formula.spaces import SELF_LOOPS as LOOPS_PART
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
+from pipeline.run.branch_rows import BranchRows
 from pipeline.run.together import Together
 from pipeline.run.total import Total
 from pipeline.schema import EdgeType
@@ -88,6 +89,9 @@ class Work:
     """The same of several tiles at once, if that is less work than one after another."""
     chosen: dict[tuple[EdgeType, str, str], Mapping[float, Tiles]] = field(default_factory=dict)
     """Type of edges, column, part of the edges → number → the edges whose column has it, for branches."""
+    branch_rows: Mapping[int, BranchRows | None] | None = None
+    """Branch.id → the rows of a branch, in a block that is cut down to some nodes; None, of a branch: all nodes. None:
+    the block is whole, and its edges tell the rows."""
     together: Together | None = None
     """Where values are made side by side; None: each is an array of its own."""
 

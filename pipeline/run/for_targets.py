@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from pipeline.blocks.arrow import numbers
 from pipeline.blocks.block import LOOPS, Block, FloatArray, IntArray
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.values import Value
@@ -108,7 +109,7 @@ def _last(
     at = {
         type: rows if parts is None else parts[index].picked[type].places[rows] for type, rows in targets[index].items()
     }
-    ids = {type: block.ids[type].take(pa.array(places)) for type, places in at.items()}
+    ids = {type: block.ids[type].take(numbers(places)) for type, places in at.items()}
     return finish(
         Block(index, ids, {}, {}, {}),
         {name: made.values[value.id][at[_type_of(value)]] for name, value in outputs.items()},
@@ -140,8 +141,10 @@ def _compute(run: _Run, step: Superstep, held: Sequence[Held], index: int) -> tu
                     found[type][target] = before[sender].picked[type.source].places[rows] if before else rows
         return found
 
-    made = compute_in_place(run.plan, step, block, sends, lambda other: own if other == index else held[other], blocks)
-    return block, made
+    def of(other: int) -> Held:
+        return own if other == index else held[other]
+
+    return block, compute_in_place(run.plan, step, block, sends, of, blocks, part.branch_rows)
 
 
 def _cut(block: Block, step: Superstep, part: BlockNeeded) -> Block:
@@ -151,7 +154,7 @@ def _cut(block: Block, step: Superstep, part: BlockNeeded) -> Block:
         if name not in block.features.get(type, {}):
             continue  # the model has its rows
         features[type][name] = block.features[type][name].take(part.picked[type].rows, axis=0)
-    ids = {type: block.ids[type].take(pa.array(picked.rows)) for type, picked in part.picked.items()}
+    ids = {type: block.ids[type].take(numbers(picked.rows)) for type, picked in part.picked.items()}
     return Block(block.index, ids, features, part.tiles, {})
 
 

@@ -19,6 +19,7 @@ from pipeline.blocks.wire import rounded
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
+from pipeline.run.branch_rows import BranchRows
 from pipeline.run.edges import Payload, Values, not_sent, payload_of, read_at
 from pipeline.run.spill import Keep
 from pipeline.run.superstep import Computed, compute, side_by_side
@@ -75,9 +76,16 @@ def own_values(step: Superstep) -> set[int]:
 
 
 def compute_in_place(
-    plan: Plan, step: Superstep, block: Block, sends: Callable[[int], Sends], held: Callable[[int], Held], blocks: int
+    plan: Plan,
+    step: Superstep,
+    block: Block,
+    sends: Callable[[int], Sends],
+    held: Callable[[int], Held],
+    blocks: int,
+    branch_rows: Mapping[int, BranchRows | None] | None = None,
 ) -> Computed:
-    """Runs a superstep on a block. `sends`, `held`: of any of the blocks, whose number is `blocks`."""
+    """Runs a superstep on a block. `sends`, `held`: of any of the blocks, whose number is `blocks`. `branch_rows`: of a
+    block that is cut down to some nodes, see Work."""
 
     def sent_to(shipment: Shipment, source: int) -> tuple[FloatArray, IntArray]:
         """The values of the block that sends, and which rows of them this one gets."""
@@ -112,4 +120,5 @@ def compute_in_place(
     def parts(total: Value) -> list[TotalArray]:
         return [held(index).parts[total.id] for index in range(blocks)]
 
-    return compute(plan, step, block, held(block.index).values, receive, partial, parts, partials, Together(step))
+    own, made = held(block.index).values, Together(step)
+    return compute(plan, step, block, own, receive, partial, parts, partials, made, branch_rows)

@@ -27,10 +27,12 @@ from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Superstep, edges_of
+from pipeline.run.branch import rows_of_branches
+from pipeline.run.branch_rows import BranchRows
 from pipeline.run.edges import tiles_for
 from pipeline.run.fused import BlockSource
 from pipeline.run.in_place import Sends
-from pipeline.run.picked import Marks, Picked, into, pick
+from pipeline.run.picked import Marks, Picked, into, pick, pick_of_branch
 from pipeline.run.spill import Keep
 from pipeline.schema import EdgeType
 
@@ -53,6 +55,9 @@ class BlockNeeded:
     """The edges into them, rows by place."""
     reads: Mapping[EdgeType, Mapping[int, IntArray]] = field(default_factory=dict)
     """Edge type → source block or LOOPS → local indices, in the whole source block, of what the tile reads."""
+    branch_rows: Mapping[int, BranchRows | None] = field(default_factory=dict)
+    """Branch.id → the rows that are computed; None: all nodes that are needed. Branches without an edge in the whole
+    block are not there."""
 
     @property
     def is_empty(self) -> bool:
@@ -84,12 +89,9 @@ def why_whole(plan: Plan) -> str | None:
     if any(value.op in TOTALS for value in plan.program.values):
         return "the model reads totals over all nodes"
     for step in plan.steps:
-        if step.branches:
-            # rows of a branch are cut into chunks too, and which rows there are depends on all nodes of the block
-            return f"superstep {step.number} adds up {len(step.branches)} relations, each for the nodes that have it"
-        for reduction in step.reductions:
+        for reduction, executed in step.executed:
             # NumPy computes some values for chunks of edges: of other edges they would be other chunks, with other bits
-            if edge_program(reduction).dense or (_piece(reduction) and reduction.id in step.pushed):
+            if edge_program(executed).dense or (_piece(executed) and reduction.id in step.pushed):
                 return f"{reduction.op} in superstep {step.number} is computed for chunks of all edges"
         if any(len(sizes) > 1 for sizes in _pieces(step).values()):
             return f"reductions of superstep {step.number} take their edges in chunks of different sizes"
@@ -220,7 +222,12 @@ def _block_part(
             if type in received:
                 sender, target = (index, LOOPS) if source == LOOPS else (source, index)
                 reads[type][source] = sends[sender][type][target][at]
-    return BlockNeeded(picked, tiles, reads)
+    targets = {branch.id: branch.edges.type.target for branch in step.branches}
+    branch_rows = {
+        number: None if rows is None else pick_of_branch(rows, needed[targets[number]], picked[targets[number]])
+        for number, rows in rows_of_branches(step, block).items()
+    }
+    return BlockNeeded(picked, tiles, reads, branch_rows)
 
 
 def _edge_columns(step: Superstep) -> dict[EdgeType, list[str]]:

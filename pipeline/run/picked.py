@@ -20,6 +20,7 @@ from pipeline.blocks.block import IntArray, Tile
 from pipeline.kernels.jit import read_only
 from pipeline.kernels.pieces import begin_rows
 from pipeline.kernels.pulled import list_ranges
+from pipeline.run.branch_rows import BranchRows
 from pipeline.run.node_values import ROW_CHUNK
 
 Marks = npt.NDArray[np.bool_]
@@ -59,6 +60,17 @@ def pick(needed: Marks) -> Picked:
     free = np.ones(len(rows), np.bool_)
     free[places[nodes]] = False
     return Picked(rows, places, int(free.argmax()) if free.any() else -1)
+
+
+def pick_of_branch(whole: IntArray, needed: Marks, picked: Picked) -> BranchRows:
+    """The rows that a branch is computed for, of those that it has in the whole block: of the nodes `whole`, ascending.
+    `picked`: the nodes that are `needed`."""
+    wanted = needed[whole]
+    own = pick(wanted)
+    rows = np.sort(own.places[wanted])
+    nodes = np.full(len(own.rows), picked.places[whole[wanted][0]] if len(rows) else 0, np.int32)
+    nodes[rows] = picked.places[whole[own.rows[rows]]]
+    return BranchRows(nodes, rows)
 
 
 def into(

@@ -22,6 +22,7 @@ from pipeline.kernels.jit import read_only
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
 from pipeline.run.branch import run_branch
+from pipeline.run.branch_rows import BranchRows
 from pipeline.run.edges import Partial, Partials, Receive, Work
 from pipeline.run.edges import Values as Arrays
 from pipeline.run.node_values import run_nodes
@@ -55,11 +56,14 @@ def compute(
     parts: Parts,
     partials: Partials | None = None,
     together: Together | None = None,
+    branch_rows: Mapping[int, BranchRows | None] | None = None,
 ) -> Computed:
     """Runs a superstep on a block. `together`: where values that are sent side by side are made so; None: each is an
-    array of its own."""
+    array of its own. `branch_rows`: of a block that is cut down to some nodes, see Work."""
     totals = {value.id: Total(value) for value in step.totals}
-    work = Work(plan, step, block, dict(state), receive, partial, totals, partials, together=together)
+    work = Work(
+        plan, step, block, dict(state), receive, partial, totals, partials, together=together, branch_rows=branch_rows
+    )
     with np.errstate(all="ignore"):
         for value in step.merges:
             work.values[value.id] = merged(value, parts(value))

@@ -15,6 +15,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from pipeline.blocks.arrow import numbers
 from pipeline.blocks.block import Block, FloatArray, IntArray
 from pipeline.blocks.opening import Known, open_block
 from pipeline.blocks.rows import FEATURES, ID_OFFSETS, IDS, LISTS, PUSHES, TILES
@@ -207,7 +208,7 @@ def result_batches(
         return
     if run.targets is not None:
         rows, program = run.targets[block.index], run.plan.program
-        ids = {type: block.ids[type].take(pa.array(at)) for type, at in rows.items()}
+        ids = {type: block.ids[type].take(numbers(at)) for type, at in rows.items()}
         at_of = {key: at for type, at in rows.items() for key in program.keys_of(type)}
         block, outputs = replace(block, ids=ids), {key: array[at_of[key]] for key, array in outputs.items()}
     yield from _rows_of(run, block, outputs)

@@ -31,6 +31,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from pipeline.blocks.arrow import one_row
 from pipeline.blocks.block import IntArray
 from pipeline.blocks.opening import open_block
 from pipeline.blocks.rows import LISTS
@@ -65,7 +66,7 @@ class Stored(NamedTuple):
     milliseconds: int
 
     def batch(self) -> pa.RecordBatch:
-        return pa.RecordBatch.from_pylist([self._asdict()], schema=STORED_SCHEMA)
+        return one_row(self._asdict(), STORED_SCHEMA)
 
 
 @dataclass(frozen=True)

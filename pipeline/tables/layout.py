@@ -220,13 +220,15 @@ def _check_names(table: str, types: Mapping[str, str], wanted: Mapping[str, str]
         if name in types:
             continue
         near = nearest(name, types)
+        # of a typed graph a file may say it, --graph-spec, in which both kinds of columns are called features
+        in_file = f", or {option.removeprefix('edge_')} in the graph's file" if "[" in table else ""
         alike = [other for other in types if other.lower() == name.lower()]
         if alike:
             more = f" ({option}={alike[0]!r})"
         elif near.startswith("did"):
-            more = f" ({', '.join(types)} exist); {option}= says which column is meant"
+            more = f" ({', '.join(types)} exist); {option}= says which column is meant{in_file}"
         else:
-            more = f"; {option}= says which column is meant"
+            more = f"; {option}= says which column is meant{in_file}"
         raise DataError(f"{table} has no column {name!r}; {near}{more}")
 
 

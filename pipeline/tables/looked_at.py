@@ -36,7 +36,8 @@ def without_unasked(each: GivenTable, types: Mapping[str, str]) -> GivenTable:
 def layout_of(each: GivenTable, types: Mapping[str, str], look: Look, undirected: bool, reverse: bool) -> Layout:
     if isinstance(each.type, EdgeType):
         src, dst = each.ids
-        layout = edge_layout(types, src, dst, each.values, undirected, look, reverse, each.type)
+        within = each.type.source == each.type.target
+        layout = edge_layout(types, src, dst, each.values, undirected and within, look, reverse, each.type)
     else:
         (id,) = each.ids
         layout = node_layout(types, id, each.values, look, each.type)

@@ -185,7 +185,7 @@ def _parsed(path: str) -> dict[str, Any]:
         raise SettingError(str(error)) from None
     except SettingError as error:
         if "Cannot declare" in str(error) or "Cannot overwrite" in str(error):
-            raise SettingError(f"{error}; is a node type there twice?") from error
+            raise SettingError(f"{error}; is a node type there twice, or [edges] in place of [[edges]]?") from error
         raise
 
 

@@ -7,7 +7,7 @@ tables do not go together. Knows nothing of what is in the tables.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import DataError, nearest, shortened
@@ -93,6 +93,44 @@ def given_tables(
         ),
         *(_given(type, edge_types[type], (sources[type], targets[type]), of_edges[type]) for type in edge_types),
     ]
+
+
+def reverse_of(type: EdgeType) -> EdgeType:
+    """The type of the same edges in the other direction, by the name that PyG's ToUndirected gives it."""
+    return EdgeType(type.target, f"rev_{type.relation}", type.source)
+
+
+def both_ways(tables: Sequence[GivenTable]) -> list[GivenTable]:
+    """The tables of a graph whose edges are there in both directions: those between two types are read once more, for
+    a type of their own from dst to src.
+
+    Raises
+    ------
+    DataError
+        If there is a table of such a type already.
+    """
+    known = {each.type for each in tables}
+    found = list(tables)
+    for each in tables:
+        if not isinstance(each.type, EdgeType) or each.type.source == each.type.target:
+            continue
+        turned = reverse_of(each.type)
+        if turned in known:
+            raise DataError(
+                f"undirected makes edges {spelt(turned)} of those of {spelt(each.type)}, and there is a table of them "
+                "already; leave out that table, or undirected"
+            )
+        found.append(replace(each, type=turned, ids=each.ids[::-1]))
+    return found
+
+
+def one_way(types: Iterable[EdgeType]) -> list[EdgeType]:
+    """Of the types of a graph whose edges are there in both directions, those that were given."""
+    found: list[EdgeType] = []
+    for type in types:
+        if not any(type == reverse_of(each) and each.source != each.target for each in found):
+            found.append(type)
+    return found
 
 
 def _of_one_node_table(

@@ -22,7 +22,7 @@ from pipeline.schema import AnyType, EdgeType, folder_of
 from pipeline.spark.session import active_session
 from pipeline.tables.layout import table_of
 from pipeline.tables.table import Table
-from pipeline.tables.types import edge_type_of, node_type_of
+from pipeline.tables.types import edge_type_of, node_type_of, one_way
 from pipeline.verifying.sources import Source, local_scores, needed_session, one_or_all, scores_table, source_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def _arguments(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> di
     → table, where they are others. SettingError if it is not known where they are."""
     manifest = graph.manifest
     types: dict[str, Any] = {table_of(name): name for name in graph.node_counts}
-    types |= {table_of(each): each for each in graph.edge_counts if not each.is_reversed}
+    of_edges = [each for each in graph.edge_counts if not each.is_reversed]
+    types |= {table_of(each): each for each in (one_way(of_edges) if graph.undirected else of_edges)}
     instead: dict[Any, Any] = {}
     for option, others in (("nodes", nodes), ("edges", edges)):
         if others is not None and not isinstance(others, Mapping):
@@ -121,6 +122,7 @@ def _arguments(graph: PreparedGraph, nodes: Any = None, edges: Any = None) -> di
         **meaning,
         "format": _one_format(formats["nodes"]),
         "edges_format": _one_format(formats["edges"]),
+        "undirected": manifest["undirected"],
         "drop_dangling": manifest["drop_dangling"],
         "csv": next((source.csv for source in given.values() if source.csv is not None), None),
     }

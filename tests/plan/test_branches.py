@@ -26,7 +26,6 @@ from pipeline.plan.branches import FEWEST
 from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.run.fused import run_fused
-from pipeline.run.needed import why_whole
 from pipeline.schema import EDGE, NODE, EdgeType
 from tests.typed import TypedGraph, random_graph
 
@@ -147,8 +146,3 @@ def test_the_same_sums_over_edges_that_a_column_chooses_are_compiled_once() -> N
     blocks = graph.blocks(3)
     found = graph.whole(NODE, blocks, [each["y"] for each in run_fused(plan, blocks)])
     np.testing.assert_allclose(found, interpret(program, {}, graph.arrays)["y"], rtol=1e-5, atol=1e-5)
-
-
-def test_targets_of_branches_need_all_nodes() -> None:
-    _, plan = planned(YES["products"]())
-    assert why_whole(plan) == f"superstep 1 adds up {len(KINDS)} relations, each for the nodes that have it"

@@ -15,7 +15,7 @@ from pipeline.plan.branches import FEWEST
 from pipeline.plan.lower import lower
 from pipeline.plan.memory import _most_lanes
 from pipeline.plan.plan import Plan
-from pipeline.plan.rewriting import always
+from pipeline.plan.rewriting import always, rebuild
 from pipeline.run.fused import run_fused
 from pipeline.schema import EdgeType
 from tests.typed import random_graph
@@ -72,6 +72,23 @@ def test_one_product_for_all_that_read_the_same_rows(program: Program) -> None:
     assert len(products(program)) == 2 * MANY
     assert len(products(got)) == MANY + 1
     assert not {"concat", "lane_sum"} & {value.op for value in got.values}
+    want, found = (interpret(each, WEIGHTS, GRAPH.arrays) for each in (program, got))
+    np.testing.assert_allclose(found[f"{PAPER}.output"], want[f"{PAPER}.output"], rtol=1e-12, atol=1e-12)
+
+
+def shared() -> Program:
+    """One layer for all relations: what it makes of the targets is one value, and there once for each of them."""
+    terms = []
+    for kind in KINDS[:5]:
+        g = Relation(Edges(kind))
+        terms.append(g.mean(g.src(X[kind.source])) @ read("l0") + read("b0") + X[PAPER] @ read("r0"))
+    return Program({f"{PAPER}.output": reduce(lambda a, b: a + b, [*terms, X[PAPER] @ read("r1")])})
+
+
+def test_a_term_that_is_there_several_times_counts_as_often() -> None:
+    program = shared()
+    got = rebuild(program, rules.sum_linears, rules.whole_sums(program))
+    assert len(products(got)) == 5 + 1
     want, found = (interpret(each, WEIGHTS, GRAPH.arrays) for each in (program, got))
     np.testing.assert_allclose(found[f"{PAPER}.output"], want[f"{PAPER}.output"], rtol=1e-12, atol=1e-12)
 

@@ -298,8 +298,10 @@ def test_both_tiers_give_the_same_bits_and_infer_a_mapping(spark: SparkSession, 
     for file in sorted((tmp_path / "fused").rglob("*.parquet")):
         same = tmp_path / "distributed" / file.relative_to(tmp_path / "fused")
         assert pq.read_table(file).equals(pq.read_table(same))
+    settings = {"write": "spark", "scratch": str(tmp_path / "scratch")}
     with pytest.raises(SettingError, match=r"o: the tables of a typed graph are written by tasks, and these cannot"):
-        score(prepared, model(), tmp_path / "o", settings={"write": "spark"}, spark=spark)
+        score(graph(), model(), tmp_path / "o", settings=settings, spark=spark)
+    assert not (tmp_path / "scratch").exists(), "before anything is prepared"
     found = infer(prepared, model(), spark=spark, types=[CARD, SHOP])
     assert list(found) == [CARD, SHOP]
     rows = {row.id: row.card for row in found[CARD].collect()}

@@ -83,11 +83,11 @@ TYPED_MODELS = """
 
 ## Models of several node and edge types
 
-`Model.from_pyg(net)` takes a module whose forward takes `x_dict` and `edge_index_dict`, or `data: HeteroData`. Where
-the module does not hold the types itself (HGTConv, HANConv and HeteroConv do), say them: `metadata=data.metadata()`;
-or `like=data`, which also tells the widths and which types have edge features. Widths are found where they are not
-told: `features={"x_dict": {"paper": 64}}`. Each of these is compared with PyG in float64, on 1, 3 and 8 blocks, with
-types that are empty (tests/pyg/test_typed*.py):
+`Model.from_pyg(net)` takes a module whose forward takes `x_dict` and `edge_index_dict`, or one HeteroData under any
+name. Where the module does not hold the types itself (HGTConv, HANConv and HeteroConv do), say them:
+`metadata=data.metadata()`; or `like=data`, which also tells the widths and which types have edge features. Widths are
+found where they are not told: `features={"x_dict": {"paper": 64}}`. Each of these is compared with PyG in
+float64, on 1, 3 and 8 blocks, with types that are empty (tests/pyg/test_typed*.py):
 
 | what | as tried |
 |---|---|
@@ -99,7 +99,7 @@ types that are empty (tests/pyg/test_typed*.py):
 | HeteroDictLinear, HeteroLinear | types in any order; types as a column of the nodes |
 | HeteroLayerNorm, HeteroBatchNorm | by a vector of types; by where each type begins |
 | HeteroJumpingKnowledge | cat, max, lstm |
-| HEATConv, RGCNConv, FastRGCNConv, RGATConv, FiLMConv, SimpleHGN | types as columns, told as `range(4)` |
+| HEATConv, (Fast)RGCNConv, RGATConv, FiLMConv, SimpleHGN | types as columns, `range(4)`; of all types in one tensor |
 | your own | all types in one tensor by torch.cat, offsets added to edge_index; cut again with split or slices |
 
 A tensor of all types may be cut where one type ends and the next one begins, and nowhere else. What is computed

@@ -126,6 +126,21 @@ class Taken(MessagePassing):
         return out + utils.degree(few[1], len(x))[:, None]
 
 
+class Written(MessagePassing):
+    """Rows of some edges written, and added, to a tensor of all."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin = nn.Linear(16, 8)
+
+    def forward(self, x, edge_index, relation, amount):
+        message = self.lin(x)[edge_index[0]]
+        for number in (0, 2):
+            message[relation == number] = message[relation == number] * (number + amount[relation == number, None])
+        message[relation == 1] += message[relation == 1].relu()
+        return utils.scatter(message, edge_index[1], dim_size=len(x))
+
+
 class Arithmetic(nn.Module):
     """One table for pairs of integers, and integers as numbers."""
 
@@ -188,6 +203,12 @@ LAYERS = {  # module, node columns and edge columns: name → (shape of a row, i
     "relations, product": (lambda: RGCNConv(16, 8, 3, aggr="mul", num_bases=2), {}, {"edge_type": ((), 3)}),
     "relations, blocks": (lambda: RGCNConv(16, 8, 3, aggr="sum", num_blocks=4), {}, {"edge_type": ((), 3)}),
     "relations, attended": (lambda: RGATConv(16, 8, 3), {}, {"edge_type": ((), 3)}),
+    "relations, attended each by itself": (
+        lambda: RGATConv(16, 8, 3, attention_mechanism="within-relation", heads=2),
+        {},
+        {"edge_type": ((), 3)},
+    ),
+    "written to some edges": (Written, {}, {"relation": ((), 3), "amount": ((), 20)}),
     "relations, modulated": (lambda: FiLMConv(16, 8, num_relations=3), {}, {"edge_type": ((), 3)}),
     "edge-enhanced": (
         EdgeEnhanced,

@@ -190,6 +190,28 @@ def test_hetero_conv_by_itself_and_in_a_wrapper() -> None:
     assert_same(Handing(layer))
 
 
+class Shared(nn.Module):
+    """One layer for all relations, twice."""
+
+    def __init__(self, aggr: str) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.encode = nn.ModuleDict({name: nn.Linear(width, 4) for name, width in WIDTHS.items()})
+        self.layer = HeteroConv(dict.fromkeys(BACK, SAGEConv((4, 4), 4)), aggr)
+
+    def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
+        x_dict = {name: self.encode[name](x) for name, x in x_dict.items()}
+        for _ in range(2):
+            x_dict = {name: x.relu() for name, x in self.layer(x_dict, edge_index_dict).items()}
+        return x_dict
+
+
+@pytest.mark.parametrize("aggr", ["sum", "max"])
+def test_one_layer_for_all_relations(aggr: str) -> None:
+    """What it makes of the targets is one value, and there once for each relation."""
+    assert_same(Shared(aggr), BACK_GRAPHS)
+
+
 class Mixed(nn.Module):
     """A layer of another kind for each relation."""
 

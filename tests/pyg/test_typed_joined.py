@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch_geometric.nn import HeteroDictLinear, HeteroLinear, HGTConv
-from torch_geometric.utils import scatter, softmax
+from torch_geometric.nn import FastRGCNConv, HeteroDictLinear, HeteroLinear, HGTConv, RGATConv
+from torch_geometric.utils import one_hot, scatter, softmax
 
 from pipeline.errors import ModelError
 from pipeline.formula import interpret
@@ -153,6 +153,59 @@ class Typed(nn.Module):
 
 def test_hetero_linear() -> None:
     assert_same(Typed(), BACK_GRAPHS, metadata=BACK_METADATA)
+
+
+class Homogeneous(nn.Module):
+    """A layer that takes the type of each edge as a number, on all types in one tensor."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.encode, self.layer = HeteroDictLinear(dict(WIDTHS), 8), layer
+
+    def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
+        x_dict = self.encode(x_dict)
+        starts, total = {}, 0
+        for name, x in x_dict.items():
+            starts[name] = total
+            total += x.size(0)
+        offsets = {kind: torch.tensor([[starts[kind[0]]], [starts[kind[2]]]]) for kind in BACK}
+        edge_index = torch.cat([edge_index_dict[kind] + offsets[kind] for kind in BACK], dim=1)
+        kinds = torch.cat([torch.full((edge_index_dict[kind].size(1),), n) for n, kind in enumerate(BACK)])
+        out = self.layer(torch.cat(list(x_dict.values())), edge_index, kinds)
+        return dict(zip(x_dict, out.split([x.size(0) for x in x_dict.values()]), strict=True))
+
+
+class OneHot(nn.Module):
+    """The type of an edge as a row, taken and written by numbers that are the same for all edges of a type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.weight = nn.Parameter(torch.randn(len(BACK), 8))
+
+    def forward(self, x: Any, edge_index: Any, kind: Any) -> Any:
+        row = x.new_zeros(len(kind), len(BACK)).scatter(1, kind[:, None], 1.0) + one_hot(kind, len(BACK)).to(x.dtype)
+        message = x[edge_index[0]] * (row @ self.weight)
+        message = message * (x[edge_index[1]] @ self.weight.t()).gather(1, kind[:, None])
+        some = (kind == 1) | (kind == 3)
+        message[some] = message[some].relu()
+        return scatter(message, edge_index[1], 0, len(x), "sum")
+
+
+HOMOGENEOUS = {
+    "attention within a relation": lambda: RGATConv(8, 4, len(BACK), attention_mechanism="within-relation", heads=2),
+    "attention across relations": lambda: RGATConv(
+        8, 2, len(BACK), attention_mode="multiplicative-self-attention", heads=2, dim=2
+    ),
+    "a matrix for each relation": lambda: FastRGCNConv(8, 8, len(BACK), num_bases=2),
+    "one-hot": OneHot,
+}
+
+
+@pytest.mark.parametrize("name", HOMOGENEOUS)
+def test_types_of_edges_as_numbers(name: str) -> None:
+    assert_same(Homogeneous(HOMOGENEOUS[name]()), BACK_GRAPHS, metadata=BACK_METADATA)
 
 
 class Joining(nn.Module):

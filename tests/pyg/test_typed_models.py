@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -20,6 +22,7 @@ from torch_geometric.nn import (
     HeteroLayerNorm,
     HGTConv,
     JumpingKnowledge,
+    PositionalEncoding,
     SAGEConv,
     to_hetero,
     to_hetero_with_bases,
@@ -220,6 +223,96 @@ def test_data_with_features_of_some_relations() -> None:
     }
 
 
+class OfBatch(nn.Module):
+    """As RelBench's: forward of a batch, the age of a row added to its type, and more than the batch, mostly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(11)
+        self.encode = HeteroDictLinear(dict(WIDTHS), 8)
+        self.age = nn.Linear(8, 8)
+        self.position = PositionalEncoding(8)
+        self.layer = HeteroConv({kind: SAGEConv((8, 8), 8) for kind in BACK})
+
+    def forward(self, batch: HeteroData, entity_table: str = "paper") -> Any:
+        x_dict = self.encode(batch.x_dict)
+        for name, time in batch.time_dict.items():
+            x_dict[name] = x_dict[name] + self.age(self.position((3e6 - time) / 86400))
+        return self.layer(x_dict, batch.edge_index_dict)[entity_table]
+
+
+class OfBatchAndTable(OfBatch):
+    def forward(self, batch: HeteroData, entity_table: str) -> Any:  # type: ignore[override]
+        return super().forward(batch, entity_table)
+
+
+@pytest.mark.parametrize("name", ["time", "time_dict"])
+def test_a_batch_with_a_column_of_some_types(name: str) -> None:
+    given = BACK_GRAPHS["random"]
+    rng = np.random.default_rng(4)
+    dated = {kind: {"time": rng.uniform(0, 3e6, given.counts[kind])} for kind in ("paper", "author")}
+    given = replace(given, x={kind: {**columns, **dated.get(kind, {})} for kind, columns in given.x.items()})
+
+    def run(module: Any, inputs: Any) -> Any:
+        dtype = next(iter(inputs["x_dict"].values())).dtype
+        data = hetero_data(given, dtype)
+        for kind, columns in dated.items():
+            data[kind].time = torch.from_numpy(columns["time"]).to(dtype)
+        return module(data)
+
+    inputs = {name: dict.fromkeys(dated, "time")}
+    model = assert_same(OfBatch(), {"random": given}, of="paper", run=run, metadata=BACK_METADATA, inputs=inputs)
+    assert {column for column in model.inputs if "time" in column} == {"nodes[paper].time", "nodes[author].time"}
+
+
+class Table(nn.Module):
+    """Rows of a learned table in the place of a type's features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(13)
+        self.venue = nn.Embedding(11, 4)
+        self.layer = HeteroConv({kind: SAGEConv((WIDTHS[kind[0]], WIDTHS[kind[2]]), 6) for kind in BACK})
+
+    def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
+        return self.layer({**x_dict, "venue": self.venue.weight}, edge_index_dict)
+
+
+def test_why_no_width_fits_is_said() -> None:
+    with pytest.raises(ModelError, match="looks up a learned table by the number of a node; give node_ids="):
+        Model.from_pyg(Table().eval())
+    model = Model.from_pyg(Table().eval(), node_ids={"venue": range(11)})
+    assert set(model.inputs) == {"nodes[paper].x", "nodes[author].x"}
+
+
+def test_what_is_taken_beside_a_batch_is_said() -> None:
+    message = (
+        r"forward takes 'entity_table' beside 'batch', a HeteroData; .* forward\(batch: HeteroData\) calls this one"
+    )
+    with pytest.raises(ModelError, match=message):
+        Model.from_pyg(OfBatchAndTable().eval(), metadata=BACK_METADATA)
+
+
+class Context(nn.Module):
+    """An average over all nodes of a type, NaN where there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(12)
+        self.venue, self.paper = nn.Linear(4, 5), nn.Linear(5, 5)
+
+    def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
+        context = self.venue(x_dict["venue"]).mean(0, keepdim=True)
+        return {"paper": (self.paper(x_dict["paper"]) + context).relu(), "author": x_dict["author"]}
+
+
+def test_an_average_over_a_type() -> None:
+    graphs = {name: BACK_GRAPHS[name] for name in ("random", "no authors")}
+    model = assert_same(Context(), graphs, metadata=BACK_METADATA, features={"x_dict": WIDTHS})
+    found = interpret(model.program, model.weights, graph((40, 25, 0)).arrays)
+    assert np.isnan(found["paper.output"]).all(), "as PyG's"
+
+
 def test_self_loops_between_two_types_are_the_modules_own_error() -> None:
     message = "forward of Looped failed on an example graph.*does not support bipartite message passing"
     with pytest.raises(ModelError, match=message):
@@ -284,6 +377,10 @@ def test_a_model_of_several_types_is_checked_against_a_graph() -> None:
     message = r"reads edges \(venue, hosts, paper\), of which this graph has no table.*give an empty table"
     with pytest.raises(ModelError, match=message):
         model.check_against(without)
+    # as the raw tables of a run are looked at: in both directions
+    misspelt = GraphSchema(whole.nodes, {**without.edges, EdgeType("venue", "host", "paper"): {}}).both_ways()
+    with pytest.raises(ModelError, match=r"no table \(did you mean 'edges \(venue, host, paper\)'\?\)"):
+        model.check_against(misspelt)
     no_venues = GraphSchema({name: each for name, each in whole.nodes.items() if name != "venue"}, without.edges)
     with pytest.raises(ModelError, match=r"reads nodes 'venue'; edges .*, of which this graph has no table"):
         model.check_against(no_venues)

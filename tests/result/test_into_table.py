@@ -116,7 +116,7 @@ def test_rows_of_edges(spark: SparkSession, schema: str, here: Path) -> None:
     keys = zip(*(found[column].to_pylist() for column in columns[:3]), strict=True)
     assert len(set(keys)) == len(raw.src)
     said = go("--output-table", f"{schema}.none", "--output-id", "key", code=2)
-    assert "output_id= names the ids of nodes, and the result of this model has a row per edge" in said
+    assert "-id names the ids of nodes, and the result of this model has a row per edge" in said
     assert not spark.catalog.tableExists(f"{schema}.none")
 
 

@@ -122,12 +122,10 @@ def test_ids_of_one_type_are_of_one_kind() -> None:
 
 def test_columns_that_are_not_there_are_said_with_their_table() -> None:
     assert refused(features={"card": ["usd"]}) == (
-        "nodes[card] has no column 'usd'; did you mean 'used'? (id, used exist); features= says which column is meant"
+        "nodes[card] has no column 'usd'; did you mean 'used'? (id, used exist); features= says which column is meant, "
+        "or features in the graph's file"
     )
     assert refused(edge_features=["amount"]).startswith("edges[account__owns__card] has no column 'amount'")
-    assert refused(undirected=True).startswith(
-        "undirected is for graphs of one node type and one edge type; of a typed"
-    )
 
 
 def test_ids_of_csv_are_settled_for_each_type(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ flip(f(a, b))            → f(flip(a), flip(b)); restrict and extend likewise
 flip(flip(a))            → a
 flip(softmax(a))         → the softmax written out: what it reduces stays with the edges, and is read at their source
 
-On an undirected graph the reversed edges are the edges themselves, with the same values: `merge_reversed`.
+On an undirected graph the reversed edges within a type are the edges themselves, with the same values:
+`merge_reversed`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def flip_of_softmax(value: Value) -> Value | None:
 
 
 def merge_reversed(program: Program) -> Program:
-    """A program without flips, for graphs in which each edge is there in both directions."""
+    """A program without flips of edges within a type, for graphs in which each edge is there in both directions."""
 
     def change(value: Value) -> Value | None:
         attributes, space = dict(value.attributes), value.space
@@ -65,4 +66,5 @@ def merge_reversed(program: Program) -> Program:
 
 
 def _forward(edges: Edges) -> Edges:
-    return edges.reversed if edges.type.is_reversed else edges
+    type = edges.type
+    return edges.reversed if type.is_reversed and type.source == type.target else edges

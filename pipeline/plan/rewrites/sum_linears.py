@@ -75,12 +75,14 @@ def sum_linears(value: Value) -> Value | None:
         return None
     found: list[Value] = []
     for term in terms:
-        same = products.get((term.inputs[0].id, term.inputs[1].shape), []) if _is_linear(term) else []
-        if not same and not term.is_weight:
+        if _is_linear(term):
+            # at the first one of them; a term that is there twice is twice among them
+            same = products.pop((term.inputs[0].id, term.inputs[1].shape), [])
+            if same:
+                matrix = reduce(lambda left, right: left + right, (each.inputs[1] for each in same))
+                found.append(apply("matmul", term.inputs[0], matrix))
+        elif not term.is_weight:
             found.append(term)
-        elif same and term is same[0]:
-            matrix = reduce(lambda left, right: left + right, (each.inputs[1] for each in same))
-            found.append(apply("matmul", term.inputs[0], matrix))
     found += [reduce(lambda left, right: left + right, shifts)] if (shifts := [t for t in terms if t.is_weight]) else []
     return reduce(lambda left, right: left + right, found)
 
