@@ -18,6 +18,7 @@ import pyarrow as pa
 def numbers(vector: npt.NDArray[Any]) -> pa.Array:
     """(n,) of any type of number → n numbers, none of them null. A vector that is not contiguous is copied."""
     held = np.ascontiguousarray(vector)
+    assert held.dtype.kind in "iuf", "Arrow keeps truth values as bits"
     return pa.Array.from_buffers(pa.from_numpy_dtype(held.dtype), len(held), [None, pa.py_buffer(held)])
 
 

@@ -44,6 +44,7 @@ def testify(question: dict[str, Any]) -> dict[str, Any]:
     if said["hash"] != question["hash"]:
         return said
     try:
+        importlib.import_module("scipy")  # which some models ask for, in the middle of a run
         importlib.import_module(f"{PACKAGE}.run.stage")
         importlib.import_module(f"{PACKAGE}.prepare")
         limits = importlib.import_module(f"{PACKAGE}.spark.limits")
