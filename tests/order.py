@@ -24,6 +24,7 @@ LONG = {
     "test_connect.py": 4,
     "test_interrupted.py": 4,
     "test_versions.py": 5,
+    "test_versions_between.py": 4,
     "test_dags.py": 4,
     "test_prepare.py": 3,
     "test_verify.py": 3,

@@ -42,10 +42,14 @@ def oldest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_the_oldest_pyspark(oldest: Path, record_property: Callable[[str, object], None]) -> None:
+    run_core(OLDEST, oldest, record_property)
+
+
+def run_core(version: str, place: Path, record_property: Callable[[str, object], None]) -> None:
     started = time.monotonic()
-    found = versions(sys.executable, oldest)
-    assert found[1].startswith(f"{OLDEST}."), found
-    done = core(sys.executable, tests=TESTS, before=oldest)
+    found = versions(sys.executable, place)
+    assert found[1].startswith(f"{version}."), found
+    done = core(sys.executable, tests=TESTS, before=place)
     record_property("compatibility", row(found, outcome(done), "-", f"{time.monotonic() - started:.0f}"))
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
 
