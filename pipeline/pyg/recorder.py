@@ -27,7 +27,7 @@ from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import Chosen
 from pipeline.pyg.definitions import DEFINITIONS
-from pipeline.pyg.joined import by_parts, cut
+from pipeline.pyg.joined import WRITES_BY_INDEX, by_parts, cut
 from pipeline.pyg.layout import tensor_shape
 from pipeline.pyg.node_masks import chosen_by, count_read, mixed, numbers
 from pipeline.pyg.overwritten import overlap, overwritten
@@ -48,7 +48,6 @@ from pipeline.pyg.where import CANNOT, ModuleStack, Place
 
 WRITES_ROWS = {"index_copy", "index_put", "_index_put_impl", "index_fill"}
 ROW_LOOKUPS = {"index", "index_select", "embedding"}
-WRITES_BY_MASK = {"index_put", "_index_put_impl"}
 BY_MASK = {"index", "_unsafe_index", "index_put", "index_put_", "_index_put_impl_"}
 READ_BY_PYTHON = {"_local_scalar_dense", "equal", "is_nonzero", "item"}
 
@@ -161,7 +160,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.bind(result, self.symbol(chosen))
             return result
 
-        if name in WRITES_BY_MASK and (mask := mask_of_edges(arguments, bound)) is not None:
+        if name in WRITES_BY_INDEX and (mask := mask_of_edges(arguments, bound)) is not None:
             return self._written_where(mask, bound, name if written else "")
 
         handler = HANDLERS.get(name) if namespace == "aten" else PRIMS.get(name)
