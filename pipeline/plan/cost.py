@@ -27,7 +27,7 @@ def cost(program: Program) -> tuple[int, float, float]:
         if value.op not in REDUCTIONS:
             continue
         inside = edge_values(value)
-        per_edge += value.width + sum([work_of(entry) if entry.work is None else entry.work for entry in inside])
+        per_edge += value.width + sum([work_of(entry) for entry in inside])
         for entry in inside:
             if entry.op == "src":
                 sent, edges = entry.inputs[0], entry.attributes["edges"]
@@ -35,8 +35,7 @@ def cost(program: Program) -> tuple[int, float, float]:
                 if key not in shipped:
                     shipped.add(key)
                     lanes += sent.width
-    nodes = [value for value in program.values if value.is_node]
-    per_node = sum([work_of(value) if value.work is None else value.work for value in nodes])
+    per_node = sum([work_of(value) for value in program.values if value.is_node])
     return lanes, per_edge, per_node
 
 
