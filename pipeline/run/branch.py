@@ -9,7 +9,7 @@ Which rows there are depends on the block alone: with the same blocks there are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -94,27 +94,27 @@ def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
 
 
 def _tiles(work: Work, branch: Branch) -> Tiles:
-    tiles = tiles_for(branch.edges, work.block)
+    return _tiles_of(work.step, work.block, branch, work.chosen, lambda each: _columns(work, each))
+
+
+def _tiles_of(
+    step: Superstep,
+    block: Block,
+    branch: Branch,
+    chosen: dict[tuple[Edges, str], Mapping[float, Tiles]],
+    columns: Callable[[Branch], Sequence[str]],
+) -> Tiles:
+    """The edges of a branch, with their values of `columns`. `chosen`: edges, column → number → the edges whose column
+    has it; those of all branches that choose by the same column are sorted once."""
+    tiles = tiles_for(branch.edges, block)
     if branch.chosen is None:
         return [(source, tile) for source, tile in tiles if tile.edges]
-    at = branch.edges.type, branch.chosen.column, branch.edges.part
-    if at not in work.chosen:
-        work.chosen[at] = _by_number(work, branch, tiles)
-    return work.chosen[at].get(branch.chosen.number, ())
-
-
-def _by_number(work: Work, branch: Branch, tiles: Tiles) -> dict[float, list[tuple[int, Tile]]]:
-    """The edges of all branches that choose by the same column, sorted once."""
-    assert branch.chosen is not None
-    alike = _alike(work.step, branch)
-    return tiles_by_number(tiles, alike, sorted({name for each in alike for name in _columns(work, each)}))
-
-
-def _alike(step: Superstep, branch: Branch) -> list[Branch]:
-    """The branches that choose from the same edges by the same column."""
-    assert branch.chosen is not None
-    beside = [each for each in step.branches if each.edges == branch.edges]
-    return [each for each in beside if each.chosen and each.chosen.column == branch.chosen.column]
+    at = branch.edges, branch.chosen.column
+    if at not in chosen:
+        beside = [each for each in step.branches if each.edges == branch.edges]
+        alike = [each for each in beside if each.chosen and each.chosen.column == branch.chosen.column]
+        chosen[at] = tiles_by_number(tiles, alike, sorted({name for each in alike for name in columns(each)}))
+    return chosen[at].get(branch.chosen.number, ())
 
 
 def tiles_by_number(tiles: Tiles, alike: Sequence[Branch], names: Sequence[str]) -> dict[float, list[tuple[int, Tile]]]:
@@ -134,12 +134,7 @@ def rows_of_branches(step: Superstep, block: Block) -> dict[int, IntArray | None
     found: dict[int, IntArray | None] = {}
     chosen: dict[tuple[Edges, str], Mapping[float, Tiles]] = {}
     for branch in step.branches:
-        tiles: Tiles = [(source, tile) for source, tile in tiles_for(branch.edges, block) if tile.edges]
-        if branch.chosen is not None:
-            at = branch.edges, branch.chosen.column
-            if at not in chosen:
-                chosen[at] = tiles_by_number(tiles, _alike(step, branch), ())
-            tiles = chosen[at].get(branch.chosen.number, ())
+        tiles = _tiles_of(step, block, branch, chosen, lambda _: ())
         if tiles:
             found[branch.id] = rows_of(tiles, block.nodes(branch.edges.type.target))
     return found

@@ -87,8 +87,8 @@ class Work:
     totals: dict[int, Total]
     partials: Partials | None = None
     """The same of several tiles at once, if that is less work than one after another."""
-    chosen: dict[tuple[EdgeType, str, str], Mapping[float, Tiles]] = field(default_factory=dict)
-    """Type of edges, column, part of the edges → number → the edges whose column has it, for branches."""
+    chosen: dict[tuple[Edges, str], Mapping[float, Tiles]] = field(default_factory=dict)
+    """Edges, column → number → the edges whose column has it, for branches."""
     branch_rows: Mapping[int, BranchRows | None] | None = None
     """Branch.id → the rows of a branch, in a block that is cut down to some nodes; None, of a branch: all nodes. None:
     the block is whole, and its edges tell the rows."""

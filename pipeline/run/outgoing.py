@@ -76,7 +76,7 @@ class Outgoing:
             width = sum(each.width for each in place.values)
             whole = self.arrays[place.values] = np.empty((nodes, width), np.float32)
         part = whole[:, place.lane : place.lane + value.width].reshape(nodes, *value.shape)
-        assert part.base is not None, "it is a view"
+        assert part.base is whole, "it is a view"
         return part
 
 
