@@ -19,6 +19,15 @@ from tests.pyg.test_typed import BACK, BACK_GRAPHS, GRAPHS, METADATA, TRIPLES, W
 BACK_METADATA = (list(WIDTHS), BACK)
 
 
+def starts_of(x_dict: Any) -> tuple[dict[str, int], int]:
+    """Where each type begins in one tensor of all, and where that ends."""
+    starts, total = {}, 0
+    for name, x in x_dict.items():
+        starts[name] = total
+        total += x.size(0)
+    return starts, total
+
+
 class TwoLayers(nn.Module):
     """Venues only send: the first layer gives nothing of them, and the second knows none."""
 
@@ -112,10 +121,7 @@ class Reduced(nn.Module):
 
     def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
         x_dict = self.encode(x_dict)
-        starts, total = {}, 0
-        for name, x in x_dict.items():
-            starts[name] = total
-            total += x.size(0)
+        starts, total = starts_of(x_dict)
         x = torch.cat(list(x_dict.values()), dim=0)
         indices = []
         for (source, _, target), edge_index in edge_index_dict.items():
@@ -165,10 +171,7 @@ class Homogeneous(nn.Module):
 
     def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
         x_dict = self.encode(x_dict)
-        starts, total = {}, 0
-        for name, x in x_dict.items():
-            starts[name] = total
-            total += x.size(0)
+        starts, _ = starts_of(x_dict)
         offsets = {kind: torch.tensor([[starts[kind[0]]], [starts[kind[2]]]]) for kind in BACK}
         edge_index = torch.cat([edge_index_dict[kind] + offsets[kind] for kind in BACK], dim=1)
         kinds = torch.cat([torch.full((edge_index_dict[kind].size(1),), n) for n, kind in enumerate(BACK)])

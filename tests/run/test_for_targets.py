@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.blocks.block import Block
 from pipeline.plan.plan import Plan
-from pipeline.run import branch, needed, node_values, picked
+from pipeline.run import needed
 from pipeline.run.for_targets import run_for_targets
 from pipeline.run.fused import BlockSource, Outputs, all_sends, run_fused
 from pipeline.run.needed import Needed, Rows, needed_for, why_whole
@@ -18,21 +18,13 @@ from pipeline.run.picked import pick
 from pipeline.run.remembering import remembering
 from pipeline.schema import NODE
 from tests.formulas import build
+from tests.run.conftest import CHUNK
 from tests.whole import _whole, pushing, whole
 
-CHUNK = 8  # in place of 4,096 rows: blocks of these graphs have some hundred
+pytestmark = pytest.mark.usefixtures("small_chunks")
 
 CUT = ["sage", "gcn_weighted", "gat", "gat_no_loops", "softmax_twice", "appnp", "extremes", "gin",
        "jumping", "long_skip", "every_distributive", "no_edges", "both_ways", "both_ends"]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks that these graphs have many of, and supersteps that are cut down however much of them is needed."""
-    for module in (node_values, branch, picked):
-        monkeypatch.setattr(module, "ROW_CHUNK", CHUNK)
-    monkeypatch.setattr(needed, "MOST_NODES", 1.0)
-    monkeypatch.setattr(needed, "MOST_EDGES", 1.0)
 
 
 def run(

@@ -12,26 +12,18 @@ from pipeline.blocks.block import Block
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
 from pipeline.result.by_type import giving
-from pipeline.run import branch, needed, node_values, picked
+from pipeline.run import branch, picked
 from pipeline.run.for_targets import run_for_targets
 from pipeline.run.fused import BlockSource, all_sends, run_fused
 from pipeline.run.needed import Needed, Rows, needed_for, why_whole
 from pipeline.run.remembering import remembering
 from tests.plan.test_branches import KINDS, YES, planned
 from tests.pyg.test_many_relations import GRAPHS, METADATA, WIDTHS, Layers, Relational, Transformer, by_column, graph
+from tests.run.conftest import CHUNK
 from tests.typed import TypedGraph, random_graph
 from tests.whole import pushing
 
-CHUNK = 8  # in place of 4,096 rows: these graphs have 60 nodes of a type
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks that these graphs have many of, and supersteps that are cut down however much of them is needed."""
-    for module in (node_values, branch, picked):
-        monkeypatch.setattr(module, "ROW_CHUNK", CHUNK)
-    monkeypatch.setattr(needed, "MOST_NODES", 1.0)
-    monkeypatch.setattr(needed, "MOST_EDGES", 1.0)
+pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
 @pytest.fixture(scope="module")
