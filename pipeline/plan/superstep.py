@@ -16,8 +16,8 @@ from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
+from pipeline.lowering.levels import edge_values, local_values
 from pipeline.plan.branches import Branch
-from pipeline.plan.levels import edge_values, local_values
 from pipeline.schema import EdgeType
 
 

@@ -17,8 +17,8 @@ from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
+from pipeline.lowering.levels import local_values, sent_values
 from pipeline.plan.counts import Counts
-from pipeline.plan.levels import local_values, sent_values
 from pipeline.plan.memory import INDEX
 from pipeline.plan.plan import Plan
 from pipeline.plan.shipped import FLOAT, received_bytes

@@ -17,7 +17,7 @@ from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
-from pipeline.plan.levels import local_values
+from pipeline.lowering.levels import local_values
 from pipeline.plan.superstep import Phase
 from pipeline.run.edges import Work
 

@@ -15,8 +15,8 @@ from pipeline.formula.operations import COSTLY, ELEMENTWISE, OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import apply
+from pipeline.lowering.cost import cost
 from pipeline.model import Model
-from pipeline.plan.cost import cost
 from pipeline.plan.counts import Counts, EdgeCounts
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
