@@ -9,11 +9,11 @@ import pytest
 
 from pipeline.formula import Program, Relation, Value, interpret, node_input, relu, weight
 from pipeline.formula.spaces import Edges, Nodes
+from pipeline.lowering import lower as lowering
 from pipeline.lowering.cost import cost
 from pipeline.lowering.lower import CHEAPER, lower
 from pipeline.lowering.rewrites import linear_before_sum
 from pipeline.lowering.rewriting import Alike, if_cheaper, if_cheaper_alike
-from pipeline.plan import lower as lowering
 from pipeline.schema import EdgeType
 from tests.typed import random_graph
 
