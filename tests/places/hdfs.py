@@ -1,7 +1,7 @@
 """A real HDFS on this machine: Hadoop's own MiniDFSCluster, a name node and a data node in one JVM.
 
-What comes in: a directory. Goes out: an address, and folders that a test looks at. Its classes are one file of 56 MB
-from Maven Central, which stays in the user's cache; the rest are those of Spark. `Unreachable` where nobody answers.
+What comes in: a directory. Goes out: an address, and folders that a test looks at. Its classes are 57 MB from
+Maven Central, which stay in the user's cache; the rest are those of Spark. `Unreachable` where nobody answers.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from pipeline.places.place import Place
 from tests.packages import Unreachable, no_answer
 from tests.spark.standalone import SPARK_HOME, die_with_us, kill
 
-IVY = platformdirs.user_cache_path("graphsweep-tests") / "ivy"
+CACHE = platformdirs.user_cache_path("graphsweep-tests") / "hdfs"
 JARS = SPARK_HOME / "jars"
 SPARKS = "org.apache.hadoop:hadoop-client-api,org.apache.hadoop:hadoop-client-runtime"
+JUNIT = "org.junit.jupiter:junit-jupiter-api:5.11.4"  # MiniDFSCluster is a part of Hadoop's tests
 SMALL = ("-Xmx300m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
@@ -59,8 +60,7 @@ class Folder:
 @contextmanager
 def cluster(directory: Path) -> Iterator[str]:
     """host:port of its name node."""
-    jar = _jar()
-    command = ["java", *SMALL, "-cp", f"{jar}:{JARS}/*", "org.apache.hadoop.test.MiniDFSClusterManager"]
+    command = ["java", *SMALL, "-cp", f"{_jars()}/*:{JARS}/*", "org.apache.hadoop.test.MiniDFSClusterManager"]
     command += ["-datanodes", "1", "-format", "-nnport", "0", "-writeDetails", str(directory / "details.json")]
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(
@@ -84,13 +84,13 @@ def _port(directory: Path, process: subprocess.Popen[bytes]) -> int:
     raise RuntimeError(f"HDFS did not start\n{(directory / 'log').read_text()[-5000:]}")
 
 
-def _jar() -> Path:
-    """Of Spark's own version of Hadoop, by Spark's Ivy."""
+def _jars() -> Path:
+    """Of Spark's own version of Hadoop, by Spark's Ivy: a folder."""
     version = next(JARS.glob("hadoop-client-api-*.jar")).stem.removeprefix("hadoop-client-api-")
-    jar = IVY / "jars" / f"org.apache.hadoop_hadoop-client-minicluster-{version}.jar"
-    if not jar.exists():
-        package = f"org.apache.hadoop:hadoop-client-minicluster:{version}"
-        given = ["--packages", package, "--exclude-packages", SPARKS, "--conf", f"spark.jars.ivy={IVY}"]
+    folder = CACHE / version
+    if not (folder / "done").exists():
+        packages = f"org.apache.hadoop:hadoop-client-minicluster:{version},{JUNIT}"
+        given = ["--packages", packages, "--exclude-packages", SPARKS, "--conf", f"spark.jars.ivy={folder}"]
         command = [str(SPARK_HOME / "bin" / "spark-submit"), *given, "--class", "org.apache.hadoop.util.VersionInfo"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
         done = subprocess.run(
@@ -99,5 +99,6 @@ def _jar() -> Path:
         said = done.stdout + done.stderr
         if no_answer(said):
             raise Unreachable(f"Maven Central cannot be reached, where HDFS comes from: {no_answer(said)}")
-        assert jar.exists(), said[-5000:]
-    return jar
+        assert done.returncode == 0, said[-5000:]
+        (folder / "done").touch()
+    return folder / "jars"
