@@ -246,7 +246,7 @@ def score_paths(
         log.info("%s", describe(prepared), extra=told)
     found = asked.find_same(loaded, prepared)
     options = {} if raw is None else columns_for(loaded, columns, raw.spec)
-    here = raw.read_without_spark(**options) if raw is not None and optional else None
+    here = raw.read_without_spark(**options) if raw is not None and optional and asked.is_reached else None
     found = found or asked.find_same(loaded, here)
     if found is not None:
         return _reported(Scored(found, wish.format), page, asked, loaded, settings, prepared)
