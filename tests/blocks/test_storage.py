@@ -302,9 +302,9 @@ def test_paths_and_uris(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(list(read_rows(tmp_path.name, 0))) == len(list(static_rows(block)))
 
 
-def test_a_scheme_that_nobody_knows() -> None:
-    with pytest.raises(StorageError, match=r"gopher://x/y: a place of gopher: can be reached by Spark only"):
-        storage.locate("gopher://x/y")
+def test_a_scheme_that_only_spark_knows() -> None:
+    with pytest.raises(StorageError, match=r"viewfs://x/y: a place of viewfs: can be reached by Spark only"):
+        storage.locate("viewfs://x/y")
 
 
 # ---- which prepare they are of
