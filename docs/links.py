@@ -23,12 +23,14 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     if source is not None:
         markdown = (ROOT / source).read_text(encoding="utf-8")
     folder = posixpath.dirname(source or f"docs/{page.file.src_uri}")
+    here = posixpath.dirname(page.file.src_uri) or "."
 
     def inward(link: re.Match[str]) -> str:
         text, anchor = link[1], link[3] or ""
         file = posixpath.normpath(posixpath.join(folder, link[2]))
         if file in SHOWN or file.startswith("docs/"):
-            return f"[{text}]({SHOWN.get(file) or file.removeprefix('docs/')}{anchor})"
+            target = SHOWN.get(file) or file.removeprefix("docs/")
+            return f"[{text}]({posixpath.relpath(target, here)}{anchor})"
         return f"{text} (`{file}`)"
 
     return LINK.sub(inward, markdown)

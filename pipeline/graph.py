@@ -7,16 +7,16 @@ Knows nothing of the prepared graph that is made of it once (prepare.py, prepare
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import shown
 from pipeline.errors import DataError, shortened
 from pipeline.places.given import check_flags, path_of
-from pipeline.schema import DST, EDGE, ID, NODE, SRC, EdgeType
+from pipeline.schema import DST, ID, SRC, EdgeType
 from pipeline.spark.session import active_session, refuse_ended
 from pipeline.tables.csv import CsvTable, settle_ids
 from pipeline.tables.csv_text import Csv
@@ -78,8 +78,8 @@ class Graph:
         have different ones.
     csv : Csv, optional
         How CSV files are to be read, if not by their header lines, in UTF-8.
-    spark : SparkSession, optional
-        Reads paths that only Spark can; else the active one.
+    spark : SparkSession or False, optional
+        Reads paths that only Spark can; else the active one. False: none is used, though one be active.
     node_type, relation, edge_types : optional
         One node table and one edge table of several types: the column of types, that of relations, and the types that
         the relations are between: `[("account", "pays", "shop"), …]`, or what the column holds → such a triple.
@@ -109,7 +109,7 @@ class Graph:
         format: str | None = None,
         edges_format: str | None = None,
         csv: Csv | None = None,
-        spark: SparkSession | None = None,
+        spark: SparkSession | Literal[False] | None = None,
         node_type: str | None = None,
         relation: str | None = None,
         edge_types: Any = None,
@@ -123,19 +123,18 @@ class Graph:
             if not (hasattr(nodes, "vertices") and hasattr(nodes, "edges")):
                 raise DataError(f"a graph needs a node table and an edge table, or one GraphFrame; it takes {TAKES}")
             nodes, edges = nodes.vertices, nodes.edges
+        csv = csv or Csv()
         if node_type is not None or relation is not None:
-            wanted = _named((features, edge_features, id, src, dst))
-            nodes, edges = _split(
-                nodes, edges, node_type, relation, edge_types, wanted, (format, edges_format), csv, spark
-            )
+            columns = OneTable.of(nodes, edges, node_type, relation, edge_types)
+            session = _session_of((nodes, edges), spark)
+            readings = Reading(session, format, csv), Reading(session, edges_format or format, csv)
+            nodes, edges = columns.split(nodes, edges, readings, _named((features, edge_features, id, src, dst)))
         elif edge_types is not None:
             raise DataError("edge_types is for a table of edges with a column of relations: relation= says which")
         given = given_tables(nodes, edges, features, edge_features, id, src, dst)
         given = both_ways(given) if undirected else given
         self.undirected = undirected
-        frames = [each.given for each in given if is_frame(each.given)]
-        paths = any(isinstance(each.given, (str, os.PathLike)) for each in given)
-        self._session = frames[0].sparkSession if frames else spark or (active_session() if paths else None)
+        self._session = _session_of((each.given for each in given), spark)
         if self._session is not None:
             refuse_ended(self._session)
         self.drop_dangling = drop_dangling
@@ -144,7 +143,7 @@ class Graph:
             each.name: open_given(
                 each.name,
                 each.given,
-                Reading(self._session, formats[each.is_nodes], csv or Csv()),
+                Reading(self._session, formats[each.is_nodes], csv),
                 [*each.ids, *columns_of(each.values)],
             )
             for each in given
@@ -291,27 +290,10 @@ class Graph:
         None if only Spark can read them. Formats as in `read`.
         """
         nodes, edges = _paths("nodes", nodes), _paths("edges", edges)
-        csv = options.pop("csv", None) or Csv()
-        if options.get("node_type") is not None:
-            try:
-                node_table = open_given("nodes", nodes, Reading(None, format, csv), []).table
-                edge_table = open_given("edges", edges, Reading(None, edges_format or format, csv), []).table
-            except NeedsSpark:
-                return None
-            return Graph(node_table, edge_table, **options)
-        meaning = (options.get("features", "x"), options.get("edge_features", ()))
-        given = given_tables(nodes, edges, *meaning, *(options.get(name, name) for name in (ID, SRC, DST)))
-        found: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
         try:
-            for each in given:
-                reading = Reading(None, format if each.is_nodes else edges_format or format, csv)
-                wanted = [*each.ids, *columns_of(each.values)]
-                found[each.is_nodes][each.type] = open_given(each.name, each.given, reading, wanted).table
+            return Graph(nodes, edges, format=format, edges_format=edges_format, spark=False, **options)
         except NeedsSpark:
             return None
-        if not isinstance(nodes, Mapping):
-            return Graph(found[True][NODE], found[False][EDGE], **options)
-        return Graph(found[True], found[False], **options)
 
     @property
     def session(self) -> SparkSession | None:
@@ -375,34 +357,19 @@ def _paths(what: str, given: Paths) -> Any:
     return path_of(what, given)
 
 
+def _session_of(tables: Iterable[Any], spark: SparkSession | Literal[False] | None) -> SparkSession | None:
+    """The session of the DataFrames among the tables; else the one that is to read paths."""
+    tables = list(tables)
+    for table in filter(is_frame, tables):
+        session: SparkSession = table.sparkSession
+        return session
+    if spark is not None:
+        return spark or None
+    return active_session() if any(isinstance(table, (str, os.PathLike)) for table in tables) else None
+
+
 def _named(option: Any) -> list[str]:
     """All columns that options name, by type or not."""
     if isinstance(option, Mapping):
         option = list(option.values())
     return [option] if isinstance(option, str) else [name for each in option or () for name in _named(each)]
-
-
-def _split(
-    nodes: Any,
-    edges: Any,
-    node_type: Any,
-    relation: Any,
-    edge_types: Any,
-    wanted: list[str],
-    formats: tuple[str | None, str | None],
-    csv: Csv | None,
-    spark: SparkSession | None,
-) -> Any:
-    """Both tables by type, of which they hold a column each."""
-    if not (isinstance(node_type, str) and isinstance(relation, str)) or edge_types is None:
-        raise DataError(
-            "a node table and an edge table of several types take three arguments together: node_type=, the column of "
-            'types; relation=, that of relations; edge_types=, what these are between: [("account", "pays", "shop"), …]'
-        )
-    if isinstance(nodes, Mapping) or isinstance(edges, Mapping):
-        raise DataError("node_type= and relation= are for one node table and one edge table; these are by type already")
-    spark = next((table.sparkSession for table in (nodes, edges) if is_frame(table)), spark) or active_session()
-    form, edges_form = formats
-    of_nodes = open_given("nodes", nodes, Reading(spark, form, csv or Csv()), [*wanted, node_type]).table
-    of_edges = open_given("edges", edges, Reading(spark, edges_form or form, csv or Csv()), [*wanted, relation]).table
-    return OneTable(node_type, relation, edge_types).split(of_nodes, of_edges, spark)

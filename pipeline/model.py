@@ -22,11 +22,11 @@ import numpy.typing as npt
 from pipeline import shown
 from pipeline.blocks.ranges import Ranges
 from pipeline.errors import ModelError, StorageError, nearest, shortened
-from pipeline.formula.about import SHOWN, About
+from pipeline.formula.about import About
 from pipeline.formula.checked import checked_columns, checked_rows, checked_weights, lanes_of
-from pipeline.formula.classes import Classes, checked_classes
+from pipeline.formula.classes import Classes, checked_classes, lines_of_classes
 from pipeline.formula.joined import joined
-from pipeline.formula.node_rows import NodeRows, sum_of
+from pipeline.formula.node_rows import NodeRows, lines_of_rows, sum_of
 from pipeline.formula.program import Program, input_name
 from pipeline.formula.saved import FORMAT, PROGRAM_FILE, ROWS_FILE, read_saved, told_of
 from pipeline.formula.spaces import Nodes
@@ -37,12 +37,21 @@ from pipeline.places.given import check_flags, path_of
 from pipeline.places.marker import MARKER
 from pipeline.places.place import Place
 from pipeline.places.registered import fetched, is_registered
-from pipeline.schema import NODE, GraphSchema
-from pipeline.shown import counted, some
+from pipeline.schema import GraphSchema
+from pipeline.shown import counted
 from pipeline.tables.categories import check_categories
 from pipeline.tables.fitting import check_columns
 from pipeline.tables.node_ids import ids_by_type
-from pipeline.tables.training import Trained, check_names, far_outside, moved, places_of, remembered, with_names
+from pipeline.tables.training import (
+    Trained,
+    check_names,
+    far_outside,
+    lines_of_training,
+    moved,
+    places_of,
+    remembered,
+    with_names,
+)
 
 log = logging.getLogger("graphsweep")
 
@@ -308,26 +317,8 @@ class Model:
     @property
     def notes(self) -> list[str]:
         """Sentences about it, its classes, and what it remembers of its training."""
-        named = [f"classes of {name}: {some(names, SHOWN)}" for name, names in self.classes.items()]
-        return [*self.about.lines, *named, *self._of_rows, *self._of_training]
-
-    @property
-    def _of_rows(self) -> list[str]:
-        """A line for each type of nodes whose learned rows the model has."""
-        return [
-            f"learned rows of {counted(len(rows), 'node')}{'' if type == NODE else f' of type {type}'}, found by id: "
-            + ", ".join(f"{name} ({array.shape[1]})" for name, array in rows.columns.items())
-            for type, rows in self.node_rows.items()
-        ]
-
-    @property
-    def _of_training(self) -> list[str]:
-        """A line for each input whose columns in training are known."""
-        return [
-            f"trained on {column}: {', '.join(trained.names)}"
-            for column, trained in self.training.items()
-            if trained.names
-        ]
+        of_rows = lines_of_rows(self.node_rows)
+        return [*self.about.lines, *lines_of_classes(self.classes), *of_rows, *lines_of_training(self.training)]
 
     def check_against(
         self, schema: GraphSchema, ranges: Ranges | None = None, columns: Mapping[str, Any] | None = None

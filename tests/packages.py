@@ -22,7 +22,8 @@ class Unreachable(Exception):
 
 
 def install(*arguments: str) -> None:
-    """pip install. Unreachable if the index does not answer, else an AssertionError with all that pip said."""
+    """pip, this Python's; --python names another one. Unreachable if the index does not answer, else an AssertionError
+    with all that pip said."""
     command = [sys.executable, "-m", "pip", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr

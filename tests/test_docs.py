@@ -39,11 +39,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_document_is_a_page(site: Path) -> None:
-    assert {page.with_suffix(".html").name for page in DOCS.glob("*.md")} <= {page.name for page in site.glob("*.html")}
+    there = {page.relative_to(site) for page in site.rglob("*.html")}
+    assert {page.relative_to(DOCS).with_suffix(".html") for page in DOCS.rglob("*.md")} <= there
 
 
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
-    for page in site.glob("*.html"):
+    for page in site.rglob("*.html"):
         assert not re.search(r'(?:src|href)="https?://[^"]*\.(?:js|css|woff2?)"', page.read_text(encoding="utf-8")), (
             page
         )

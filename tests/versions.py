@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.packages import install
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
 CORE = (
@@ -84,6 +90,27 @@ def pyspark_alone(place: Path, version: str) -> Path:
     """A folder with this PySpark, for an interpreter that has the rest: a minute instead of three."""
     install("install", "-q", "--no-compile", "--target", str(place), f"pyspark=={version}.*")
     return place
+
+
+def python_of(version: str) -> str | None:
+    """A Python of this minor version, on the PATH or kept by pyenv; None if there is none that starts."""
+    name, kept = f"python{version}", Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    for each in [shutil.which(name), *sorted(map(str, kept.glob(f"versions/{version}.*/bin/{name}")))]:
+        if each is not None and subprocess.run([each, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return each
+    return None
+
+
+def with_libraries(place: Path, python: str) -> Path:
+    """The interpreter of an environment with what graphsweep and its tests need, but for PySpark."""
+    subprocess.run([python, "-m", "venv", "--without-pip", str(place)], check=True)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    pandas = [each for each in extras["spark"] if not each.startswith("pyspark")]
+    interpreter = place / "bin" / "python"
+    needed = [*project["dependencies"], *pandas, *extras["report"], *NEEDED]
+    install("--python", str(interpreter), "install", "-q", "--no-compile", *needed)
+    return interpreter
 
 
 def versions(interpreter: Path | str, before: Path | None = None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import threading
 import time
@@ -104,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def generate_in_tasks(parameters: Parameters, work: Path) -> Path:
     from pipeline.command.own_session import spark_session
 
+    os.environ["PYTHONPATH"] = str(ROOT)  # Spark's workers import this package, which is not installed
     with spark_session() as spark:
         return generate(parameters, work, spark)
 

@@ -66,7 +66,9 @@ def infer_command(
     table_mode: Annotated[
         str | None,
         option(
-            "--table-mode", "MODE", "create (default); of a Delta or Iceberg table overwrite, append, or merge by id."
+            "--table-mode",
+            "MODE",
+            "create (default); of a Delta or Iceberg table overwrite, append, merge by id, or mirror.",
         ),
     ] = None,
     partition_by: Annotated[
@@ -139,6 +141,11 @@ def infer_command(
             raise SettingError("--table-mode is of --output-table, which names the table")
         if output_table is None and partition_by is not None:
             raise SettingError("--partition-by is of --output-table, which names the table")
+        if table_mode == "mirror" and targets:
+            raise SettingError(
+                "--table-mode mirror removes rows of nodes that the run does not have, and --targets scores only some; "
+                "take merge"
+            )
         if output_table is not None and (overwrite or if_same):
             extra = "--overwrite" if overwrite else "--if-same"
             raise SettingError(f"{extra}: of no use with --output-table; --table-mode says what becomes of a table")

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import ModelError, nearest, shortened
+from pipeline.formula.about import SHOWN
 from pipeline.formula.attributes import check_name
 from pipeline.formula.program import Program, output_key
 from pipeline.schema import AnyType, EdgeType
+from pipeline.shown import some
 
 LABEL = "label"
 
@@ -40,6 +42,11 @@ def labels_of(program: Program, type: AnyType, classes: Mapping[str, tuple[str, 
         if names is not None:
             found[LABEL if len(outputs) == 1 else f"{name}_{LABEL}"] = Label(name, names)
     return found
+
+
+def lines_of_classes(classes: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each output whose classes have names."""
+    return [f"classes of {name}: {some(names, SHOWN)}" for name, names in classes.items()]
 
 
 def checked_classes(program: Program, given: Any) -> Classes:

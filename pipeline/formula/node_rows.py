@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ModelError, shortened
+from pipeline.schema import NODE
+from pipeline.shown import counted
 
 FIRST = 3  # ids that are named
 
@@ -104,6 +106,15 @@ class NodeRows:
         for name, rows in sorted(self.columns.items()):
             digest.update(f"{name} {rows.shape}".encode())
             digest.update(rows.tobytes())
+
+
+def lines_of_rows(rows: Mapping[str, NodeRows]) -> list[str]:
+    """A line for each type of nodes whose learned rows a model has."""
+    return [
+        f"learned rows of {counted(len(each), 'node')}{'' if type == NODE else f' of type {type}'}, found by id: "
+        + ", ".join(f"{name} ({array.shape[1]})" for name, array in each.columns.items())
+        for type, each in rows.items()
+    ]
 
 
 def sum_of(rows: Mapping[str, NodeRows]) -> str:

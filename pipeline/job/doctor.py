@@ -22,6 +22,7 @@ from pipeline.errors import GraphsweepError, first_line
 from pipeline.job.sessions import Sessions
 from pipeline.kernels.checksum import LANES, add_words
 from pipeline.kernels.jit import cache_directory, is_kept
+from pipeline.places.place import Place
 from pipeline.settings import Settings
 from pipeline.shown import size
 from pipeline.spark import probe, witness
@@ -85,7 +86,14 @@ def diagnose(
         That runs will read and write, as folders: tasks are asked what they see there.
     pyspark, java
         Raise if there is none that can be used.
+
+    Raises
+    ------
+    SettingError
+        If a path names no place.
     """
+    for path in paths:
+        Place.of(path)
     return Diagnosis((*_here(settings), *_spark(paths, settings, sessions, pyspark, java)))
 
 

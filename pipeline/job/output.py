@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.graph import Graph
 from pipeline.model import Model
-from pipeline.places.place import LOCAL, Place, refuse_overlap
+from pipeline.places.filesystem import opened
+from pipeline.places.place import Place, refuse_overlap
+from pipeline.places.schemes import LOCAL
 from pipeline.places.through_spark import default_filesystem
 from pipeline.prepared import PreparedGraph
 from pipeline.report.run_report import reads_of
@@ -49,6 +51,12 @@ class Asked:
         spark = active_session()
         default = default_filesystem(spark) if spark is not None else LOCAL if optional else None
         return Asked(wish, settings, default, spark)
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether this process opens the place, as far as that is known. Else Spark has to be asked before any work:
+        it may have no way there either."""
+        return not self._known or opened(self.place) is not None
 
     def refuse_overlap(self, tables: Mapping[str, str | None], files: Mapping[str, str | None]) -> None:
         """SettingError if the output is, holds or lies in something that is read."""

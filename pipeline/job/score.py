@@ -92,7 +92,8 @@ class ScoredTable(Scored):
     @property
     def counts(self) -> dict[str, int]:
         done = self.written
-        return {"inserted": done.inserted, "updated": done.updated, "unchanged": done.unchanged}
+        deleted = {"deleted": done.deleted} if self.mode == "mirror" else {}
+        return {"inserted": done.inserted, "updated": done.updated, "unchanged": done.unchanged, **deleted}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -102,6 +103,7 @@ class ScoredTable(Scored):
     def __str__(self) -> str:
         done = self.written
         merged = f"{done.inserted:,} rows inserted, {done.updated:,} updated, {done.unchanged:,} unchanged"
+        merged += f", {done.deleted:,} deleted" if self.mode == "mirror" else ""
         return f"{super().__str__()}\ntable    {self.mode}: {merged}"
 
 
@@ -246,7 +248,7 @@ def score_paths(
         log.info("%s", describe(prepared), extra=told)
     found = asked.find_same(loaded, prepared)
     options = {} if raw is None else columns_for(loaded, columns, raw.spec)
-    here = raw.read_without_spark(**options) if raw is not None and optional else None
+    here = raw.read_without_spark(**options) if raw is not None and optional and asked.is_reached else None
     found = found or asked.find_same(loaded, here)
     if found is not None:
         return _reported(Scored(found, wish.format), page, asked, loaded, settings, prepared)

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.fs as fs
 
+from pipeline.places.hadoop import NAME, hadoop
 from pipeline.places.place import Place
+from pipeline.places.schemes import PYTHON
 
 # Looking up a bucket's region, or a name node that is not there, took 25 and 120 s until somebody gave up.
 PATIENCE = 10.0
-# the schemes that pyarrow has a file system for; looking up another one is never worth a try
-KNOWN = frozenset({"file", "s3", "gs", "abfs", "hdfs"})
 
 
 class Opened(NamedTuple):
@@ -36,7 +36,7 @@ class Opened(NamedTuple):
     @property
     def renames(self) -> bool:
         """Whether a directory can be moved in one step."""
-        return isinstance(self.filesystem, fs.LocalFileSystem) or self.filesystem.type_name == "hdfs"
+        return isinstance(self.filesystem, fs.LocalFileSystem) or self.filesystem.type_name in ("hdfs", NAME)
 
     @property
     def is_local(self) -> bool:
@@ -74,13 +74,14 @@ def opened(place: Place) -> Opened | None:
 @functools.lru_cache(maxsize=64)
 def _filesystem(scheme: str, authority: str) -> fs.FileSystem | None:
     """Once for each host or bucket; a daemon thread that never comes back ends with the process."""
-    if scheme not in KNOWN:
+    if scheme not in PYTHON:  # looking it up is never worth a try
         return None
     found: list[fs.FileSystem] = []
 
     def look() -> None:
         try:
-            filesystem, inner = fs.FileSystem.from_uri(f"{scheme}://{authority}/")
+            ours = hadoop(authority) if scheme == "hdfs" else None
+            filesystem, inner = (ours, "/") if ours else fs.FileSystem.from_uri(f"{scheme}://{authority}/")
             filesystem.get_file_info(inner)
         except (OSError, pa.ArrowException, ValueError):
             return

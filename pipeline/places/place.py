@@ -24,12 +24,8 @@ from urllib.parse import unquote
 from pipeline.errors import SettingError, StorageError
 from pipeline.places import mounted
 from pipeline.places.patterns import expanded, is_pattern, meeting
+from pipeline.places.schemes import BUCKETS, LOCAL, known, same
 
-LOCAL = "file"
-# Hadoop has names of its own for what pyarrow calls otherwise
-SAME_SCHEME = {"s3a": "s3", "s3n": "s3", "abfss": "abfs", "gcs": "gs", "wasbs": "wasb"}
-# of these a place without a bucket or a container is none; Python's Path makes s3:/b/k of s3://b/k
-BUCKETS = frozenset({"s3", "gs", "abfs", "wasb", "oss", "cosn", "obs"})
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
 MOST_MATCHES = 10_000  # of a pattern, looked at one by one
 
@@ -55,7 +51,8 @@ class Place:
         Raises
         ------
         SettingError
-            If the text is empty, names no absolute place (`file:x`), or a file of another machine.
+            If the text is empty, names no absolute place (`file:x`), a file of another machine, or a file system that
+            nobody knows (`ftp://host/x`).
         """
         text = os.fsdecode(given)
         if not text or not text.strip():
@@ -71,8 +68,14 @@ class Place:
                 return Place(text, LOCAL, "", _absolute(text))
             if not text.startswith("/"):
                 raise SettingError(f"{text}: paths without a scheme are those of {default} here; give an absolute one")
-            return _of_uri(text, base[1].lower(), base[2].rstrip("/") + text)
-        return _of_uri(text, found[1].lower(), found[2])
+            return _of_uri(text, same(base[1]), base[2].rstrip("/") + text)
+        return _of_uri(text, known(text, found[1]), found[2])
+
+    @staticmethod
+    def told(uri: str) -> Place:
+        """The place of a URI that Spark or its catalog tells: a cluster may have file systems of its own."""
+        found = _URI.fullmatch(uri)
+        return Place.of(uri) if found is None else _of_uri(uri, same(found[1]), found[2])
 
     @property
     def is_local(self) -> bool:
@@ -196,7 +199,6 @@ def _names(directory: str) -> list[str]:
 
 
 def _of_uri(text: str, scheme: str, rest: str) -> Place:
-    scheme = SAME_SCHEME.get(scheme, scheme)
     authority = ""
     if rest.startswith("//"):
         authority, slash, inner = rest[2:].partition("/")
@@ -261,7 +263,8 @@ def _is_same(own: os.stat_result, path: Path) -> bool:
 
 def refuse_unreachable(place: Place) -> StorageError:
     """What is said of a place that only Spark can reach, where that is not enough."""
+    hdfs = "hdfs:// (with the package hdfs-native, or libhdfs, on all machines)"
     return StorageError(
         f"{place}: a place of {place.scheme}: can be reached by Spark only; give one that Python can see too: a path "
-        "that all machines share, or s3://, gs://, abfs://, hdfs:// (with libhdfs)"
+        f"that all machines share, or s3://, gs://, abfs://, {hdfs}"
     )

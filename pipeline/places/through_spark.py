@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 from pipeline.errors import StorageError, first_line
 from pipeline.places.mounted import SCHEME, is_seen, on_databricks
-from pipeline.places.place import LOCAL, Place
+from pipeline.places.place import Place
+from pipeline.places.schemes import LOCAL
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -92,7 +93,7 @@ def read_from(table: DataFrame) -> list[Place]:
         while _PARTITION.fullmatch(folder.rpartition("/")[2]):
             folder = folder.rpartition("/")[0]
         found[folder if name.startswith("part-") else path] = None
-    return [Place.of(path) for path in found]
+    return [Place.told(path) for path in found]
 
 
 def files_under(spark: SparkSession, place: Place) -> list[tuple[str, int, int]] | None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.graph import Graph
-from pipeline.places.place import LOCAL, Place
+from pipeline.places.place import Place
+from pipeline.places.schemes import LOCAL
 from pipeline.places.through_spark import read_from
 from pipeline.prepared import PreparedGraph
 from pipeline.settings import Settings
@@ -67,7 +68,7 @@ def _sources(sources: Mapping[str, Any], more: str) -> Iterator[tuple[str, Place
     for name, source in sources.items():
         path = source and (source.get("path") or source.get("location"))
         if path:
-            yield f"{words_of(name)}{more}", Place.of(path)
+            yield f"{words_of(name)}{more}", Place.told(path)
 
 
 def _of_frames(graph: Graph) -> dict[str, Place]:

@@ -1,4 +1,4 @@
-"""Scores into a table of Spark's catalog: created, overwritten, appended to, or merged by key.
+"""Scores into a table of Spark's catalog: created, overwritten, appended to, merged by key, or mirrored.
 
 Comes in: the name of a table, and what is to become of it; then scores that were written whole as files. Goes out: one
 commit of the table, and how many rows it changed. Until then nobody sees a row. Knows nothing of how scores are made.
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from pipeline.formula.values import Value
 
-MODES = ("create", "overwrite", "append", "merge")
+MODES = ("create", "overwrite", "append", "merge", "mirror")
+BY_KEY = ("merge", "mirror")
 FORMATS = ("delta", "iceberg", "parquet")
 WHOLE = ("delta", "iceberg")  # whose rows change all at once or not at all
 OURS, SCORES = "graphsweep.kind", "scores"  # a property of tables that graphsweep created
@@ -106,8 +107,8 @@ class IntoTable:
         if self.mode == "create":
             if found is not None:
                 raise StorageError(
-                    f"{self}: there is {_kind(found)} of that name already; --table-mode overwrite, append or merge "
-                    "changes a Delta or Iceberg table, or give another name"
+                    f"{self}: there is {_kind(found)} of that name already; --table-mode overwrite, append, merge or "
+                    "mirror changes a Delta or Iceberg table, or give another name"
                 )
             return
         if found is None:
@@ -117,14 +118,14 @@ class IntoTable:
                 f"{self}: is {_kind(found)}; {self.mode} takes a Delta or Iceberg table, whose rows change all at "
                 "once or not at all. Create one: --table-mode create --format delta"
             )
-        if self.mode == "overwrite" and not _is_ours(spark, found):
+        if self.mode in ("overwrite", "mirror") and not _is_ours(spark, found):
             raise StorageError(
-                f"{self}: graphsweep did not create it (it has no property {OURS}), so it is not overwritten; drop it, "
-                "or use merge, which changes only rows of the same ids"
+                f"{self}: graphsweep did not create it (it has no property {OURS}), so its rows are not removed; drop "
+                "it, or use merge, which changes only rows of the same ids"
             )
         own: dict[str, str | None] = {UPDATED: "timestamp", RUN: "string"}
         _check_columns(str(self), spark.table(found.name.quoted), {**columns, **own})
-        if self.mode == "merge" and keys:
+        if self.mode in BY_KEY and keys:
             refuse_repeated(spark, found.name.quoted, str(self), keys)
 
     def refuse_inputs(self, spark: SparkSession, read: Mapping[str, str]) -> None:
@@ -142,7 +143,7 @@ class IntoTable:
             elif own in {_folded(each) for each in relations_of(spark, name)}:
                 raise SettingError(f"{self}: the output is {what} ({text}); give another name. Nothing was touched")
         if found.location is not None:
-            refuse_overlap(Place.of(found.location), places)
+            refuse_overlap(Place.told(found.location), places)
 
     # ---- when the scores are there
 
@@ -163,11 +164,11 @@ class IntoTable:
         try:
             if self.mode != "create":
                 frame = _widened(frame, spark.table(self.name.quoted))
-            if self.mode == "merge":
+            if self.mode in BY_KEY:
                 refuse_repeated(spark, self.name.quoted, str(self), keys)  # since the check hours may have passed
                 found = described(spark, self.name)
                 provider = None if found is None else found.provider
-                return merge(spark, self.name.quoted, provider, frame, keys)
+                return merge(spark, self.name.quoted, provider, frame, keys, self.mode == "mirror")
             rows = frame.count()
             self._commit(frame)
         except StorageError:

@@ -31,6 +31,8 @@ class Written:
     updated: int = 0
     unchanged: int = 0
     """By merge: rows that were there already with the same numbers; their updated_at and run_id stay."""
+    deleted: int = 0
+    """By mirror: rows of keys that the run does not have."""
 
 
 def refuse_repeated(spark: SparkSession, table: str, called: str, keys: Sequence[str]) -> None:
@@ -49,9 +51,11 @@ def refuse_repeated(spark: SparkSession, table: str, called: str, keys: Sequence
         )
 
 
-def merge(spark: SparkSession, table: str, provider: str | None, frame: DataFrame, keys: Sequence[str]) -> Written:
-    """Runs jobs. Rows of the same key are changed where a number differs, new ones are added; other rows of the table
-    stay, and so do its other columns.
+def merge(
+    spark: SparkSession, table: str, provider: str | None, frame: DataFrame, keys: Sequence[str], mirror: bool = False
+) -> Written:
+    """Runs jobs. Rows of the same key are changed where a number differs, new ones are added; other columns of the
+    table stay, and so do other rows.
 
     Parameters
     ----------
@@ -63,6 +67,8 @@ def merge(spark: SparkSession, table: str, provider: str | None, frame: DataFram
         Rows, each key once, with the columns `updated_at` and `run_id`.
     keys
         The columns that say whose row it is.
+    mirror
+        Other rows are deleted.
     """
     from pyspark.sql import functions as F
 
@@ -72,13 +78,15 @@ def merge(spark: SparkSession, table: str, provider: str | None, frame: DataFram
     changed = [quoted(name) for name in frame.columns if name not in keys]
     values = [quoted(name) for name in frame.columns if name not in keys and name.lower() not in (UPDATED, RUN)]
     same = " AND ".join(f"t.{name} <=> s.{name}" for name in values)
-    inserted = updated = 0
+    inserted = updated = deleted = 0
     if provider != "delta":  # MERGE of Iceberg gives no counts; of two merges at once one fails
         found = f"t.{quoted(keys[0])} IS NOT NULL"
         joined = frame.alias("s").join(spark.table(table).alias("t"), F.expr(on), "left")
         counted = joined.selectExpr(f"count_if(NOT ({found})) new", f"count_if({found} AND NOT ({same})) other").first()
         assert counted is not None, "it has one row"
         inserted, updated = int(counted.new), int(counted.other)
+        if mirror:
+            deleted = spark.table(table).alias("t").join(frame.alias("s"), F.expr(on), "left_anti").count()
     view = f"graphsweep_{uuid.uuid4().hex}"
     frame.createOrReplaceTempView(view)
     try:
@@ -87,10 +95,12 @@ def merge(spark: SparkSession, table: str, provider: str | None, frame: DataFram
             f"WHEN MATCHED AND NOT ({same}) THEN UPDATE SET "
             + ", ".join(f"t.{name} = s.{name}" for name in changed)
             + f" WHEN NOT MATCHED THEN INSERT ({', '.join(every)}) VALUES ({', '.join(f's.{n}' for n in every)})"
+            + (" WHEN NOT MATCHED BY SOURCE THEN DELETE" if mirror else "")
         ).first()
     finally:
         spark.catalog.dropTempView(view)
     if provider == "delta":
         assert counts is not None, "MERGE gives its counts"
         inserted, updated = int(counts.num_inserted_rows), int(counts.num_updated_rows)
-    return Written(rows, inserted, updated, rows - inserted - updated)
+        deleted = int(counts.num_deleted_rows)
+    return Written(rows, inserted, updated, rows - inserted - updated, deleted)

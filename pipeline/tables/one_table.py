@@ -1,6 +1,6 @@
 """A table of several types: nodes with a column of types, edges with a column of relations.
 
-Comes in: a table that was opened, and the column. Goes out: for each type a `Chosen`, which stands for its rows. The
+Comes in: a table, and the column. Goes out: for each type a `Chosen`, which stands for its rows. The
 column is read once, to know all types before any work; a row whose type is null, or is none that was named, would be
 lost without a word, and is refused.
 """
@@ -19,6 +19,7 @@ from pipeline.errors import DataError, nearest, shortened
 from pipeline.schema import EdgeType, quoted
 from pipeline.shown import some
 from pipeline.tables.layout import INTEGERS, Where
+from pipeline.tables.opening import Reading, open_given
 from pipeline.tables.table import Table, read_pieces
 from pipeline.tables.types import Chosen, edge_type_of
 
@@ -42,10 +43,34 @@ class OneTable:
     edge_types: Sequence[Any] | Mapping[str, Any]
     """(source, relation, target) of each relation; or what the column holds → such a triple."""
 
+    @staticmethod
+    def of(nodes: Any, edges: Any, node_type: Any, relation: Any, edge_types: Any) -> OneTable:
+        """DataError unless all three arguments are given, and tables that are not by type already."""
+        if not (isinstance(node_type, str) and isinstance(relation, str)) or edge_types is None:
+            raise DataError(
+                "a node table and an edge table of several types take three arguments together: node_type=, the column "
+                'of types; relation=, that of relations; edge_types=, what these are between: [("account", "pays", '
+                '"shop"), …]'
+            )
+        if isinstance(nodes, Mapping) or isinstance(edges, Mapping):
+            raise DataError(
+                "node_type= and relation= are for one node table and one edge table; these are by type already"
+            )
+        return OneTable(node_type, relation, edge_types)
+
     def split(
-        self, nodes: DataFrame | Table, edges: DataFrame | Table, spark: SparkSession | None
+        self, nodes: Any, edges: Any, readings: tuple[Reading, Reading], wanted: Sequence[str]
     ) -> tuple[dict[str, Chosen], dict[EdgeType, Chosen]]:
         """Node type → its rows, edge type → its rows. Reads both columns.
+
+        Parameters
+        ----------
+        nodes, edges : Any
+            The tables, as `Graph` takes them.
+        readings : pair of Reading
+            How each is read.
+        wanted : sequence of str
+            The columns that will be read beside those of types.
 
         Raises
         ------
@@ -53,10 +78,12 @@ class OneTable:
             If a type or a relation is null, or a relation is none of edge_types; if a column is not there, or holds
             neither texts nor integers.
         """
+        of_nodes, of_edges = readings
+        node_table = open_given("nodes", nodes, of_nodes, [*wanted, self.node_type]).table
+        edge_table = open_given("edges", edges, of_edges, [*wanted, self.relation]).table
         named = self._relations()
-        held = _values("nodes", nodes, self.node_type, spark)
-        of_nodes = {type: Chosen(nodes, Where(self.node_type, type, rows)) for type, rows in sorted(held.items())}
-        found = _values("edges", edges, self.relation, spark)
+        held = _values("nodes", node_table, self.node_type, of_nodes.spark)
+        found = _values("edges", edge_table, self.relation, of_edges.spark)
         unknown = sorted(set(found) - set(named))
         if unknown:
             shown = some((f"{shortened(each)} in {_rows(found[each])}" for each in unknown), SHOWN)
@@ -64,8 +91,8 @@ class OneTable:
                 f"edges.{self.relation} holds relations that edge_types does not name: {shown} "
                 f"({nearest(unknown[0], named)}); name them with the types of their ends, or leave these rows out"
             )
-        return of_nodes, {
-            type: Chosen(edges, Where(self.relation, value, found.get(value, 0))) for value, type in named.items()
+        return {type: Chosen(node_table, Where(self.node_type, type, rows)) for type, rows in sorted(held.items())}, {
+            type: Chosen(edge_table, Where(self.relation, value, found.get(value, 0))) for value, type in named.items()
         }
 
     def _relations(self) -> dict[str, EdgeType]:

@@ -57,6 +57,11 @@ Training = Mapping[str, Trained]
 """Table column of a model's input ("nodes.x") → what it was."""
 
 
+def lines_of_training(training: Training) -> list[str]:
+    """A line for each input whose columns in training are known."""
+    return [f"trained on {column}: {', '.join(of.names)}" for column, of in training.items() if of.names]
+
+
 @dataclass(frozen=True)
 class TrainingTable:
     """A table on disk, Parquet or CSV, and which of its columns, in order."""

@@ -325,8 +325,8 @@ def test_nothing_of_somebodys_is_touched(spark: SparkSession, at: Path, lake: La
     assert contents(lake.path) == {"mine/thesis.txt": b"x"}
     with pytest.raises(SettingError, match=f'write is "worker", but {lake.uri}/t/o is a place that can be reached by'):
         score(graph, at / "model", f"{lake.uri}/t/o", settings=Settings(write="worker"), spark=spark)
-    with pytest.raises(StorageError, match="nowhere://x/o: cannot be reached by Spark: "):
-        score(graph, at / "model", "nowhere://x/o", spark=spark)
+    with pytest.raises(StorageError, match="alluxio://x/o: cannot be reached by Spark: "):
+        score(graph, at / "model", "alluxio://x/o", spark=spark)
 
 
 def test_plain_paths_are_those_of_sparks_default(spark: SparkSession, at: Path, lake: Lake) -> None:

@@ -156,6 +156,9 @@ def test_refused(spark: SparkSession, schema: str, here: Path) -> None:
     assert "give --output, a path, or --output-table, the name of a table" in go(code=2)
     assert "give --output, a path, or" in go("--output", "o", "--output-table", "t", code=2)
     assert "--table-mode is of --output-table" in go("--output", "o", "--table-mode", "merge", code=2)
+    assert "--targets scores only some; take merge" in go(
+        "--output-table", f"{schema}.x", "--table-mode", "mirror", "--targets", "nodes.parquet", code=2
+    )
     assert "--overwrite: of no use with --output-table; --table-mode says" in go(
         "--output-table", "t", "--overwrite", code=2
     )

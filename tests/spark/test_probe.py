@@ -39,7 +39,7 @@ def test_a_file_is_looked_at_by_its_end(tmp_path: Path) -> None:
 def test_nothing_there_is_not_the_same_as_an_empty_directory(tmp_path: Path) -> None:
     assert look(str(tmp_path / "missing")) is None
     assert look(str(files(tmp_path / "empty"))) is not None
-    assert look("nonsense://there/x") is None
+    assert look("alluxio://there/x") is None
 
 
 def test_what_is_made_is_looked_for_where_it_will_be(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_what_is_made_is_looked_for_where_it_will_be(tmp_path: Path) -> None:
     assert Probe("/x", made=True).probed == "/"
 
 
-@pytest.mark.parametrize("path", ["wasbs://box@account/table", "viewfs:///table", "nonsense://there/table", "dbfs:/x"])
+@pytest.mark.parametrize("path", ["wasbs://box@account/table", "viewfs:///table", "alluxio://there/table", "dbfs:/x"])
 def test_a_file_system_that_only_spark_knows_is_asked_about_and_not_seen(path: str) -> None:
     """A table there comes through Spark, and nothing of ours is made there."""
     with prepared([Probe(path)], "token") as (asked,):

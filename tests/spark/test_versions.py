@@ -2,8 +2,8 @@
 which are there for the oldest and not for the newest.
 
 The whole table of docs/compatibility.md takes environments of its own, half an hour and some gigabytes:
-`python -m tests.versions`. Here the oldest PySpark stands before the newest on the path, and the core is its half: the
-run prints what it had, and says so at its end (tests/order.py).
+`python -m tests.versions`. Here each PySpark is run by another Python, if this machine has it, and the core is its
+half: the run prints what it had, and says so at its end (tests/order.py).
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from pathlib import Path
 import pytest
 
 from tests.packages import Unreachable, no_answer
-from tests.versions import core, outcome, pyspark_alone, row, versions
+from tests.versions import core, outcome, pyspark_alone, python_of, row, versions, with_libraries
 
 pytestmark = pytest.mark.slow
 
 OLDEST = "4.0"
+PYTHONS = {"4.0": "3.10", "4.1": "3.12", "4.2": "3.13"}
+"""PySpark → the Python that runs it; the newest is run by the tests' own. Else each runs on the tests' own."""
 TESTS = ("tests/spark/test_everywhere.py", "tests/spark/test_placement.py", "tests/spark/test_handshake.py")
 LAKES = {
     "GRAPHSWEEP_DELTA": "io.delta:delta-spark_2.13:4.0.1",
@@ -41,16 +43,24 @@ def oldest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def test_the_oldest_pyspark(oldest: Path, record_property: Callable[[str, object], None]) -> None:
-    run_core(OLDEST, oldest, record_property)
+def test_the_oldest_pyspark(oldest: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    run_core(OLDEST, oldest, tmp_path, record_property)
 
 
-def run_core(version: str, place: Path, record_property: Callable[[str, object], None]) -> None:
+def run_core(version: str, pyspark: Path, place: Path, record_property: Callable[[str, object], None]) -> None:
+    """Half of the core with this PySpark, which lies in a folder, by its Python, whose libraries go to another one."""
     started = time.monotonic()
-    found = versions(sys.executable, place)
-    assert found[1].startswith(f"{version}."), found
-    done = core(sys.executable, tests=TESTS, before=place)
-    record_property("compatibility", row(found, outcome(done), "-", f"{time.monotonic() - started:.0f}"))
+    python = python_of(PYTHONS[version])
+    try:
+        interpreter: Path | str = sys.executable if python is None else with_libraries(place / "python", python)
+    except Unreachable as why:
+        pytest.skip(str(why))
+    had = versions(interpreter, pyspark)
+    assert had[1].startswith(f"{version}."), had
+    assert python is None or had[0].startswith(f"{PYTHONS[version]}."), had
+    done = core(interpreter, tests=TESTS, before=pyspark)
+    record_property("compatibility", row(had, outcome(done), "-", f"{time.monotonic() - started:.0f}"))
+    shutil.rmtree(place / "python", ignore_errors=True)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
 
 

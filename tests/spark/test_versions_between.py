@@ -24,5 +24,5 @@ def test_a_pyspark(version: str, tmp_path: Path, record_property: Callable[[str,
         place = pyspark_alone(tmp_path / "pyspark", version)
     except Unreachable as why:
         pytest.skip(str(why))
-    run_core(version, place, record_property)
+    run_core(version, place, tmp_path, record_property)
     shutil.rmtree(place)

@@ -81,7 +81,8 @@ def test_the_same_graph_is_known_again(lake: Lake, tmp_path: Path) -> None:
 
 
 def test_merged(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows whose numbers are the same keep their time and their run; ids that are gone keep their rows."""
+    """Rows whose numbers are the same keep their time and their run; ids that are gone keep their rows, if the table is
+    not to be a mirror."""
     monkeypatch.chdir(tmp_path)
     build(MODEL).save("model")
     name, raw = f"{lake.schema}.merged", whole("mixed")
@@ -112,6 +113,12 @@ def test_merged(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert after[id][0] == row["output"]
         assert after[id][2] == (merged["run"] if id in changed or id == 7 else created["run"])
     assert after.keys() == before.keys() | {7}
+    # mirrored, the row of the id that is gone goes too, and no other row changes
+    mirrored = json.loads(go(*given, "--table-mode", "mirror"))
+    counts = [mirrored[key] for key in ("inserted", "updated", "unchanged", "deleted")]
+    assert (counts, "deleted" in merged) == ([0, 0, 200, 1], False)
+    del after[first]
+    assert lake.rows(name) == after
 
 
 def test_overwritten_and_appended_to(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,8 +146,9 @@ def test_a_table_of_somebody_else(lake: Lake, tmp_path: Path, monkeypatch: pytes
     own = f"{lake.schema}.own"
     given = ["--nodes", lake.names[0], "--edges", lake.names[1], "--output-table", own]
     lake.spark.sql(f"CREATE TABLE {own} (id bigint, output array<float>, updated_at timestamp) USING {lake.format}")
-    said = go(*given, "--table-mode", "overwrite", code=2)
-    assert "graphsweep did not create it (it has no property graphsweep.kind)" in said
+    for mode in ("overwrite", "mirror"):
+        said = go(*given, "--table-mode", mode, code=2)
+        assert "graphsweep did not create it (it has no property graphsweep.kind), so its rows are not" in said
     assert "own: has no column run_id, which the scores have" in go(*given, "--table-mode", "merge", code=2)
     lake.spark.sql(f"DROP TABLE {own}")
     columns = "id bigint, output array<double>, updated_at timestamp, run_id string"

@@ -7,7 +7,6 @@ work.py.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from jobs.bench.measure import ROOT, Run, say
+from jobs.bench.measure import ROOT, Run, as_installed, say
 from jobs.bench.rivals.spark import FASTEST
 
 LOOK_SECONDS = 0.5
@@ -94,7 +93,7 @@ def contend(name: str, task: Task, round: int, limit: float) -> Outcome:
     places = {"SPARK_LOCAL_DIRS": str(scratch), "PYSPARK_PYTHON": sys.executable}
     try:
         with open(scratch / "out", "w+") as out, open(scratch / "error", "w+") as error:
-            process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **places}, stdout=out, stderr=error)
+            process = subprocess.Popen(command, cwd=ROOT, env=as_installed(places), stdout=out, stderr=error)
             try:
                 stopped = wait(process, limit, scratch)
             finally:
