@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
+from pipeline.lowering.rewritten import Rewritten
 from pipeline.model import Model
 from pipeline.plan.counts import Counts
 from pipeline.plan.explain import explain_plan, plan_facts
 from pipeline.plan.plan import Plan
-from pipeline.plan.rewritten import Rewritten
 from pipeline.plan.seconds import duration, expect, expect_part
 from pipeline.planning import plan_run, refuse_targets, why_all, with_targets
 from pipeline.prepared import PreparedGraph

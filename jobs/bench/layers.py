@@ -31,7 +31,7 @@ from jobs.bench.pyg import positions, sorted_edges
 from jobs.bench.table import table
 from pipeline.blocks.block import Block
 from pipeline.compiler import EdgePass
-from pipeline.plan.lower import lower
+from pipeline.lowering.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.run.fused import run_fused

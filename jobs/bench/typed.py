@@ -3,8 +3,9 @@
     python -m jobs.bench.typed --scale 20 --relations 6 90 --runs 3
 
 Three node types; HGT and HeteroConv of SAGE on a table for each relation, RGCN on one table with a column of relations
-(typed_graph.py). Each run is a process of its own, ours without Spark; our first output is compared with PyG's, which
-fails the benchmark if it is another one. Sides take turns; a ratio is the median of those of single rounds.
+(typed_graph.py). Each run is a process of its own, the fused tier without Spark; `--tiers fused distributed` runs both.
+Our first output of a tier is compared with PyG's, which fails the benchmark if it is another one. Sides take turns; a
+ratio is the median of those of single rounds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from jobs.bench.typed_pyg import MODELS
 
 TABLES = {"typed": ("hgt", "sage"), "plain": ("rgcn",)}
 """How the edges are given → the models that read them so."""
+TIERS = ("fused", "distributed")
 
 
 class Bench:
@@ -69,11 +71,11 @@ def prepare(bench: Bench, form: str) -> Result:
     return Result(usage=run_python("-c", CONSOLE, "prepare", *paths)[1])
 
 
-def infer(bench: Bench, model: str) -> Result:
-    """A prepared graph and a model directory to tables."""
+def infer(bench: Bench, model: str, tier: str) -> Result:
+    """A prepared graph and a model directory to tables; distributed, with a session of Spark that is started for it."""
     paths = [*("--graph", bench.work / f"graph-{form_of(model)}"), *("--model", bench.work / model)]
-    output = bench.output("fused", model)
-    return Result(usage=run_python("-c", CONSOLE, "infer", *paths, "--output", output, "--overwrite", "--quiet")[1])
+    told = [*("--output", bench.output(tier, model)), *("--tier", tier), "--overwrite", "--quiet"]
+    return Result(usage=run_python("-c", CONSOLE, "infer", *paths, *told)[1])
 
 
 def pyg(bench: Bench, model: str) -> Result:
@@ -83,10 +85,10 @@ def pyg(bench: Bench, model: str) -> Result:
     return Result(json.loads(said.splitlines()[-1]), usage)
 
 
-def largest_difference(bench: Bench, model: str) -> float:
+def largest_difference(bench: Bench, model: str, tier: str) -> float:
     """Of the tables of all types; SystemExit if it is more than rounding."""
     theirs = sorted(path.name for path in bench.output("pyg", model).iterdir())
-    ours = bench.output("fused", model)
+    ours = bench.output(tier, model)
     if form_of(model) == "plain":
         return difference(ours, bench.output("pyg", model) / theirs[0])
     if theirs != (found := sorted(path.name for path in ours.iterdir() if path.is_dir())):
@@ -94,7 +96,7 @@ def largest_difference(bench: Bench, model: str) -> float:
     return max(difference(ours / name, bench.output("pyg", model) / name) for name in theirs)
 
 
-def run_rounds(benches: Sequence[Bench], rounds: int, with_pyg: bool) -> list[Run]:
+def run_rounds(benches: Sequence[Bench], rounds: int, with_pyg: bool, tiers: Sequence[str]) -> list[Run]:
     runs: list[Run] = []
 
     def take(bench: Bench, number: int, what: str, job: Callable[[], Result]) -> Run:
@@ -107,10 +109,12 @@ def run_rounds(benches: Sequence[Bench], rounds: int, with_pyg: bool) -> list[Ru
         for form in bench.forms:
             prepare(bench, form)  # its kernels are compiled too
         for model in bench.models:
-            take(bench, 0, f"first {model}", partial(infer, bench, model))
             if with_pyg:
                 pyg(bench, model)
-                runs[-1].max_difference = largest_difference(bench, model)
+            for tier in tiers:
+                first = take(bench, 0, f"first {tier} {model}", partial(infer, bench, model, tier))
+                if with_pyg:
+                    first.max_difference = largest_difference(bench, model, tier)
     for number in range(1, rounds + 1):
         for bench in benches:
             for form in bench.forms:
@@ -118,26 +122,29 @@ def run_rounds(benches: Sequence[Bench], rounds: int, with_pyg: bool) -> list[Ru
             for model in bench.models:
                 if with_pyg:
                     take(bench, number, f"pyg {model}", partial(pyg, bench, model))
-                take(bench, number, f"fused {model}", partial(infer, bench, model))
+                for tier in tiers:
+                    take(bench, number, f"{tier} {model}", partial(infer, bench, model, tier))
     return runs
 
 
 # ---- what is said
 
 
-def render(runs: Sequence[Run], benches: Sequence[Bench]) -> str:
+def render(runs: Sequence[Run], benches: Sequence[Bench], tiers: Sequence[str]) -> str:
     """A row for each job and number of relations."""
     by_what: dict[str, list[Run]] = {}
     for run in runs:
         by_what.setdefault(run.what, []).append(run)
     first, rows = benches[0], []
     jobs = [f"prepare {form}" for form in first.forms]
-    jobs += [f"{job} {model}" for model in first.models for job in ("import", "first", "pyg", "fused")]
+    kinds = ["import", *(f"first {tier}" for tier in tiers), "pyg", *tiers]
+    jobs += [f"{kind} {model}" for model in first.models for kind in kinds]
     for job in jobs:
+        tier, _, model = job.partition(" ")
         for bench in benches:
             found = by_what.get(bench.title(job))
             if found:
-                beside = by_what.get(bench.title(job.replace("fused", "pyg"))) if job.startswith("fused") else None
+                beside = by_what.get(bench.title(f"pyg {model}")) if tier in tiers else None
                 rows.append(row(bench.title(job), found, beside, by_what[first.title(job)]))
     head = [
         "",
@@ -172,9 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parameters = [TypedParameters(given.scale, given.degree, number, seed=given.seed) for number in given.relations]
     benches = [Bench(generate(each, work), work / "typed", each.relations, given.models) for each in parameters]
     say(f"{sum(parameters[0].nodes.values()):,} nodes, {parameters[0].edges:,} edges")
-    runs = run_rounds(benches, given.runs, not given.skip_pyg)
+    runs = run_rounds(benches, given.runs, not given.skip_pyg, given.tiers)
     about = {"parameters": [asdict(each) for each in parameters], "machine": machine()}
-    text = render(runs, benches)
+    text = render(runs, benches, given.tiers)
     (work / "typed.json").write_text(json.dumps({**about, "runs": [asdict(run) for run in runs]}, indent=1) + "\n")
     (work / "typed.md").write_text(text)
     for bench in benches:
@@ -189,6 +196,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--degree", type=int, default=16, help="edges per node (16)")
     parser.add_argument("--relations", type=int, nargs="+", default=[6, 90], help="numbers of relations (6 90)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="which models (all)")
+    parser.add_argument("--tiers", nargs="+", choices=TIERS, default=TIERS[:1], help="which tiers (fused)")
     parser.add_argument("--runs", type=int, default=3, help="rounds (3)")
     parser.add_argument("--seed", type=int, default=1, help="of the graph (1)")
     parser.add_argument("--skip-pyg", action="store_true", help="run our side only, which nothing is compared with")

@@ -58,7 +58,8 @@ class Value:
     """
 
     __slots__ = (
-        "attributes", "id", "inputs", "inside", "is_node", "is_weight", "kind", "op", "shape", "space", "width", "work",
+        "attributes", "edge_cost", "id", "inputs", "inside", "is_node", "is_weight", "kind", "level", "op", "shape",
+        "space", "width", "work",
     )  # fmt: skip
 
     def __init__(self, op: str, inputs: tuple[Value, ...], attributes: dict[str, Any], space: Space, shape: Shape):
@@ -77,6 +78,10 @@ class Value:
         """Of a reduction, once somebody has asked: levels.edge_values."""
         self.work: float | None = None
         """Once somebody has asked: cost.work_of."""
+        self.edge_cost: tuple[float, tuple[Value, ...]] | None = None
+        """Of a reduction, once somebody has asked: cost.edge_cost."""
+        self.level: int | None = None
+        """Once somebody has asked: levels.level_of."""
 
     def on(self, inputs: tuple[Value, ...]) -> Value:
         """The same operation on other inputs, of the same spaces and shapes."""
@@ -293,18 +298,18 @@ def topological(outputs: Iterable[Value], stop: Collection[str] = ()) -> list[Va
     """
     order: list[Value] = []
     done: set[int] = set()
-    opened: set[int] = set()
     stack = list(outputs)[::-1]
-    while stack:
+    while stack:  # half a million turns where 90 relations are planned
         value = stack[-1]
-        if value.id not in done and value.id not in opened and value.op not in stop:
-            opened.add(value.id)
-            stack.extend([operand for operand in reversed(value.inputs) if operand.id not in done])
-            continue
-        stack.pop()
         if value.id not in done:
+            if value.op not in stop:
+                missing = [operand for operand in reversed(value.inputs) if operand.id not in done]
+                if missing:
+                    stack += missing
+                    continue
             done.add(value.id)
             order.append(value)
+        stack.pop()
     return order
 
 

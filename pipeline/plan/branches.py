@@ -29,12 +29,11 @@ from pipeline.formula.program import Program
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Kind, Value, apply
-from pipeline.plan.levels import local_values, sent_values
+from pipeline.lowering.levels import local_values, sent_values
+from pipeline.lowering.lower import FEWEST
 
 # What a join starts with: a term that is this has nothing to add.
 NEUTRAL: Mapping[str, float] = {"add": 0.0, "maximum": -np.inf, "minimum": np.inf}
-# Of fewer relations all sums are held side by side and added up while they are in the cache.
-FEWEST = 8
 
 Array = npt.NDArray[Any]
 

@@ -14,8 +14,8 @@ from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import Edges
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
+from pipeline.lowering.levels import is_per_edge, local_values
 from pipeline.plan.counts import Counts
-from pipeline.plan.levels import is_per_edge, local_values
 from pipeline.plan.plan import Plan
 from pipeline.plan.shipped import FLOAT, PART, total_lanes
 from pipeline.plan.superstep import Phase, Shipment, Superstep

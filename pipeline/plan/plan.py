@@ -19,10 +19,10 @@ from pipeline.formula.program import Input, Program, input_name
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Value
 from pipeline.garbage import collecting_later
+from pipeline.lowering.lower import lower
+from pipeline.lowering.rewriting import rebuild
+from pipeline.lowering.rewritten import Rewritten
 from pipeline.model import Model
-from pipeline.plan.lower import lower
-from pipeline.plan.rewriting import rebuild
-from pipeline.plan.rewritten import Rewritten
 from pipeline.plan.schedule import Pushes, schedule
 from pipeline.plan.superstep import Superstep, branch_passes, edges_of, passes
 

@@ -20,8 +20,9 @@ from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import ALL, SELF_LOOPS
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
-from pipeline.plan.branches import FEWEST, Found, chosen_edges, find_branches
-from pipeline.plan.levels import levels, local_values, sent_values
+from pipeline.lowering.levels import levels, local_values, sent_values
+from pipeline.lowering.lower import FEWEST
+from pipeline.plan.branches import Found, chosen_edges, find_branches
 from pipeline.plan.superstep import Phase, Shipment, Superstep, edges_of
 from pipeline.schema import EdgeType
 

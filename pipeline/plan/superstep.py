@@ -16,8 +16,8 @@ from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
+from pipeline.lowering.levels import edge_values, local_values
 from pipeline.plan.branches import Branch
-from pipeline.plan.levels import edge_values, local_values
 from pipeline.schema import EdgeType
 
 
@@ -115,6 +115,19 @@ class Superstep:
     def branch_nodes(self) -> list[Value]:
         """Node values that are there for the nodes with an edge of a branch only."""
         return [value for branch in self.branches for value in (*branch.before, *branch.nodes)]
+
+    def read_outside(self, phase: Phase) -> set[int]:
+        """Ids of the node values of a phase that others than its node values read: they are held whole."""
+        inside = {value.id for value in phase.nodes}
+        read = {value.id for value in self.live_out}
+        for reduction in (value for each in self.phases for value in each.reductions):
+            read |= {value.id for value in local_values(reduction)}
+        for branch in self.branches:
+            read |= {value.id for value in branch.dense}
+        for other in self.phases:
+            if other is not phase:
+                read |= {entry.id for value in other.nodes for entry in other.operands(value)}
+        return read & inside
 
     @property
     def totals(self) -> list[Value]:

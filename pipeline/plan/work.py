@@ -17,17 +17,20 @@ from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
+from pipeline.lowering.levels import sent_values
 from pipeline.plan.counts import Counts
-from pipeline.plan.levels import local_values, sent_values
 from pipeline.plan.memory import INDEX
 from pipeline.plan.plan import Plan
 from pipeline.plan.shipped import FLOAT, received_bytes
-from pipeline.plan.superstep import Superstep, edges_of
+from pipeline.plan.superstep import Superstep, edges_of, passes
 from pipeline.schema import EdgeType
 
 ID = 8  # bytes of a node's id; one of text may have more
 TARGETS = 0.5
 """Nodes that an edge of few leads to: of 90 relations of a power law 0.3 for each edge, of edges drawn evenly 0.77."""
+
+EXPONENTIALS = {"erf": 5, "gelu": 6}
+"""As many exponentials as an operation on node values takes: erf is SciPy's, one lane after another."""
 
 
 class Work(NamedTuple):
@@ -58,7 +61,9 @@ class Work(NamedTuple):
     edge_products: float = 0
     """Multiply-adds of matrix products per edge."""
     node_lanes: float = 0
-    """Lanes of node values that NumPy computes, or copies because others than the next operation read them."""
+    """Lanes of node values that NumPy computes."""
+    kept_lanes: float = 0
+    """Lanes of node values that are copied out of their chunk, to memory that is mostly new to the process."""
     node_costly: float = 0
     """Exponentials and their like among them."""
     node_products: float = 0
@@ -85,7 +90,7 @@ def _works(plan: Plan, counts: Counts, step: Superstep, static: Sequence[int]) -
     for value in _chunked(step):
         rows.setdefault(_type_of(value), []).append(_per_node(value))
     for value in _kept(step):
-        rows.setdefault(_type_of(value), []).append(Work(node_lanes=value.width))
+        rows.setdefault(_type_of(value), []).append(Work(kept_lanes=value.width))
     per_node = {name: add(each) for name, each in rows.items()}
     return [_block_work(plan, counts, step, block, static[block], reduced, per_node) for block in range(counts.blocks)]
 
@@ -107,9 +112,9 @@ def _reduced(step: Superstep) -> list[_Reduced]:
     """All reductions of a superstep. Of thousands of branches each goes over its own edges."""
     alike = Counter((branch.edges, branch.chosen.column) for branch in step.branches if branch.chosen)
     found = [
-        _Reduced(edges_of(value).type, 1.0, False, [value], _per_edge(value), _around(value))
+        _Reduced(edges_of(together[0]).type, 1.0, False, together, _once(together), add(map(_around, together)))
         for phase in step.phases
-        for value in phase.reductions
+        for together in passes(step, phase)
     ]
     for branch in step.branches:
         share = 1 / alike[branch.edges, branch.chosen.column] if branch.chosen else 1.0
@@ -119,6 +124,12 @@ def _reduced(step: Superstep) -> list[_Reduced]:
         nodes = [*map(_per_node, (*branch.before, *branch.nodes)), *map(_around, branch.reductions)]
         found.append(_Reduced(branch.edges.type, share, True, branch.reductions, per_edge, add(nodes)))
     return found
+
+
+def _once(together: Sequence[Value]) -> Work:
+    """Of one edge, by the reductions of a pass: it is gone over once."""
+    each = [*map(_per_edge, together)]
+    return add(each)._replace(edges=max(work.edges for work in each))
 
 
 def _block_work(
@@ -134,10 +145,10 @@ def _block_work(
     for each in reduced:
         edges = counts.edges_of(each.edges)[block] * each.share
         nodes = counts.nodes_of(each.reductions[0].space)[block]
-        passes = sum(_passes(counts, value, block) for value in each.reductions)
+        times = max(_passes(counts, value, block) for value in each.reductions)
         parts.append(_times(each.per_edge, edges))
         parts.append(_times(each.per_row, min(nodes, TARGETS * edges) if each.some else nodes))
-        parts.append(Work(tiles=min(counts.blocks, edges) * passes))
+        parts.append(Work(tiles=min(counts.blocks, edges) * times))
     rows, lanes = _sent(counts, step, block, reduced)
     outputs = {_type_of(value) for value in step.outputs}
     return add(parts)._replace(
@@ -204,17 +215,21 @@ def _per_node(value: Value) -> Work:
     folds = value.op in TOTALS or value.op in LANE_REDUCTIONS
     return Work(
         node_lanes=value.inputs[0].width if folds else value.width,
-        node_costly=value.width if _is_costly(value) else 0,
+        node_costly=value.width * EXPONENTIALS.get(value.op, 1) if _is_costly(value) else 0,
         node_products=_products(value),
         node_matrices=_matrices(value),
     )
 
 
 def _kept(step: Superstep) -> list[Value]:
-    """What is copied out of its chunk, because somebody reads it later."""
-    read = {entry.id for reduction in step.reductions for entry in local_values(reduction)}
-    read |= {value.id for value in step.live_out}
-    return [value for value in _chunked(step) if value.id in read]
+    """What is copied out of its chunk, because somebody reads it later; views of what was computed, too."""
+    return [
+        value
+        for phase in step.phases
+        for outside in [step.read_outside(phase)]
+        for value in phase.nodes
+        if value.id in outside and value.op not in TOTALS and value.op != "input"
+    ]
 
 
 def _around(reduction: Value) -> Work:
@@ -267,7 +282,7 @@ def _passes(counts: Counts, reduction: Value, block: int) -> int:
 
 
 def _sent(counts: Counts, step: Superstep, block: int, reduced: Sequence[_Reduced]) -> tuple[float, float]:
-    """Rows and lanes of other blocks, which each reduction reads anew: all that there are, or those of its edges."""
+    """Rows and lanes of other blocks, which each pass reads anew: all that there are, or those of its edges."""
     rows = lanes = 0.0
     for shipment in step.receives:
         edges = counts.edges_of(shipment.edge_type)[block]
@@ -277,8 +292,10 @@ def _sent(counts: Counts, step: Superstep, block: int, reduced: Sequence[_Reduce
         here = 0.0
         for each in reduced:
             if each.edges == shipment.edge_type:
-                passes = sum(_passes(counts, value, block) for value in each.reductions if sent_values(value))
-                here += passes * (there if each.share == 1 else min(there, edges * each.share))
+                times = max(
+                    (_passes(counts, value, block) for value in each.reductions if sent_values(value)), default=0
+                )
+                here += times * (there if each.share == 1 else min(there, edges * each.share))
         rows, lanes = rows + here, lanes + here * shipment.width
     return rows, lanes
 

@@ -24,9 +24,8 @@ from pipeline.pyg.layout import tensor_shape
 from pipeline.pyg.precision import in_float64
 from pipeline.pyg.recording import Recording, record
 from pipeline.pyg.replaced import replaced
+from pipeline.pyg.same import same
 from pipeline.pyg.symbols import Rows
-
-TOLERANCE = 1e-9  # of the largest number, in float64: sums of some thousand terms in another order differ by 1e-13
 
 
 def check(
@@ -82,15 +81,6 @@ def _reading(example: Example, noticed: Noticed | None) -> Iterator[None]:
     else:
         with replaced(of_math()), ReadsSizes(example.sizes, noticed).watching():
             yield
-
-
-def same(found: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> bool:
-    """Equal within TOLERANCE of the largest number, NaN and infinity in the same places."""
-    if found.shape != expected.shape:
-        return False
-    finite = np.abs(expected[np.isfinite(expected)])
-    scale = max(1.0, float(finite.max(initial=0.0)))
-    return bool(np.allclose(found, expected, rtol=0, atol=TOLERANCE * scale, equal_nan=True))
 
 
 def _first_difference(net: torch.nn.Module, signature: Signature, recording: Recording, example: Example) -> str:

@@ -21,7 +21,7 @@ from pipeline.formula.interpret import GraphArrays
 from pipeline.formula.spaces import PROPER, SELF_LOOPS, Edges, Nodes
 from pipeline.pyg.arguments import Argument
 from pipeline.pyg.call import Sizes
-from pipeline.pyg.types import UNTYPED, Types, counts_of, linked
+from pipeline.pyg.types import UNTYPED, Types, counts_of, few_rows, linked
 from pipeline.schema import EdgeType
 
 
@@ -76,6 +76,7 @@ class Example:
 
 
 GRAPHS = ((1009, 1301, 211), (317, 1103, 103), (614, 401, 59), (211, 797, 37))
+SMALL = (41, 60, 7)
 FEW_KINDS = min(map(min, GRAPHS))
 MOST_KINDS = 1 << 13  # kinds of rows of which forward may go through all, one by one; an embedding may have millions
 
@@ -131,6 +132,17 @@ def tiny_example(
     nodes = next(nodes for nodes in itertools.count(7) if nodes not in taken)
     sizes = Sizes(counts_of(types, nodes, 11, 3, taken))
     return _example(arguments, np.random.default_rng(1), sizes, distinct, types)
+
+
+def small_examples(arguments: Sequence[Argument], distinct: bool = False, types: Types = UNTYPED) -> Iterator[Example]:
+    """Graphs of few nodes, for programs alone: a module might take a number of rows for another one. The second lacks
+    the nodes of a type and the edges of some; of one type, it has no edges."""
+    rng = np.random.default_rng(2)
+    nodes, proper, loops = SMALL
+    proper += kinds_of(arguments)
+    yield _example(arguments, rng, Sizes(few_rows(types, nodes, proper, loops)), distinct, types)
+    less = few_rows(types, nodes, proper, loops, types.nodes[-1]) if types.is_typed else few_rows(types, nodes, 0, 0)
+    yield _example(arguments, rng, Sizes(less), distinct, types)
 
 
 def example_of(

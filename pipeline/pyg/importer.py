@@ -23,11 +23,12 @@ from pipeline.errors import GraphsweepError, ModelError, shortened
 from pipeline.formula.program import Program, input_name
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.pyg.arguments import COLUMN, GCN_NORM, TABLES, Features, Inputs, Matrix, Signature, signature
+from pipeline.pyg.as_run import check_as_run
 from pipeline.pyg.asked import Unanswered
 from pipeline.pyg.called import FORWARD, called
 from pipeline.pyg.copies import copied, copy_of, unwrapped
 from pipeline.pyg.edge_sets import edge_sets
-from pipeline.pyg.example import examples, tiny_example
+from pipeline.pyg.example import examples, small_examples, tiny_example
 from pipeline.pyg.forward import ForwardFailed, check_ready, check_weights, run_forward
 from pipeline.pyg.like import data_like
 from pipeline.pyg.of_ones import ones_notes
@@ -263,6 +264,8 @@ def _imported(
     elsewhere = recorded_weights(recording) if found.by_type else frozenset()
     check_unread(net, found, recorded, [name for name in unread if name not in elsewhere], unused)
     check_on(net, found, recording, [recorded, *others], widths)
+    small = small_examples(found.arguments, bool(found.matrices), found.types)
+    check_as_run(recording.program, recording.weights, (each.arrays for each in small))
     columns = {f"{argument.space}.{argument.input}": argument.column for argument in found.arguments}
     read = {input_name(column) for column in recording.program.inputs}
     unknown = [each for each in found.arguments if each.name in any_width and f"{each.space}.{each.input}" in read]

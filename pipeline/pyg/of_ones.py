@@ -15,11 +15,11 @@ from torch import Tensor
 
 from pipeline.errors import ModelError
 from pipeline.pyg.arguments import Matrix, Signature
-from pipeline.pyg.check import same
 from pipeline.pyg.copies import copy_of
 from pipeline.pyg.example import Example
 from pipeline.pyg.forward import run_forward
 from pipeline.pyg.precision import in_float64
+from pipeline.pyg.same import same
 
 
 def ones_notes(net: torch.nn.Module, found: Signature, ones: Sequence[Matrix], example: Example) -> list[str]:

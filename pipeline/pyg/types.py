@@ -138,6 +138,19 @@ def counts_of(
     return found
 
 
+def few_rows(types: Types, nodes: int, proper: int, loops: int, empty: str | None = None) -> dict[Nodes | Edges, int]:
+    """The same for a graph that no module is run on: spaces may have as many rows as others. With `empty` every third
+    type of edges has none, too."""
+    if not types.is_typed:
+        return counts_of(types, nodes, proper, loops)
+    rows = {name: 0 if name == empty else nodes for name in types.nodes}
+    found: dict[Nodes | Edges, int] = {Nodes(name): count for name, count in rows.items()}
+    for number, kind in enumerate(types.edges):
+        some = rows[kind.source] and rows[kind.target] and not (empty and number % 3 == 2)
+        found |= _parts(kind, rows, proper, loops) if some else _parts(kind, rows, 0, 0)
+    return found
+
+
 def _free_sizes(proper: int, loops: int, nodes: int, among: bool, taken: Collection[int]) -> tuple[int, int]:
     """Sizes of one edge type, near those given, that make all of its parts different and like nothing that is taken. Of
     a graph of a few nodes there may be none: then any."""

@@ -25,8 +25,8 @@ from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value
 from pipeline.kernels.gather import add_rows
 from pipeline.kernels.jit import read_only
+from pipeline.lowering.levels import local_values
 from pipeline.plan.branches import NEUTRAL, Branch
-from pipeline.plan.levels import local_values
 from pipeline.plan.superstep import Superstep
 from pipeline.run.edges import Tiles, Work, reduce_tiles, tiles_for
 from pipeline.run.node_values import ROW_CHUNK

@@ -17,7 +17,6 @@ from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.spaces import Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
-from pipeline.plan.levels import local_values
 from pipeline.plan.superstep import Phase
 from pipeline.run.edges import Work
 
@@ -28,7 +27,7 @@ ROW_CHUNK = 4096
 
 def run_nodes(work: Work, phase: Phase) -> None:
     """Node values of a phase, chunk by chunk; only those that are read outside of it become whole arrays."""
-    outside = _read_outside(work, phase)
+    outside = work.step.read_outside(phase)
     by_type: dict[str, list[Value]] = {}
     for value in phase.nodes:
         space = value.inputs[0].space if value.op in TOTALS else value.space
@@ -97,18 +96,3 @@ def _joined(
             array = array.reshape(len(array), *(1,) * (len(join.shape) - len(term.shape)), *term.shape)
         branched = meaning(branched, array)
     return branched
-
-
-def _read_outside(work: Work, phase: Phase) -> set[int]:
-    """Ids of the values that others than the node values of this phase read."""
-    step = work.step
-    inside = {value.id for value in phase.nodes}
-    outside = {value.id for value in step.live_out}
-    for reduction in (value for each in step.phases for value in each.reductions):
-        outside |= {value.id for value in local_values(reduction)}
-    for branch in step.branches:
-        outside |= {value.id for value in branch.dense}
-    for other in step.phases:
-        if other is not phase:
-            outside |= {entry.id for value in other.nodes for entry in other.operands(value)}
-    return outside & inside

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.blocks.block import FloatArray
 from pipeline.formula.values import Value
-from pipeline.plan.levels import local_values
+from pipeline.lowering.levels import local_values
 from pipeline.plan.superstep import Superstep
 
 Values = tuple[Value, ...]

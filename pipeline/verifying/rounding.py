@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.values import Value
+from pipeline.lowering.lower import lower
 from pipeline.model import Model
-from pipeline.plan.lower import lower
 from pipeline.verifying.recompute import FloatArray, Subgraph
 
 U = 2.0**-24  # half a unit in the last place of 1: what rounding to nearest changes at most

@@ -21,7 +21,7 @@ from pipeline.formula import (
     total_product,
     total_sum,
 )
-from pipeline.plan.lower import lower
+from pipeline.lowering.lower import lower
 
 X = np.random.default_rng(4).normal(size=(5, 3))
 GRAPH = GraphArrays.single(np.array([0, 1, 1, 4]), np.array([1, 1, 3, 2]), X)

@@ -22,8 +22,8 @@ from pipeline.formula import (
     where,
 )
 from pipeline.formula.spaces import Edges, Nodes
+from pipeline.lowering.lower import lower
 from pipeline.plan.branches import FEWEST
-from pipeline.plan.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.run.fused import run_fused
 from pipeline.schema import EDGE, NODE, EdgeType

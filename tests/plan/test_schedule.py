@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.formula import Program, Relation, apply, node_input, weight
-from pipeline.plan.levels import local_values
-from pipeline.plan.lower import lower
+from pipeline.lowering.levels import local_values
+from pipeline.lowering.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Superstep, passes
 from pipeline.run import superstep

@@ -15,8 +15,8 @@ from pipeline.formula.operations import COSTLY, ELEMENTWISE, OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import apply
+from pipeline.lowering.cost import cost
 from pipeline.model import Model
-from pipeline.plan.cost import cost
 from pipeline.plan.counts import Counts, EdgeCounts
 from pipeline.plan.plan import Plan
 from pipeline.plan.push_pull import choose_exchange
@@ -53,7 +53,7 @@ def test_every_kind_of_work_has_a_rate() -> None:
 def test_what_a_run_has_to_do() -> None:
     work = whole(SAGE)
     assert work.opened == 3 * 8
-    assert work.edges == 3 * 16_000_000, "two sums and a degree"
+    assert work.edges == 2 * 16_000_000, "two sums; the degree is counted on the way"
     assert work.edge_lanes == (6 + 4 + 1) * 16_000_000
     assert work.sent_lanes == (6 + 4) * 8 * (200_000 + 100)
     assert work.rows == 800_000
@@ -99,8 +99,20 @@ def test_relations_have_the_edges_of_their_own_type_and_nodes_too() -> None:
     assert work.edges == 900 + 7 + 3
     assert work.sent_rows == 50 + 5 + 2
     assert (work.rows, work.written) == (50, 4 * 50), "of the type that has an output"
-    # two sums, what they add up to, and that again because it is written; carried features are none of it
-    assert work.node_lanes == 4 * 4 * 50
+    # two sums and what they add up to; that again because it is written; carried features are none of it
+    assert (work.node_lanes, work.kept_lanes) == (3 * 4 * 50, 4 * 50)
+
+
+def test_views_that_are_sent_are_held_whole() -> None:
+    attention = lambda g, x, w: g.sum(g.src(linear(x, w.lin).heads(2)) * 2.0).flat()
+    model = Model.from_formula(attention, {"lin.weight": [[0.1] * 64] * 32}, {"nodes.x": 64})
+    assert whole(Plan.of(model)).kept_lanes == (32 + 32) * 800_000, "what is sent, and the output"
+
+
+def test_sums_over_the_same_edges_fetch_them_once() -> None:
+    model = Model.from_formula(lambda g, x: g.sum(g.src(x)) + g.max(g.src(x) * 2.0), {}, {"nodes.x": 64})
+    work = whole(Plan.of(model))
+    assert (work.edges, work.sent_rows) == (16_000_000, 8 * (200_000 + 100))
 
 
 def test_of_relations_by_a_column_each_has_its_share_of_the_edges() -> None:

@@ -12,11 +12,11 @@ import pyarrow as pa
 import torch
 
 from pipeline.formula.program import Program
-from pipeline.plan import rewrites as rules
-from pipeline.plan.levels import levels
-from pipeline.plan.lower import lower
+from pipeline.lowering import rewrites as rules
+from pipeline.lowering.levels import levels
+from pipeline.lowering.lower import lower
+from pipeline.lowering.rewriting import always
 from pipeline.plan.plan import Plan
-from pipeline.plan.rewriting import always
 from pipeline.preparing.in_memory import blocks_from_tables
 from pipeline.run.fused import run_fused
 from tests.pyg.graphs import column, run

@@ -9,7 +9,7 @@ import torch
 from torch_geometric import nn
 from torch_geometric.nn import aggr
 
-from pipeline.plan.lower import lower
+from pipeline.lowering.lower import lower
 from pipeline.pyg import import_module
 from tests.reductions import REDUCING
 

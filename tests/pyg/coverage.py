@@ -14,7 +14,7 @@ import torch
 from torch_geometric import nn
 
 import pipeline
-from pipeline.plan.lower import lower
+from pipeline.lowering.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.pyg import import_module
 from tests.pyg import aggregations

@@ -11,7 +11,7 @@ from torch_geometric.nn import CorrectAndSmooth, GCNConv, LabelPropagation, Mask
 from pipeline.errors import ModelError
 from pipeline.formula import GraphArrays, interpret
 from pipeline.formula.categories import categories
-from pipeline.plan.lower import lower
+from pipeline.lowering.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.pyg import import_module
 from pipeline.schema import EDGE, NODE

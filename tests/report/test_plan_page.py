@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from pipeline import Graph, Model, cli, prepare
 from pipeline.formula import exp
+from pipeline.lowering.rewritten import Rewritten
 from pipeline.plan.counts import Counts
 from pipeline.plan.plan import Plan
-from pipeline.plan.rewritten import Rewritten
 from pipeline.prepared import PreparedGraph
 from pipeline.report import libraries
 from pipeline.report.diagram import MOST, drawing

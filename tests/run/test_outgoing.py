@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.formula import Program, Relation, Value, apply, node_input, relu, weight
-from pipeline.plan.lower import lower
+from pipeline.lowering.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.run import in_place
 from pipeline.run.in_place import NOTHING, compute_in_place, hold

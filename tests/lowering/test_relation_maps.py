@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.formula import Program, Relation, Value, apply, interpret, node_input, weight
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.plan import rewrites as rules
+from pipeline.lowering import rewrites as rules
 from pipeline.schema import EdgeType
 from tests.typed import random_graph
 

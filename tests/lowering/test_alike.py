@@ -9,11 +9,11 @@ import pytest
 
 from pipeline.formula import Program, Relation, Value, interpret, node_input, relu, weight
 from pipeline.formula.spaces import Edges, Nodes
-from pipeline.plan import lower as lowering
-from pipeline.plan.cost import cost
-from pipeline.plan.lower import CHEAPER, lower
-from pipeline.plan.rewrites import linear_before_sum
-from pipeline.plan.rewriting import Alike, if_cheaper, if_cheaper_alike
+from pipeline.lowering import lower as lowering
+from pipeline.lowering.cost import cost
+from pipeline.lowering.lower import CHEAPER, lower
+from pipeline.lowering.rewrites import linear_before_sum
+from pipeline.lowering.rewriting import Alike, if_cheaper, if_cheaper_alike
 from pipeline.schema import EdgeType
 from tests.typed import random_graph
 
@@ -74,7 +74,7 @@ def test_as_cheap_as_by_trying_each(make: object, monkeypatch: pytest.MonkeyPatc
 def test_few_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many relations are alike."""
     tried = []
-    monkeypatch.setattr("pipeline.plan.rewriting.cost", lambda given: tried.append(0) or cost(given))
+    monkeypatch.setattr("pipeline.lowering.rewriting.cost", lambda given: tried.append(0) or cost(given))
     for rule in CHEAPER:
         if_cheaper_alike(program(sums), rule)
     few = len(tried)

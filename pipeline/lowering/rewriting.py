@@ -6,15 +6,15 @@ rule; they are in rewrites/, one a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.values import Kind, Value
-from pipeline.plan.cost import cost
-from pipeline.plan.rewritten import Rewritten
+from pipeline.lowering.cost import cost
+from pipeline.lowering.rewritten import Rewritten
 
 Rule = Callable[[Value], Value | None]
 
@@ -22,18 +22,32 @@ Rule = Callable[[Value], Value | None]
 MOST_APPLICATIONS = 10_000
 
 
-_SHARING: WeakSet[Program] = WeakSet()
-"""Programs in which nothing is there twice: those that `rebuild` has made, or found to be so."""
+_Key = tuple[Kind, tuple[Value, ...]]
+
+_SHARING: WeakKeyDictionary[Program, dict[_Key, Value]] = WeakKeyDictionary()
+"""Programs in which nothing is there twice, those that `rebuild` has made, or found to be so: what each value does →
+the value; empty until somebody asks, since most programs are tried and dropped."""
+
+
+def _known(program: Program) -> dict[_Key, Value] | None:
+    """What each value of a program does → the value; None where something may be there twice."""
+    known = _SHARING.get(program)
+    if known is not None and not known:
+        known.update({(Kind.of(value), value.inputs): value for value in program.values})
+    return known
 
 
 class Sharing:
     """Makes values that were not seen yet and returns the earlier one where the same was made before."""
 
-    def __init__(self) -> None:
-        self._seen: dict[tuple[Kind, tuple[Value, ...]], Value] = {}
+    def __init__(self, known: Mapping[_Key, Value]) -> None:
+        self._known = known
+        self._seen: dict[_Key, Value] = {}
 
     def __call__(self, value: Value) -> Value:
-        return self._seen.setdefault((Kind.of(value), value.inputs), value)
+        key = Kind.of(value), value.inputs
+        known = self._known.get(key)
+        return self._seen.setdefault(key, value) if known is None else known
 
 
 def rebuild(program: Program, change: Callable[[Value], Value | None], at: Collection[int] | None = None) -> Program:
@@ -42,8 +56,10 @@ def rebuild(program: Program, change: Callable[[Value], Value | None], at: Colle
 
     `at`: Value.id of those that it sees; None: all.
     """
-    share = Sharing()
-    new: dict[int, Value] = {}
+    known = _known(program)
+    share = Sharing(known or {})
+    # of a program in which nothing is there twice only what is new is looked at: of 90 relations most stays as it is
+    new: dict[int, Value] = {} if known is None else {value.id: value for value in program.values}
 
     def place(value: Value) -> Value:
         # what a rule returns can itself be several new values deep
@@ -62,18 +78,9 @@ def rebuild(program: Program, change: Callable[[Value], Value | None], at: Colle
                 new[top.id] = new[copy.id] = new[shared.id] = shared
         return new[value.id]
 
-    values = iter(program.values)
-    if program in _SHARING:
-        # up to the first change everything stays: of thousands of relations a copy takes seconds, and most are of what
-        # is left as it is
-        for value in values:
-            changed = change(value) if at is None or value.id in at else None
-            new[value.id] = share(value) if changed is None else place(changed)
-            if changed is not None:
-                break
-    for value in values:
-        if value.id not in new:  # its inputs are there: they come first
-            inputs = tuple([new[operand.id] for operand in value.inputs])
+    for value in program.values:
+        inputs = tuple([new[operand.id] for operand in value.inputs])  # they come first
+        if known is None or inputs != value.inputs:
             copy = value if inputs == value.inputs else value.on(inputs)
             new[value.id] = new[copy.id] = share(copy)
             new[new[copy.id].id] = new[copy.id]
@@ -84,8 +91,8 @@ def rebuild(program: Program, change: Callable[[Value], Value | None], at: Colle
         if changed is not None:
             new[value.id] = place(changed)
     outputs = {name: new[value.id] for name, value in program.outputs.items()}
-    made = program if outputs == program.outputs else Program(outputs)
-    _SHARING.add(made)
+    made = program if outputs == program.outputs else Program.rewritten(program, outputs)
+    _SHARING.setdefault(made, {})
     return made
 
 

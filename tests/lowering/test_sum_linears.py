@@ -9,13 +9,13 @@ import pytest
 
 from pipeline.formula import Program, Relation, Value, apply, concat, interpret, node_input, weight
 from pipeline.formula.spaces import Edges, Nodes
+from pipeline.lowering import rewrites as rules
+from pipeline.lowering.lower import lower
+from pipeline.lowering.rewriting import always, rebuild
 from pipeline.model import Model
-from pipeline.plan import rewrites as rules
 from pipeline.plan.branches import FEWEST
-from pipeline.plan.lower import lower
 from pipeline.plan.memory import _most_lanes
 from pipeline.plan.plan import Plan
-from pipeline.plan.rewriting import always, rebuild
 from pipeline.run.fused import run_fused
 from pipeline.schema import EdgeType
 from tests.typed import random_graph

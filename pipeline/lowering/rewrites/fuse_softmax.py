@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, apply, fill
-from pipeline.plan.rewrites.products import factors, product
+from pipeline.lowering.rewrites.products import factors, product
 
 
 def fuse_softmax(value: Value) -> Value | None:

@@ -9,7 +9,7 @@ from pipeline.formula.operations import CHEAP, COSTLY, FREE, OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.formula.reductions import REDUCTIONS
 from pipeline.formula.values import Value
-from pipeline.plan.levels import edge_values, levels
+from pipeline.lowering.levels import edge_values, levels
 from pipeline.schema import EdgeType
 
 # Lane operations of one lane. What is free costs nothing to speak of, but less than nothing is worth doing per edge: it
@@ -26,17 +26,25 @@ def cost(program: Program) -> tuple[int, float, float]:
     for value in program.values:
         if value.op not in REDUCTIONS:
             continue
-        inside = edge_values(value)
-        per_edge += value.width + sum([work_of(entry) for entry in inside])
-        for entry in inside:
-            if entry.op == "src":
-                sent, edges = entry.inputs[0], entry.attributes["edges"]
-                key = (level[value.id], edges.type, sent.id)
-                if key not in shipped:
-                    shipped.add(key)
-                    lanes += sent.width
+        work, ends = edge_cost(value)
+        per_edge += work
+        for end in ends:
+            sent, edges = end.inputs[0], end.attributes["edges"]
+            key = (level[value.id], edges.type, sent.id)
+            if key not in shipped:
+                shipped.add(key)
+                lanes += sent.width
     per_node = sum([work_of(value) for value in program.values if value.is_node])
     return lanes, per_edge, per_node
+
+
+def edge_cost(reduction: Value) -> tuple[float, tuple[Value, ...]]:
+    """Lane operations of one edge, and the values that bring what its source sends. Remembered, as work_of."""
+    if reduction.edge_cost is None:
+        inside = edge_values(reduction)
+        work = reduction.width + sum([work_of(entry) for entry in inside])
+        reduction.edge_cost = work, tuple([entry for entry in inside if entry.op == "src"])
+    return reduction.edge_cost
 
 
 def work_of(value: Value) -> float:

@@ -16,8 +16,8 @@ from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, apply, fill
-from pipeline.plan.rewrites.fuse_softmax import expand_softmax
-from pipeline.plan.rewriting import rebuild
+from pipeline.lowering.rewrites.fuse_softmax import expand_softmax
+from pipeline.lowering.rewriting import rebuild
 
 
 def flip_to_leaves(value: Value) -> Value | None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pipeline.formula.interpret import execute_rows
 from pipeline.formula.program import Program
 from pipeline.formula.values import Value, apply, weight
-from pipeline.plan.rewriting import rebuild
+from pipeline.lowering.rewriting import rebuild
 
 _AFFINE = ("add", "sub", "mul", "div")
 
@@ -55,9 +55,9 @@ def fold_affine(value: Value) -> Value | None:
 
 
 def fold_weights(
-    program: Program, weights: Mapping[str, npt.NDArray[Any]]
-) -> tuple[Program, dict[str, npt.NDArray[np.float32]]]:
-    """Executes everything that depends on weights only (in float64), and keeps the weights still used (in float32)."""
+    program: Program, weights: Mapping[str, npt.NDArray[Any]], dtype: npt.DTypeLike = np.float32
+) -> tuple[Program, dict[str, npt.NDArray[Any]]]:
+    """Executes everything that depends on weights only (in float64), and keeps the weights still used (as `dtype`)."""
     known: dict[int, npt.NDArray[Any]] = {}
     folded: dict[str, npt.NDArray[Any]] = {}
     prefix = "folded."
@@ -81,7 +81,6 @@ def fold_weights(
 
     program = rebuild(program, change)
     kept = {
-        name: np.ascontiguousarray(folded[name] if name in folded else weights[name], np.float32)
-        for name in program.weights
+        name: np.ascontiguousarray(folded[name] if name in folded else weights[name], dtype) for name in program.weights
     }
     return program, kept

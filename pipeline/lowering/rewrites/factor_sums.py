@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, apply, fill
-from pipeline.plan.rewrites.products import Factor, factors, product
+from pipeline.lowering.rewrites.products import Factor, factors, product
 
 
 def factor_sums(value: Value) -> Value | None:

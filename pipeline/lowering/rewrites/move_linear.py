@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value, apply
-from pipeline.plan.rewrites.products import Factor, factors, one_per_row, product
+from pipeline.lowering.rewrites.products import Factor, factors, one_per_row, product
 
 DEEPEST = 100  # sums and products that are looked through on the way to a sum over edges
 

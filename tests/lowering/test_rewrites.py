@@ -23,10 +23,10 @@ from pipeline.formula import (
     weight,
 )
 from pipeline.formula.spaces import Nodes
-from pipeline.plan import rewrites as rules
-from pipeline.plan.cost import cost
-from pipeline.plan.lower import lower
-from pipeline.plan.rewriting import always, if_cheaper
+from pipeline.lowering import rewrites as rules
+from pipeline.lowering.cost import cost
+from pipeline.lowering.lower import lower
+from pipeline.lowering.rewriting import always, if_cheaper
 from tests.formulas import FORMULAS, WIDTH, build
 from tests.reductions import CASES, REDUCING
 

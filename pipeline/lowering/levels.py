@@ -16,17 +16,23 @@ from pipeline.formula.values import Value, topological
 
 def levels(program: Program) -> dict[int, int]:
     """Value.id → number of exchanges before it can be known."""
-    level: dict[int, int] = {}
-    for value in program.values:
-        deepest = 0
-        for operand in value.inputs:  # a plain loop: of 90 relations it is run half a million times
-            deepest = max(deepest, level[operand.id])
-        level[value.id] = deepest + (value.op == "src" or value.op in TOTALS)
-    # rows of edges are written when they are made: in the last superstep, and behind an exchange, which brings the ids
-    # of their sources
-    last = max(1, *level.values())
-    level.update((value.id, last) for value in program.values if is_per_edge(value))
+    level = {value.id: level_of(value) for value in program.values}
+    if program.is_per_edge:
+        # rows of edges are written when they are made: in the last superstep, and behind an exchange, which brings the
+        # ids of their sources
+        last = max(1, *level.values())
+        level.update((value.id, last) for value in program.values if is_per_edge(value))
     return level
+
+
+def level_of(value: Value) -> int:
+    """The same of a value whose inputs were asked for. Remembered, as programs that rewrites have made share values."""
+    if value.level is None:
+        deepest = 0
+        for operand in value.inputs:
+            deepest = max(deepest, level_of(operand))
+        value.level = deepest + (value.op == "src" or value.op in TOTALS)
+    return value.level
 
 
 def is_per_edge(value: Value) -> bool:
