@@ -55,6 +55,7 @@ def shake(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def asked(spark: Any, places: Any = ()) -> Handshake:
         if "error" in said:
             raise said["error"]
+        assert all(Path(place.path).parent.is_dir() for place in places), "this process looks before tasks are asked"
         barred = {place.path: said.get("barred", ()) for place in places}
         if (at := said.get("barred_at")) is not None:
             barred = {path: ("b",) if path.startswith(at) else () for path in barred}
@@ -123,6 +124,11 @@ def test_little_memory(shake: dict[str, Any]) -> None:
     )
 
 
+def test_enough_memory(shake: dict[str, Any]) -> None:
+    shake["task_memory"] = 1 << 30
+    assert line(found(), "memory") == "ok   memory   1.1 GB for the Python worker of a task"
+
+
 def test_memory_that_a_task_is_given(shake: dict[str, Any]) -> None:
     said = found(settings=Settings(task_memory=2 << 30))
     assert line(said, "memory") == "ok   memory   2.1 GB for the Python worker of a task"
@@ -181,6 +187,13 @@ def test_a_session_that_does_not_start(shake: dict[str, Any]) -> None:
         raise RuntimeError("no route to host")
         yield
 
+    @contextmanager
+    def refused(small: bool, meanwhile: Any) -> Iterator[Any]:
+        raise GraphsweepError("Spark cannot be started: no room")
+        yield
+
+    said = found(start=refused)
+    assert (said.failed, line(said, "spark")) == (True, "fail spark    Spark cannot be started: no room")
     said = found(start=broken)
     assert said.failed
     assert line(said, "spark") == ("fail spark    no session can be made: no route to host. --verbose shows all of it")
