@@ -31,7 +31,18 @@ import pyarrow.parquet as pq
 from pipeline.blocks.arrow import numbers
 from pipeline.blocks.block import Block
 from pipeline.blocks.columns import KIND, NAME, ROW_COLUMNS
-from pipeline.blocks.rows import KINDS, SCHEMA, Row, block_from_rows, edge_type_of, from_batches, part_of, to_batches
+from pipeline.blocks.rows import (
+    KINDS,
+    LISTS,
+    PUSHES,
+    SCHEMA,
+    Row,
+    block_from_rows,
+    edge_type_of,
+    from_batches,
+    part_of,
+    to_batches,
+)
 from pipeline.errors import StorageError, unreadable, unwritable
 from pipeline.places.contents import A_FILE, OURS, describe
 from pipeline.places.directories import sizes_within
@@ -43,6 +54,8 @@ STATIC, SENDING = "static", "sends"
 FILES = (STATIC, SENDING)
 """Of every block, both: a block that sends nothing has a file that says so."""
 PREPARE_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
+SENT = (*LISTS, *PUSHES)
+"""The kinds of rows of which some are in the second file."""
 FOLDER = b"graphsweep.folder"  # in each file of a block: the name of the folder that it was written into
 
 
@@ -114,8 +127,8 @@ def _write_file(filesystem: fs.FileSystem, path: str, folder: str, rows: Iterabl
 def read_rows(
     folder: str, index: int, kinds: Collection[str] = KINDS, edge_types: Collection[str] | None = None
 ) -> Iterator[Row]:
-    """The rows of a block, of some kinds, and of tiles and send lists those of some types of edges (None: of all); row
-    groups without these are not read.
+    """The rows of a block, of some kinds, and of tiles and send lists those of some types of edges (None: of all);
+    files and row groups without these are not read: of a small block, a file costs as much as what is in it.
 
     Raises
     ------
@@ -123,7 +136,7 @@ def read_rows(
         If a file is missing, damaged, or of another prepare than its folder; or all of them, because the graph has been
         replaced since it was opened.
     """
-    for name in FILES:
+    for name in FILES if any(kind in SENT for kind in kinds) else (STATIC,):
         yield from read_file(folder, index, name, kinds, edge_types)
 
 

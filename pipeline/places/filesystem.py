@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.fs as fs
 
+from pipeline.places.hadoop import NAME, hadoop
 from pipeline.places.place import Place
 from pipeline.places.schemes import PYTHON
 
@@ -35,7 +36,7 @@ class Opened(NamedTuple):
     @property
     def renames(self) -> bool:
         """Whether a directory can be moved in one step."""
-        return isinstance(self.filesystem, fs.LocalFileSystem) or self.filesystem.type_name == "hdfs"
+        return isinstance(self.filesystem, fs.LocalFileSystem) or self.filesystem.type_name in ("hdfs", NAME)
 
     @property
     def is_local(self) -> bool:
@@ -79,7 +80,8 @@ def _filesystem(scheme: str, authority: str) -> fs.FileSystem | None:
 
     def look() -> None:
         try:
-            filesystem, inner = fs.FileSystem.from_uri(f"{scheme}://{authority}/")
+            ours = hadoop(authority) if scheme == "hdfs" else None
+            filesystem, inner = (ours, "/") if ours else fs.FileSystem.from_uri(f"{scheme}://{authority}/")
             filesystem.get_file_info(inner)
         except (OSError, pa.ArrowException, ValueError):
             return

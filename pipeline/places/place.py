@@ -263,7 +263,8 @@ def _is_same(own: os.stat_result, path: Path) -> bool:
 
 def refuse_unreachable(place: Place) -> StorageError:
     """What is said of a place that only Spark can reach, where that is not enough."""
+    hdfs = "hdfs:// (with the package hdfs-native, or libhdfs, on all machines)"
     return StorageError(
         f"{place}: a place of {place.scheme}: can be reached by Spark only; give one that Python can see too: a path "
-        "that all machines share, or s3://, gs://, abfs://, hdfs:// (with libhdfs)"
+        f"that all machines share, or s3://, gs://, abfs://, {hdfs}"
     )

@@ -30,6 +30,7 @@ from pipeline.tables.sink_log import FOLDER as SINK
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+A_FILE = "(is not a directory)"  # what HDFS says of a name inside a file
 # logs beside the files that say which of them count; of Iceberg and Hudi, files that every table has
 MOST_FILES = 10_000  # that Spark is given by name
 LOGS = {DELTA: "*", SINK: "*", HUDI: "*", ICEBERG: "*.metadata.json*"}
@@ -106,7 +107,7 @@ def _exists(spark: SparkSession, place: Place, pattern: str, certain: bool) -> b
     try:
         return bool(spark.read.format("binaryFile").load(pattern).columns)
     except Exception as error:  # of Java, of py4j, of PySpark
-        if "[PATH_NOT_FOUND]" in str(error) or not certain:
+        if "[PATH_NOT_FOUND]" in str(error) or A_FILE in str(error) or not certain:
             return False
         raise StorageError(
             f"{place}: Spark does not say whether it is a Delta table ({first_line(error)}); read it with Spark and "

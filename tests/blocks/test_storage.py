@@ -331,7 +331,7 @@ def sizes(folder: Path) -> dict[str, list[int]]:
 def look(check: str, folder: Path, written: dict[str, list[int]]) -> None:
     """As workers do, who read block 1, or as the driver does before Spark reads all."""
     if check == "read":
-        list(read_rows(str(folder), 1, kinds=(IDS,)))
+        list(read_rows(str(folder), 1, kinds=(IDS, SENDS)))
     else:
         storage.check_files(str(folder), written)
 
@@ -348,6 +348,14 @@ def test_files_of_another_prepare_are_not_read(tmp_path: Path, file: str, check:
     with pytest.raises(StorageError, match=words):
         look(check, second, sizes(second))
     assert list(read_rows(str(second), 0))
+
+
+def test_what_blocks_send_is_not_opened_by_who_needs_none_of_it(tmp_path: Path) -> None:
+    folder = graph_of(tmp_path, "a", FIRST)
+    (folder / "target=1" / "sends.parquet").unlink()
+    assert list(read_rows(str(folder), 1, kinds=(IDS, FEATURES, *TILES)))
+    with pytest.raises(StorageError, match=r"block 1 is missing: it has no sends\.parquet"):
+        list(read_rows(str(folder), 1, kinds=(SENDS,)))
 
 
 def test_files_of_no_prepare_are_not_read(tmp_path: Path) -> None:

@@ -26,14 +26,18 @@ from tests.whole import whole
 
 pytestmark = pytest.mark.slow
 
-COMPUTE = "pipeline.run.superstep", "compute"
-WRITE = "pipeline.blocks.storage", "write_rows"
-# step of prepare → what a task of it calls first
-STEPS = {
-    "pack": ("pipeline.preparing.pack", "pack"),
-    "build": ("pipeline.preparing.build", "build"),
-    "answer": ("pipeline.preparing.answer", "answer"),
-}
+Call = tuple[str, str, int | None]
+"""Module, function, superstep or None: where a task fails or waits."""
+
+WRITE: Call = ("pipeline.blocks.storage", "write_rows", None)
+# what a task of a step of prepare calls first
+PACK: Call = ("pipeline.preparing.pack", "pack", None)
+BUILD: Call = ("pipeline.preparing.build", "build", None)
+ANSWER: Call = ("pipeline.preparing.answer", "answer", None)
+
+
+def compute(superstep: int) -> Call:
+    return "pipeline.run.superstep", "compute", superstep
 
 
 @dataclass(frozen=True)
@@ -48,34 +52,34 @@ class Work:
     def infer(self, output: object) -> list[object]:
         return ["--graph", self.at / "graph", "--model", self.at / "model", "--output", output, "--tier", "distributed"]
 
-    def conf(
-        self, fault: tuple[str, str] | None = None, superstep: int | None = None, waits: bool = False
-    ) -> dict[str, str]:
-        """One core, so that two runs have room; and a fault in tasks: they fail, or wait for `go`."""
+    def conf(self, *calls: Call, waits: bool = False) -> dict[str, str]:
+        """One core, so that two runs have room; and faults in tasks: they fail, or wait for `go`."""
         conf = {"spark.cores.max": "1", "spark.task.maxFailures": "1"}
-        if fault is None:
+        if not calls:
             return conf
-        (self.at / "fault" / "reached").unlink(missing_ok=True)
-        said: dict[str, object] = {"module": fault[0], "function": fault[1], "superstep": superstep, "waits": waits}
-        said["place"] = str(self.at / "fault")
+        shutil.rmtree(self.at / "fault", ignore_errors=True)
+        (self.at / "fault").mkdir()
+        said = {"calls": calls, "waits": waits, "place": str(self.at / "fault")}
         path = f"{Path(__file__).with_name('faulty')}:{ROOT}"
         return {**conf, "spark.executorEnv.PYTHONPATH": path, "spark.executorEnv.FAULT": json.dumps(said)}
 
-    def go(self) -> None:
-        (self.at / "fault" / "go").touch()
+    def go(self, call: Call) -> None:
+        (self.at / "fault" / f"go-{call[1]}").touch()
 
-    @property
-    def reached(self) -> bool:
-        return (self.at / "fault" / "reached").exists()
+    def reached(self, call: Call) -> list[int]:
+        """The numbers of the Python workers whose tasks have come there."""
+        found = (self.at / "fault").glob(f"reached-{call[1]}-*")
+        return [int(path.name.rpartition("-")[2]) for path in found]
 
-    def wait_for(self, process: Popen[str]) -> None:
-        """Until the task is where the fault is."""
+    def wait_for(self, process: Popen[str], call: Call) -> list[psutil.Process]:
+        """The Python workers that wait, as soon as there is one."""
         end = time.monotonic() + 240
-        while not self.reached:
+        while not (found := self.reached(call)):
             if process.poll() is not None:
                 pytest.fail(f"no task came to the fault: {process.communicate()[0]}")
             assert time.monotonic() < end, "no task came to the fault"
             time.sleep(0.1)
+        return [psutil.Process(number) for number in found]
 
     def contents(self) -> Mapping[str, bytes]:
         """Of all that is there, but for what tells of faults."""
@@ -93,7 +97,6 @@ def work(standalone: Standalone, tmp_path: Path) -> Work:
     pq.write_table(whole("mixed").edges(), tmp_path / "edges.parquet")
     prepare(tables(tmp_path), tmp_path / "graph", blocks=2)
     build("sage").save(tmp_path / "model")
-    (tmp_path / "fault").mkdir()
     return Work(standalone, tmp_path, len(Plan.of(Model.load(tmp_path / "model")).steps) - 1)
 
 
@@ -109,14 +112,14 @@ def rows(path: Path) -> int:
 
 def test_two_runs_into_one_place(work: Work) -> None:
     """While the first one computes, the second is refused, whatever it asks for; so is a third, when it is done."""
-    first = work.cluster.begin("infer", *work.infer(f"file://{work.at}/o"), conf=work.conf(COMPUTE, 0, waits=True))
+    first = work.cluster.begin("infer", *work.infer(f"file://{work.at}/o"), conf=work.conf(compute(0), waits=True))
     try:
-        work.wait_for(first)
+        work.wait_for(first, compute(0))
         done = work.cluster.submit("infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf())
         assert done.returncode == 2, done.stdout
         assert f"{work.at}/o: another run (" in done.stdout
         assert ") is writing there; nothing was touched" in done.stdout
-        work.go()
+        work.go(compute(0))
         said, _ = first.communicate(timeout=240)
     finally:
         kill(first)
@@ -134,20 +137,20 @@ def test_a_run_that_is_to_overwrite_fails_or_is_killed(work: Work) -> None:
     done = work.cluster.submit("infer", *work.infer(work.at / "o"), conf=work.conf())
     assert done.returncode == 0, done.stdout
     before = work.contents()
-    done = work.cluster.submit("infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf(COMPUTE, work.last))
-    assert work.reached
+    done = work.cluster.submit("infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf(compute(work.last)))
+    assert work.reached(compute(work.last))
     assert done.returncode == 4, done.stdout
     assert "a fault that a test has asked for" in done.stdout
     assert work.contents() == before
 
     killed = work.cluster.begin(
-        "infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf(COMPUTE, work.last, waits=True)
+        "infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf(compute(work.last), waits=True)
     )
     try:
-        work.wait_for(killed)
+        work.wait_for(killed, compute(work.last))
     finally:
         kill(killed)
-    work.go()
+    work.go(compute(work.last))
     assert {name: content for name, content in work.contents().items() if name in before} == before
     done = work.cluster.submit("infer", *work.infer(work.at / "o"), "--overwrite", conf=work.conf())
     assert done.returncode == 0, done.stdout
@@ -159,55 +162,65 @@ def test_a_prepare_that_is_to_overwrite_fails(work: Work) -> None:
     before = work.contents()
     given = ["--nodes", work.at / "nodes.parquet", "--edges", work.at / "edges.parquet", "--output", work.at / "graph"]
     done = work.cluster.submit("prepare", *given, "--overwrite", "--blocks", 2, conf=work.conf(WRITE))
-    assert work.reached
+    assert work.reached(WRITE)
     assert done.returncode == 4, done.stdout
     assert work.contents() == before
 
 
-@pytest.mark.parametrize(("step", "whom"), [("pack", "executor"), ("build", "Python worker")])
-def test_a_prepare_by_steps_loses_a_process(work: Work, step: str, whom: str) -> None:
-    """Killed while a task of the step is at work: the graph has the bytes of one that nobody disturbs. Of a driver that
-    is killed the same command goes on."""
+def test_a_prepare_by_steps_loses_one_process_after_the_other(work: Work) -> None:
+    """While a task of a step is at work: an executor, then the driver; of the same command again a Python worker, then
+    the daemon that starts Python workers. The graph has the bytes of one that nobody disturbs."""
     prepare(tables(work.at), work.at / "undisturbed", blocks=2)
     given: list[object] = ["--nodes", work.at / "nodes.parquet", "--edges", work.at / "edges.parquet"]
     given += ["--output", work.at / "new", "--blocks", 2, "--work-dir", work.at / "work"]
-    again = {"spark.cores.max": "2", "spark.task.maxFailures": "4"}
-    run = work.cluster.begin("prepare", *given, conf={**work.conf(STEPS[step], waits=True), **again})
+    patient = {"spark.cores.max": "2", "spark.task.maxFailures": "4"}
+
+    first = work.cluster.begin("prepare", *given, conf={**work.conf(PACK, BUILD, waits=True), **patient})
     try:
-        work.wait_for(run)
-        if whom == "driver":
-            kill(run)
-        else:
-            task = psutil.Process(int((work.at / "fault" / "reached").read_text()))
-            daemon, executor = task.parents()[:2]
-            assert executor.name() == "java", executor
-            {"Python worker": task, "daemon": daemon, "executor": executor}[whom].kill()
-        work.go()
-        said, code = run.communicate(timeout=240)[0] if whom != "driver" else "", run.returncode
+        _, executor = family(work.wait_for(first, PACK)[0])
+        executor.kill()
+        work.go(PACK)
+        tasks = work.wait_for(first, BUILD)
     finally:
-        kill(run)
-    if whom == "driver":
-        assert not (work.at / "new" / "manifest.json").exists()
-        assert status(work.at / "work").steps_done == 1
-        done = work.cluster.submit("prepare", *given, conf={**work.conf(), **again})
-        said, code = done.stdout, done.returncode
-        assert "1 of 3 steps are done already" in said
-    assert code == 0, said
+        kill(first)
+    psutil.wait_procs(tasks, timeout=60)  # their executors see that the driver is gone
+    assert not (work.at / "new" / "manifest.json").exists()
+    assert status(work.at / "work").steps_done == 1
+
+    second = work.cluster.begin("prepare", *given, conf={**work.conf(BUILD, ANSWER, waits=True), **patient})
+    try:
+        work.wait_for(second, BUILD)[0].kill()
+        work.go(BUILD)
+        daemon, _ = family(work.wait_for(second, ANSWER)[0])
+        daemon.kill()
+        work.go(ANSWER)
+        said = second.communicate(timeout=240)[0]
+    finally:
+        kill(second)
+    assert second.returncode == 0, said
+    assert "1 of 3 steps are done already" in said
     assert content(work.at / "new") == content(work.at / "undisturbed")
     assert [path.name for path in (work.at / "work").iterdir()] == [MARKER]
     assert status(work.at / "work").state == "done"
 
 
+def family(task: psutil.Process) -> tuple[psutil.Process, psutil.Process]:
+    """The daemon and the executor that a Python worker is of."""
+    daemon, executor = task.parents()[:2]
+    assert executor.name() == "java", executor
+    return daemon, executor
+
+
 def test_a_graph_that_is_replaced_while_it_is_read(work: Work) -> None:
     """No scores, rather than scores of neither graph."""
-    run = work.cluster.begin("infer", *work.infer(work.at / "o"), conf=work.conf(COMPUTE, 0, waits=True))
+    run = work.cluster.begin("infer", *work.infer(work.at / "o"), conf=work.conf(compute(0), waits=True))
     try:
-        work.wait_for(run)
+        work.wait_for(run, compute(0))
         edges = whole("mixed").edges()
         pq.write_table(pa.concat_tables([edges, edges]), work.at / "edges.parquet")
         prepare(tables(work.at), work.at / "graph", blocks=2, overwrite=True)
         before = work.contents()
-        work.go()
+        work.go(compute(0))
         said, _ = run.communicate(timeout=240)
     finally:
         kill(run)
