@@ -108,6 +108,23 @@ def test_a_folder_that_is_not_there(shake: dict[str, Any], tmp_path: Path) -> No
     assert said == f"fail storage  {tmp_path}/none: no such folder. Give a folder that is there, and that you may write"
 
 
+def test_a_place_that_this_process_cannot_reach(shake: dict[str, Any]) -> None:
+    said = line(found("viewfs://lake/x"), "storage")
+    assert said.startswith("fail storage  viewfs://lake/x/x: a place of viewfs: can be reached by Spark only"), said
+
+
+def test_the_settings_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whether runs would fail is in the exit code."""
+    (tmp_path / "conf.toml").write_text('task_memory = "3g"\n')
+
+    def told(paths: Any, settings: Settings, *_: Any) -> Diagnosis:
+        return Diagnosis((doctor.Finding("memory", doctor.FAIL, str(settings.task_memory)),))
+
+    monkeypatch.setattr(doctor, "diagnose", told)
+    done = CliRunner().invoke(cli.app, ["doctor", "--conf", str(tmp_path / "conf.toml")])
+    assert (done.exit_code, done.stdout) == (2, f"fail memory   {3 << 30}\n")
+
+
 def test_workers_that_differ(shake: dict[str, Any]) -> None:
     shake["error"] = ClusterError("the tasks on host b find no graphsweep")
     said = found()
