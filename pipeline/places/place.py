@@ -51,8 +51,8 @@ class Place:
         Raises
         ------
         SettingError
-            If the text is empty, names no absolute place (`file:x`), a file of another machine, or a file system that
-            nobody knows (`ftp://host/x`).
+            If the text is empty, names no absolute place (`file:x`), a file of another machine, or what is no file
+            system (`ftp://host/x`).
         """
         text = os.fsdecode(given)
         if not text or not text.strip():

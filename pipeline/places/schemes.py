@@ -1,13 +1,15 @@
 """Whose each scheme is: the one table of file systems.
 
-Comes in: what stands before the colon of a URI. Goes out: who opens it, or a refusal. A scheme that nobody knows is
-refused when a path is read, so before any work: Spark would say so only when it opens the place, which for an output is
-at the end.
+Comes in: what stands before the colon of a URI. Goes out: who opens it, or a refusal. What is misspelt, or is no file
+system, is refused when a path is read, so before any work. Any other name may be a file system of the user's cluster:
+Spark is asked.
 """
 
 from __future__ import annotations
 
-from pipeline.errors import SettingError, nearest
+from difflib import get_close_matches
+
+from pipeline.errors import SettingError
 
 LOCAL = "file"
 PYTHON = ("file", "s3", "gs", "abfs", "hdfs")
@@ -16,7 +18,8 @@ SPARK = (
     "dbfs", "viewfs", "webhdfs", "swebhdfs", "ofs", "o3fs", "wasb", "adl", "oss", "cosn", "obs", "tos", "bos", "ks3",
     "cos", "swift", "maprfs", "alluxio", "jfs", "lakefs", "gpfs",
 )  # fmt: skip
-"""Connectors of Hadoop: only Spark opens them, if it has them. Tables are read there, and scores go to a new place."""
+"""Connectors of Hadoop: only Spark opens them, if it has them. Tables are read there, and scores go to a new place. The
+same is done with names that nobody knows here."""
 SAME = {"s3a": "s3", "s3n": "s3", "abfss": "abfs", "gcs": "gs", "wasbs": "wasb"}
 """Names that Hadoop and others have for the same."""
 BUCKETS = frozenset({"s3", "gs", "abfs", "wasb", "oss", "cosn", "obs"})
@@ -31,7 +34,7 @@ def known(text: str, scheme: str) -> str:
     Raises
     ------
     SettingError
-        If there is no file system of that name.
+        If it is no file system, or is misspelt.
     """
     name = same(scheme)
     if name in PYTHON or name in SPARK:
@@ -42,10 +45,14 @@ def known(text: str, scheme: str) -> str:
         )
     if name in _MODELS:
         raise SettingError(f"{text}: names a model that MLflow keeps, and no path; give a path here")
-    raise SettingError(
-        f"{text}: no file system is called {scheme}; {nearest(scheme, (*PYTHON, *SPARK, *SAME))}. "
-        f"A file of that name in the current folder is ./{text}"
-    )
+    here = f"A file of that name in the current folder is ./{text}"
+    alike = [each for each in (*PYTHON, *SPARK, *SAME, *_SERVERS) if len(each) == len(name) > 3]
+    meant = get_close_matches(name, alike, n=1, cutoff=0.75)  # two letters changed places, or one of four is wrong
+    if meant:
+        raise SettingError(f"{text}: no file system is called {scheme}; did you mean {meant[0]!r}? {here}")
+    if not text.partition(":")[2].startswith("/"):
+        raise SettingError(f"{text}: no file system is called {scheme}. {here}")
+    return name
 
 
 def same(scheme: str) -> str:

@@ -1,4 +1,4 @@
-"""Paths of file systems that nobody knows: refused by every command before it does anything."""
+"""Paths of what is no file system, or is misspelt: refused by every command before it does anything."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from tests.whole import whole
     [
         ("ftp://host/x", "ftp is no file system; copy it to a disk or an object store"),
         ("https://host/x.parquet", "https is no file system; copy it"),
-        ("htpp://host/x", "no file system is called htpp; known: abfs, abfss, adl"),
+        ("htpp://host/x", "no file system is called htpp; did you mean 'http'"),
         ("hfds://n/x", "no file system is called hfds; did you mean 'hdfs'"),
-        ("run:12", r"no file system is called run; .*\. A file of that name in the current folder is \./run:12"),
+        ("Dbsf:/x", "no file system is called Dbsf; did you mean 'dbfs'"),
+        ("run:12", r"no file system is called run\. A file of that name in the current folder is \./run:12"),
         ("models:/fraud@prod", "names a model that MLflow keeps"),
     ],
 )
-def test_what_nobody_knows(text: str, message: str) -> None:
+def test_what_is_no_file_system(text: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         Place.of(text)
 
@@ -42,7 +43,7 @@ def test_case_and_other_names_of_the_same() -> None:
     assert set(SAME.values()) | BUCKETS <= {*PYTHON, *SPARK}
 
 
-@pytest.mark.parametrize("scheme", SPARK)
+@pytest.mark.parametrize("scheme", [*SPARK, "lake", "dfs", "myfs"])
 def test_what_only_spark_opens(scheme: str) -> None:
     place = Place.of(f"{scheme}://somebody/x")
     assert (place.scheme, opened(place)) == (scheme, None)
