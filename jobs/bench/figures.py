@@ -70,6 +70,12 @@ BENCHES = (
     Bench("prepare", "What columns and options add to prepare", "bench.prepare --scale 20 --runs 3", ("prepare.json",)),
     Bench("layers", "Computing alone, without Spark and files", "bench.layers --scale 18 --runs 3"),
     Bench("explain", "What explain expects", "bench.explain", ("explain.json",)),
+    Bench(
+        "survive",
+        "What it costs that a run survives; some nodes",
+        "bench.survive --scale 20 --runs 3",
+        ("survive.json",),
+    ),
     Bench("large", "A billion edges", "bench.large --scale 26 --features 32", ("large/large.json",)),
 )
 
