@@ -394,11 +394,11 @@ def test_arrays_of_different_lengths(spark: SparkSession, tmp_path: Path, option
 
 @both_ways
 def test_strangers_of_text_are_told_as_text(spark: SparkSession, tmp_path: Path) -> None:
-    strangers = tables([], [("nobody", "a"), ("a", "none")], pa.string()).edges
+    strangers = tables([], [("nobody", "a"), ("a", "none ")], pa.string()).edges
     graph = Tables(text().nodes, pa.concat_tables([text().edges, strangers]))
     with pytest.raises(DataError) as caught:
         prepare(frames(spark, graph), f"{tmp_path}/graph", blocks=3)
-    assert "edges.dst holds 1 id absent from the nodes (first: none)" in str(caught.value)
+    assert "edges.dst holds 1 id absent from the nodes (first: 'none ')" in str(caught.value)
     assert "edges.src holds 1 id absent from the nodes (first: nobody)" in str(caught.value)
 
 

@@ -152,6 +152,8 @@ def _first(examples: Sequence[int | str]) -> str:
 
 def _shown(example: int | str) -> str:
     text = str(example)
+    if text != text.strip():  # as CHAR(n) of a database has them: nobody would see why it is another id
+        text = f"'{text}'"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 

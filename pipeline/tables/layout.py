@@ -17,7 +17,7 @@ from pipeline.blocks.block import LongArray
 from pipeline.blocks.rows import text_buffers
 from pipeline.errors import DataError, nearest
 from pipeline.kernels.hash import hash_texts
-from pipeline.schema import EDGE, NODE, EdgeType, spelled
+from pipeline.schema import EDGE, NODE, EdgeType, quoted, spelled
 from pipeline.tables.words import word
 
 INTEGERS = ("tinyint", "smallint", "int", "bigint")
@@ -242,7 +242,10 @@ def _is_text(table: str, column: str, type: str) -> bool:
             f"{table}.{column} holds no value, so nobody knows whether ids are integers or strings; give the column "
             "a type, as in pandas: .astype('string')"
         )
-    raise DataError(f"{table}.{column} is {type}; ids may be integers up to 64 bits, or strings")
+    # of NUMBER columns of other databases Spark makes decimal(38,0)
+    kind = "bigint" if type.startswith("decimal") else "string" if type.startswith("string") else None
+    remedy = f"; cast them, in a view or a DataFrame: CAST({quoted(column)} AS {kind.upper()})" if kind else ""
+    raise DataError(f"{table}.{column} is {type}; ids may be integers up to 64 bits, or strings{remedy}")
 
 
 def _values(

@@ -55,6 +55,7 @@ def shake(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def asked(spark: Any, places: Any = ()) -> Handshake:
         if "error" in said:
             raise said["error"]
+        assert all(Path(place.path).parent.is_dir() for place in places), "this process looks before tasks are asked"
         barred = {place.path: said.get("barred", ()) for place in places}
         if (at := said.get("barred_at")) is not None:
             barred = {path: ("b",) if path.startswith(at) else () for path in barred}
@@ -107,6 +108,23 @@ def test_a_folder_that_is_not_there(shake: dict[str, Any], tmp_path: Path) -> No
     assert said == f"fail storage  {tmp_path}/none: no such folder. Give a folder that is there, and that you may write"
 
 
+def test_a_place_that_this_process_cannot_reach(shake: dict[str, Any]) -> None:
+    said = line(found("viewfs://lake/x"), "storage")
+    assert said.startswith("fail storage  viewfs://lake/x/x: a place of viewfs: can be reached by Spark only"), said
+
+
+def test_the_settings_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whether runs would fail is in the exit code."""
+    (tmp_path / "conf.toml").write_text('task_memory = "3g"\n')
+
+    def told(paths: Any, settings: Settings, *_: Any) -> Diagnosis:
+        return Diagnosis((doctor.Finding("memory", doctor.FAIL, str(settings.task_memory)),))
+
+    monkeypatch.setattr(doctor, "diagnose", told)
+    done = CliRunner().invoke(cli.app, ["doctor", "--conf", str(tmp_path / "conf.toml")])
+    assert (done.exit_code, done.stdout) == (2, f"fail memory   {3 << 30}\n")
+
+
 def test_workers_that_differ(shake: dict[str, Any]) -> None:
     shake["error"] = ClusterError("the tasks on host b find no graphsweep")
     said = found()
@@ -121,6 +139,11 @@ def test_little_memory(shake: dict[str, Any]) -> None:
         "warn memory   419 MB for the Python worker of a task. Set spark.executor.memoryOverhead, which is where "
         "Python's memory comes from"
     )
+
+
+def test_enough_memory(shake: dict[str, Any]) -> None:
+    shake["task_memory"] = 1 << 30
+    assert line(found(), "memory") == "ok   memory   1.1 GB for the Python worker of a task"
 
 
 def test_memory_that_a_task_is_given(shake: dict[str, Any]) -> None:
@@ -181,6 +204,13 @@ def test_a_session_that_does_not_start(shake: dict[str, Any]) -> None:
         raise RuntimeError("no route to host")
         yield
 
+    @contextmanager
+    def refused(small: bool, meanwhile: Any) -> Iterator[Any]:
+        raise GraphsweepError("Spark cannot be started: no room")
+        yield
+
+    said = found(start=refused)
+    assert (said.failed, line(said, "spark")) == (True, "fail spark    Spark cannot be started: no room")
     said = found(start=broken)
     assert said.failed
     assert line(said, "spark") == ("fail spark    no session can be made: no route to host. --verbose shows all of it")
