@@ -25,7 +25,6 @@ SAME = {"s3a": "s3", "s3n": "s3", "abfss": "abfs", "gcs": "gs", "wasbs": "wasb"}
 BUCKETS = frozenset({"s3", "gs", "abfs", "wasb", "oss", "cosn", "obs"})
 """Of these a place without a bucket or a container is none; Python's Path makes s3:/b/k of s3://b/k."""
 _SERVERS = ("http", "https", "ftp", "ftps", "sftp", "scp", "ssh")
-_MODELS = ("models", "runs")
 
 
 def known(text: str, scheme: str) -> str:
@@ -43,8 +42,6 @@ def known(text: str, scheme: str) -> str:
         raise SettingError(
             f"{text}: {name} is no file system; copy it to a disk or an object store, and give that path"
         )
-    if name in _MODELS:
-        raise SettingError(f"{text}: names a model that MLflow keeps, and no path; give a path here")
     here = f"A file of that name in the current folder is ./{text}"
     alike = [each for each in (*PYTHON, *SPARK, *SAME, *_SERVERS) if len(each) == len(name) > 3]
     meant = get_close_matches(name, alike, n=1, cutoff=0.75)  # two letters changed places, or one of four is wrong

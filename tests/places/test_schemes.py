@@ -27,12 +27,16 @@ from tests.whole import whole
         ("hfds://n/x", "no file system is called hfds; did you mean 'hdfs'"),
         ("Dbsf:/x", "no file system is called Dbsf; did you mean 'dbfs'"),
         ("run:12", r"no file system is called run\. A file of that name in the current folder is \./run:12"),
-        ("models:/fraud@prod", "names a model that MLflow keeps"),
     ],
 )
 def test_what_is_no_file_system(text: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         Place.of(text)
+
+
+def test_names_of_models_that_mlflow_keeps_are_no_mistakes() -> None:
+    """Places are made of all that a run reads, to compare them with its output."""
+    assert (Place.of("models:/fraud@prod").scheme, Place.of("runs:/12ab/model").scheme) == ("models", "runs")
 
 
 def test_case_and_other_names_of_the_same() -> None:
