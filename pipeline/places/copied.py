@@ -9,7 +9,8 @@ the marker there, which is one object and appears at once: it says which files c
     4. the old files are removed, then the directory beside
 
 A run that is killed leaves the directory beside, whose marker tells the next run what to remove: before 3 the copies,
-after it the old files. Between 2 and 4 who lists the place sees both; who follows its marker does not.
+after it the old files. Between 2 and 4 who lists the place sees both; who follows its marker does not. So a run that
+cannot remove the old files has failed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+
+from pipeline.errors import StorageError
 from pipeline.places.contents import DONE
 from pipeline.places.directories import copy_files, list_files, remove_files
 from pipeline.places.filesystem import Opened
@@ -34,6 +38,13 @@ def copy_in(staging: Opened, target: Opened, kind: str, facts: Mapping[str, Any]
     copy_files(staging, target, [(file["name"], named(file["name"], run)) for file in facts["files"]])
     write_marker(target, kind, {**facts, "files": files})
     copy_files(staging, target, [(name, name) for name in done])
+    try:
+        remove_files(target, old)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(
+            f"{target.path}: the new files are there and count, but the old ones could not be removed ({error}): who "
+            "lists the place reads rows of both. Run the same command again, which removes them first"
+        ) from error
 
 
 def settle_copies(staging: Opened, target: Opened) -> None:

@@ -136,6 +136,8 @@ def _refuse_early(output: Place, target: Opened, removable: Callable[[], object]
     Without a lock another run may put its files in place between our look at the marker and that at the files: they
     seem to be a stranger's then. So a refusal counts if nobody writes there, and a second look says the same.
     """
+    if is_unsettled(target):
+        return
     said = None
     while True:
         try:
@@ -194,6 +196,12 @@ def followed(opened: Opened) -> Opened:
 def has_leftovers(opened: Opened) -> bool:
     """Whether there may be something to heal."""
     return any(run_of(opened.name, entry) for entry in list_directory(opened.parent))
+
+
+def is_unsettled(opened: Opened) -> bool:
+    """Whether files that a killed run copied, or was to replace, may lie in the place itself: they look like those of a
+    stranger until it is healed."""
+    return not opened.renames and has_leftovers(opened)
 
 
 def settle(output: Place, opened: Opened, owned: Owned) -> None:

@@ -21,7 +21,7 @@ from pipeline.places.directories import list_files
 from pipeline.places.filesystem import Opened, opened
 from pipeline.places.marker import MARKER, PRODUCT, SCORES, read_marker
 from pipeline.places.place import Place, refuse_unreachable
-from pipeline.places.staging import Staging, followed, has_leftovers, refuse_taken, settle, staged
+from pipeline.places.staging import Staging, followed, has_leftovers, is_unsettled, refuse_taken, settle, staged
 from pipeline.places.through_spark import is_there, literal
 from pipeline.result.counted import is_part
 
@@ -86,10 +86,12 @@ def destination(
 
 def refuse(output: Place, overwrite: bool, spark: SparkSession | None) -> None:
     """StorageError if a result cannot go there, as far as that shows before anything is begun. What a killed run has
-    left is not looked at."""
+    left is not looked at; where it may lie among a result's own files, which are to be replaced, `destination` looks.
+    """
     here = opened(output)
     if here is not None:
-        refuse_taken(output, followed(here), _owned(output), overwrite)
+        if not (overwrite and is_unsettled(followed(here))):
+            refuse_taken(output, followed(here), _owned(output), overwrite)
     elif spark is not None:
         _refuse_there(output, overwrite, spark)
 

@@ -522,6 +522,24 @@ def test_a_killed_run_in_an_object_store(monkeypatch: pytest.MonkeyPatch) -> Non
             assert_only(target, "next")
 
 
+def test_old_files_that_cannot_be_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lists an object store would read rows of both: no success. The next run needs no help."""
+    monkeypatch.setattr("pipeline.places.lock.SETTLE", 0.01)
+    target = Opened(store(), "bucket/o")
+    run(target, "old", "older")
+
+    def denied(*_: object) -> None:
+        raise PermissionError("ACCESS_DENIED")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copied, "remove_files", denied)
+        with pytest.raises(StorageError, match=r"the old ones could not be removed \(ACCESS_DENIED\): .* Run the same"):
+            run(target, "new", overwrite=True)
+    assert there(target) == ["new"], "readers that follow the marker"
+    run(target, "next", overwrite=True)
+    assert_only(target, "next")
+
+
 def test_files_that_another_run_has_put_there_meanwhile_are_no_strangers(target: Opened) -> None:
     """Its lock is seen; or that it has ended, as a second look shows."""
     run(target, "old")
