@@ -30,13 +30,13 @@ def measured(work: Path, *more: str) -> list[str]:
 
 
 def test_ways_without_spark(tmp_path: Path, no_session: None) -> None:
-    ways = [FUSED.title, "fused, work directory", *(way.title for way in SOME)]
+    ways = [FUSED.title, *(way.title for way in SOME), "fused, work directory"]
     assert measured(tmp_path, "--models", "sage", "--where", PROCESS) == [f"sage process {way}" for way in ways]
 
 
 def test_ways_in_a_session(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survive, "SOME", SOME[:1])
-    ways = [FUSED.title, "distributed", KEPT.title, SOME[0].title, "stopped after superstep 0"]
+    ways = [FUSED.title, "distributed", SOME[0].title, KEPT.title, "stopped after superstep 0"]
     assert measured(tmp_path, "--models", "gat", "--where", SESSION) == [f"gat session {way}" for way in ways]
 
 
