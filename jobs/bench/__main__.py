@@ -30,7 +30,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from jobs.bench.graph import Parameters, generate
-from jobs.bench.measure import ROOT, Result, Run, machine, run_process, run_python, say, timed
+from jobs.bench.measure import ROOT, Result, Run, keep, machine, run_process, run_python, say, timed
 from jobs.bench.table import render
 
 if TYPE_CHECKING:
@@ -246,10 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             flights(bench, given.runs)
     about = {"parameters": asdict(parameters), "blocks": given.blocks, "machine": machine()}
     table = render(bench.runs, about)
-    (work / "bench.json").write_text(
-        json.dumps({**about, "runs": [asdict(run) for run in bench.runs]}, indent=1) + "\n"
-    )
-    (work / "bench.md").write_text(table)
+    keep(work, "bench", about, bench.runs, table)
     print(table)
 
 

@@ -5,15 +5,16 @@ Comes in: functions and command lines. Goes out: numbers. Knows nothing of what 
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,13 @@ def timed(what: str, round: int, work: Callable[[], Result]) -> Run:
     usage = result.usage or own
     say(f"round {round}: {what}: {seconds:.1f} s, {sum(usage.cpu.values()):.1f} core-seconds")
     return Run(what, round, seconds, result.parts, usage.peak_bytes, usage.cpu, load)
+
+
+def keep(work: Path, name: str, about: Mapping[str, Any], runs: Sequence[Run], text: str) -> None:
+    """Writes what was measured as JSON, and the text beside it."""
+    raw = {**about, "runs": [asdict(run) for run in runs]}
+    (work / f"{name}.json").write_text(json.dumps(raw, indent=1) + "\n")
+    (work / f"{name}.md").write_text(text)
 
 
 # ---- processes

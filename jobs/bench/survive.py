@@ -15,7 +15,6 @@ on, less an undisturbed run of the same round: that is what the stop has cost.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +32,7 @@ import pyarrow.parquet as pq
 from jobs.bench.__main__ import read_output
 from jobs.bench.explain import build
 from jobs.bench.graph import Parameters, generate
-from jobs.bench.measure import ROOT, Result, Run, machine, say, timed
+from jobs.bench.measure import ROOT, Result, Run, keep, machine, say, timed
 from jobs.bench.table import cores, ratio, table
 from pipeline.graph import Graph
 from pipeline.plan.plan import Plan
@@ -267,9 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shutil.rmtree(work)
     about = {"parameters": asdict(parameters), "blocks": given.blocks, "machine": machine()}
     text = render(runs, benches, about)
-    written = {**about, "runs": [asdict(run) for run in runs]}
-    (given.work / "survive.json").write_text(json.dumps(written, indent=1) + "\n")
-    (given.work / "survive.md").write_text(text)
+    keep(given.work, "survive", about, runs, text)
     say(f"commit {about['machine']['commit']}")
     print(text)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 
 from jobs.bench.__main__ import CONSOLE, difference
-from jobs.bench.measure import ROOT, Result, Run, machine, run_python, say, timed
+from jobs.bench.measure import ROOT, Result, Run, keep, machine, run_python, say, timed
 from jobs.bench.table import cores, gigabytes, ratio, table
 from jobs.bench.typed_graph import TypedParameters, generate
 from jobs.bench.typed_pyg import MODELS
@@ -182,8 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = run_rounds(benches, given.runs, not given.skip_pyg, given.tiers)
     about = {"parameters": [asdict(each) for each in parameters], "machine": machine()}
     text = render(runs, benches, given.tiers)
-    (work / "typed.json").write_text(json.dumps({**about, "runs": [asdict(run) for run in runs]}, indent=1) + "\n")
-    (work / "typed.md").write_text(text)
+    keep(work, "typed", about, runs, text)
     for bench in benches:
         shutil.rmtree(bench.work)
     say(f"commit {about['machine']['commit']}")

@@ -16,6 +16,7 @@ cannot remove the old files has failed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -45,6 +46,8 @@ def copy_in(staging: Opened, target: Opened, kind: str, facts: Mapping[str, Any]
             f"{target.path}: the new files are there and count, but the old ones could not be removed ({error}): who "
             "lists the place reads rows of both. Run the same command again, which removes them first"
         ) from error
+    with suppress(OSError, pa.ArrowException):  # nothing is left to settle, so nobody looks for each file again
+        write_marker(staging, UNFINISHED, {"run": run})
 
 
 def settle_copies(staging: Opened, target: Opened) -> None:
