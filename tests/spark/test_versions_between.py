@@ -1,5 +1,6 @@
-"""The versions of PySpark between the oldest and the newest: as in test_versions.py, but for the tests that take most of
-its time.
+"""The versions of PySpark between the oldest and the newest: as in test_versions.py, without the tests that take most
+of its time.
+
 A file of its own, so that another process can take it.
 """
 
