@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from pipeline.formula.values import Value, apply
-from pipeline.pyg.by_parts import shifted
 from pipeline.pyg.call import Call, Handler, need_operand
 from pipeline.pyg.edge_parts import loops_written
+from pipeline.pyg.joined import shifted
 from pipeline.pyg.layout import elementwise, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, Learned, PartMask, Refusal, Rows, Symbol
 

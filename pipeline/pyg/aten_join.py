@@ -13,8 +13,8 @@ from typing import Any
 
 from pipeline.formula.spaces import BASE_PART, SELF_PART, Edges, Nodes
 from pipeline.formula.values import apply
-from pipeline.pyg.by_parts import joined, parts_of, row_axis
 from pipeline.pyg.call import Call, Handler, need_rows
+from pipeline.pyg.joined import joined, parts_of, row_axis
 from pipeline.pyg.layout import align, lane_axis, view, with_value
 from pipeline.pyg.symbols import EdgeIndex, End, NodeNumbers, Refusal, Rows, Symbol
 

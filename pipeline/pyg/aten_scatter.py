@@ -15,10 +15,10 @@ import torch
 from pipeline.formula.spaces import SELF_LOOPS, Nodes
 from pipeline.formula.values import Value, apply, fill
 from pipeline.pyg.aten_take import named_lane
-from pipeline.pyg.by_parts import joined, part_at, parts_of
 from pipeline.pyg.call import Call, Handler, describe, need_operand, need_rows
 from pipeline.pyg.chosen import ONE_MASK, Chosen, of_all
 from pipeline.pyg.edge_parts import loops_written
+from pipeline.pyg.joined import joined, part_at, parts_of
 from pipeline.pyg.layout import elementwise, expand, reshape, with_value
 from pipeline.pyg.symbols import End, Joined, Learned, NodeNumbers, Opaque, PartMask, Refusal, Rows, Symbol
 from pipeline.pyg.totals import all_rows, constant, number_of, whole

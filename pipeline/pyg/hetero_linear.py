@@ -16,8 +16,8 @@ from torch import Tensor
 from torch_geometric.nn import HeteroLinear
 
 from pipeline.formula.values import Value, apply
-from pipeline.pyg.by_parts import cut, is_constant, joined, parts_of
 from pipeline.pyg.call import describe
+from pipeline.pyg.joined import cut, is_constant, joined, parts_of
 from pipeline.pyg.layout import reshape, with_value
 from pipeline.pyg.recorder import Recorder
 from pipeline.pyg.symbols import Joined, Learned, Opaque, Refusal, Rows, Symbol

@@ -24,10 +24,10 @@ from pipeline.formula.relations import shared_softmax
 from pipeline.formula.values import Value, apply
 from pipeline.pyg.aggregations import aggregations, need_end
 from pipeline.pyg.aten_take import one_hot as one_hot_rows
-from pipeline.pyg.by_parts import joined, parts_of
 from pipeline.pyg.call import Sizes
 from pipeline.pyg.counts import of_math
 from pipeline.pyg.hetero_linear import hetero_linear
+from pipeline.pyg.joined import joined, parts_of
 from pipeline.pyg.layout import reshape, with_value
 from pipeline.pyg.loops_again import loops_again
 from pipeline.pyg.matrices import matrices

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from pipeline.formula.values import apply
-from pipeline.pyg.by_parts import is_unwritten, with_part, with_row
 from pipeline.pyg.call import Sizes
+from pipeline.pyg.joined import is_unwritten, with_part, with_row
 from pipeline.pyg.layout import reshape, view
 from pipeline.pyg.symbols import EdgeIndex, End, Joined, Opaque, Refusal, Rows, Symbol
 
