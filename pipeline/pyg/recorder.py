@@ -23,11 +23,12 @@ from pipeline.formula.values import Value
 from pipeline.pyg.across_nodes import one_by_one
 from pipeline.pyg.aten_sparse import PRODUCTS, SQUARED
 from pipeline.pyg.aten_take import by_node, mask_of_edges, some_edges, table_of_nodes, table_too_short
+from pipeline.pyg.by_parts import WRITES_BY_INDEX, by_parts
 from pipeline.pyg.call import Call, Handler, Sizes, bind
 from pipeline.pyg.captured import Captured
 from pipeline.pyg.chosen import Chosen
 from pipeline.pyg.definitions import DEFINITIONS
-from pipeline.pyg.joined import WRITES_BY_INDEX, by_parts, cut
+from pipeline.pyg.joined import cut
 from pipeline.pyg.layout import tensor_shape
 from pipeline.pyg.node_masks import chosen_by, count_read, mixed, numbers
 from pipeline.pyg.overwritten import overlap, overwritten
