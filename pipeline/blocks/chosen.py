@@ -38,8 +38,8 @@ class Numbered:
 
 
 def by_number(tile: Tile, column: str, numbers: Sequence[float], names: Iterable[str] = ()) -> Numbered:
-    """The edges that have one of `numbers`, with their values of `names`. `numbers` are float32 numbers, ascending, each
-    once."""
+    """The edges that have one of `numbers`, with their values of `names`. `numbers` are float32 numbers, ascending,
+    each once."""
     wanted: FloatArray = np.asarray(numbers, np.float32)
     found = tile.values[column].reshape(-1)
     code = np.searchsorted(wanted, found)

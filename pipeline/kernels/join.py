@@ -17,6 +17,8 @@ Longs = npt.NDArray[np.int64]
 
 @jit
 def join_tiles(
+    base: int,
+    pushes: bool,
     heads: Ints,
     tile_rows: Ints,
     indptr: Ints,
@@ -26,8 +28,6 @@ def join_tiles(
     sent: Ints,
     sent_ends: Longs,
     places: Ints,
-    base: int,
-    pushes: bool,
     starts: Longs,
     used: Longs,
     rows: Ints,
@@ -99,9 +99,10 @@ def number_rows(
 ) -> None:
     """The rows of many relations, each of which has the rows bounds[k, s] .. bounds[k, s + 1] of source s.
 
-    bounds (k, 2 * S): begin and end for each source. marks (n,), False, words, the same 8 by 8, and place (n,) are for use here. Of relation k
-    the nodes with an edge, ascending, are rows[ends[k] : ends[k + 1]], and whole[k] whether they are more than `most`,
-    in which case there are none of them, since a row is a node; places: of each of tile_rows its row.
+    bounds (k, 2 * S): begin and end for each source. marks (n,), False, words, the same 8 by 8, and place (n,) are for
+    use here. Of relation k the nodes with an edge, ascending, are rows[ends[k] : ends[k + 1]], and whole[k] whether
+    they are more than `most`, in which case there are none of them, since a row is a node; places: of each of tile_rows
+    its row.
     """
     at = 0
     ends[0] = 0

@@ -2,8 +2,8 @@
 
 Comes in: the branches of a phase, one after another, what a superstep has made of a block so far. Goes out: nothing;
 their terms are added to the joins. Branches whose reductions do the same are reduced in one pass over their edges, the
-rows of one behind those of another; then each computes its terms as it would alone (branch.py). A row has the edges that
-it had, in their order, so that the bits are the same.
+rows of one behind those of another; then each computes its terms as it would alone (branch.py). A row has the edges
+that it had, in their order, so that the bits are the same.
 
 RGCN of 2,000 relations, 2^20 nodes and 16.8M edges in 8 blocks, has 256,000 tiles of 65 edges: they took 32 of 41
 core-seconds, of which 10 were the edges, the matrix products and the sums.
@@ -11,10 +11,12 @@ core-seconds, of which 10 were the edges, the matrix products and the sums.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.blocks.block import LOOPS, FloatArray, IntArray, LongArray, Tile
 from pipeline.blocks.stacked import StackedTiles, ends_of
@@ -27,7 +29,16 @@ from pipeline.kernels.join import join_tiles, number_rows
 from pipeline.plan.branches import Branch
 from pipeline.plan.superstep import Shipment
 from pipeline.run import branch as one
-from pipeline.run.branch import add_terms, made_of, marked, places_of, run_branch, start_joins, values_at
+from pipeline.run.branch import (
+    add_terms,
+    edge_pass_is_pushed,
+    made_of,
+    marked,
+    places_of,
+    run_branch,
+    start_joins,
+    values_at,
+)
 from pipeline.run.edges import NumberedEdges, Work, not_sent
 
 TOGETHER = 1 << 15
@@ -41,8 +52,7 @@ class Part(NamedTuple):
     """The rows of that block; columns are places there."""
     tile: Tile
     rest: Tile | None
-    """Those that the source block begins: row j is that of merged[j]."""
-    merged: IntArray
+    """Those that the source block begins."""
 
 
 class Batch(NamedTuple):
@@ -52,7 +62,8 @@ class Batch(NamedTuple):
     """Of each branch, the node of each row; None: a row is a node."""
     ends: Sequence[int]
     """Where the rows of each branch begin, and the last ones end."""
-    parts: Sequence[Part]
+    parts: Mapping[bool, Sequence[Part]]
+    """Whether other blocks have begun some of it → by source block, in the order that fixes all sums."""
 
 
 def run_branches(work: Work, branches: Sequence[Branch], passes: Sequence[Sequence[EdgePass]]) -> None:
@@ -80,12 +91,12 @@ def _likeness(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> Hashabl
         return None
     if any(edge_pass.likeness is None for edge_pass in passes) or not any(each.sent for each in passes):
         return None
-    pushed = {value.id in work.pushed for value in branch.reductions}
-    if len(pushed) > 1 or (pushed == {True} and branch.chosen):
+    pushed = tuple([value.id in work.pushed for value in branch.reductions])
+    if branch.chosen and any(pushed):
         return None
     over = branch.edges.type.source, branch.edges.part, tuple([value.id for value in shipment.values])
     by = (branch.edges, branch.chosen.column) if branch.chosen else None
-    return over, by, pushed.pop(), tuple([each.likeness for each in passes])
+    return over, by, pushed, tuple([each.likeness for each in passes])
 
 
 def _run(work: Work, branches: Sequence[Branch], passes: Sequence[Sequence[EdgePass]], batch: Batch) -> None:
@@ -98,7 +109,8 @@ def _run(work: Work, branches: Sequence[Branch], passes: Sequence[Sequence[EdgeP
     ]
     made: list[dict[int, FloatArray]] = [{} for _ in branches]
     for alike in zip(*passes, strict=True):
-        results = _reduce(alike[0], batch.parts, total, _read_all(alike, reads))
+        parts = batch.parts[edge_pass_is_pushed(work, branches[0], alike[0])]
+        results = _reduce(alike[0], parts, total, _read_all(alike, reads))
         for branch, edge_pass, own, begin, count in zip(branches, alike, made, begins, counts, strict=True):
             own |= made_of(branch, edge_pass, [result[begin : begin + count] for result in results])
     for branch, own, rows, count in zip(branches, made, batch.rows, counts, strict=True):
@@ -113,14 +125,15 @@ def _reduce(edge_pass: EdgePass, parts: Sequence[Part], rows: int, read: Read) -
     for part in parts:
         edge_pass.add(accumulators, part.tile, part.values, read)
         if part.rest is not None:
+            numbered = replace(part.rest, rows=np.arange(len(part.rest.rows), dtype=np.int32))
             for reduction in reductions:
-                partial = reduction.partial(part.rest, part.values)
-                reduction.merge(accumulators[reduction.value.id], part.merged, partial)
+                partial = reduction.partial(numbered, part.values)
+                reduction.merge(accumulators[reduction.value.id], part.rest.rows, partial)
     return [reduction.finish(accumulators.pop(reduction.value.id)) for reduction in reductions]
 
 
 def _read_all(alike: Sequence[EdgePass], reads: Sequence[Read]) -> Read:
-    """What gives the node values that the first of some passes reads at the targets: those of all, one behind another."""
+    """What gives the node values that the first of some passes reads at the targets: of all, one behind another."""
     if len(reads) == 1:
         return reads[0]
     own = [[value for reduction in each.reductions for value in reduction.local] for each in alike]
@@ -154,11 +167,32 @@ def _stacked(work: Work, branch: Branch) -> StackedTiles:
 
 
 def _joined(work: Work, branches: Sequence[Branch], several: Sequence[StackedTiles]) -> Batch:
-    pushed = branches[0].reductions[0].id in work.pushed
+    rows: list[IntArray | None] = []
+    places: list[IntArray] = []
+    ends = [0]
+    for branch, tiles in zip(branches, several, strict=True):
+        nodes = work.nodes(branch.reductions[0])
+        own = tiles.rows if len(tiles) == 1 else marked([tiles.rows], nodes)
+        whole = len(own) > one.MOST_ROWS * nodes
+        rows.append(None if whole else own)
+        places.append(np.arange(nodes, dtype=np.int32) if whole else places_of(own, nodes))
+        ends.append(ends[-1] + (nodes if whole else len(own)))
+    pushed = {value.id in work.pushed for value in branches[0].reductions}
+    return Batch(rows, ends, {side: _parts(work, branches, several, places, ends, side) for side in pushed})
+
+
+def _parts(
+    work: Work,
+    branches: Sequence[Branch],
+    several: Sequence[StackedTiles],
+    places: Sequence[IntArray],
+    ends: Sequence[int],
+    pushed: bool,
+) -> list[Part]:
     sources = sorted({source for tiles in several for source in tiles.heads[:, 0].tolist()})
     slot_of = {source: slot for slot, source in enumerate(sources)}
-    sizes = np.zeros((2, len(sources)), np.int64)
     slots = [np.array([slot_of[source] for source in tiles.heads[:, 0].tolist()], np.int64) for tiles in several]
+    sizes = np.zeros((2, len(sources)), np.int64)
     for tiles, at in zip(several, slots, strict=True):
         sizes[:, at] += tiles.heads[:, 1:3].T  # of each source a branch has one tile
     starts = np.stack([ends_of(each) for each in sizes])
@@ -166,38 +200,23 @@ def _joined(work: Work, branches: Sequence[Branch], several: Sequence[StackedTil
     arrays = [np.zeros(length, np.int32) for length in lengths]
     rest = [np.zeros(length if pushed else 0, np.int32) for length in lengths]
     used = np.zeros((4, len(sources)), np.int64)
-    rows: list[IntArray | None] = []
-    ends = [0]
     values: dict[int, FloatArray] = {}
-    for branch, tiles, at in zip(branches, several, slots, strict=True):
-        nodes = work.nodes(branch.reductions[0])
-        own = tiles.rows if len(tiles) == 1 else marked([tiles.rows], nodes)
-        if len(own) > one.MOST_ROWS * nodes:
-            rows.append(None)
-            places = np.arange(nodes, dtype=np.int32)
-        else:
-            rows.append(own)
-            places = places_of(own, nodes)
-        sent = _sent(work, work.shipments[branch.edges.type], tiles, values)
-        given = [tiles.heads, tiles.rows, tiles.indptr, tiles.indices]
-        given += [tiles.indices[:0] if tiles.middles is None else tiles.middles, at]
-        given += [
-            np.concatenate([tiles.rows[:0], *sent]),
-            ends_of(np.array([len(each) for each in sent], np.int64)),
-            places,
-        ]
-        wrong = join_tiles(*map(read_only, given), ends[-1], pushed, starts, used, *arrays, *rest)
+    for branch, tiles, at, own, base in zip(branches, several, slots, places, ends[:-1], strict=True):
+        lists = _sent(work, work.shipments[branch.edges.type], tiles, values)
+        sent, sent_ends = np.concatenate([tiles.rows[:0], *lists]), ends_of(np.array([*map(len, lists)], np.int64))
+        middles = tiles.indices[:0] if tiles.middles is None else tiles.middles
+        given: list[npt.NDArray[Any]] = [tiles.heads, tiles.rows, tiles.indptr, tiles.indices, middles]
+        given += [at, sent, sent_ends, own]
+        wrong = join_tiles(base, pushed, *[*map(read_only, given), starts, used, *arrays, *rest])
         if wrong >= 0:
             raise not_sent(work.block, int(tiles.heads[wrong, 0]))
-        ends.append(ends[-1] + (nodes if rows[-1] is None else len(own)))
     parts = []
     for slot, source in enumerate(sources):
         row, edge = starts[:, slot].tolist()
-        pulled_rows, pulled_edges, rest_rows, rest_edges = used[:, slot].tolist()
-        tile, _ = _tile(arrays, row, edge, slot, pulled_rows, pulled_edges)
-        begun = _tile(rest, row, edge, slot, rest_rows, rest_edges) if rest_edges else (None, rest[0][:0])
-        parts.append(Part(values[source], tile, *begun))
-    return Batch(rows, ends, parts)
+        rows, edges, rest_rows, rest_edges = used[:, slot].tolist()
+        begun = _tile(rest, row, edge, slot, rest_rows, rest_edges) if rest_edges else None
+        parts.append(Part(values[source], _tile(arrays, row, edge, slot, rows, edges), begun))
+    return parts
 
 
 def _sent(work: Work, shipment: Shipment, tiles: StackedTiles, values: dict[int, FloatArray]) -> list[IntArray]:
@@ -210,12 +229,11 @@ def _sent(work: Work, shipment: Shipment, tiles: StackedTiles, values: dict[int,
     return found
 
 
-def _tile(arrays: Sequence[IntArray], row: int, edge: int, slot: int, rows: int, edges: int) -> tuple[Tile, IntArray]:
-    """The tile of a slot; and the same rows, if they are to be numbered."""
+def _tile(arrays: Sequence[IntArray], row: int, edge: int, slot: int, rows: int, edges: int) -> Tile:
+    """What is in a slot."""
     of_rows, ends, columns = arrays
     begin = row + slot
-    own = of_rows[row : row + rows]
-    return Tile(own, ends[begin : begin + rows + 1], columns[edge : edge + edges]), own
+    return Tile(of_rows[row : row + rows], ends[begin : begin + rows + 1], columns[edge : edge + edges])
 
 
 # ---- a column with the number of the relation
@@ -279,10 +297,12 @@ def _numbers(work: Work, branch: Branch, numbered: NumberedEdges) -> _Numbers:
     given = read_only(bounds), read_only(every), one.MOST_ROWS * nodes
     number_rows(*given, marks, marks.view(np.uint64), np.empty(nodes, np.int32), rows, ends, whole, places)
     counts = np.where(whole, nodes, np.diff(ends))
-    edges = sum((np.diff(each.ends[each.bounds]) for each in tiles), np.zeros(count, np.int64))
+    each_has = np.zeros(count, np.int64)
+    for own in tiles:
+        each_has += np.diff(own.ends[own.bounds])
     return _Numbers(
         [places[low:high] for low, high in zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True)],
-        columns, values, rows, ends, counts, edges,
+        columns, values, rows, ends, counts, each_has,
     )  # fmt: skip
 
 
@@ -300,13 +320,13 @@ def _batch_of(numbered: NumberedEdges, found: _Numbers, nodes: int, first: int, 
         bounds = edges.bounds[first : last + 1]
         rows = places[bounds[0] : bounds[-1]] + np.repeat(ends[:-1].astype(np.int32), np.diff(bounds))
         start = int(edges.ends[bounds[0]])
-        parts.append(Part(values, Tile(rows, tile.indptr, columns[start : start + tile.edges]), None, rows[:0]))
+        parts.append(Part(values, Tile(rows, tile.indptr, columns[start : start + tile.edges]), None))
     low = found.ends[first : last + 1].tolist()
     own = [
         None if count > end - begin else found.rows[begin:end]
         for begin, end, count in zip(low[:-1], low[1:], counts.tolist(), strict=True)
     ]
-    return Batch(own, ends.tolist(), parts)
+    return Batch(own, ends.tolist(), {False: parts})
 
 
 def _groups(edges: Sequence[int]) -> Iterator[tuple[int, int]]:
