@@ -3,9 +3,13 @@
     python -m jobs.bench.typed --scale 20 --relations 6 90 --runs 3
 
 Three node types; HGT and HeteroConv of SAGE on a table for each relation, RGCN on one table with a column of relations
-(typed_graph.py). Each run is a process of its own, the fused tier without Spark; `--tiers fused distributed` runs both.
-Our first output of a tier is compared with PyG's, which fails the benchmark if it is another one. Sides take turns; a
-ratio is the median of those of single rounds.
+(typed_graph.py). PyG's runs and ours are processes of their own, ours the fused tier without Spark. Our first output is
+compared with PyG's, which fails the benchmark if it is another one. Sides take turns; a ratio is the median of those of
+single rounds.
+
+`--session` adds both tiers in one warm session of Spark, whose start does not count: who uses the distributed tier has
+a cluster, and a session there. Each model is run once by each tier before it counts, with the bits of the first output.
+What the distributed tier takes with the start of a session is measured once, as "first distributed".
 """
 
 from __future__ import annotations
@@ -14,20 +18,29 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
-from jobs.bench.__main__ import CONSOLE, difference
+import numpy as np
+
+from jobs.bench.__main__ import CONSOLE, difference, read_output
 from jobs.bench.measure import ROOT, Result, Run, keep, machine, run_python, say, timed
 from jobs.bench.table import cores, gigabytes, ratio, table
 from jobs.bench.typed_graph import TypedParameters, generate
 from jobs.bench.typed_pyg import MODELS
 
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
 TABLES = {"typed": ("hgt", "sage"), "plain": ("rgcn",)}
 """How the edges are given → the models that read them so."""
-TIERS = ("fused", "distributed")
+FUSED, DISTRIBUTED = "fused", "distributed"
+SESSION = {tier: f"session {tier}" for tier in (FUSED, DISTRIBUTED)}
+"""Tier → what its runs in the session are called."""
 
 
 class Bench:
@@ -72,10 +85,19 @@ def prepare(bench: Bench, form: str) -> Result:
 
 
 def infer(bench: Bench, model: str, tier: str) -> Result:
-    """A prepared graph and a model directory to tables; distributed, with a session of Spark that is started for it."""
+    """A prepared graph and a model directory to tables; distributed, with a session that is started for it."""
     paths = [*("--graph", bench.work / f"graph-{form_of(model)}"), *("--model", bench.work / model)]
     told = [*("--output", bench.output(tier, model)), *("--tier", tier), "--overwrite", "--quiet"]
     return Result(usage=run_python("-c", CONSOLE, "infer", *paths, *told)[1])
+
+
+def infer_here(bench: Bench, model: str, tier: str, spark: SparkSession) -> Result:
+    """The same in a session that is there."""
+    from pipeline import Settings, score
+
+    paths = [bench.work / f"graph-{form_of(model)}", bench.work / model, bench.output(SESSION[tier], model)]
+    report = score(*paths, overwrite=True, settings=Settings(tier=tier), spark=spark)
+    return Result({f"superstep {step.number}": step.seconds for step in report.supersteps})
 
 
 def pyg(bench: Bench, model: str) -> Result:
@@ -85,23 +107,43 @@ def pyg(bench: Bench, model: str) -> Result:
     return Result(json.loads(said.splitlines()[-1]), usage)
 
 
-def largest_difference(bench: Bench, model: str, tier: str) -> float:
+def outputs(bench: Bench, side: str, model: str) -> dict[str, Path]:
+    """Node type → its table."""
+    at = bench.output(side, model)
+    if form_of(model) == "plain" and side != "pyg":
+        return {"node": at}
+    return {path.name: path for path in sorted(at.iterdir()) if path.is_dir()}
+
+
+def largest_difference(bench: Bench, model: str, side: str) -> float:
     """Of the tables of all types; SystemExit if it is more than rounding."""
-    theirs = sorted(path.name for path in bench.output("pyg", model).iterdir())
-    ours = bench.output(tier, model)
-    if form_of(model) == "plain":
-        return difference(ours, bench.output("pyg", model) / theirs[0])
-    if theirs != (found := sorted(path.name for path in ours.iterdir() if path.is_dir())):
-        raise SystemExit(f"{model}: PyG gives {', '.join(theirs)}; here are {', '.join(found)}")
-    return max(difference(ours / name, bench.output("pyg", model) / name) for name in theirs)
+    ours, theirs = outputs(bench, side, model), outputs(bench, "pyg", model)
+    if ours.keys() != theirs.keys():
+        raise SystemExit(f"{model}: PyG gives {', '.join(theirs)}; here are {', '.join(ours)}")
+    return max(difference(ours[name], theirs[name]) for name in theirs)
 
 
-def run_rounds(benches: Sequence[Bench], rounds: int, with_pyg: bool, tiers: Sequence[str]) -> list[Run]:
+def compare(bench: Bench, model: str, side: str) -> None:
+    """SystemExit if the rows are not those of the fused run in a process of its own, bit for bit."""
+    fused = outputs(bench, FUSED, model)
+    for name, path in outputs(bench, side, model).items():
+        (ids, values), (other_ids, other_values) = read_output(path), read_output(fused[name])
+        if not np.array_equal(ids, other_ids) or values.tobytes() != other_values.tobytes():
+            raise SystemExit(f"{side} {model}, {name}: other rows than those of the fused run")
+
+
+def run_rounds(benches: Sequence[Bench], rounds: int, with_pyg: bool, spark: SparkSession | None) -> list[Run]:
     runs: list[Run] = []
+    in_session = [] if spark is None else list(SESSION)
 
     def take(bench: Bench, number: int, what: str, job: Callable[[], Result]) -> Run:
         runs.append(timed(bench.title(what), number, job))
         return runs[-1]
+
+    def take_here(bench: Bench, number: int, model: str, tier: str, first: str = "") -> None:
+        assert spark is not None
+        spark.sparkContext._jvm.System.gc()  # type: ignore[union-attr]
+        take(bench, number, f"{first}{SESSION[tier]} {model}", partial(infer_here, bench, model, tier, spark))
 
     for bench in benches:
         for model in bench.models:
@@ -111,10 +153,13 @@ def run_rounds(benches: Sequence[Bench], rounds: int, with_pyg: bool, tiers: Seq
         for model in bench.models:
             if with_pyg:
                 pyg(bench, model)
-            for tier in tiers:
+            for tier in (FUSED, DISTRIBUTED) if spark else (FUSED,):
                 first = take(bench, 0, f"first {tier} {model}", partial(infer, bench, model, tier))
                 if with_pyg:
                     first.max_difference = largest_difference(bench, model, tier)
+            for tier in in_session:
+                take_here(bench, 0, model, tier, "first ")
+                compare(bench, model, SESSION[tier])
     for number in range(1, rounds + 1):
         for bench in benches:
             for form in bench.forms:
@@ -122,52 +167,56 @@ def run_rounds(benches: Sequence[Bench], rounds: int, with_pyg: bool, tiers: Seq
             for model in bench.models:
                 if with_pyg:
                     take(bench, number, f"pyg {model}", partial(pyg, bench, model))
-                for tier in tiers:
-                    take(bench, number, f"{tier} {model}", partial(infer, bench, model, tier))
+                take(bench, number, f"{FUSED} {model}", partial(infer, bench, model, FUSED))
+                for tier in in_session:
+                    take_here(bench, number, model, tier)
     return runs
 
 
 # ---- what is said
 
 
-def render(runs: Sequence[Run], benches: Sequence[Bench], tiers: Sequence[str]) -> str:
+def render(runs: Sequence[Run], benches: Sequence[Bench]) -> str:
     """A row for each job and number of relations."""
     by_what: dict[str, list[Run]] = {}
     for run in runs:
         by_what.setdefault(run.what, []).append(run)
     first, rows = benches[0], []
     jobs = [f"prepare {form}" for form in first.forms]
-    kinds = ["import", *(f"first {tier}" for tier in tiers), "pyg", *tiers]
-    jobs += [f"{kind} {model}" for model in first.models for kind in kinds]
+    ours = [FUSED, *SESSION.values()]
+    kinds = ["import", "first fused", "first distributed", *(f"first {kind}" for kind in SESSION.values()), "pyg"]
+    jobs += [f"{kind} {model}" for model in first.models for kind in [*kinds, *ours]]
     for job in jobs:
-        tier, _, model = job.partition(" ")
+        kind, _, model = job.rpartition(" ")
         for bench in benches:
             found = by_what.get(bench.title(job))
             if found:
-                beside = by_what.get(bench.title(f"pyg {model}")) if tier in tiers else None
-                rows.append(row(bench.title(job), found, beside, by_what[first.title(job)]))
-    head = [
-        "",
-        "seconds",
-        "× PyG",
-        "core-seconds",
-        "× PyG",
-        f"× {first.relations} relations",
-        "peak memory",
-        "difference",
-    ]
-    return table(head, rows) + "\n"
+                pyg = by_what.get(bench.title(f"pyg {model}")) if kind in ours else None
+                fused = by_what.get(bench.title(f"{SESSION[FUSED]} {model}")) if kind in SESSION.values() else None
+                rows.append(row(bench.title(job), found, pyg, fused, by_what[first.title(job)]))
+    head = ["", "seconds", "× PyG", "× PyG without its start", "× fused", "core-seconds", "× PyG", "× fused"]
+    return table([*head, f"× {first.relations} relations", "peak memory", "difference"], rows) + "\n"
 
 
-def row(title: str, found: Sequence[Run], pyg: Sequence[Run] | None, fewest: Sequence[Run]) -> list[str]:
+def row(
+    title: str, found: Sequence[Run], pyg: Sequence[Run] | None, fused: Sequence[Run] | None, fewest: Sequence[Run]
+) -> list[str]:
+    """`fused`: in the same session. `fewest`: of the first number of relations."""
     differences = [run.max_difference for run in found if run.max_difference is not None]
+
+    def beside(others: Sequence[Run] | None, of: Callable[[Run], float]) -> str:
+        return f"{ratio(found, others, of):.2f}" if others else ""
+
     return [
         title,
         f"{median(run.seconds for run in found):.1f}",
-        f"{ratio(found, pyg, lambda run: run.seconds):.2f}" if pyg else "",
+        beside(pyg, lambda run: run.seconds),
+        beside(pyg, lambda run: run.seconds - run.parts.get("import", 0)),
+        beside(fused, lambda run: run.seconds),
         f"{median(map(cores, found)):.1f}",
-        f"{ratio(found, pyg, cores):.2f}" if pyg else "",
-        f"{ratio(found, fewest, cores):.2f}",
+        beside(pyg, cores),
+        beside(fused, cores),
+        beside(fewest, cores),
         gigabytes(median(run.peak_bytes for run in found)),
         f"{max(differences):.0e}" if differences else "",
     ]
@@ -179,9 +228,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parameters = [TypedParameters(given.scale, given.degree, number, seed=given.seed) for number in given.relations]
     benches = [Bench(generate(each, work), work / "typed", each.relations, given.models) for each in parameters]
     say(f"{sum(parameters[0].nodes.values()):,} nodes, {parameters[0].edges:,} edges")
-    runs = run_rounds(benches, given.runs, not given.skip_pyg, given.tiers)
+    from pipeline.command.own_session import spark_session
+
+    with spark_session() if given.session else nullcontext() as spark:
+        runs = run_rounds(benches, given.runs, not given.skip_pyg, spark)
     about = {"parameters": [asdict(each) for each in parameters], "machine": machine()}
-    text = render(runs, benches, given.tiers)
+    text = render(runs, benches)
     keep(work, "typed", about, runs, text)
     for bench in benches:
         shutil.rmtree(bench.work)
@@ -195,7 +247,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--degree", type=int, default=16, help="edges per node (16)")
     parser.add_argument("--relations", type=int, nargs="+", default=[6, 90], help="numbers of relations (6 90)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="which models (all)")
-    parser.add_argument("--tiers", nargs="+", choices=TIERS, default=TIERS[:1], help="which tiers (fused)")
+    parser.add_argument("--session", action="store_true", help="both tiers in a warm session of Spark, too")
     parser.add_argument("--runs", type=int, default=3, help="rounds (3)")
     parser.add_argument("--seed", type=int, default=1, help="of the graph (1)")
     parser.add_argument("--skip-pyg", action="store_true", help="run our side only, which nothing is compared with")

@@ -76,11 +76,10 @@ def kept_bytes(counts: Counts, step: Superstep) -> int:
 
 def stored_bytes(counts: Counts, step: Superstep, own: Collection[int]) -> int:
     """Bytes that a superstep leaves in the files of a work directory on a disk. `own`: ids of the node values that are
-    kept, or sent alone; several that are sent together lie there side by side."""
+    kept, or sent alone; several that are sent together lie there side by side, once for all types of edges."""
     values = {value.id: value for value in [*step.keeps, *(value for each in step.ships for value in each.values)]}
     nodes = sum(sum(counts.nodes_of(values[id].space)) * values[id].width for id in own if values[id].is_node)
     graph = counts.blocks * sum(values[id].width for id in own if values[id].is_graph)
-    together = sum(
-        sum(counts.nodes_of(each.values[0].space)) * each.width for each in step.ships if len(each.values) > 1
-    )
+    alike = {each.values: each for each in step.ships if len(each.values) > 1}
+    together = sum(sum(counts.nodes_of(each.values[0].space)) * each.width for each in alike.values())
     return (nodes + graph + together) * FLOAT + counts.blocks * total_lanes(step) * PART

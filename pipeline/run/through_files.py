@@ -7,7 +7,8 @@ once need not be computed again, by whichever process.
 
     rows/00000            which rows of block 0 the others read: its send lists; written by the first superstep
     superstep-0/00000     what block 0 has made in superstep 0: "own/3" is value 3 of the program, "sent/0" all
-                          values of the superstep's shipment 0 side by side, "part/5" its part of total 5
+                          values of the superstep's shipment 0 side by side, "part/5" its part of total 5; shipments
+                          that send the same values are one array
 
 In an object store, where nothing can be mapped, files are laid out otherwise: ranges.py.
 
@@ -42,6 +43,7 @@ from pipeline.plan.superstep import Superstep
 from pipeline.run.edge_rows import names_by
 from pipeline.run.in_place import NOTHING, Held, Sends, compute_in_place, hold, own_values
 from pipeline.run.mapped import Written, check_file, read_arrays, write_arrays
+from pipeline.run.outgoing import Values
 from pipeline.run.progress import mark
 from pipeline.run.ranges import Received, sections
 from pipeline.run.superstep import side_by_side
@@ -186,18 +188,26 @@ def _arrays(plan: Plan, step: Superstep, held: Held) -> dict[str, npt.NDArray[An
     numbers = plan.program.numbers
     arrays: dict[str, npt.NDArray[Any]] = {f"own/{numbers[id]}": array for id, array in held.values.items()}
     arrays |= {f"part/{numbers[id]}": array for id, array in held.parts.items()}
+    for place, edge_type in _together(step).values():
+        arrays[f"sent/{place}"] = held.sent[edge_type]
+    return arrays
+
+
+def _together(step: Superstep) -> dict[Values, tuple[int, EdgeType]]:
+    """What is sent side by side → the first shipment that sends it: of 90 relations HGT sends the same in 30."""
+    found: dict[Values, tuple[int, EdgeType]] = {}
     for place, shipment in enumerate(step.ships):
         if len(shipment.values) > 1:
-            arrays[f"sent/{place}"] = held.sent[shipment.edge_type]
-    return arrays
+            found.setdefault(shipment.values, (place, shipment.edge_type))
+    return found
 
 
 def _held(plan: Plan, step: Superstep, arrays: Mapping[str, npt.NDArray[Any]]) -> Held:
     numbers = plan.program.numbers
     own = {id: arrays[f"own/{numbers[id]}"] for id in own_values(step)}
+    rows = {values: arrays[f"sent/{place}"] for values, (place, _) in _together(step).items()}
     sent = {
-        shipment.edge_type: side_by_side(shipment, own) if len(shipment.values) == 1 else arrays[f"sent/{place}"]
-        for place, shipment in enumerate(step.ships)
+        each.edge_type: rows[each.values] if each.values in rows else side_by_side(each, own) for each in step.ships
     }
     parts = {value.id: arrays[f"part/{numbers[value.id]}"] for value in step.totals}
     return Held(own, sent, parts)

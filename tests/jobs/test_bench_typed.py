@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.bench.typed import main
+from jobs.bench import typed
+from jobs.bench.measure import Run
+from jobs.bench.typed import Bench, compare, infer, main, render
 from jobs.bench.typed_graph import HALVINGS, PAIRS, TypedParameters, generate, triples
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.slow
 
@@ -65,3 +72,51 @@ def test_every_job_is_measured_and_agrees_with_pyg(tmp_path: Path, capsys: pytes
 
 
 JOBS = ("import sage", "prepare typed", "first fused sage", "pyg sage", "fused sage")
+
+
+def test_both_tiers_in_a_session(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    def without_spark(bench: Bench, model: str, tier: str) -> object:
+        told.append(tier)
+        return infer(bench, model, "fused")
+
+    monkeypatch.setattr(typed, "infer", without_spark)  # a session of its own for one run is 10 s
+    small = ["--scale", "7", "--relations", "6", "--models", "sage", "--runs", "1", "--session", "--skip-pyg"]
+    main([*small, "--work", str(tmp_path)])
+    runs = [run["what"] for run in json.loads((tmp_path / "typed.json").read_text())["runs"]]
+    ours = ["session fused sage", "session distributed sage"]
+    jobs = ["import sage", *(f"first {job}" for job in ("fused sage", "distributed sage", *ours))]
+    assert runs == [f"{job}, 6 relations" for job in (*jobs, "prepare typed", "fused sage", *ours)]
+    assert told == ["fused", "distributed", "fused"]
+
+
+def test_other_rows_in_the_session_stop_the_benchmark(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tmp_path, 6, ["sage"])
+    for side, row in (("fused", 0.0), ("session fused", 0.0), ("session distributed", -0.0)):
+        (bench.output(side, "sage") / "account").mkdir(parents=True)
+        table = pa.table({"id": [7], "output": pa.array([[row]], pa.list_(pa.float32()))})
+        pq.write_table(table, bench.output(side, "sage") / "account/part-0.parquet")
+    compare(bench, "sage", "session fused")
+    with pytest.raises(SystemExit, match="session distributed sage, account: other rows than those of the fused run"):
+        compare(bench, "sage", "session distributed")
+
+
+def test_a_machine_that_is_slower_in_one_round_changes_no_ratio() -> None:
+    seconds = {"pyg": 8.0, "fused": 1.5, "session fused": 2.0, "session distributed": 3.0}
+    runs = [
+        Run(
+            f"{job} sage, 6 relations",
+            number,
+            slow * took,
+            {"import": slow * 2.0} if job == "pyg" else {},
+            0,
+            {"workers": took},
+            load=0.0,
+        )
+        for number, slow in ((1, 1.0), (2, 7.0), (3, 1.0))
+        for job, took in seconds.items()
+    ]
+    said = render(runs, [Bench(Path("nowhere"), Path("nowhere"), 6, ["sage"])])
+    assert "| fused sage, 6 relations | 1.5 | 0.19 | 0.25 |  | 1.5 | 0.19 |  | 1.00 |" in said
+    assert "| session distributed sage, 6 relations | 3.0 | 0.38 | 0.50 | 1.50 | 3.0 | 0.38 | 1.50 | 1.00 |" in said
