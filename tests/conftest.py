@@ -102,6 +102,10 @@ def lake_settings(warehouse: Path) -> dict[str, str]:
     settings = {
         "spark.jars.packages": ",".join(given.values()),
         "spark.sql.extensions": ",".join(EXTENSIONS[name] for name in given),
+        # Half of the JVM's time went into code for queries over a log of a few lines, each of which is run once. The
+        # tests of these formats are about which rows there are, not about how Spark computes.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     }
     if "delta" in given:
         settings |= {

@@ -20,15 +20,15 @@ from tests.versions import HEAD
 # What a file has in a stage goes to one process. Who gets the longest of a stage last works alone, so these come first.
 # The minutes are rough, and only their order matters.
 LONG = {
-    "test_bench_rivals.py": 4,
+    "test_versions.py": 6,
+    "test_interrupted.py": 5,
     "test_connect.py": 4,
-    "test_interrupted.py": 4,
-    "test_versions.py": 5,
-    "test_versions_between.py": 4,
-    "test_dags.py": 4,
-    "test_prepare.py": 3,
-    "test_verify.py": 3,
+    "test_versions_between.py": 3,
+    "test_dags.py": 2,
+    "test_bench_rivals.py": 2,
     "test_all_ways.py": 2,
+    "test_prepare.py": 1.5,
+    "test_through_spark.py": 1.5,
     "test_bench.py": 2,
     "test_infer.py": 2,
     "test_cluster.py": 2,
@@ -49,7 +49,7 @@ CLUSTERS = (
     "tests/spark/test_interrupted.py",
     "tests/spark/test_py_files.py",
 )
-FIRST = "tests/spark/test_everywhere.py"  # of Spark, but no later than the first stage
+FIRST = "tests/spark/test_everywhere.py::test_a_night"  # of Spark, but no later than the first stage
 STAGES = ("first", "second", "third")
 
 

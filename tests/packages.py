@@ -10,8 +10,8 @@ import re
 import subprocess
 import sys
 
-BROKEN = re.compile(r"connection broken by '?\w+|Server access error")
-"""What pip says, and what Spark's Ivy says, where nobody answers; of a package that is not there they say other
+BROKEN = re.compile(r"client error \(Connect\)|operation timed out|Server access error")
+"""What uv says, and what Spark's Ivy says, where nobody answers; of a package that is not there they say other
 things."""
 NO_HOST = re.compile(r"Host (\S+) not found")
 """The same of Ivy where a name has no address."""
@@ -22,9 +22,9 @@ class Unreachable(Exception):
 
 
 def install(*arguments: str) -> None:
-    """pip, this Python's; --python names another one. Unreachable if the index does not answer, else an AssertionError
-    with all that pip said."""
-    command = [sys.executable, "-m", "pip", *arguments]
+    """`uv pip install`: 4 core-seconds for an Airflow, where pip takes some 40. Unreachable if the index does not
+    answer, else an AssertionError with all that uv said."""
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     if done.returncode != 0 and no_answer(said):

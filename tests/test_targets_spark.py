@@ -64,6 +64,10 @@ def test_results_on_disk(
     report = score(prepared, build("sage"), tmp_path / "o", spark=spark, targets=SOME, settings=settings)
     assert report.rows == 5
     assert pq.read_table(tmp_path / "o").sort_by("id").combine_chunks().to_pylist() == wanted.to_pylist()
+
+
+def test_verified_from_dataframes(spark: SparkSession, prepared: PreparedGraph, tmp_path: Path) -> None:
+    score(prepared, build("sage"), tmp_path / "o", spark=spark, targets=SOME)
     raw = whole("mixed").graph(spark, edge_features=())
     found = verify(prepared, build("sage"), tmp_path / "o", raw.nodes, raw.edges, sample=3, spark=spark)
     assert (found.passed, found.rows, found.recomputed) == (True, 5, 3)

@@ -1,6 +1,8 @@
 """Verification: the recomputed nodes equal the whole graph's forward in float64, and what is wrong is found.
 
 The witness is the interpreter on the whole graph, or a change that is known to matter. No prepared graph is needed.
+Tables are files, which verify reads in this process; tests/verifying/test_through_spark.py plays some of these tests on
+DataFrames.
 """
 
 from __future__ import annotations
@@ -8,12 +10,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import functions as F
 
 from pipeline.errors import DataError, ModelError, SettingError
 from pipeline.formula import GraphArrays, flip, interpret, leaky_relu, linear, relu
@@ -24,7 +27,7 @@ from pipeline.verifying import run
 from pipeline.verifying.neighbourhood import Hops
 from pipeline.verifying.run import _bytes_per_edge, _held_bytes
 from pipeline.verifying.sampled import sample_rows
-from pipeline.verifying.semi_join import FileRows, edge_rows, node_rows
+from pipeline.verifying.semi_join import FileRows
 from pipeline.verifying.sources import local_scores
 
 NODES, EDGES, WIDTH = 60, 220, 3
@@ -100,42 +103,44 @@ def arrays(undirected=False):
     return ids, rng.normal(size=(NODES, WIDTH)).astype(np.float32), src, dst, weight
 
 
-def tables(spark, text=False):
+def tables(text=False):
     ids, x, src, dst, weight = arrays()
     name = (lambda key: [f"n{i}" for i in key.tolist()]) if text else list
     nodes = pa.table({"id": name(ids), "x": list(x), **{f"x{i}": x[:, i].astype(np.float64) for i in range(WIDTH)}})
     edges = pa.table({"src": name(ids[src]), "dst": name(ids[dst]), "weight": weight})
-    return spark.createDataFrame(nodes), spark.createDataFrame(edges)
+    return nodes, edges
 
 
 @dataclass
 class Kept:
-    """Tables as DataFrames of Spark, or as files that verify reads itself."""
+    """Tables as files that verify reads itself, or as DataFrames of a session."""
 
-    way: str
     directory: Path
+    spark: Any = None
     count: int = 0
 
     def graph(self, nodes, edges, **options):
-        if self.way == "by Spark":
-            return Graph(nodes, edges, **options)
+        if self.spark is not None:
+            return Graph(self.scores(nodes), self.scores(edges), **options)
         found = Graph.of_files(self.scores(nodes), self.scores(edges), **options)
         assert found is not None
         assert found.session is None
         return found
 
-    def scores(self, frame):
-        if self.way == "by Spark":
-            return frame
+    def scores(self, table, parts=1):
+        """`parts`: of a DataFrame, or row groups of a file."""
+        if self.spark is not None:
+            frame = self.spark.createDataFrame(table)
+            return frame if parts == 1 else frame.repartition(parts)
         self.count += 1
         path = self.directory / f"{self.count}.parquet"
-        pq.write_table(frame.toArrow(), path, row_group_size=50)
+        pq.write_table(table, path, row_group_size=max(1, 50 // parts))
         return str(path)
 
 
-@pytest.fixture(params=["by Spark", "from files"])
-def kept(request, tmp_path):
-    return Kept(request.param, tmp_path)
+@pytest.fixture
+def kept(tmp_path):
+    return Kept(tmp_path)
 
 
 def forward(net, undirected=False):
@@ -148,7 +153,7 @@ def forward(net, undirected=False):
     return ids, interpret(net.program, net.weights, GraphArrays.single(src, dst, x, weight=weight))
 
 
-def scores(spark, net, undirected=False, text=False, change=None):
+def scores(net, undirected=False, text=False, change=None):
     ids, outputs = forward(net, undirected)
     if change:
         change(outputs)
@@ -156,7 +161,17 @@ def scores(spark, net, undirected=False, text=False, change=None):
     for name, values in outputs.items():
         values = values.astype(np.float32)
         columns[name] = values if values.ndim == 1 else list(values)
-    return spark.createDataFrame(pa.table(columns))
+    return pa.table(columns)
+
+
+def without(table, id):
+    return table.filter(pc.not_equal(table["id"], id))
+
+
+def more_edges(edges, *rows):
+    return pa.concat_tables(
+        [edges, pa.table(list(map(pa.array, zip(*rows, strict=True))), edges.column_names).cast(edges.schema)]
+    )
 
 
 # ---- how far an output reads
@@ -174,14 +189,14 @@ def test_a_program_without_edges_reads_its_own_node_only():
 # ---- right scores pass
 
 
-def test_rows_of_edges_in_dataframes(spark):
+def test_rows_of_edges(kept):
     """In columns of arrays, and in one for each number, all of it text, as CSV has them."""
 
     def per_edge(g, x, w):
         return g.src(x) * g.edge("weight") - g.dst(g.sum(g.src(x)))
 
     net = Model.from_formula(per_edge, {}, {"nodes.x": WIDTH, "edges.weight": 1})
-    graph = Graph(*tables(spark, text=True), edge_features="weight")
+    graph = kept.graph(*tables(text=True), edge_features="weight")
     ids, x, src, dst, weight = arrays()
     (found,) = interpret(net.program, net.weights, GraphArrays.single(src, dst, x, weight=weight)).values()
     found = found.astype(np.float32)
@@ -190,18 +205,18 @@ def test_rows_of_edges_in_dataframes(spark):
     lanes = pa.table({**ends, **{f"output_{lane}": found[:, lane] for lane in range(WIDTH)}})
     as_text = pa.table({name: column.cast(pa.string()) for name, column in zip(lanes.column_names, lanes, strict=True)})
     for table in (whole, lanes, as_text):
-        checked = verify(graph, net, spark.createDataFrame(table), sample=20)
+        checked = verify(graph, net, kept.scores(table), sample=20)
         assert checked.passed, checked
         assert checked.rows == checked.expected_rows == EDGES
     found[3, 0] += 1
-    wrong = spark.createDataFrame(pa.table({**ends, "output": list(found)}))
+    wrong = kept.scores(pa.table({**ends, "output": list(found)}))
     assert not verify(graph, net, wrong, sample="all").passed
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_right_scores_pass(spark, kept, name):
+def test_right_scores_pass(kept, name):
     net = model(name)
-    found = verify(kept.graph(*tables(spark), edge_features="weight"), net, kept.scores(scores(spark, net)), sample=20)
+    found = verify(kept.graph(*tables(), edge_features="weight"), net, kept.scores(scores(net)), sample=20)
     assert found.passed, str(found)
     assert found.recomputed == 20
     assert found.hops == MODELS[name][1][0]
@@ -212,37 +227,36 @@ def test_right_scores_pass(spark, kept, name):
 
 
 @pytest.mark.parametrize("name", ["gcn", "both"])
-def test_undirected_edges_in_both_directions(spark, kept, name):
+def test_undirected_edges_in_both_directions(kept, name):
     net = model(name)
-    graph = kept.graph(*tables(spark), edge_features="weight", undirected=True)
-    assert verify(graph, net, kept.scores(scores(spark, net, undirected=True)), sample=NODES).passed
-    assert not verify(graph, net, kept.scores(scores(spark, net)), sample=NODES).passed
+    graph = kept.graph(*tables(), edge_features="weight", undirected=True)
+    assert verify(graph, net, kept.scores(scores(net, undirected=True)), sample=NODES).passed
+    assert not verify(graph, net, kept.scores(scores(net)), sample=NODES).passed
 
 
-def test_text_ids_and_features_in_several_columns(spark, kept):
+def test_text_ids_and_features_in_several_columns(kept):
     net = model("gat", {"edges.weight": "edges.amount"})
-    nodes, edges = tables(spark, text=True)
+    nodes, edges = tables(text=True)
     graph = kept.graph(
-        nodes.withColumnRenamed("id", "the id"),
-        edges.withColumnRenamed("src", "a.b"),
+        nodes.rename_columns({"id": "the id"}),
+        edges.rename_columns({"src": "a.b"}),
         features=["x0", "x1", "x2"],
         edge_features={"amount": "weight"},
         id="the id",
         src="a.b",
     )
-    found = verify(graph, net, kept.scores(scores(spark, net, text=True)), sample=15, output_id="id")
+    found = verify(graph, net, kept.scores(scores(net, text=True)), sample=15, output_id="id")
     assert found.passed, str(found)
     assert str(found.outputs[0].worst).startswith("n")
 
 
 @pytest.mark.parametrize("name", ["gcn", "both"])
-def test_dangling_edges_are_dropped_if_the_graph_says_so(spark, kept, name):
+def test_dangling_edges_are_dropped_if_the_graph_says_so(kept, name):
     net = model(name)
-    nodes, edges = tables(spark)
-    some = edges.limit(10).collect()
-    dangling = [(99, some[0].dst, 1.0), (some[1].src, 98, 1.0), (98, 99, 1.0), *((97, row.dst, 1.0) for row in some)]
-    edges = edges.union(spark.createDataFrame(dangling, "src bigint, dst bigint, weight float"))
-    given = scores(spark, net)
+    nodes, edges = tables()
+    src, dst = (edges[end].to_pylist()[:10] for end in ("src", "dst"))
+    edges = more_edges(edges, (99, dst[0], 1.0), (src[1], 98, 1.0), (98, 99, 1.0), *((97, end, 1.0) for end in dst))
+    given = scores(net)
     found = verify(
         kept.graph(nodes, edges, edge_features="weight", drop_dangling=True), net, kept.scores(given), sample=NODES
     )
@@ -251,13 +265,13 @@ def test_dangling_edges_are_dropped_if_the_graph_says_so(spark, kept, name):
         verify(kept.graph(nodes, edges, edge_features="weight"), net, kept.scores(given), sample=NODES)
 
 
-def test_the_sample_is_the_seeds(spark, kept):
+def test_the_sample_is_the_seeds(kept):
     net = model("sage")
-    given = scores(spark, net)
-    graph = kept.graph(*tables(spark))
+    given = scores(net)
+    graph = kept.graph(*tables())
     first = verify(graph, net, kept.scores(given), sample=3)
     assert (first.nodes, first.edges) == (lambda v: (v.nodes, v.edges))(
-        verify(graph, net, kept.scores(given.repartition(5)), sample=3)
+        verify(graph, net, kept.scores(given, parts=5), sample=3)
     )
     others = {
         (v.nodes, v.edges) for v in (verify(graph, net, kept.scores(given), sample=3, seed=seed) for seed in (1, 2))
@@ -270,10 +284,10 @@ def test_the_sample_is_the_seeds(spark, kept):
 
 @pytest.mark.parametrize("hold", [1, 400, 1 << 30])
 @pytest.mark.parametrize("name", ["sage", "against"])
-def test_groups_give_the_same(spark, kept, name, hold, monkeypatch):
+def test_groups_give_the_same(kept, name, hold, monkeypatch):
     """However many of them are collected together: each for itself, some, all."""
     net = model(name)
-    given, graph = kept.scores(scores(spark, net)), kept.graph(*tables(spark), edge_features="weight")
+    given, graph = kept.scores(scores(net)), kept.graph(*tables(), edge_features="weight")
     whole = verify(graph, net, given, sample=12)
     monkeypatch.setattr(run, "HOLD_BYTES", hold * _held_bytes(net.program))
     cut = verify(graph, net, given, sample=12, limit=whole.edges - 1)
@@ -283,10 +297,10 @@ def test_groups_give_the_same(spark, kept, name, hold, monkeypatch):
     assert [(o.name, o.worst) for o in cut.outputs] == [(o.name, o.worst) for o in whole.outputs]
 
 
-def test_groups_are_collected_together(spark, tmp_path, monkeypatch):
+def test_groups_are_collected_together(kept, monkeypatch):
     """Edges of two hops, features, however many groups: a table is read that often, and once more if all are held."""
-    files, asked = Kept("from files", tmp_path), []
-    given, graph = files.scores(scores(spark, model("sage"))), files.graph(*tables(spark))
+    asked = []
+    given, graph = kept.scores(scores(model("sage"))), kept.graph(*tables())
     among = FileRows.among
     monkeypatch.setattr(FileRows, "among", lambda rows, *given, **more: asked.append(0) or among(rows, *given, **more))
     limit = verify(graph, model("sage"), given, sample=1, seed=2).edges + 150
@@ -300,11 +314,11 @@ def test_groups_are_collected_together(spark, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "hold"), [("sage", 1), ("both", 1 << 30)])
-def test_the_whole_graph_where_groups_would_be_more(spark, kept, name, hold, monkeypatch):
+def test_the_whole_graph_where_groups_would_be_more(kept, name, hold, monkeypatch):
     """Neighbourhoods that are cut into groups if the whole graph may not be computed at once."""
     net = model(name)
-    right, wrong = (kept.scores(scores(spark, net, change=change)) for change in (None, wrong_number))
-    graph = kept.graph(*tables(spark), edge_features="weight")
+    right, wrong = (kept.scores(scores(net, change=change)) for change in (None, wrong_number))
+    graph = kept.graph(*tables(), edge_features="weight")
     monkeypatch.setattr(run, "GROUP_BYTES", 90 * _bytes_per_edge(net.program))
     monkeypatch.setattr(run, "HOLD_BYTES", hold * _held_bytes(net.program))
     covered = verify(graph, net, right, sample=NODES - 5)
@@ -327,24 +341,20 @@ def test_the_whole_graph_where_groups_would_be_more(spark, kept, name, hold, mon
     assert not found.passed
 
 
-def test_a_sample_that_is_far_from_the_whole_graph_is_not_all_of_it(spark, kept):
-    found = verify(kept.graph(*tables(spark)), model("sage"), kept.scores(scores(spark, model("sage"))), sample=2)
+def test_a_sample_that_is_far_from_the_whole_graph_is_not_all_of_it(kept):
+    found = verify(kept.graph(*tables()), model("sage"), kept.scores(scores(model("sage"))), sample=2)
     assert (found.covered, found.whole) == (False, False)
     assert "2 hops" in str(found)
 
 
-def test_a_limit_of_the_user_is_kept(spark, kept):
-    found = verify(
-        kept.graph(*tables(spark)), model("sage"), kept.scores(scores(spark, model("sage"))), sample=NODES, limit=90
-    )
+def test_a_limit_of_the_user_is_kept(kept):
+    found = verify(kept.graph(*tables()), model("sage"), kept.scores(scores(model("sage"))), sample=NODES, limit=90)
     assert not found.covered
 
 
-def test_neighbourhoods_beyond_the_limit_are_left_out_and_told(spark, kept):
+def test_neighbourhoods_beyond_the_limit_are_left_out_and_told(kept):
     net = model("gat")
-    found = verify(
-        kept.graph(*tables(spark), edge_features="weight"), net, kept.scores(scores(spark, net)), sample=NODES, limit=30
-    )
+    found = verify(kept.graph(*tables(), edge_features="weight"), net, kept.scores(scores(net)), sample=NODES, limit=30)
     assert found.passed, str(found)
     hub = int(arrays()[0][4])
     assert found.too_large == (hub,)
@@ -353,10 +363,10 @@ def test_neighbourhoods_beyond_the_limit_are_left_out_and_told(spark, kept):
     assert f"not recomputed: 1 node (first: {hub}) that more than 30 edges lead to" in str(found)
 
 
-def test_nothing_recomputed_is_no_pass(spark, kept):
+def test_nothing_recomputed_is_no_pass(kept):
     net = model("sage")
-    only = scores(spark, net).where(f"id = {arrays()[0][4]}")
-    nodes, edges = tables(spark)
+    only = scores(net).slice(4, 1)
+    nodes, edges = tables()
     assert not verify(kept.graph(nodes, edges), net, kept.scores(only), limit=1).passed
 
 
@@ -372,19 +382,19 @@ def not_a_number(outputs):
 
 
 @pytest.mark.parametrize("change", [wrong_number, not_a_number])
-def test_a_wrong_score_fails_and_is_named(spark, kept, change):
+def test_a_wrong_score_fails_and_is_named(kept, change):
     net = model("sage")
-    found = verify(kept.graph(*tables(spark)), net, kept.scores(scores(spark, net, change=change)), sample=NODES)
+    found = verify(kept.graph(*tables()), net, kept.scores(scores(net, change=change)), sample=NODES)
     assert not found.passed
     assert found.outputs[0].worst == int(arrays()[0][17])
     assert re.search(rf"output: largest error .*\(id {arrays()[0][17]}, number 1\)", str(found))
     assert str(found).endswith("FAIL")
 
 
-def test_the_tolerance_is_the_users(spark, kept):
+def test_the_tolerance_is_the_users(kept):
     """For scores of a run whose wire rounds: what passes is in parts of the largest value, and is said."""
     net = model("sage")
-    graph, found = kept.graph(*tables(spark)), kept.scores(scores(spark, net, change=wrong_number))
+    graph, found = kept.graph(*tables()), kept.scores(scores(net, change=wrong_number))
     scale = verify(graph, net, found, sample=NODES).outputs[0].scale
     assert verify(graph, net, found, sample=NODES, tolerance=0.0101 / scale).passed
     strict = verify(graph, net, found, sample=NODES, tolerance=0.0099 / scale)
@@ -395,36 +405,35 @@ def test_the_tolerance_is_the_users(spark, kept):
 
 
 @pytest.mark.parametrize("name", ["sage", "both"])
-def test_a_lost_edge_fails(spark, kept, name):
+def test_a_lost_edge_fails(kept, name):
     net = model(name)
-    ids, _, src, dst, _ = arrays()
-    nodes, edges = tables(spark)
-    lost = f"src = {ids[src[120]]} and dst = {ids[dst[120]]}"
-    graph = kept.graph(nodes, edges.where(f"not ({lost})"), edge_features="weight")
-    assert not verify(graph, net, kept.scores(scores(spark, net)), sample=NODES).passed
+    nodes, edges = tables()
+    graph = kept.graph(nodes, pa.concat_tables([edges.slice(0, 120), edges.slice(121)]), edge_features="weight")
+    assert not verify(graph, net, kept.scores(scores(net)), sample=NODES).passed
 
 
-def test_lost_and_repeated_rows_fail(spark, kept):
+def test_lost_and_repeated_rows_fail(kept):
     net = model("sage")
-    given, graph = scores(spark, net), kept.graph(*tables(spark))
-    lost = verify(graph, net, kept.scores(given.where(f"id != {arrays()[0][0]}")), sample=5)
+    given, graph = scores(net), kept.graph(*tables())
+    lost = verify(graph, net, kept.scores(given.slice(1)), sample=5)
     assert not lost.passed
     assert f"the scores have {NODES - 1} rows, the graph has {NODES} nodes" in str(lost)
-    twice = verify(graph, net, kept.scores(given.union(given.limit(1))), sample=NODES + 1)
+    twice = verify(graph, net, kept.scores(pa.concat_tables([given, given.slice(0, 1)])), sample=NODES + 1)
     assert not twice.passed
     assert "1 row has an id that another row has too (first: " in str(twice)
 
 
-def test_one_row_for_another_fails_whatever_the_sample(spark, kept):
+def test_one_row_for_another_fails_whatever_the_sample(kept):
     """As many rows as nodes, one twice and one not; then an id that is no node's."""
     net, hub = model("sage"), int(arrays()[0][4])
-    given, graph = scores(spark, net), kept.graph(*tables(spark))
-    lost = given.where(f"id != {hub}")
-    found = verify(graph, net, kept.scores(lost.union(lost.orderBy("id").limit(1))), sample=3)
+    given, graph = scores(net), kept.graph(*tables())
+    lost = without(given, hub)
+    found = verify(graph, net, kept.scores(pa.concat_tables([lost, lost.sort_by("id").slice(0, 1)])), sample=3)
     assert not found.passed
     assert (found.rows, found.check.repeated, found.check.missing, found.check.unknown) == (NODES, 1, 1, 0)
     assert dict(found.check.examples) == {"repeated": (int(arrays()[0].min()),), "missing": (hub,)}
-    found = verify(graph, net, kept.scores(given.withColumn("id", F.expr(f"if(id = {hub}, 1, id)"))), sample=NODES)
+    stranger = given.set_column(0, "id", pa.array([1 if id == hub else id for id in given["id"].to_pylist()]))
+    found = verify(graph, net, kept.scores(stranger), sample=NODES)
     assert not found.passed
     assert (found.check.repeated, found.check.missing, found.check.unknown) == (0, 1, 1)
     assert found.recomputed == NODES - 1
@@ -432,95 +441,53 @@ def test_one_row_for_another_fails_whatever_the_sample(spark, kept):
 
 
 @pytest.mark.parametrize("sample", [5, "all"])
-def test_an_empty_graph_passes(spark, kept, sample):
+def test_an_empty_graph_passes(kept, sample):
     net = model("gat")
-    nodes, edges = (table.limit(0) for table in tables(spark))
+    nodes, edges = (table.slice(0, 0) for table in tables())
     graph = kept.graph(nodes, edges, edge_features="weight")
-    found = verify(graph, net, kept.scores(scores(spark, net).limit(0)), sample=sample)
+    found = verify(graph, net, kept.scores(scores(net).slice(0, 0)), sample=sample)
     assert found.passed, str(found)
     assert str(found).startswith("recomputed 0 of 0 sampled nodes")
 
 
 @pytest.mark.parametrize("undirected", [False, True])
 @pytest.mark.parametrize("name", ["gcn", "both"])
-def test_all_nodes_at_once(spark, kept, name, undirected):
+def test_all_nodes_at_once(kept, name, undirected):
     net = model(name)
-    graph = kept.graph(*tables(spark), edge_features="weight", undirected=undirected)
-    found = verify(graph, net, kept.scores(scores(spark, net, undirected)), sample="all")
+    graph = kept.graph(*tables(), edge_features="weight", undirected=undirected)
+    found = verify(graph, net, kept.scores(scores(net, undirected)), sample="all")
     assert found.passed, str(found)
     assert found.whole
     assert found.recomputed == found.nodes == NODES
-    assert not verify(graph, net, kept.scores(scores(spark, net, not undirected)), sample="all").passed
+    assert not verify(graph, net, kept.scores(scores(net, not undirected)), sample="all").passed
 
 
-def test_dangling_edges_and_all_nodes(spark, kept):
+def test_dangling_edges_and_all_nodes(kept):
     net = model("gcn")
-    nodes, edges = tables(spark)
-    edges = edges.union(spark.createDataFrame([(99, int(arrays()[0][3]), 1.0)], "src bigint, dst bigint, weight float"))
-    given = kept.scores(scores(spark, net))
+    nodes, edges = tables()
+    edges = more_edges(edges, (99, int(arrays()[0][3]), 1.0))
+    given = kept.scores(scores(net))
     assert verify(kept.graph(nodes, edges, edge_features="weight", drop_dangling=True), net, given, sample="all").passed
     with pytest.raises(DataError, match=r"the edges have ends that are not among the nodes \(first: 99\)"):
         verify(kept.graph(nodes, edges, edge_features="weight"), net, given, sample="all")
 
 
-def test_scores_of_something_else_are_refused(spark, kept):
+def test_scores_of_something_else_are_refused(kept):
     net = model("sage")
-    given, graph = scores(spark, net), kept.graph(*tables(spark))
+    given, graph = scores(net), kept.graph(*tables())
     with pytest.raises(DataError, match="the scores have no column 'output'; they have id, other"):
-        verify(graph, net, kept.scores(given.withColumnRenamed("output", "other")))
+        verify(graph, net, kept.scores(given.rename_columns({"output": "other"})))
     with pytest.raises(DataError, match=r"the scores hold ids that are not among the nodes \(first: 1\)"):
-        verify(graph, net, kept.scores(given.withColumn("id", given.id * 0 + 1)))
+        verify(graph, net, kept.scores(given.set_column(0, "id", pa.array([1] * NODES))))
     with pytest.raises(DataError, match="the scores' output has 1 columns; the model gives 3"):
-        verify(graph, net, kept.scores(given.selectExpr("id", "slice(output, 1, 1) as output")))
+        verify(graph, net, kept.scores(given.set_column(1, "output", pc.list_slice(given["output"], 0, 1))))
     with pytest.raises(ModelError, match=r"the model reads edges.weight, which the graph does not have; it has none"):
         verify(graph, model("gat"), kept.scores(given))
     with pytest.raises(SettingError, match="sample is 0; accepted: a whole number from 1, or all"):
         verify(graph, net, kept.scores(given), sample=0)
 
 
-# ---- both ways read the same
-
-
-@pytest.mark.parametrize("text", [False, True])
-@pytest.mark.parametrize("seed", [0, 7, -1, 2**40])
-def test_the_sample_is_the_same_from_files(spark, tmp_path, seed, text):
-    given = scores(spark, model("sage"), text=text)
-    files = local_scores(Kept("from files", tmp_path).scores(given.repartition(3)))
-    both = [sample_rows(table, ["output"], text, 9, seed) for table in (given, files)]
-    assert both[0].to_pylist() == both[1].to_pylist()
-
-
 def test_a_score_without_an_id_is_refused(tmp_path):
     pq.write_table(pa.table({"id": [1, None], "output": [[0.0], [1.0]]}), tmp_path / "s.parquet")
     with pytest.raises(DataError, match="the scores hold 1 row without an id"):
         sample_rows(local_scores(str(tmp_path / "s.parquet")), ["output"], False, 5, 0)
-
-
-@pytest.mark.parametrize("by_both_ends", [False, True])
-@pytest.mark.parametrize("undirected", [False, True])
-@pytest.mark.parametrize("text", [False, True])
-def test_semi_joins_give_the_same_rows(spark, tmp_path, text, undirected, by_both_ends):
-    """Keys and values of edges and nodes, with and without values; how many; and none."""
-    nodes, edges = tables(spark, text)
-    options = {"edge_features": {"one": "weight", "two": ["weight", "double"]}, "undirected": undirected}
-    options["features"] = {"x": "x", "some": ["x0", "x2"]}
-    edges = edges.withColumn("double", edges.weight.cast("double") / 3)
-    graphs = [Kept(way, tmp_path).graph(nodes, edges, **options) for way in ("by Spark", "from files")]
-    ids = nodes.limit(1).toArrow()["id"]
-    wanted = pa.array([*edges.select("dst").limit(4).toArrow()["dst"].to_pylist(), *ids.to_pylist()])
-    wanted = pa.concat_arrays([wanted, pa.array(["unknown" if text else 12345678], wanted.type)])
-
-    def plain(table):
-        return table.column_names, sorted(map(repr, table.to_pylist()))
-
-    of_edges = [edge_rows(graph, by_both_ends) for graph in graphs]
-    for rows in (of_edges, [node_rows(graph) for graph in graphs]):
-        for values in (True, False):
-            one, other = (each.among(wanted, values=values) for each in rows)
-            assert plain(one) == plain(other)
-            assert 0 < len(one) == len(other)
-        one, other = (each.none() for each in rows)
-        assert one.schema.names == other.schema.names
-        assert len(one) == len(other) == 0
-        assert plain(rows[0].counts(wanted)) == plain(rows[1].counts(wanted))
-        assert [len(each.among(wanted, limit=1)) for each in rows] == [1, 1]

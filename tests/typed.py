@@ -24,6 +24,8 @@ class TypedGraph:
     ends: Mapping[EdgeType, tuple[Array, Array]]
     x: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     values: Mapping[EdgeType, Mapping[str, Array]] = field(default_factory=dict)
+    made: dict[int, list[Block]] = field(default_factory=dict, repr=False, compare=False)
+    """Blocks, which nobody writes to."""
 
     @property
     def arrays(self) -> GraphArrays:
@@ -32,6 +34,11 @@ class TypedGraph:
 
     def blocks(self, count: int) -> list[Block]:
         """The graph cut into blocks at random, each type for itself. All edges are pulled."""
+        if count not in self.made:
+            self.made[count] = self._cut(count)
+        return list(self.made[count])
+
+    def _cut(self, count: int) -> list[Block]:
         homes = self.homes(count)
         parts = [Block(t, *({} for _ in range(4))) for t in range(count)]
         for name in self.counts:

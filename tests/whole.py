@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ class Whole:
     x: np.ndarray
     weight: np.ndarray
     attr: np.ndarray
+    made: dict[Any, list[Block]] = field(default_factory=dict, repr=False, compare=False)
+    """Blocks, which nobody writes to; to cut a graph takes longer than most formulas on it."""
 
     def arrays(self) -> GraphArrays:
         return GraphArrays.single(self.src, self.dst, self.x, weight=self.weight, attr=self.attr)
@@ -56,7 +58,11 @@ class Whole:
         return Graph(nodes, edges, edge_features=edge_features, **options)
 
     def blocks(self, count: int, **options: bool) -> list[Block]:
-        return blocks_from_tables(self.nodes(), self.edges(), count, edge_features=["weight", "attr"], **options)
+        key = count, *sorted(options.items())
+        if key not in self.made:
+            columns = ["weight", "attr"]
+            self.made[key] = blocks_from_tables(self.nodes(), self.edges(), count, edge_features=columns, **options)
+        return list(self.made[key])
 
     def shuffled(self, seed: int) -> Whole:
         rng = np.random.default_rng(seed)

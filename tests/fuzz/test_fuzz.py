@@ -9,7 +9,7 @@ from tests.fuzz.pool import play
 pytestmark = pytest.mark.slow
 
 # kind → cases that CI plays; --fuzz-cases plays another number of each
-KINDS = {"models": 300, "graphs": 320, "tables": 700, "settings": 600}
+KINDS = {"models": 150, "graphs": 160, "tables": 350, "settings": 300}
 
 
 @pytest.mark.parametrize("kind", KINDS)

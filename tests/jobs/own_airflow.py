@@ -2,7 +2,7 @@
 
 Comes in: a place. Goes out: the Python of an Airflow with the provider of Spark. Its packages are those of the list
 beside this file, with which these tests have passed (Airflow says: install with constraints); for another Python than
-that of the list, they are what pip finds.
+that of the list, they are what uv finds.
 
     python -m pip --python ENVIRONMENT freeze > tests/jobs/airflow-3.11.txt
 """
@@ -24,6 +24,5 @@ def environment(place: Path) -> Path:
     listed = Path(__file__).with_name(f"airflow-{sys.version_info.major}.{sys.version_info.minor}.txt")
     constraints = ["--constraint", str(listed)] if listed.exists() else []
     python = place / "bin" / "python"
-    # compiling all of it costs more than what is imported
-    install("--python", str(python), "install", "-q", "--no-compile", *constraints, *PACKAGES)
+    install("--python", str(python), *constraints, *PACKAGES)
     return python

@@ -39,6 +39,31 @@ def python(tmp_path_factory):
     shutil.rmtree(place)
 
 
+def settings(at):
+    """Of an Airflow that keeps everything in a folder."""
+    return os.environ | {
+        "AIRFLOW_HOME": str(at / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{at}/airflow.db",
+    }
+
+
+def call(python, variables, arguments):
+    command = [str(python), *(str(argument) for argument in arguments)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def database(python, tmp_path_factory):
+    """A new one, which each test gets a copy of: Airflow takes 10 s to make it."""
+    at = tmp_path_factory.mktemp("database")
+    call(python, settings(at), ["-m", "airflow", "db", "migrate"])
+    return at / "airflow.db"
+
+
 @pytest.fixture
 def hook():
     with webhook() as found:
@@ -46,13 +71,9 @@ def hook():
 
 
 @pytest.fixture
-def airflow(python, tmp_path, hook):
+def airflow(python, database, tmp_path, hook):
     """Runs DAGs: `airflow(runs, VARIABLE=…)` → what came of each."""
-    variables = os.environ | {
-        "AIRFLOW_HOME": str(tmp_path / "airflow"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
+    variables = settings(tmp_path) | {
         "AIRFLOW_VAR_GRAPHSWEEP_ALERT": hook[1],
         "AIRFLOW_VAR_GRAPHSWEEP_JOBS": str(ROOT / "jobs"),
         "AIRFLOW_CONN_SPARK_DEFAULT": '{"conn_type": "spark", "host": "local[2]"}',
@@ -60,16 +81,13 @@ def airflow(python, tmp_path, hook):
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(ROOT),
     }
-
-    def call(arguments, **more):
-        command = [str(python), *(str(argument) for argument in arguments)]
-        done = subprocess.run(command, env=variables | more, capture_output=True, text=True, timeout=900, check=False)
-        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
-        return done.stdout
-
-    call(["-m", "airflow", "db", "migrate"])
+    shutil.copy(database, tmp_path / "airflow.db")
     program = Path(__file__).parent / "dags_run.py"
-    return lambda runs, **more: json.loads(call([program, DAGS, json.dumps(runs)], **more).splitlines()[-1])
+
+    def run(runs, **more):
+        return json.loads(call(python, variables | more, [program, DAGS, json.dumps(runs)]).splitlines()[-1])
+
+    return run
 
 
 def test_taskflow(airflow, hook, tmp_path):

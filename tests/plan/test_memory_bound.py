@@ -61,12 +61,35 @@ FORMULAS = {
 
 
 @pytest.fixture(scope="module", params=[1, 13])
-def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
+def blocks(request: pytest.FixtureRequest) -> int:
+    found: int = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def prepared(blocks: int, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
     """An R-MAT graph of 32,768 nodes and 524,288 edges, seed 1."""
-    work = tmp_path_factory.mktemp("memory")
-    tables = generate(Parameters(15, features=WIDTH), work)
+    return drawn(15, blocks, tmp_path_factory.mktemp("memory"))
+
+
+@pytest.fixture(scope="module")
+def small(blocks: int, tmp_path_factory: pytest.TempPathFactory) -> PreparedGraph:
+    """Of 1,024 nodes, with which loops are compiled."""
+    return drawn(10, blocks, tmp_path_factory.mktemp("small"))
+
+
+def drawn(scale: int, blocks: int, work: Path) -> PreparedGraph:
+    tables = generate(Parameters(scale, features=WIDTH), work)
     graph = Graph.of_files(str(tables / "nodes.parquet"), str(tables / "edges.parquet"))
-    return prepare(graph, str(work / "graph"), request.param)
+    assert graph is not None
+    return prepare(graph, str(work / "graph"), blocks)
+
+
+def stored(graph: PreparedGraph, plan: Plan) -> tuple[Callable[[int, Superstep], Block], BlockSource]:
+    """How a block is opened, and all of them."""
+    edges = static_edges(plan.steps)
+    opened = partial(opened_block, graph.known, graph.folder)
+    return opened, BlockSource(graph.blocks, opened, lambda index: read_block(graph.folder, index, LISTS, edges).sends)
 
 
 def plan_of(name: str, counts: Counts) -> Plan:
@@ -80,15 +103,13 @@ def plan_of(name: str, counts: Counts) -> Plan:
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize(("threads", "spills"), [(1, False), (2, False), (1, True)])
 def test_a_fused_run_holds_no_more_than_is_said(
-    prepared: PreparedGraph, name: str, threads: int, spills: bool, tmp_path: Path
+    prepared: PreparedGraph, small: PreparedGraph, name: str, threads: int, spills: bool, tmp_path: Path
 ) -> None:
     counts = Counts.of(prepared.manifest)
     plan = plan_of(name, counts)
     keep = spill_to(str(tmp_path)) if spills else None
-    edges = static_edges(plan.steps)
-    sends = lambda index: read_block(prepared.folder, index, LISTS, edges).sends
-    opened = partial(opened_block, prepared.known, prepared.folder)
-    list(run_stored(plan, BlockSource(counts.blocks, opened, sends), drop))  # compiles
+    list(run_stored(plan, stored(small, plan)[1], drop))  # compiles
+    opened, source = stored(prepared, plan)
     with peak() as (look, most):
 
         def open_block(index: int, step: Superstep) -> Block:
@@ -97,7 +118,7 @@ def test_a_fused_run_holds_no_more_than_is_said(
             look()
             return block
 
-        source = BlockSource(counts.blocks, open_block, sends)
+        source = BlockSource(counts.blocks, open_block, source.sends)
         for _ in run_stored(plan, source, drop, threads, lambda step, block: look(), keep):
             pass
         look()

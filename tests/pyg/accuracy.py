@@ -5,12 +5,15 @@ The witness is PyTorch Geometric; of pipeline there is only what is measured: im
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from pipeline.blocks.block import Block
 from pipeline.formula.program import Program
 from pipeline.lowering import rewrites as rules
 from pipeline.lowering.levels import levels
@@ -46,6 +49,7 @@ class Graph:
     dst: np.ndarray
 
 
+@cache
 def graphs() -> list[Graph]:
     """Three seeds: a hub with 10 000 parallel and other in-edges, a dense graph with self-loops, a sparse one."""
     made = []
@@ -85,19 +89,27 @@ def accuracy(net: torch.nn.Module, program: Program, weights: dict[str, np.ndarr
 
 def compiled(plan: Plan, graph: Graph, columns, values, blocks: int) -> dict[str, np.ndarray]:
     """The compiled program in one process, outputs in the order of the nodes."""
-    nodes = pa.table({"id": pa.array(np.arange(graph.nodes)), **_arrow(columns)})
-    edges = pa.table({"src": pa.array(graph.src), "dst": pa.array(graph.dst), **_arrow(values)})
-    made = blocks_from_tables(
-        nodes,
-        edges,
-        blocks,
-        {name: name for name in columns},
-        list(values),
-        reverse=any(kind.is_reversed for kind in plan.program.edge_types),
-    )
+    made = cut(graph, columns, values, blocks, any(kind.is_reversed for kind in plan.program.edge_types))
     results = run_fused(plan, made)
     order = np.argsort(np.concatenate([next(iter(block.ids.values())).to_numpy() for block in made]))
     return {name: np.concatenate([result[name] for result in results])[order] for name in results[0]}
+
+
+_CUT: dict[tuple[str, int, bool], list[Block]] = {}
+
+
+def cut(graph: Graph, columns, values, blocks: int, reverse: bool) -> list[Block]:
+    """Nobody writes to blocks, and most layers are run on the same ones."""
+    content = hashlib.sha256()
+    for name, array in (("src", graph.src), ("dst", graph.dst), *columns.items(), ("", graph.src[:0]), *values.items()):
+        content.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    key = content.hexdigest(), blocks, reverse
+    if key not in _CUT:
+        nodes = pa.table({"id": pa.array(np.arange(graph.nodes)), **_arrow(columns)})
+        edges = pa.table({"src": pa.array(graph.src), "dst": pa.array(graph.dst), **_arrow(values)})
+        names = {name: name for name in columns}
+        _CUT[key] = blocks_from_tables(nodes, edges, blocks, names, list(values), reverse=reverse)
+    return _CUT[key]
 
 
 def shipped(program: Program) -> int:

@@ -144,20 +144,22 @@ def test_the_command_line_chooses_and_verifies(tmp_path: Path, no_session: None)
 def test_the_same_through_spark(spark: SparkSession, tmp_path: Path) -> None:
     """Spark writes, reads back and joins columns of awkward names as this process does."""
     name, model = "Nr. `1` (neu), é", build("sage")
+    here = Graph(named(name), whole("mixed").edges(), id=name, spark=False)
     raw = Graph(spark.createDataFrame(named(name)), spark.createDataFrame(whole("mixed").edges()), id=name)
     prepared = prepare(raw, tmp_path / "g", 2)
-    for tier, format, write in (
-        ("fused", "csv", "spark"),
-        ("distributed", "parquet", "spark"),
-        ("fused", "csv", "worker"),
+    for tier, format, write, tables in (
+        ("fused", "csv", "spark", raw),
+        ("distributed", "parquet", "spark", here),
+        ("fused", "csv", "worker", here),
     ):
         at = tmp_path / f"{tier}-{format}-{write}"
         score(prepared, model, at, format=format, settings=Settings(tier=tier, write=write), spark=spark)
-        assert verify(raw, model, at, spark=spark).passed
+        assert verify(tables, model, at).passed
     lazy = infer(prepared, model, settings=Settings(tier="distributed"), spark=spark)
     assert lazy.columns == [name, "output"]
     assert verify(raw, model, lazy, spark=spark).passed
-    assert verify(raw, model, infer(prepared, model, output_id="key", spark=spark), output_id="key", spark=spark).passed
+    called = infer(prepared, model, output_id="key", spark=spark)
+    assert verify(here, model, called.toArrow(), output_id="key").passed
 
 
 # ---- no two columns alike

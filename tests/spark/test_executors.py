@@ -125,22 +125,6 @@ def test_doctor_has_one_line_about_executors_that_differ(said: Mapping[str, Any]
     assert any(line.startswith("ok   spark") for line in lines)
 
 
-def test_doctor_says_what_is_wrong_with_executors(standalone: Standalone, tmp_path: Path) -> None:
-    """In one line, with the remedy; nothing else is wrong."""
-    shared, bare = tmp_path / "shared", tmp_path / "bare"
-    for folder in (shared, bare):
-        folder.mkdir()
-    (bare / "sitecustomize.py").write_text(HIDE.format(name="numba"))
-    done = standalone.submit("doctor", "--path", shared, conf={"spark.executorEnv.PYTHONPATH": f"{bare}:{ROOT}"})
-    assert done.returncode == 2, done.stdout
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("fail")]
-    assert line.startswith("fail workers"), done.stdout
-    assert "cannot import what graphsweep needs (ModuleNotFoundError: No module named 'numba')" in line
-    assert REMEDY in line
-    assert "Traceback" not in done.stdout
-    assert list(shared.iterdir()) == []
-
-
 def test_executors_that_cannot_even_answer(said: Mapping[str, Any]) -> None:
     """Spark says that an exception was thrown, and pages of Java. The machine it names only where no Python starts."""
     for name, text in {

@@ -70,6 +70,7 @@ def said(apart: Standalone, place: Path) -> Mapping[str, Any]:
         ["relative output", "score", "graph", "own/out", {}],
         ["relative graph", "score", "own/graph", "none", {}],
         ["relative scratch", "score", ["nodes.parquet", "edges.parquet"], "none", {"scratch": "own"}],
+        ["command", "command", graph, f"{own}/scores", {}],
         ["relative prepared", "prepare", ["nodes.parquet", "edges.parquet"], "own/made", {}],
     ]
     (place / "cases.json").write_text(json.dumps(cases))
@@ -119,10 +120,8 @@ def test_a_refusal_leaves_nothing(said: Mapping[str, Any], place: Path) -> None:
     assert not [name for name in os.listdir(place) if name.startswith(".")]
 
 
-def test_the_command(apart: Standalone, place: Path) -> None:
-    given = ["--graph", place / "graph", "--model", place / "model", "--output", place / "own" / "scores"]
-    done = apart.submit("infer", *given)
-    assert done.stdout.count("do not share its directory with this process") == 1, done.stdout
-    assert "nodes scored" not in done.stdout
-    assert done.returncode == 2
-    assert "scores" not in os.listdir(place / "own")
+def test_the_command(said: Mapping[str, Any]) -> None:
+    code, text = said["command"]
+    assert code == 2, text
+    assert text.count("do not share its directory with this process") == 1, text
+    assert "nodes scored" not in text

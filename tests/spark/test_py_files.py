@@ -48,7 +48,8 @@ def test_a_zip_file_is_enough(standalone: Standalone, tmp_path: Path, arguments:
 
 def test_a_packed_environment(standalone: Standalone, tmp_path: Path, arguments: list[object]) -> None:
     """As venv-pack makes one, but for the libraries, which are those of this machine: a gigabyte with torch. Executors
-    have no other way to graphsweep than the Python that they unpack."""
+    have no other way to graphsweep than the Python that they unpack; where there is none, they cannot start one
+    (tests/spark/test_executors.py)."""
     place = tmp_path / "packed"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
     packages = next(place.glob("lib/python*/site-packages"))
@@ -72,15 +73,3 @@ def test_a_packed_environment(standalone: Standalone, tmp_path: Path, arguments:
     assert done.returncode == 0, done.stdout
     assert "2 tasks at once on 1 host" in done.stdout
     assert pq.read_table(tmp_path / "scores").num_rows == 200
-    # it is the archive's that was used: of another name there is no Python
-    (tmp_path / "scores").rename(tmp_path / "before")
-    done = standalone.submit(
-        tmp_path / "infer.py",
-        *arguments,
-        options=["--archives", f"{tmp_path}/env.tar.gz#other"],
-        conf={"spark.pyspark.python": "./env/bin/python", "spark.pyspark.driver.python": sys.executable},
-        environment={"PYSPARK_PYTHON": "./env/bin/python"},
-        cwd=tmp_path,
-    )
-    assert done.returncode == 2, done.stdout
-    assert "cannot start Python: there is no ./env/bin/python" in done.stdout

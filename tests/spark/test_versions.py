@@ -47,8 +47,11 @@ def test_the_oldest_pyspark(oldest: Path, tmp_path: Path, record_property: Calla
     run_core(OLDEST, oldest, tmp_path, record_property)
 
 
-def run_core(version: str, pyspark: Path, place: Path, record_property: Callable[[str, object], None]) -> None:
-    """Half of the core with this PySpark, which lies in a folder, by its Python, whose libraries go to another one."""
+def run_core(
+    version: str, pyspark: Path, place: Path, record_property: Callable[[str, object], None], *options: str
+) -> None:
+    """Half of the core with this PySpark, which lies in a folder, by its Python, whose libraries go to another one.
+    `options`: of pytest."""
     started = time.monotonic()
     python = python_of(PYTHONS[version])
     try:
@@ -58,7 +61,7 @@ def run_core(version: str, pyspark: Path, place: Path, record_property: Callable
     had = versions(interpreter, pyspark)
     assert had[1].startswith(f"{version}."), had
     assert python is None or had[0].startswith(f"{PYTHONS[version]}."), had
-    done = core(interpreter, tests=TESTS, before=pyspark)
+    done = core(interpreter, *options, tests=TESTS, before=pyspark)
     record_property("compatibility", row(had, outcome(done), "-", f"{time.monotonic() - started:.0f}"))
     shutil.rmtree(place / "python", ignore_errors=True)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr

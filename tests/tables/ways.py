@@ -21,11 +21,12 @@ from pipeline import cli, open_graph, prepare
 from pipeline.errors import GraphsweepError
 from pipeline.graph import Graph
 from pipeline.schema import DST, ID, SRC
+from pipeline.spark.session import readable_errors
 from pipeline.verifying.semi_join import edge_rows, node_rows
 from tests.graphs import edges_of, nodes_of
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 BLOCKS = 2
 
@@ -66,13 +67,17 @@ def by_tasks(case: Case, spark: SparkSession, at: Path) -> Rows:
 
 
 def by_spark_alone(case: Case, spark: SparkSession, at: Path) -> Rows:
-    """As if only Spark saw the files: what it is told to read."""
+    """As if only Spark saw the files: the rows that it reads, prepared in this process."""
     graph = Graph.read(spark, case.nodes, case.edges, **_options(case))
-    frames = [getattr(graph, name) for name in ("nodes", "edges")]
-    layouts = graph.node_layout, graph.edge_layout
-    frames = [table.frame(spark, layout.columns) for table, layout in zip(frames, layouts, strict=True)]
-    options = {name: value for name, value in _options(case).items() if name not in ("csv", "format", "edges_format")}
-    return _prepared(Graph(*frames, **options), at)
+    with readable_errors():
+        tables = [frame.toArrow() for frame in _frames(graph, spark)]
+    return _prepared(Graph(*tables, spark=False, **_of_frames(case)), at)
+
+
+def by_dataframes(case: Case, spark: SparkSession, at: Path) -> Rows:
+    """The same, and Spark makes keys and numbers of them: as on a cluster."""
+    graph = Graph.read(spark, case.nodes, case.edges, **_options(case))
+    return _prepared(Graph(*_frames(graph, spark), **_of_frames(case)), at)
 
 
 def by_the_command(case: Case, spark: SparkSession, at: Path) -> Rows:
@@ -97,18 +102,13 @@ def by_verify(case: Case, spark: SparkSession, at: Path) -> Rows:
 def by_verify_with_spark(case: Case, spark: SparkSession, at: Path) -> Rows:
     """As on a cluster: semi-joins of Spark."""
     graph = Graph.read(spark, case.nodes, case.edges, **_options(case))
-    frames = [
-        table.frame(spark, layout.columns)
-        for table, layout in ((graph.nodes, graph.node_layout), (graph.edges, graph.edge_layout))
-    ]
-    options = {name: value for name, value in _options(case).items() if name not in ("csv", "format", "edges_format")}
-    return _looked_up(Graph(*frames, **options), case.ids)
+    return _looked_up(Graph(*_frames(graph, spark), **_of_frames(case)), case.ids)
 
 
 Way = Callable[[Case, "SparkSession", Path], Rows]
 WAYS: tuple[Way, ...] = (in_process, in_a_session, by_spark_alone, by_the_command, by_verify)
 # The same pieces and the same frames once more, in jobs that take seconds: for some cases of each kind.
-IN_JOBS: tuple[Way, ...] = (by_tasks, by_verify_with_spark)
+IN_JOBS: tuple[Way, ...] = (by_tasks, by_dataframes, by_verify_with_spark)
 
 
 def all_ways(
@@ -130,6 +130,16 @@ def all_ways(
 
 def _options(case: Case) -> dict[str, Any]:
     return {"features": {name: name for name in case.features}, "edge_features": case.edge_features, **case.options}
+
+
+def _frames(graph: Graph, spark: SparkSession) -> list[DataFrame]:
+    tables = (graph.nodes, graph.node_layout), (graph.edges, graph.edge_layout)
+    return [table.frame(spark, layout.columns) for table, layout in tables]
+
+
+def _of_frames(case: Case) -> dict[str, Any]:
+    """Options without those of files."""
+    return {name: value for name, value in _options(case).items() if name not in ("csv", "format", "edges_format")}
 
 
 def _prepared(graph: Graph, at: Path, fits: bool = True) -> Rows:

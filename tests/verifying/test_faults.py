@@ -163,10 +163,10 @@ ROOT = os.environ.get("GRAPHSWEEP_PARITY_DATA")
 
 
 @pytest.mark.skipif(not ROOT, reason="GRAPHSWEEP_PARITY_DATA does not name the folder of trained models")
-@pytest.mark.parametrize(("dataset", "name"), TRAINED)
+@pytest.mark.parametrize(("dataset", "name"), [each for each in TRAINED if each[0] != "facebook"])
 def test_results_of_trained_models_pass(tmp_path, dataset, name):
-    """All nodes; the largest error is far from what passes. (RGCN of 90 relations passes too, at 0.3 of it; that takes
-    150 s.)"""
+    """All nodes; the largest error is far from what passes. (RGCN of 90 relations passes too, at 0.3 of it, and GIN on
+    Facebook's pages; they take 150 s and 19 s.)"""
     folder = Path(str(ROOT)) / dataset
     spec = json.loads((folder / "models" / name / "model.json").read_text())
     read = {argument: column for argument, column in spec["inputs"].items() if column.startswith("edges.")}
