@@ -28,7 +28,7 @@ class Loop:
         self.text = text
         self.tile = load(text)
         self.local = [value.inputs[0] for value in program.leaves("dst")]
-        self._weights = [read_only(weights[value.id].reshape(-1)) for value in program.weights]
+        self.weights = [read_only(weights[value.id].reshape(-1)) for value in program.weights]
         self._columns = [(value.attributes["name"], value.width) for value in program.leaves("input")]
 
     def run(
@@ -62,4 +62,4 @@ class Loop:
         local = [read(value).reshape(nodes, value.width) for value in self.local]
         columns = [tile.values[name].reshape(tile.edges, width) for name, width in self._columns]
         inputs = [*local, *columns, *dense]
-        return [*map(read_only, arrays), 1, *map(read_only, inputs), *self._weights]
+        return [*map(read_only, arrays), 1, *map(read_only, inputs), *self.weights]

@@ -11,8 +11,8 @@ values are half of it, that is 0.86 and 0.69 to 0.78.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from pipeline.compiler.call import Loop, Read
 from pipeline.compiler.edge_program import joint_program
 from pipeline.compiler.joint_loop import sharing, write_joint_loop
 from pipeline.compiler.load import load
-from pipeline.compiler.loops import state_names
+from pipeline.compiler.loops import likeness, state_names
 from pipeline.compiler.merging import write_merge
 from pipeline.compiler.reduction import EMPTY, Accumulator, CompiledReduction
 from pipeline.compiler.several import write_several
@@ -45,6 +45,17 @@ class EdgePass:
         self.takes_several = all(reduction.takes_several for reduction in reductions)
         loops = sharing([reduction.program for reduction in reductions])
         self._loops = [_loop([self.reductions[position] for position in members]) for members in loops]
+
+    @cached_property
+    def likeness(self) -> Hashable:
+        """Equal for passes that do the same, whatever relations are called and node values they read at the targets:
+        one of them may take the edges of all, if these read the same payload. None: edges have to come as they are, in
+        tiles, or with values of their own."""
+        if not self.takes_several or self.edge_columns:
+            return None
+        weights = tuple([array.tobytes() for each in self._loops for array in each.loop.weights])
+        texts = tuple([each.loop.text for each in self._loops])
+        return texts, weights, tuple([likeness(each.program, each.offsets) for each in self.reductions])
 
     def ranges(self, tiles: Sequence[Tile], nodes: int) -> list[tuple[int, int]]:
         """As CompiledReduction.ranges, of a reduction that is alone in its pass if it is one that needs them."""

@@ -2,7 +2,8 @@
 
 Comes in: what a superstep has made of a block so far, a branch, its compiled passes. Goes out: nothing; its terms are
 added to the joins, which are arrays of all nodes. Between, a row is a node with an edge, in ascending order; where half
-of the nodes have one, a row is a node. Branches come one after another, so that there is one at a time.
+of the nodes have one, a row is a node. Branches come one after another, so that there is one at a time; where blocks
+lie in memory, several (alike.py).
 
 Which rows there are depends on the block alone: with the same blocks there are the same bits.
 """
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.blocks.block import Block, FloatArray, IntArray, Tile
+from pipeline.blocks.block import Block, FloatArray, IntArray
 from pipeline.blocks.chosen import by_number
 from pipeline.compiler import EdgePass
+from pipeline.compiler.call import Read
 from pipeline.formula.interpret import execute_rows, last_readers
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.spaces import Edges
@@ -28,7 +30,8 @@ from pipeline.kernels.jit import read_only
 from pipeline.lowering.levels import local_values
 from pipeline.plan.branches import NEUTRAL, Branch
 from pipeline.plan.superstep import Superstep
-from pipeline.run.edges import Tiles, Work, reduce_tiles, tiles_for
+from pipeline.run.branch_rows import BranchRows
+from pipeline.run.edges import NumberedEdges, Tiles, Work, reduce_tiles, tiles_for
 from pipeline.run.node_values import ROW_CHUNK
 
 MOST_ROWS = 0.5  # of the nodes: with more of them, to take rows out and put them back costs more than it saves
@@ -36,10 +39,8 @@ MOST_ROWS = 0.5  # of the nodes: with more of them, to take rows out and put the
 
 def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
     """Adds what a branch makes to its joins."""
+    start_joins(work, branch)
     nodes = work.nodes(branch.reductions[0])
-    for join, _ in branch.terms:
-        if join.id not in work.values:
-            work.values[join.id] = np.full((nodes, *join.shape), NEUTRAL[join.op], np.float32)
     tiles = _tiles(work, branch)
     if not tiles:
         return
@@ -54,8 +55,37 @@ def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
             return
         rows = np.append(cut.nodes, cut.nodes[:1])  # and one for edges of nobody's
         tiles = [(source, cut.by_row(tile)) for source, tile in tiles]
+    reduced = nodes if rows is None else len(rows)
+    count = reduced if cut is None else len(cut.nodes)
+    read = values_at(work, branch, rows, reduced, count)
     made: dict[int, FloatArray] = {}
-    local: dict[int, FloatArray] = {}
+    for edge_pass in passes:
+        pushed = edge_pass_is_pushed(work, branch, edge_pass)
+        results = reduce_tiles(work, edge_pass, tiles, reduced, read, pushed)
+        made |= made_of(branch, edge_pass, results)
+    add_terms(work, branch, made, rows, count, cut)
+
+
+def start_joins(work: Work, branch: Branch) -> None:
+    """What a branch adds to is there."""
+    nodes = work.nodes(branch.reductions[0])
+    for join, _ in branch.terms:
+        if join.id not in work.values:
+            work.values[join.id] = np.full((nodes, *join.shape), NEUTRAL[join.op], np.float32)
+
+
+def values_at(work: Work, branch: Branch, rows: IntArray | None, reduced: int, count: int) -> Read:
+    """What gives the node values that the reductions of a branch read at their targets, (reduced, *shape): those that
+    the branch computes first, of the first `count` rows, and others of the block."""
+    targets = [entry for value in branch.reductions for entry in local_values(value)]
+    wanted = {value.id: value for value in branch.before if value in targets}
+    local = {number: np.zeros((reduced, *value.shape), np.float32) for number, value in wanted.items()}
+    last = last_readers(branch.before, wanted.values())
+    for start in range(0, count, ROW_CHUNK) if wanted else ():
+        chunk = slice(start, min(start + ROW_CHUNK, count))
+        values_of = _chunk(work, branch.before, {}, chunk, rows, last)
+        for number in wanted:
+            local[number][chunk] = values_of[number]
 
     def read(value: Value) -> FloatArray:
         """A node value of the block, a row for each row of the branch."""
@@ -64,25 +94,35 @@ def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
             local[value.id] = whole if rows is None else whole.take(rows, axis=0)
         return local[value.id]
 
-    reduced = nodes if rows is None else len(rows)
-    count = reduced if cut is None else len(cut.nodes)
-    targets = [entry for value in branch.reductions for entry in local_values(value)]
-    wanted = {value.id: value for value in branch.before if value in targets}
-    local |= {number: np.zeros((reduced, *value.shape), np.float32) for number, value in wanted.items()}
-    last = last_readers(branch.before, wanted.values())
-    for start in range(0, count, ROW_CHUNK) if wanted else ():
-        chunk = slice(start, min(start + ROW_CHUNK, count))
-        values_of = _chunk(work, branch.before, {}, chunk, rows, last)
-        for number in wanted:
-            local[number][chunk] = values_of[number]
-    original: dict[int, list[Value]] = {}
-    for executed, value in zip(branch.executed, branch.reductions, strict=True):
-        original.setdefault(executed.id, []).append(value)
-    for edge_pass in passes:
-        values = [original[reduction.value.id] for reduction in edge_pass.reductions]
-        pushed = values[0][0].id in work.pushed
-        results = reduce_tiles(work, edge_pass, tiles, reduced, read, pushed)
-        made |= {value.id: result for each, result in zip(values, results, strict=True) for value in each}
+    return read
+
+
+def edge_pass_is_pushed(work: Work, branch: Branch, edge_pass: EdgePass) -> bool:
+    """Whether other blocks have begun the reductions of a pass of a branch."""
+    number = edge_pass.reductions[0].value.id
+    pairs = zip(branch.executed, branch.reductions, strict=True)
+    return next(value.id for executed, value in pairs if executed.id == number) in work.pushed
+
+
+def made_of(branch: Branch, edge_pass: EdgePass, results: Sequence[FloatArray]) -> dict[int, FloatArray]:
+    """Value.id of each reduction of a branch that a pass computes → its result. Two may be one value."""
+    found: dict[int, FloatArray] = {}
+    for reduction, result in zip(edge_pass.reductions, results, strict=True):
+        for executed, value in zip(branch.executed, branch.reductions, strict=True):
+            if executed.id == reduction.value.id:
+                found[value.id] = result
+    return found
+
+
+def add_terms(
+    work: Work,
+    branch: Branch,
+    made: Mapping[int, FloatArray],
+    rows: IntArray | None,
+    count: int,
+    cut: BranchRows | None = None,
+) -> None:
+    """Computes the terms of a branch of what its reductions have made, and adds them to the joins."""
     last = last_readers(branch.nodes, [term for _, term in branch.terms])
     for start in range(0, count, ROW_CHUNK):
         chunk = slice(start, min(start + ROW_CHUNK, count))
@@ -94,67 +134,77 @@ def run_branch(work: Work, branch: Branch, passes: Sequence[EdgePass]) -> None:
 
 
 def _tiles(work: Work, branch: Branch) -> Tiles:
-    return _tiles_of(work.step, work.block, branch, work.chosen, lambda each: _columns(work, each))
+    return _tiles_of(work.step, work.block, branch, work.chosen, lambda each: columns_of(work, each))
 
 
 def _tiles_of(
     step: Superstep,
     block: Block,
     branch: Branch,
-    chosen: dict[tuple[Edges, str], Mapping[float, Tiles]],
+    chosen: dict[tuple[Edges, str], NumberedEdges],
     columns: Callable[[Branch], Sequence[str]],
 ) -> Tiles:
-    """The edges of a branch, with their values of `columns`. `chosen`: edges, column → number → the edges whose column
-    has it; those of all branches that choose by the same column are sorted once."""
-    tiles = tiles_for(branch.edges, block)
+    """The edges of a branch, with their values of `columns`."""
     if branch.chosen is None:
-        return [(source, tile) for source, tile in tiles if tile.edges]
+        return [(source, tile) for source, tile in tiles_for(branch.edges, block) if tile.edges]
+    numbered = numbered_edges(step, block, branch, chosen, columns)
+    place = numbered.places[branch.chosen.number]
+    parts = [(source, edges.part(place, place + 1)) for source, edges in numbered.tiles]
+    return [(source, tile) for source, tile in parts if tile.edges]
+
+
+def numbered_edges(
+    step: Superstep,
+    block: Block,
+    branch: Branch,
+    chosen: dict[tuple[Edges, str], NumberedEdges],
+    columns: Callable[[Branch], Sequence[str]],
+) -> NumberedEdges:
+    """The edges of all branches that choose by the same column, sorted once, with their values of `columns`. `chosen`:
+    edges, column → those that were asked for before."""
+    assert branch.chosen is not None
     at = branch.edges, branch.chosen.column
     if at not in chosen:
-        beside = [each for each in step.branches if each.edges == branch.edges]
+        beside = [each for each in step.branches if each.edges == branch.edges and each.chosen]
         alike = [each for each in beside if each.chosen and each.chosen.column == branch.chosen.column]
-        chosen[at] = tiles_by_number(tiles, alike, sorted({name for each in alike for name in columns(each)}))
-    return chosen[at].get(branch.chosen.number, ())
+        names = sorted({name for each in alike for name in columns(each)})
+        numbers = sorted({each.chosen.number for each in alike if each.chosen})
+        tiles = [(s, by_number(tile, branch.chosen.column, numbers, names)) for s, tile in tiles_for(at[0], block)]
+        chosen[at] = NumberedEdges({number: place for place, number in enumerate(numbers)}, tiles)
+    return chosen[at]
 
 
-def tiles_by_number(tiles: Tiles, alike: Sequence[Branch], names: Sequence[str]) -> dict[float, list[tuple[int, Tile]]]:
-    """The edges of branches that choose by the same column, sorted once, with their values of `names`."""
-    (column,) = {each.chosen.column for each in alike if each.chosen}
-    numbers = sorted({each.chosen.number for each in alike if each.chosen})
-    found: dict[float, list[tuple[int, Tile]]] = {}
-    for source, tile in tiles:
-        for number, part in by_number(tile, column, numbers, names).items():
-            found.setdefault(number, []).append((source, part))
-    return found
-
-
-def rows_of_branches(step: Superstep, block: Block) -> dict[int, IntArray | None]:
+def rows_of_branches(step: Superstep, block: Block, nodes: Mapping[str, int]) -> dict[int, IntArray | None]:
     """Branch.id → the nodes with an edge of each branch, ascending; None: it is computed for all nodes. Of branches
-    without edges there is none."""
+    without edges there is none. `block`: its edges; `nodes`: how many it has of each type."""
     found: dict[int, IntArray | None] = {}
-    chosen: dict[tuple[Edges, str], Mapping[float, Tiles]] = {}
+    chosen: dict[tuple[Edges, str], NumberedEdges] = {}
     for branch in step.branches:
         tiles = _tiles_of(step, block, branch, chosen, lambda _: ())
         if tiles:
-            found[branch.id] = rows_of(tiles, block.nodes(branch.edges.type.target))
+            found[branch.id] = rows_of(tiles, nodes[branch.edges.type.target])
     return found
 
 
-def _columns(work: Work, branch: Branch) -> list[str]:
+def columns_of(work: Work, branch: Branch) -> list[str]:
+    """The columns of its edges that a branch reads."""
     compiled = work.plan.compile(work.step)
     return [name for value in branch.reductions for name in compiled[value.id].edge_columns]
 
 
 def rows_of(tiles: Tiles, nodes: int) -> IntArray | None:
     """The nodes with an edge, ascending; None: all nodes."""
-    if len(tiles) == 1:
-        rows = tiles[0][1].rows
-    else:  # marks of all nodes: of 20,000 rows in two tiles a tenth of the time of sorting them
-        marks = np.zeros(nodes, np.bool_)
-        for _, tile in tiles:
-            marks[tile.rows] = True
-        rows = np.flatnonzero(marks).astype(np.int32)
+    rows = tiles[0][1].rows if len(tiles) == 1 else marked([tile.rows for _, tile in tiles], nodes)
     return None if len(rows) > MOST_ROWS * nodes else rows
+
+
+def marked(several: Sequence[IntArray], nodes: int) -> IntArray:
+    """Each node that is somewhere, ascending. By marks of all nodes: of 20,000 rows in two tiles it takes a tenth of
+    the time of sorting them."""
+    marks = np.zeros(nodes, np.bool_)
+    for rows in several:
+        marks[rows] = True
+    return np.flatnonzero(marks).astype(np.int32)
 
 
 def _by_row(tiles: Tiles, rows: IntArray, nodes: int) -> Tiles:
@@ -162,9 +212,15 @@ def _by_row(tiles: Tiles, rows: IntArray, nodes: int) -> Tiles:
     if len(tiles) == 1:
         ((source, tile),) = tiles
         return [(source, replace(tile, rows=np.arange(len(rows), dtype=np.int32)))]
+    place = places_of(rows, nodes)
+    return [(source, replace(tile, rows=place[tile.rows])) for source, tile in tiles]
+
+
+def places_of(rows: IntArray, nodes: int) -> IntArray:
+    """(nodes,): of each of some nodes its place among them; of others anything."""
     place = np.empty(nodes, np.int32)
     place[rows] = np.arange(len(rows), dtype=np.int32)
-    return [(source, replace(tile, rows=place[tile.rows])) for source, tile in tiles]
+    return place
 
 
 def _chunk(

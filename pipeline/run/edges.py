@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.blocks.block import LOOPS, Block, FloatArray, IntArray, LongArray, Tile
+from pipeline.blocks.chosen import Numbered
 from pipeline.blocks.stacked import StackedTiles, ends_of
 from pipeline.blocks.tile_edges import pulled_edges, pushed_rows
 from pipeline.compiler import EdgePass
@@ -66,12 +67,26 @@ Values = dict[int, FloatArray]
 """Value.id → (n, *shape) float32, C order; n is 1 for a value of the whole graph."""
 
 
+Lies = Callable[[Shipment, int], tuple[FloatArray, IntArray]]
+"""(shipment, source block or LOOPS) → the rows of that block, and which of them this block gets: where blocks are in
+memory."""
+
+
 NOTHING = np.zeros((1, 1), np.float32)
 """The payload of a pass that reads none."""
 
 
 Tiles = Sequence[tuple[int, Tile]]
 """(source block or LOOPS, tile), in the order that fixes all sums."""
+
+
+class NumberedEdges(NamedTuple):
+    """The edges of a block by the number that a column has."""
+
+    places: Mapping[float, int]
+    """Number → which of the numbers it is, ascending."""
+    tiles: Sequence[tuple[int, Numbered]]
+    """(source block or LOOPS, its edges), in the order that fixes all sums."""
 
 
 @dataclass
@@ -87,13 +102,15 @@ class Work:
     totals: dict[int, Total]
     partials: Partials | None = None
     """The same of several tiles at once, if that is less work than one after another."""
-    chosen: dict[tuple[Edges, str], Mapping[float, Tiles]] = field(default_factory=dict)
-    """Edges, column → number → the edges whose column has it, for branches."""
+    chosen: dict[tuple[Edges, str], NumberedEdges] = field(default_factory=dict)
+    """Edges, column → the edges by the number that the column has, for branches."""
     branch_rows: Mapping[int, BranchRows | None] | None = None
     """Branch.id → the rows of a branch, in a block that is cut down to some nodes; None, of a branch: all nodes. None:
     the block is whole, and its edges tell the rows."""
     outgoing: Outgoing | None = None
     """Where values are made side by side; None: each is an array of its own."""
+    lies: Lies | None = None
+    """None: what other blocks send is not in memory as they have made it."""
 
     @cached_property
     def shipments(self) -> dict[EdgeType, Shipment]:

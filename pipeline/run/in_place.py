@@ -121,4 +121,4 @@ def compute_in_place(
         return [held(index).parts[total.id] for index in range(blocks)]
 
     own, made = held(block.index).values, Outgoing(step)
-    return compute(plan, step, block, own, receive, partial, parts, partials, made, branch_rows)
+    return compute(plan, step, block, own, receive, partial, parts, partials, made, branch_rows, sent_to)

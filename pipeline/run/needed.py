@@ -223,9 +223,10 @@ def _block_part(
                 sender, target = (index, LOOPS) if source == LOOPS else (source, index)
                 reads[type][source] = sends[sender][type][target][at]
     targets = {branch.id: branch.edges.type.target for branch in step.branches}
+    nodes = {type: len(of) for type, of in needed.items()}
     branch_rows = {
         number: None if rows is None else pick_of_branch(rows, needed[targets[number]], picked[targets[number]])
-        for number, rows in rows_of_branches(step, block).items()
+        for number, rows in rows_of_branches(step, block, nodes).items()
     }
     return BlockNeeded(picked, tiles, reads, branch_rows)
 

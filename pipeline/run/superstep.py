@@ -4,7 +4,7 @@ Comes in: a plan, a superstep of it, a block, the block's state, and functions t
 out: the values that somebody still needs. Knows nothing of Spark: the same function runs in one process (fused.py) and
 behind a shuffle (stage.py), with the same bits, because the order of every sum is fixed here: tiles by source block,
 edges in tile order and then a partial result of those that are pushed, node rows in chunks of ROW_CHUNK, branches one
-after another (branch.py), the parts of a total by block (total.py).
+after another (branch.py, alike.py), the parts of a total by block (total.py).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pipeline.kernels.gather import gather_rows
 from pipeline.kernels.jit import read_only
 from pipeline.plan.plan import Plan
 from pipeline.plan.superstep import Shipment, Superstep
-from pipeline.run.branch import run_branch
+from pipeline.run.alike import run_branches
 from pipeline.run.branch_rows import BranchRows
-from pipeline.run.edges import Partial, Partials, Receive, Work
+from pipeline.run.edges import Lies, Partial, Partials, Receive, Work
 from pipeline.run.edges import Values as Arrays
 from pipeline.run.node_values import run_nodes
 from pipeline.run.outgoing import Outgoing, Values
@@ -57,13 +57,13 @@ def compute(
     partials: Partials | None = None,
     outgoing: Outgoing | None = None,
     branch_rows: Mapping[int, BranchRows | None] | None = None,
+    lies: Lies | None = None,
 ) -> Computed:
     """Runs a superstep on a block. `outgoing`: where values that are sent side by side are made so; None: each is an
-    array of its own. `branch_rows`: of a block that is cut down to some nodes, see Work."""
+    array of its own. `branch_rows`, `lies`: see Work."""
     totals = {value.id: Total(value) for value in step.totals}
-    work = Work(
-        plan, step, block, dict(state), receive, partial, totals, partials, outgoing=outgoing, branch_rows=branch_rows
-    )
+    work = Work(plan, step, block, dict(state), receive, partial, totals, partials)
+    work.outgoing, work.branch_rows, work.lies = outgoing, branch_rows, lies
     with np.errstate(all="ignore"):
         for value in step.merges:
             work.values[value.id] = merged(value, parts(value))
@@ -74,8 +74,7 @@ def compute(
             run_nodes(work, phase)
             for edge_pass in over_edges:
                 reduce_edges(work, edge_pass)
-            for branch, over_some in zip(phase.branches, by_branch, strict=True):
-                run_branch(work, branch, over_some)
+            run_branches(work, phase.branches, by_branch)
             for number in done:  # room for the next phase
                 work.values.pop(number, None)
     return Computed(

@@ -33,13 +33,18 @@ def test_each_number_has_its_edges_in_their_order(seed: int) -> None:
     rows = np.sort(rng.integers(0, 12, 60)).tolist()
     numbers = rng.choice([0.0, 2.0, 2.5, np.nan, -7.0], 60).tolist()
     edges = list(zip(rows, rng.integers(0, 10, 60).tolist(), numbers, strict=True))
-    found = by_number(tile(edges), "kind", [-7.0, 1.0, 2.0, 2.5], ["w"])
-    for number in (-7.0, 2.0, 2.5):
-        expected = [(row, column, 2 * own + 1) for row, column, own in edges if own == number]
-        assert edges_of(found[number]) == expected
-        assert list(found[number].values) == ["w"]
-    assert found.keys() == {-7.0, 2.0, 2.5}, "nothing of a number that no edge has, or that nobody asks for"
+    asked = [-7.0, 1.0, 2.0, 2.5]
+    found = by_number(tile(edges), "kind", asked, ["w"])
+    for place, number in enumerate(asked):
+        part = found.part(place, place + 1)
+        assert edges_of(part) == [(row, column, 2 * own + 1) for row, column, own in edges if own == number]
+        assert list(part.values) == ["w"]
+    assert not found.part(1, 2).edges, "nothing of a number that no edge has"
+    assert len(found.indices) == sum(own in asked for _, _, own in edges), "nor of one that nobody asks for"
+    several = [edge for number in (1.0, 2.0, 2.5) for edge in edges if edge[2] == number]
+    assert edges_of(found.part(1, 4)) == [(row, column, 2 * own + 1) for row, column, own in several]
 
 
 def test_no_edge_has_the_number() -> None:
-    assert by_number(tile([(0, 1, 3.0), (0, 2, 3.0)]), "kind", [1.0, 5.0]) == {}
+    found = by_number(tile([(0, 1, 3.0), (0, 2, 3.0)]), "kind", [1.0, 5.0])
+    assert [found.part(*ends).edges for ends in ((0, 1), (1, 2), (0, 2))] == [0, 0, 0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch_geometric.nn import GATConv, SAGEConv
 from pipeline.blocks.block import Block
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
+from pipeline.plan.superstep import Superstep
 from pipeline.result.by_type import giving
 from pipeline.run import branch, picked
 from pipeline.run.for_targets import run_for_targets
@@ -49,12 +51,17 @@ def chosen(blocks: Sequence[Block], share: float, type: str) -> list[Rows]:
     return [{type: np.flatnonzero(rng.random(block.nodes(type)) < share).astype(np.int32)} for block in blocks]
 
 
+def only_tiles(blocks: Sequence[Block]) -> Callable[[int, Superstep], Block]:
+    """As a prepared graph gives them: neither ids nor features."""
+    return lambda index, _: replace(blocks[index], ids={}, features={})
+
+
 def assert_same(plan: Plan, given: TypedGraph, share: float, count: int = 3) -> list[Needed]:
     """What the supersteps compute, when all bits are those of the whole run."""
     blocks = given.blocks(count)
     (type,) = plan.program.output_types
     targets = chosen(blocks, share, str(type))
-    source = remembering(BlockSource.of(blocks))
+    source = remembering(replace(BlockSource.of(blocks), only_tiles=only_tiles(blocks)))
     sends = all_sends(source)
     nodes = {type: [block.nodes(type) for block in blocks] for type in blocks[0].ids}
     parts = needed_for(plan, source, sends, nodes, targets)
