@@ -8,6 +8,8 @@ branch is computed for those nodes only that have such an edge, added to the joi
 others get nothing, because the term is 0 there (-inf in a maximum): where that is not so, nothing is changed.
 
 The edges of a branch are those of a type, or those of them whose column has a number: sum(where(relation == 3, x, 0)).
+Of types, few are no branches: all their sums are held side by side. Of numbers two are enough, since each edge would be
+gone through for each of them: RGCN of 6 relations, two layers, 2^20 nodes, 16.8M edges, takes 0.65 of the core-seconds.
 
 Of 90 relations over 2 million edges HeteroConv of SAGE, two layers, took 4.7 core-seconds without branches where 6
 relations took 0.7: each relation had a row for every node.
@@ -32,6 +34,8 @@ from pipeline.formula.values import Kind, Value, apply
 from pipeline.lowering.levels import local_values, sent_values
 from pipeline.lowering.lower import FEWEST
 
+FEWEST_CHOSEN = 2
+"""Of so many numbers of a column the edges are sorted by it."""
 # What a join starts with: a term that is this has nothing to add.
 NEUTRAL: Mapping[str, float] = {"add": 0.0, "maximum": -np.inf, "minimum": np.inf}
 
@@ -125,7 +129,8 @@ def find_branches(
     weights
         Name → array, of all weights of the program.
     """
-    if sum(value.op in REDUCTIONS for value in program.values) < FEWEST:
+    reductions = [value for value in program.values if value.op in REDUCTIONS]
+    if len(reductions) < FEWEST and sum(chosen_edges(value) is not None for value in reductions) < FEWEST_CHOSEN:
         return Found()
     return _Search(program, when, rank, weights).found()
 
@@ -372,6 +377,9 @@ class _Search:
         """Takes the terms of a join out that cannot be there in time; all, if few are left."""
         at = self.when[join]
         late = {term.id for term in terms if max(self._phases(self._below(term, alone), at)) >= self.rank[join]}
-        if len({self.key[term.id] for term in terms if term.id not in late}) < FEWEST:
-            late = {term.id for term in terms}
+        keys = {self.key[term.id] for term in terms if term.id not in late}
+        if len(keys) < FEWEST:
+            by_number = {key for key in keys if key[1] is not None}
+            few = len(by_number) < FEWEST_CHOSEN
+            late |= {term.id for term in terms if few or self.key[term.id] not in by_number}
         alone -= late

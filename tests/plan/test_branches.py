@@ -23,7 +23,7 @@ from pipeline.formula import (
 )
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.lowering.lower import lower
-from pipeline.plan.branches import FEWEST
+from pipeline.plan.branches import FEWEST, FEWEST_CHOSEN
 from pipeline.plan.plan import Plan
 from pipeline.run.fused import run_fused
 from pipeline.schema import EDGE, NODE, EdgeType
@@ -132,13 +132,18 @@ def chosen_twice(g: Relation, x: Value, number: float) -> Value:
     return first * second
 
 
-def test_the_same_sums_over_edges_that_a_column_chooses_are_compiled_once() -> None:
+@pytest.mark.parametrize("numbers", [FEWEST_CHOSEN, FEWEST])
+def test_the_same_sums_over_edges_that_a_column_chooses_are_compiled_once(numbers: int) -> None:
     g, x = Relation(), node_input("x", (4,))
-    program = Program({"y": total([chosen_twice(g, x, float(number)) for number in range(FEWEST)])})
+    # all edges at once are a reduction of their own, beside those of a few numbers
+    terms = [chosen_twice(g, x, float(number)) for number in range(numbers)]
+    program = Program({"y": total([*terms, g.sum(g.src(x))])})
     plan = Plan(*lower(program, {}))
     (branches,) = [step.branches for step in plan.steps if step.branches]
-    assert [len(branch.reductions) for branch in branches] == [2] * FEWEST
-    assert len(set(map(id, plan.compile(plan.steps[1]).values()))) == 1
+    by_number = [branch for branch in branches if branch.chosen]
+    assert [len(branch.reductions) for branch in by_number] == [2] * numbers
+    compiled = plan.compile(plan.steps[1])
+    assert len({id(compiled[value.id]) for branch in by_number for value in branch.reductions}) == 1
     rng = np.random.default_rng(5)
     ends = {EDGE: tuple(rng.integers(0, 20, (2, 100)))}
     kinds = {"kind": rng.integers(0, FEWEST, 100)}
@@ -146,3 +151,9 @@ def test_the_same_sums_over_edges_that_a_column_chooses_are_compiled_once() -> N
     blocks = graph.blocks(3)
     found = graph.whole(NODE, blocks, [each["y"] for each in run_fused(plan, blocks)])
     np.testing.assert_allclose(found, interpret(program, {}, graph.arrays)["y"], rtol=1e-5, atol=1e-5)
+
+
+def test_one_number_of_a_column_is_no_branch() -> None:
+    g, x = Relation(), node_input("x", (4,))
+    plan = Plan(*lower(Program({"y": chosen_twice(g, x, 1.0) + x}), {}))
+    assert not any(step.branches for step in plan.steps)
