@@ -24,7 +24,7 @@ class TypedGraph:
     ends: Mapping[EdgeType, tuple[Array, Array]]
     x: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     values: Mapping[EdgeType, Mapping[str, Array]] = field(default_factory=dict)
-    made: dict[int, list[Block]] = field(default_factory=dict, repr=False, compare=False)
+    made: dict[int, list[Block]] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Blocks, which nobody writes to."""
 
     @property
