@@ -23,8 +23,8 @@ class Case:
 
     witness: Callable[..., np.ndarray]
     """Messages of one node, (k, d) float64 each, in the order of the table of edges, k > 0 → what it has."""
-    empty: float = 0.0
-    """What a node without messages has."""
+    empty: float | None = 0.0
+    """What a node without messages has; None: the witness tells, of arrays without rows."""
     attributes: dict[str, Any] = field(default_factory=dict)
     tame: bool = False
     """Whether messages have to be about as large as 1: products of many others are no float32."""
@@ -43,12 +43,18 @@ class Case:
         rows = [np.tanh(array) * 0.01 + 1 if self.tame else array for array in messages]
         if own:
             rows = [np.insert(array, 0, row, 0) for array, row in zip(rows, own, strict=True)]
-        return self.witness(*rows) if len(rows[0]) else self.empty
+        return self.witness(*rows) if len(rows[0]) or self.empty is None else self.empty
 
 
 def _shares(logits: np.ndarray) -> np.ndarray:
     e = np.exp(logits - logits.max(0))
     return e / e.sum(0)
+
+
+def _state(logits: np.ndarray, messages: np.ndarray) -> np.ndarray:
+    top = logits.max(0, initial=-np.inf)
+    powers = np.exp(logits - top)
+    return np.concatenate([(powers * messages).sum(0), powers.sum(0), top])
 
 
 CASES = {
@@ -64,6 +70,7 @@ CASES = {
     ),
     "last": Case(lambda m: m[-1], part=SELF_LOOPS),
     "softmax_sum": Case(lambda a, m: (_shares(a) * m).sum(0)),
+    "softmax_state": Case(_state, empty=None),
 }
 
 

@@ -2,8 +2,8 @@
 and no edge is kept.
 
 Per row and lane of the logits: `top`, the largest logit so far, and `total`, Σ exp(logit - top); and if there are
-messages (softmax_sum), per lane of the result `out`, Σ exp(logit - top) * message. A larger logit rescales what was
-accumulated under the old top.
+messages (softmax_sum, softmax_state), per lane of them `out`, Σ exp(logit - top) * message. A larger logit rescales
+what was accumulated under the old top.
 
 512 edges are taken at a time, of however many rows: their logits, then all exponentials in one loop, then their
 messages. At the 2-3 edges per row of a tile of a large graph this takes 0.66 of the time of doing so row by row, or of
@@ -12,6 +12,7 @@ an update edge by edge (4 heads of 16 lanes).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -22,6 +23,7 @@ from pipeline.compiler.partial import sum_edges
 from pipeline.compiler.scope import EDGE, ROW, Writer
 from pipeline.formula.operations import Shape
 from pipeline.formula.reductions.record import SEEN
+from pipeline.formula.rules import broadcast_shapes
 
 PIECE = 512  # edges; fewer if the logits have many lanes, so that their shares stay in the cache
 SHARES = 1 << 14
@@ -100,7 +102,7 @@ def _rescale(expression: Expression) -> None:
     """
     writer = expression.writer
     logits = expression.program.roots[0]
-    shape = expression.program.value.shape
+    shape = _weighed(expression) if _weighs(expression) else ()
     writer.line("changed = False")
     with writer.block(f"for k in range({logits.width}):"):
         writer.line("scale[k] = ONE")
@@ -136,6 +138,11 @@ def _weighs(expression: Expression) -> bool:
     return len(expression.program.roots) > 1
 
 
+def _weighed(expression: Expression) -> Shape:
+    """Of a message by its share."""
+    return broadcast_shapes([root.shape for root in expression.program.roots])
+
+
 def _totals(expression: Expression) -> None:
     """Adds up the exponentials, and what they weigh."""
     if _weighs(expression):
@@ -155,13 +162,9 @@ def _totals(expression: Expression) -> None:
 def _messages(expression: Expression) -> None:
     writer = expression.writer
     logits, messages = expression.program.roots
-    shape = expression.program.value.shape
-
-    flat = (
-        expression.is_flat(messages)
-        and messages.width in (1, expression.program.value.width)
-        and logits.width in (1, expression.program.value.width)
-    )
+    shape = _weighed(expression)
+    width = math.prod(shape)
+    flat = expression.is_flat(messages) and messages.width in (1, width) and logits.width in (1, width)
 
     def edges(rows: Mapping[str, str]) -> None:
         def add(index: Index) -> None:
@@ -177,7 +180,7 @@ def _messages(expression: Expression) -> None:
                 writer.line(f"{rows['total']}k] += shares[q, k]")
             expression.nest(shape, flat, add)
 
-    sum_edges(writer, {"out": expression.program.value.width, "total": logits.width}, edges, part="high - low")
+    sum_edges(writer, {"out": width, "total": logits.width}, edges, part="high - low")
 
 
 def _logit_lane(index: Index, shape: Shape, logits: Shape) -> Index:

@@ -6,6 +6,7 @@ shown to the user behind the operation and its operands.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -161,6 +162,14 @@ def message(shapes: Sequence[Shape], _: Attributes) -> Shape:
     return shape
 
 
+def state_of_softmax(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    """One axis: the lanes of a message, and twice those of a logit."""
+    found = message(shapes, attributes)
+    if found != shapes[1]:
+        raise ValueError("the messages have the shape of what they add up to")
+    return (math.prod(found) + 2 * math.prod(shapes[0]),)
+
+
 def with_own(shapes: Sequence[Shape], _: Attributes) -> Shape:
     for own in shapes[1:]:
         _check_own(shapes[0], own)
@@ -200,7 +209,7 @@ def matmul(shapes: Sequence[Shape], _: Attributes) -> Shape:
 
 def reshape(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     shape = tuple(attributes["shape"])
-    if np.prod(shapes[0], dtype=int) != np.prod(shape, dtype=int):
+    if math.prod(shapes[0]) != math.prod(shape):
         raise ValueError(f"cannot reshape rows of {shapes[0]} to {shape}")
     return shape
 

@@ -75,6 +75,9 @@ def last(stages: Iterator[Stage]) -> Program:
 def prepared(program: Program, undirected: bool = False, seen: Rewritten | None = None) -> Iterator[Stage]:
     """The program after each rewrite that is taken whatever it costs. Each computes what the given one does."""
     normal = _watched(NORMAL, seen)
+    if len(program.edge_types) < FEWEST:  # of many relations what each adds to a node is made one after another
+        program = rules.shared_softmax(program)
+        yield Stage("shared_softmax", program)
     program = always(program, *normal)
     yield Stage(_name(NORMAL), program)
     program = always(program, *_watched([rules.flip_of_softmax], seen), *normal)

@@ -49,8 +49,9 @@ AGGREGATIONS = {
 
 
 # Which nothing of PyG becomes, and why.
-FORMULAS_ONLY = {
-    "logsumexp": "formulas only: PyTorch has no scatter of it; written with scatters it is `max` and `sum`"
+NO_AGGREGATION = {
+    "logsumexp": "formulas only: PyTorch has no scatter of it; written with scatters it is `max` and `sum`",
+    "softmax_state": "attention over fewer than 8 types of edges with one softmax, HGTConv's say: the softmax of each",
 }
 
 
@@ -66,4 +67,4 @@ def table() -> str:
             # a weighted degree and a convolution are sums beside it
             if not aggregated.edges or op == "last":
                 found[op].append(name)
-    return "\n".join(f"| `{op}` | {', '.join(names) or FORMULAS_ONLY[op]} |" for op, names in found.items())
+    return "\n".join(f"| `{op}` | {', '.join(names) or NO_AGGREGATION[op]} |" for op, names in found.items())

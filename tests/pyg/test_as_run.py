@@ -13,10 +13,12 @@ from torch_geometric.nn import GATConv, GCNConv, HeteroConv, HGTConv, SAGEConv
 from pipeline.errors import GraphsweepError
 from pipeline.formula import Value
 from pipeline.lowering import lower, rewrites
+from pipeline.lowering.lower import FEWEST
 from pipeline.pyg import as_run, import_module
 
 KINDS = [("a", "r0", "b"), ("a", "r1", "b"), ("b", "r2", "a")]
 TYPES = {"metadata": (["a", "b"], KINDS), "features": {"x_dict": {"a": 8, "b": 8}}}
+MANY = TYPES | {"metadata": (["a", "b"], [("a", f"r{number}", "b") for number in range(FEWEST)])}
 
 
 class Shared(nn.Module):
@@ -68,8 +70,8 @@ BROKEN: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "fold_affine": (Narrow, {"features": 8}),
     "push_to_ends": (lambda: GATConv(8, 4, heads=2), {"features": 8}),
     "fuse_softmax": (lambda: GATConv(8, 4, heads=2), {"features": 8}),
-    # of few relations they are not taken: where only some outputs are wanted, or of more relations, they may be
-    "map_after_sum": (lambda: HGTConv(8, 8, TYPES["metadata"], heads=2), TYPES),
+    "map_after_sum": (lambda: HGTConv(8, 8, MANY["metadata"], heads=2), MANY),
+    # of few relations it is not taken: where only some outputs are wanted, or of more relations, it may be
     "map_of_query": (lambda: HGTConv(8, 8, TYPES["metadata"], heads=2), TYPES),
 }
 
@@ -87,6 +89,19 @@ def test_a_wrong_rewrite(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(as_run.WrongRewrite, match=rf"mistake of graphsweep.* {name} .*report this message") as raised:
         import_module(net, **told)
     assert not isinstance(raised.value, GraphsweepError), "exit code 1, not 2: nobody can mend it but we"
+
+
+def test_a_wrong_softmax_of_several_relations(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = HGTConv(8, 8, TYPES["metadata"], heads=2).eval()
+    import_module(net, **TYPES)
+    right = rewrites.shared_softmax
+    monkeypatch.setattr(
+        rewrites,
+        "shared_softmax",
+        lambda program: lower.Program({name: value * 2.0 for name, value in right(program).outputs.items()}),
+    )
+    with pytest.raises(as_run.WrongRewrite, match="the rewrite shared_softmax"):
+        import_module(net, **TYPES)
 
 
 def test_directions_of_an_undirected_graph(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,16 @@
 
     softmax(a)        = exp(a - max a) / (Σ exp(a - max a) + 1e-16)       a row per edge; PyG's utils.softmax
     softmax_sum(a, m) = Σ softmax(a) * m                                  0 where there are no edges
+    softmax_state(a, m) = [Σ exp(a - top) * m, Σ exp(a - top), top]       top = max a; [0, 0, -inf] without edges
 
-The second is computed in running form, in `top`, the largest logit so far, `total`, Σ exp(a - top), and `out`,
-Σ exp(a - top) * m: compiler/softmax.py.
+The last two are computed in running form, in `out`, `total` and `top`: compiler/softmax.py. The last is for a softmax
+over the edges of several relations: one state of each, which are brought to the same top and added up
+(lowering/rewrites/shared_softmax.py). Of logits that are all -inf, `total` counts the edges.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,17 +41,31 @@ def scatter_softmax_sum(logits: Array, messages: Array, dst: Array, count: int) 
     return scatter_sum(share * messages, dst, count)
 
 
+def scatter_softmax_state(logits: Array, messages: Array, dst: Array, count: int) -> Array:
+    """(count, lanes of a message + 2 * lanes of a logit)."""
+    top = np.full((count, *logits.shape[1:]), -np.inf, logits.dtype)
+    np.fmax.at(top, dst, logits)
+    infinite = top == -np.inf
+    powers = np.exp(logits - np.where(infinite, 0, top)[dst])
+    total = scatter_sum(powers + infinite[dst], dst, count)
+    shares = aligned(powers, powers.shape[1:], messages.shape[1:])
+    parts = scatter_sum(shares * messages, dst, count), total, top
+    return np.concatenate([part.reshape(count, math.prod(part.shape[1:])) for part in parts], axis=1)
+
+
 def _start_own(states: States, own: Sequence[Array], value: Value) -> None:
     """One more edge for every node: the first one that is accumulated."""
     out, top, total = states["out"], states["top"], states["total"]
-    logits, shape, nodes = value.inputs[0].shape, value.shape, len(out)
+    logits, nodes = value.inputs[0].shape, len(out)
+    shape = rules.broadcast_shapes([logits, value.inputs[1].shape])
     top[:] = np.broadcast_to(aligned(own[0], own[0].shape[1:], logits), (nodes, *logits)).reshape(top.shape)
     with np.errstate(invalid="ignore"):
         # exp(logit - top): 1; NaN for NaN and +inf; a -inf only counts until there is a larger logit
         share = np.where(top == -np.inf, np.float32(0), top - top + np.float32(1))
         total[:] = np.where(top == -np.inf, np.float32(1), share)
         message = aligned(own[1], own[1].shape[1:], shape) * aligned(share, logits, shape)
-    out[:] = np.broadcast_to(message, (nodes, *shape)).reshape(out.shape)
+    width = math.prod(shape)
+    out[:, :width] = np.broadcast_to(message, (nodes, *shape)).reshape(nodes, width)
 
 
 def _finish(states: States, value: Value) -> Array:
@@ -60,8 +77,15 @@ def _finish(states: States, value: Value) -> Array:
     return out
 
 
+def _state(states: States, value: Value) -> Array:
+    out, lanes = states["out"], value.inputs[0].width
+    out[:, -2 * lanes : -lanes], out[:, -lanes:] = states["total"], states["top"]
+    return out
+
+
 def _work(value: Value) -> EdgeWork:
-    return EdgeWork(weighed=value.width, costly=value.inputs[0].width)
+    logits = value.inputs[0].width
+    return EdgeWork(weighed=value.width - 2 * logits if value.op == SOFTMAX_STATE.name else value.width, costly=logits)
 
 
 SOFTMAX_SUM = Reduction(
@@ -76,4 +100,18 @@ SOFTMAX_SUM = Reduction(
     shape=rules.message,
     work=_work,
     passes=3,  # cleared, and divided
+)
+
+SOFTMAX_STATE = Reduction(
+    "softmax_state",
+    scatter_softmax_state,
+    state=(State("out", 0.0), State("top", -np.inf, of=0), State("total", 0.0, of=0)),  # `out` has room for the others
+    loop=EXPONENTIALS,
+    finish=_state,
+    start_own=_start_own,
+    messages=2,
+    space=rules.softmax_sum,
+    shape=rules.state_of_softmax,
+    work=_work,
+    passes=1,  # cleared
 )

@@ -19,6 +19,7 @@ from pipeline.lowering.rewrites.normal_form import (
 )
 from pipeline.lowering.rewrites.push_to_ends import push_to_ends
 from pipeline.lowering.rewrites.relation_maps import map_after_sum, map_of_query
+from pipeline.lowering.rewrites.shared_softmax import shared_softmax
 from pipeline.lowering.rewrites.split_linear import linear_of_concat, linear_of_concat_at_dst
 from pipeline.lowering.rewrites.split_self_loops import split_self_loops
 from pipeline.lowering.rewrites.sum_linears import sum_linears, sum_of_stack, whole_sums
@@ -44,6 +45,7 @@ __all__ = [
     "push_to_ends",
     "reshape_of_elementwise",
     "restrict_to_leaves",
+    "shared_softmax",
     "split_self_loops",
     "sum_linears",
     "sum_of_stack",

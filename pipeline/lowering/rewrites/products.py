@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pipeline.formula.values import Value, apply
@@ -17,13 +17,14 @@ class Factor:
     inverse: bool = False  # divided by
 
 
-def factors(value: Value) -> list[Factor]:
-    """a * b / c → [a, b, 1/c], from left to right."""
+def factors(value: Value, whole: Callable[[Value], bool] = lambda value: False) -> list[Factor]:
+    """a * b / c → [a, b, 1/c], from left to right; what is `whole` is one factor."""
     found: list[Factor] = []
     stack = [Factor(value)]
     while stack:
         top = stack.pop()
-        if top.value.op in ("mul", "div") and len(found) + len(stack) < MOST_FACTORS:
+        is_product = top.value.op in ("mul", "div") and not whole(top.value)
+        if is_product and len(found) + len(stack) < MOST_FACTORS:
             left, right = top.value.inputs
             flipped = top.inverse != (top.value.op == "div")
             stack.append(Factor(right, flipped))
