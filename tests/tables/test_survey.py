@@ -13,7 +13,7 @@ from pipeline.schema import EDGE, NODE, GraphSchema
 from pipeline.spark.handshake import handshake
 from pipeline.tables.survey import first_widths, measure, pieces_of
 from tests.graphs import GRAPHS, Tables
-from tests.test_prepare import OPTIONS, frames, write
+from tests.test_prepare import OPTIONS, held, write
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("read", [True, False])
 def test_widths_and_counts(spark: SparkSession, tmp_path: Path, read: bool) -> None:
     tables = GRAPHS["self_loops"]()
-    graph = Graph.read(spark, *write(tables, tmp_path), **OPTIONS) if read else frames(spark, tables)
+    graph = Graph.read(spark, *write(tables, tmp_path), **OPTIONS) if read else held(spark, tables)
     assert first_widths(graph, handshake(spark)) == GraphSchema({NODE: {"x": 5}}, {EDGE: {"weight": 1, "attr": 2}})
     pieces = {
         layout.table: pieces_of(graph, layout, handshake(spark)) for layout in (graph.node_layout, graph.edge_layout)
@@ -42,7 +42,7 @@ def test_arrays_of_which_no_row_tells_the_width(spark: SparkSession, tmp_path: P
     options = {"edge_features": "w"}
     expected = GraphSchema({NODE: {"x": 0}}, {EDGE: {"w": 1}})
     for graph in (
-        frames(spark, Tables(nodes, edges), **options),
+        held(spark, Tables(nodes, edges), **options),
         Graph.read(spark, *write(Tables(nodes, edges), tmp_path), **options),
     ):
         assert first_widths(graph, handshake(spark)) == expected
