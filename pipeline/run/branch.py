@@ -165,10 +165,10 @@ def numbered_edges(
     assert branch.chosen is not None
     at = branch.edges, branch.chosen.column
     if at not in chosen:
-        beside = [each for each in step.branches if each.edges == branch.edges and each.chosen]
-        alike = [each for each in beside if each.chosen and each.chosen.column == branch.chosen.column]
-        names = sorted({name for each in alike for name in columns(each)})
-        numbers = sorted({each.chosen.number for each in alike if each.chosen})
+        beside = [(each, each.chosen) for each in step.branches if each.edges == branch.edges]
+        alike = [(each, by) for each, by in beside if by and by.column == branch.chosen.column]
+        names = sorted({name for each, _ in alike for name in columns(each)})
+        numbers = sorted({by.number for _, by in alike})
         tiles = [(s, by_number(tile, branch.chosen.column, numbers, names)) for s, tile in tiles_for(at[0], block)]
         chosen[at] = NumberedEdges({number: place for place, number in enumerate(numbers)}, tiles)
     return chosen[at]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ from pipeline.formula import rules
 from pipeline.formula.reductions.extremes import scatter_max
 from pipeline.formula.reductions.record import EXPONENTIALS, Array, EdgeWork, Reduction, State, States, aligned
 from pipeline.formula.reductions.sum import scatter_sum
+from pipeline.formula.rules import Shape
 
 if TYPE_CHECKING:
     from pipeline.formula.values import Value
@@ -57,7 +59,7 @@ def _start_own(states: States, own: Sequence[Array], value: Value) -> None:
     """One more edge for every node: the first one that is accumulated."""
     out, top, total = states["out"], states["top"], states["total"]
     logits, nodes = value.inputs[0].shape, len(out)
-    shape = rules.broadcast_shapes([logits, value.inputs[1].shape])
+    shape = _weighed(value)
     top[:] = np.broadcast_to(aligned(own[0], own[0].shape[1:], logits), (nodes, *logits)).reshape(top.shape)
     with np.errstate(invalid="ignore"):
         # exp(logit - top): 1; NaN for NaN and +inf; a -inf only counts until there is a larger logit
@@ -83,9 +85,13 @@ def _state(states: States, value: Value) -> Array:
     return out
 
 
+def _weighed(value: Value) -> Shape:
+    """Of a message by its share."""
+    return rules.broadcast_shapes([operand.shape for operand in value.inputs[:2]])
+
+
 def _work(value: Value) -> EdgeWork:
-    logits = value.inputs[0].width
-    return EdgeWork(weighed=value.width - 2 * logits if value.op == SOFTMAX_STATE.name else value.width, costly=logits)
+    return EdgeWork(weighed=math.prod(_weighed(value)), costly=value.inputs[0].width)
 
 
 SOFTMAX_SUM = Reduction(
@@ -102,16 +108,11 @@ SOFTMAX_SUM = Reduction(
     passes=3,  # cleared, and divided
 )
 
-SOFTMAX_STATE = Reduction(
-    "softmax_state",
-    scatter_softmax_state,
-    state=(State("out", 0.0), State("top", -np.inf, of=0), State("total", 0.0, of=0)),  # `out` has room for the others
-    loop=EXPONENTIALS,
-    finish=_state,
-    start_own=_start_own,
-    messages=2,
-    space=rules.softmax_sum,
+SOFTMAX_STATE = replace(
+    SOFTMAX_SUM,
+    name="softmax_state",
+    meaning=scatter_softmax_state,
+    finish=_state,  # `out`, as wide as the result, has room for the others
     shape=rules.state_of_softmax,
-    work=_work,
     passes=1,  # cleared
 )
