@@ -139,6 +139,20 @@ def test_what_is_left_alone(name: str) -> None:
     same(before, after)
 
 
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_quotient_by_a_long_sum(twice: bool) -> None:
+    """A chain longer than Python's stack, and one that doubles: 2^40 terms."""
+    g = Relation(Edges(KINDS[0]))
+    logits = g.src(X["a"][0])
+    powers = exp(logits - g.dst(g.max(logits)))
+    total = g.sum(powers)
+    for _ in range(40 if twice else 3000):
+        total = total + (total if twice else g.sum(powers))
+    shares = powers / g.dst(total + 1e-16)
+    before = Program({"b.y": g.sum(shares * logits)})
+    assert rules.shared_softmax(before) is before
+
+
 def test_many_relations_are_branches() -> None:
     kinds = [EdgeType("a", f"r{number}", "b") for number in range(FEWEST)]
     for count in (FEWEST - 1, FEWEST):

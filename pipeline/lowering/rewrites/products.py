@@ -1,4 +1,4 @@
-"""The factors of a product of values: shared by the rules that look through multiplication."""
+"""The factors of a product of values, and the terms of a sum: shared by the rules that look through either."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ def factors(value: Value, whole: Callable[[Value], bool] = lambda value: False) 
             flipped = top.inverse != (top.value.op == "div")
             stack.append(Factor(right, flipped))
             stack.append(Factor(left, top.inverse))
+        else:
+            found.append(top)
+    return found
+
+
+def terms(value: Value, op: str = "add", most: int | None = None) -> list[Value]:
+    """What a chain of additions adds up, or of another `op`, from left to right. Of more than `most` the rest is one: a
+    number added to itself forty times over has 2^40 terms."""
+    found: list[Value] = []
+    stack = [value]
+    while stack:
+        top = stack.pop()
+        if top.op == op and not top.is_weight and (most is None or len(found) + len(stack) < most):
+            stack += reversed(top.inputs)
         else:
             found.append(top)
     return found

@@ -26,6 +26,7 @@ from pipeline.formula.program import Program
 from pipeline.formula.spaces import ALL, Edges
 from pipeline.formula.values import Value, apply
 from pipeline.lowering.rewrites.fuse_softmax import Weighed, weighed
+from pipeline.lowering.rewrites.products import MOST_FACTORS, terms
 from pipeline.lowering.rewriting import rebuild
 
 ROUNDING = 1e-16
@@ -92,8 +93,8 @@ def _shared(share: Value) -> Shared | None:
     if difference.op != "sub" or difference.inputs[1].op != "dst" or total.op != "add":
         return None
     here, (top,) = difference.inputs[0], difference.inputs[1].inputs
-    highest, (sums, rounding) = _terms(top, "maximum"), total.inputs
-    powers = _terms(sums, "add")
+    highest, (sums, rounding) = terms(top, "maximum", MOST_FACTORS), total.inputs
+    powers = terms(sums, "add", MOST_FACTORS)
     if rounding.op != "constant" or rounding.attributes["value"] != ROUNDING:
         return None
     if any(value.op != "max" or value.attributes["empty"] != -math.inf for value in highest):
@@ -113,13 +114,6 @@ def _shared(share: Value) -> Shared | None:
 
 def _whole(value: Value) -> bool:
     return isinstance(value.space, Edges) and value.space.part == ALL
-
-
-def _terms(value: Value, op: str) -> list[Value]:
-    """Of a sum of sums, or a maximum of maxima, from left to right."""
-    if value.op != op:
-        return [value]
-    return [term for operand in value.inputs for term in _terms(operand, op)]
 
 
 def _fits(found: Weighed) -> bool:

@@ -16,6 +16,7 @@ from functools import reduce
 
 from pipeline.formula.program import Program
 from pipeline.formula.values import Value, apply
+from pipeline.lowering.rewrites.products import terms
 
 # A reduction of a stack, over what is stacked → what joins two of its parts.
 STACKED = {"lane_sum": "add", "lane_mean": "add", "lane_max": "maximum", "lane_min": "minimum"}
@@ -64,17 +65,17 @@ def sum_linears(value: Value) -> Value | None:
     """matmul(x, A) + b + matmul(x, B) + c → matmul(x, A + B) + (b + c)."""
     if value.op != "add" or not value.is_node:
         return None
-    terms = _terms(value)
-    if any(term.shape != value.shape for term in terms):
+    parts = terms(value)
+    if any(term.shape != value.shape for term in parts):
         return None
     products: dict[tuple[int, tuple[int, ...]], list[Value]] = {}
-    for term in terms:
+    for term in parts:
         if _is_linear(term):
             products.setdefault((term.inputs[0].id, term.inputs[1].shape), []).append(term)
     if all(len(same) == 1 for same in products.values()):
         return None
     found: list[Value] = []
-    for term in terms:
+    for term in parts:
         if _is_linear(term):
             # at the first one of them; a term that is there twice is twice among them
             same = products.pop((term.inputs[0].id, term.inputs[1].shape), [])
@@ -83,22 +84,9 @@ def sum_linears(value: Value) -> Value | None:
                 found.append(apply("matmul", term.inputs[0], matrix))
         elif not term.is_weight:
             found.append(term)
-    found += [reduce(lambda left, right: left + right, shifts)] if (shifts := [t for t in terms if t.is_weight]) else []
+    found += [reduce(lambda left, right: left + right, shifts)] if (shifts := [t for t in parts if t.is_weight]) else []
     return reduce(lambda left, right: left + right, found)
 
 
 def _is_linear(term: Value) -> bool:
     return term.op == "matmul" and term.inputs[1].is_weight and not term.inputs[0].is_weight
-
-
-def _terms(value: Value) -> list[Value]:
-    """What a chain of additions adds up, in order."""
-    found: list[Value] = []
-    stack = [value]
-    while stack:
-        top = stack.pop()
-        if top.op == "add" and not top.is_weight:
-            stack += reversed(top.inputs)
-        else:
-            found.append(top)
-    return found
