@@ -77,7 +77,7 @@ _NUMBER = (is_number, "a number is")
 ATTRIBUTES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("slope", "alpha", "scale", "input_scale", "beta", "threshold", "low", "high", "empty"), _NUMBER),
     "value": _NUMBER,
-    **dict.fromkeys(("axis", "start", "stop", "step"), (_whole, "a whole number is")),
+    **dict.fromkeys(("axis", "start", "stop", "step", "logits"), (_whole, "a whole number is")),
     **dict.fromkeys(("shape", "axes", "indices"), (_wholes, "whole numbers are")),
     "keepdims": (lambda item: isinstance(item, bool), "true or false is"),
     "approximate": _one_of("none", "tanh"),

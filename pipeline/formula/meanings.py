@@ -119,3 +119,20 @@ def lookup(table: Array, index: Array) -> Array:
     found = table[np.where(inside, index, 0).astype(np.int64)]
     # whoever reads a column has checked it; an index that was computed may be no row of the table
     return found if inside.all() else np.where(inside.reshape(inside.shape + (1,) * (table.ndim - 1)), found, np.nan)
+
+
+def merge_states(a: Array, b: Array, *, logits: int) -> Array:
+    """Of two states of a softmax, [Σ exp(x - top) * m, Σ exp(x - top), top], that of the edges of both. `logits`: lanes
+    of `top`; messages have as many heads. Where all x are -inf, the second part counts edges."""
+    top = a[:, -logits:], b[:, -logits:]
+    merged = []
+    for state, scale in zip((a, b), same_top(*top), strict=True):
+        heads = state[:, : -2 * logits].reshape(len(state), logits, -1) * scale[..., None]
+        merged.append((heads.reshape(len(state), -1), state[:, -2 * logits : -logits] * scale))
+    return np.concatenate([*(np.add(*both) for both in zip(*merged, strict=True)), np.maximum(*top)], axis=1)
+
+
+def same_top(a: Array, b: Array) -> tuple[Array, Array]:
+    """What brings exp(x - a) and exp(x - b) to exp(x - top), top = max(a, b)."""
+    top, one = np.maximum(a, b), a.dtype.type(1)
+    return np.where(a == top, one, np.exp(a - top)), np.where(b == top, one, np.exp(b - top))

@@ -218,6 +218,7 @@ OPERATIONS: dict[str, Operation] = {
     "lane_min": _lanes(np.min, "INFINITY", "minimum({0}, {1})", rules.extreme_lanes, is_exact=True),
     "lane_prod": _lanes(np.prod, "ONE", "{0} * {1}"),
     "lane_argmax": _row(rules.lane_argmax, meanings.lane_argmax, is_exact=True),
+    "merge_states": _row(rules.merge_states, meanings.merge_states),
     # between nodes and edges
     "src": _move(rules.to_edges("src"), "edges"),
     "dst": _move(rules.to_edges("dst"), "edges"),

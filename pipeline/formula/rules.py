@@ -170,6 +170,14 @@ def state_of_softmax(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     return (math.prod(found) + 2 * math.prod(shapes[0]),)
 
 
+def merge_states(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    """Of two states of a softmax with so many logits: one axis, as many lanes of messages for each."""
+    shape, logits = shapes[0], attributes["logits"]
+    if shape != shapes[1] or len(shape) != 1 or logits < 1 or shape[0] < 2 * logits or shape[0] % logits:
+        raise ValueError(f"states of {logits} logits are expected, not rows of shape {shapes[0]} and {shapes[1]}")
+    return shape
+
+
 def with_own(shapes: Sequence[Shape], _: Attributes) -> Shape:
     for own in shapes[1:]:
         _check_own(shapes[0], own)

@@ -28,3 +28,25 @@ def add_rows(values: npt.NDArray[np.float32], rows: npt.NDArray[np.int32], out: 
         row, sum = values[j], out[np.uint32(rows[j])]
         for c in range(values.shape[1]):
             sum[c] += row[c]
+
+
+@jit
+def weigh_rows(
+    values: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.int32],
+    kept: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """out[rows[j]] = out[rows[j]] * kept[j] + values[j] * weights[j] for each j; kept, weights (k, heads), values and
+    out with the lanes of each head, then one number for each, and as many that stay as they are."""
+    heads = kept.shape[1]
+    lanes = values.shape[1] // heads - 2
+    for j in range(rows.shape[0]):
+        row, sum = values[j], out[np.uint32(rows[j])]
+        for h in range(heads):
+            of_sum, of_row = kept[j, h], weights[j, h]
+            for c in range(h * lanes, (h + 1) * lanes):
+                sum[c] = sum[c] * of_sum + row[c] * of_row
+            one = heads * lanes + h
+            sum[one] = sum[one] * of_sum + row[one] * of_row

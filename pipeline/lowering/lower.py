@@ -39,7 +39,7 @@ CHEAPER = (
     rules.fold_affine,
 )
 # Of so many types of edges: each would be applied to all nodes of its source type.
-MAPS = (rules.map_after_sum, rules.map_of_query)
+MAPS = (rules.map_after_sum, rules.map_after_state, rules.map_of_query)
 FEWEST = 8
 """Of fewer relations all sums are held side by side and added up while they are in the cache."""
 
@@ -75,9 +75,8 @@ def last(stages: Iterator[Stage]) -> Program:
 def prepared(program: Program, undirected: bool = False, seen: Rewritten | None = None) -> Iterator[Stage]:
     """The program after each rewrite that is taken whatever it costs. Each computes what the given one does."""
     normal = _watched(NORMAL, seen)
-    if len(program.edge_types) < FEWEST:  # of many relations what each adds to a node is made one after another
-        program = rules.shared_softmax(program)
-        yield Stage("shared_softmax", program)
+    program = rules.shared_softmax(program)
+    yield Stage("shared_softmax", program)
     program = always(program, *normal)
     yield Stage(_name(NORMAL), program)
     program = always(program, *_watched([rules.flip_of_softmax], seen), *normal)

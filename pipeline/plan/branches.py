@@ -36,10 +36,18 @@ from pipeline.lowering.lower import FEWEST
 
 FEWEST_CHOSEN = 2
 """Of so many numbers of a column the edges are sorted by it."""
-# What a join starts with: a term that is this has nothing to add.
-NEUTRAL: Mapping[str, float] = {"add": 0.0, "maximum": -np.inf, "minimum": np.inf}
+JOINS = frozenset({"add", "maximum", "minimum", "merge_states"})
 
 Array = npt.NDArray[Any]
+
+
+def neutral(join: Value) -> Array:
+    """(*shape): what a join starts with. A term that is this has nothing to add."""
+    start = {"maximum": -np.inf, "minimum": np.inf}.get(join.op, 0.0)
+    found = np.full(join.shape, start, np.float32)
+    if join.op == "merge_states":
+        found[-join.attributes["logits"] :] = -np.inf
+    return found
 
 
 @dataclass(frozen=True)
@@ -235,11 +243,11 @@ class _Search:
         """Sums of sums: the last is a join, those between go into it."""
         self.join: dict[int, Value] = {}
         for value in reversed(self.nodes):
-            if value.op not in NEUTRAL or value.id in self.key:
+            if value.op not in JOINS or value.id in self.key:
                 continue
             readers = self.readers[value.id]
             above = readers[0] if len(readers) == 1 and value.id not in self.outside else None
-            alike = above is not None and (above.op, above.shape) == (value.op, value.shape)
+            alike = above is not None and Kind.of(above) == Kind.of(value)
             same = above is not None and self.when[above.id] == self.when[value.id]
             into = self.join.get(above.id) if above is not None and alike and same else None
             self.join[value.id] = value if into is None else into
@@ -371,7 +379,7 @@ class _Search:
         join = self.join.get(reader.id)
         if join is None:
             return reader.id in alone and self.key[reader.id] == self.key[value.id]
-        return value.shape == join.shape and bool(np.all(self.empty[value.id] == NEUTRAL[join.op]))
+        return value.shape == join.shape and bool(np.all(self.empty[value.id] == neutral(join)))
 
     def _enough(self, join: int, terms: Sequence[Value], alone: set[int]) -> None:
         """Takes the terms of a join out that cannot be there in time; all, if few are left."""

@@ -22,13 +22,14 @@ from pipeline.blocks.chosen import by_number
 from pipeline.compiler import EdgePass
 from pipeline.compiler.call import Read
 from pipeline.formula.interpret import execute_rows, last_readers
+from pipeline.formula.meanings import same_top
 from pipeline.formula.operations import OPERATIONS
 from pipeline.formula.spaces import Edges
 from pipeline.formula.values import Value
-from pipeline.kernels.gather import add_rows
+from pipeline.kernels.gather import add_rows, weigh_rows
 from pipeline.kernels.jit import read_only
 from pipeline.lowering.levels import local_values
-from pipeline.plan.branches import NEUTRAL, Branch
+from pipeline.plan.branches import Branch, neutral
 from pipeline.plan.superstep import Superstep
 from pipeline.run.branch_rows import BranchRows
 from pipeline.run.edges import NumberedEdges, Tiles, Work, reduce_tiles, tiles_for
@@ -71,7 +72,7 @@ def start_joins(work: Work, branch: Branch) -> None:
     nodes = work.nodes(branch.reductions[0])
     for join, _ in branch.terms:
         if join.id not in work.values:
-            work.values[join.id] = np.full((nodes, *join.shape), NEUTRAL[join.op], np.float32)
+            work.values[join.id] = np.full((nodes, *join.shape), neutral(join), np.float32)
 
 
 def values_at(work: Work, branch: Branch, rows: IntArray | None, reduced: int, count: int) -> Read:
@@ -130,7 +131,7 @@ def add_terms(
         kept = slice(None) if cut is None else cut.within(chunk) - start
         at = chunk if rows is None else rows[chunk][kept]
         for join, term in branch.terms:
-            _put(work.values[join.id], at, values_of[term.id][kept], join.op)
+            _put(work.values[join.id], at, values_of[term.id][kept], join)
 
 
 def _tiles(work: Work, branch: Branch) -> Tiles:
@@ -252,16 +253,23 @@ def _chunk(
     return values
 
 
-def _put(whole: FloatArray, at: slice | IntArray, values: npt.NDArray[Any], op: str) -> None:
+def _put(whole: FloatArray, at: slice | IntArray, values: npt.NDArray[Any], join: Value) -> None:
     """Adds rows of a term to a join; each row of `at` is there once."""
-    if isinstance(at, slice):
-        meaning = OPERATIONS[op].meaning
-        assert meaning is not None
-        whole[at] = meaning(whole[at], values)
-    elif op == "add":
+    if join.op == "merge_states":
+        _merge(whole, at, values, join.attributes["logits"])
+    elif join.op == "add" and not isinstance(at, slice):
         out = whole.reshape(len(whole), -1)
         add_rows(read_only(np.ascontiguousarray(values, np.float32).reshape(len(at), -1)), read_only(at), out)
     else:
-        meaning = OPERATIONS[op].meaning
+        meaning = OPERATIONS[join.op].meaning
         assert meaning is not None
         whole[at] = meaning(whole[at], values)
+
+
+def _merge(whole: FloatArray, at: slice | IntArray, values: npt.NDArray[Any], logits: int) -> None:
+    """As meanings.merge_states, which takes four times as long."""
+    part, rows = (whole[at], np.arange(len(values), dtype=np.int32)) if isinstance(at, slice) else (whole, at)
+    here, there = part[rows, -logits:], values[:, -logits:]
+    scales = same_top(here, there)
+    weigh_rows(read_only(np.ascontiguousarray(values, np.float32)), read_only(rows), *map(read_only, scales), part)
+    part[rows, -logits:] = np.maximum(here, there)

@@ -94,5 +94,5 @@ def _joined(
     for term, array in rest:
         if not term.is_weight and len(term.shape) < len(join.shape):
             array = array.reshape(len(array), *(1,) * (len(join.shape) - len(term.shape)), *term.shape)
-        branched = meaning(branched, array)
+        branched = meaning(branched, array, **join.attributes)
     return branched

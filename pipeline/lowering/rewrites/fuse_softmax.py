@@ -39,10 +39,10 @@ def weighed(value: Value, logits_of: Callable[[Value], Value | None]) -> Weighed
     """A sum of messages by their shares; `logits_of`: of a value that is a share, what it is made of."""
     if value.op != "sum" or len(value.inputs) > 1:
         return None
-    summed = _below_views(value.inputs[0])
+    summed = below_views(value.inputs[0])
     parts = factors(summed, lambda each: logits_of(each) is not None)
     for number, part in enumerate(parts):
-        share = _below_views(part.value)
+        share = below_views(part.value)
         logits = None if part.inverse else logits_of(share)
         if logits is None:
             continue
@@ -57,7 +57,7 @@ def weighed(value: Value, logits_of: Callable[[Value], Value | None]) -> Weighed
     return None
 
 
-def _below_views(value: Value) -> Value:
+def below_views(value: Value) -> Value:
     while value.op == "reshape":
         value = value.inputs[0]
     return value

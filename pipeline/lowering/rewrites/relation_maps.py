@@ -1,6 +1,7 @@
 """A linear map for each relation and head goes to the targets: sources then send the same rows over all relations.
 
     sum(e * src(x @ W))                → sum(e * src(x)) @ W
+    softmax_state(a, src(x @ W))       → [out @ W, total, top] of softmax_state(a, src(x))
     lane_sum(dst(q) * src(k @ W))      → lane_sum(dst(q @ Wᵀ) * src(k))
 
 So do the value and key matrices of HGT. Of 90 relations each would be applied to all nodes of its source type, and what
@@ -33,6 +34,24 @@ def map_after_sum(value: Value) -> Value | None:
         total = apply("reshape", apply("sum", rows * factor), shape=(heads, 1, narrow))
         return apply("reshape", apply("matmul", total, matrix), shape=value.shape)
     return None
+
+
+def map_after_state(value: Value) -> Value | None:
+    """softmax_state(a, src(x @ W)) → the state of src(x), what it has of messages @ W; a is a number for each head."""
+    if value.op != "softmax_state":
+        return None
+    logits, message = value.inputs
+    found = _mapped(message) if message.op == "src" else None
+    if found is None or logits.shape != (*message.shape[:1], 1):
+        return None
+    x, matrix = found
+    heads, narrow, _ = matrix.shape
+    rows = apply("src", apply("reshape", x, shape=(heads, narrow)), edges=message.attributes["edges"])
+    state = apply("softmax_state", logits, rows)
+    out = apply("slice", state, axis=0, start=0, stop=heads * narrow, step=1)
+    mapped = apply("matmul", apply("reshape", out, shape=(heads, 1, narrow)), matrix)
+    rest = apply("slice", state, axis=0, start=heads * narrow, stop=state.width, step=1)
+    return apply("concat", apply("reshape", mapped, shape=(message.width,)), rest, axis=0)
 
 
 def map_of_query(value: Value) -> Value | None:

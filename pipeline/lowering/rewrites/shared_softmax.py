@@ -4,12 +4,10 @@
                               top = max over r of max(a_r),   total = Σ_r sum(exp(a_r - dst(top))) + 1e-16
 
 Written out so, the edges of a relation are gone through three times, and what their sources send is read each time. The
-states of softmax_state hold the same for each relation alone; what is left is done once for each node:
+states of softmax_state hold the same for each relation alone; they are merged, and divided once for each node:
 
-    sum(share_r * m_r) → out_r * scale_r / total
-                         [out_r, total_r, top_r] = softmax_state(a_r, m_r)
-                         top = max over r of top_r,   scale_r = exp(top_r - top)
-                         total = Σ_r total_r * scale_r + 1e-16
+    Σ_r sum(share_r * m_r) → out / (total + 1e-16)
+                             [out, total, top] = merge_states over r of softmax_state(a_r, m_r)
 
 HGT, two layers, 6 relations, 2^20 nodes, 16.8M edges, warm: 30 → 18.5 and 33 → 24
 core-seconds, taken in turns; the passes over edges 12.5 → 5.2.
@@ -19,27 +17,44 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
+from pipeline.formula.operations import Shape
 from pipeline.formula.program import Program
 from pipeline.formula.spaces import ALL, Edges
 from pipeline.formula.values import Value, apply
-from pipeline.lowering.rewrites.fuse_softmax import Weighed, weighed
-from pipeline.lowering.rewrites.products import MOST_FACTORS, terms
+from pipeline.lowering.rewrites.fuse_softmax import Weighed, below_views, weighed
+from pipeline.lowering.rewrites.products import terms
 from pipeline.lowering.rewriting import rebuild
 
 ROUNDING = 1e-16
 """What PyG adds to the sum of exponentials."""
+MOST_TERMS = 1 << 14
+"""Of a sum that is looked through: one that doubles forty times has 2^40."""
 
 
 class Shared(NamedTuple):
     """A softmax that relations share."""
 
     top: Value
-    total: Value
-    logits: tuple[Value, ...]
-    """Of each relation."""
+    logits: frozenset[int]
+    """Value.id of those of each relation."""
+
+
+class Member(NamedTuple):
+    """What one relation adds."""
+
+    sum: Value
+    weighed: Weighed
+    logits: int
+    """Value.id of those that its shares are made of."""
+
+
+_Known = dict[tuple[int, int], Shared | None]
+"""The softmaxes that were looked at, by what their shares have in common: of thousands of relations one."""
 
 
 def shared_softmax(program: Program) -> Program:
@@ -49,114 +64,152 @@ def shared_softmax(program: Program) -> Program:
         found = _next(program, left)
         if found is None:
             return program
-        shared, sums = found
-        new = dict(zip([value.id for value, _ in sums], _in_one_pass(shared, sums), strict=True))
-        changed = rebuild(program, lambda value, new=new: new.get(value.id))  # type: ignore[misc]
-        if any(value is shared.top for value in changed.values):  # somebody else reads the shares
-            left.add(shared.top.id)
+        top, totals = found
+        new = {total.id: value for total, value in totals}
+        changed = rebuild(program, lambda value, new=new: new.get(value.id), new.keys())  # type: ignore[misc]
+        if any(value is top for value in changed.values):  # somebody else reads the shares
+            left.add(top.id)
         else:
             program = changed
 
 
-def _next(program: Program, left: Collection[int]) -> tuple[Shared, list[tuple[Value, Weighed]]] | None:
-    """The first softmax all of whose shares weigh messages, and the sums of these; of none that is `left` as it is."""
-    sums: dict[Shared, list[tuple[Value, Weighed]]] = {}
+def _next(program: Program, left: Collection[int]) -> tuple[Value, list[tuple[Value, Value]]] | None:
+    """The first softmax all of whose shares weigh messages that are added up: its largest logits, and each total with
+    what takes its place. None that is `left` as it is."""
+    known: _Known = {}
+    found: dict[Shared, list[Member]] = defaultdict(list)
     for value in program.values:
-        found = weighed(value, _logits)
-        if found is not None:
-            shared = _shared(found.share)
+        each = weighed(value, lambda share: _logits(share, known))
+        if each is not None:
+            logits, shared = _logits(each.share, known), _shared(each.share, known)
+            assert logits is not None, "it is a share"
             assert shared is not None, "it is a share"
-            sums.setdefault(shared, []).append((value, found))
-    for shared, members in sums.items():
-        weighing = {_logits_of(each) for _, each in members}
-        if shared.top.id not in left and weighing == set(shared.logits) and all(_fits(each) for _, each in members):
-            return shared, members
+            found[shared].append(Member(value, each, logits.id))
+    readers = _readers(program) if found else {}
+    for shared, members in found.items():
+        if shared.top.id in left:
+            continue
+        by_total: dict[Value, list[Member]] = defaultdict(list)
+        for member in members:
+            by_total[_total(member.sum, readers)].append(member)
+        totals = [(total, _in_one_pass(total, each, shared)) for total, each in by_total.items()]
+        made = [(total, value) for total, value in totals if value is not None]
+        if len(made) == len(totals):
+            return shared.top, made
     return None
 
 
-def _logits(value: Value) -> Value | None:
+# ---- a softmax
+
+
+def _logits(share: Value, known: _Known) -> Value | None:
     """Of a share of several relations."""
-    return None if _shared(value) is None else value.inputs[0].inputs[0].inputs[0]
+    shared = _shared(share, known)
+    if shared is None:
+        return None
+    logits = share.inputs[0].inputs[0].inputs[0]
+    return logits if logits.id in shared.logits else None
 
 
-def _logits_of(found: Weighed) -> Value:
-    logits = _logits(found.share)
-    assert logits is not None, "it is a share"
-    return logits
-
-
-def _shared(share: Value) -> Shared | None:
-    """Of exp(a - dst(top)) / dst(total) the softmax, if a is one of its logits: formula/relations.py writes it."""
+def _shared(share: Value, known: _Known) -> Shared | None:
+    """The softmax of exp(a - dst(top)) / dst(total), as formula/relations.py writes it."""
     if share.op != "div" or share.inputs[0].op != "exp" or share.inputs[1].op != "dst":
         return None
     (difference,), (total,) = share.inputs[0].inputs, share.inputs[1].inputs
-    if difference.op != "sub" or difference.inputs[1].op != "dst" or total.op != "add":
+    if difference.op != "sub" or difference.inputs[1].op != "dst":
         return None
-    here, (top,) = difference.inputs[0], difference.inputs[1].inputs
-    highest, (sums, rounding) = terms(top, "maximum", MOST_FACTORS), total.inputs
-    powers = terms(sums, "add", MOST_FACTORS)
+    (top,) = difference.inputs[1].inputs
+    if (top.id, total.id) not in known:
+        known[top.id, total.id] = _of_several(top, total)
+    return known[top.id, total.id]
+
+
+def _of_several(top: Value, total: Value) -> Shared | None:
+    if total.op != "add":
+        return None
+    sums, rounding = total.inputs
     if rounding.op != "constant" or rounding.attributes["value"] != ROUNDING:
         return None
+    highest, powers = terms(top, "maximum", MOST_TERMS), terms(sums, "add", MOST_TERMS)
     if any(value.op != "max" or value.attributes["empty"] != -math.inf for value in highest):
         return None
-    logits = tuple(value.inputs[0] for value in highest)
+    logits = [value.inputs[0] for value in highest]
     summed = [value.inputs[0] if value.op == "sum" else value for value in powers]
-    if len(summed) != len(logits) or here not in logits:
+    if len(summed) != len(logits):
         return None
     for logit, power in zip(logits, summed, strict=True):
         if power.op != "exp" or power.inputs[0].op != "sub" or power.inputs[0].inputs[0] is not logit:
             return None
         below = power.inputs[0].inputs[1]
-        if below.op != "dst" or below.inputs[0] is not top or not _whole(logit):
+        if below.op != "dst" or below.inputs[0] is not top or not _is_whole(logit):
             return None
-    return Shared(top, total, logits)
+    return Shared(top, frozenset(logit.id for logit in logits))
 
 
-def _whole(value: Value) -> bool:
+def _is_whole(value: Value) -> bool:
     return isinstance(value.space, Edges) and value.space.part == ALL
 
 
-def _fits(found: Weighed) -> bool:
-    """Whether a share is a number for each message, or for some lanes of it."""
-    rank = len(found.message.shape)
-    aligned = (1,) * (rank - len(found.logits.shape)) + found.logits.shape
-    return len(aligned) == rank and all(
-        size in (1, wanted) for size, wanted in zip(aligned, found.message.shape, strict=True)
-    )
+# ---- what is added up
 
 
-def _in_one_pass(shared: Shared, sums: Sequence[tuple[Value, Weighed]]) -> list[Value]:
-    """What takes the place of each of the sums."""
-    states = [apply("softmax_state", each.logits, each.message) for _, each in sums]
-    of_logits = {_logits_of(each): state for (_, each), state in zip(sums, states, strict=True)}
-    width, shape = shared.top.width, shared.top.shape
-    parts = {
-        logits: (_lanes(state, -2 * width, -width).reshape(*shape), _lanes(state, -width, 0).reshape(*shape))
-        for logits, state in of_logits.items()
-    }
-    totals, tops = zip(*(parts[logits] for logits in shared.logits), strict=True)
-    top = functools.reduce(functools.partial(apply, "maximum"), tops)
-    infinite = apply("equal", top, -math.inf)
-    least = apply("where", infinite, 0.0, top)
-    scales = {logits: apply("exp", parts[logits][1] - least) for logits in shared.logits}
-    total = _sum([parts[logits][0] * scales[logits] for logits in shared.logits])
-    # of nothing but -inf the share is no number, as in PyG; without edges it is 0
-    edges = apply("where", apply("greater", _sum(totals), 0.0), math.nan, 0.0)
-    total = apply("where", infinite, edges, total) + ROUNDING
-    found = []
-    for (value, each), state in zip(sums, states, strict=True):
-        out = _lanes(state, 0, each.message.width).reshape(*each.message.shape)
-        scale = scales[_logits_of(each)] / total
-        found.append(apply("reshape", out * scale.reshape(*each.logits.shape), shape=value.shape))
+def _readers(program: Program) -> Mapping[int, Sequence[Value | None]]:
+    """Value.id → who reads it; of an output somebody who is no value, too."""
+    found: dict[int, list[Value | None]] = defaultdict(list)
+    for value in program.values:
+        for entry in value.inputs:
+            found[entry.id].append(value)
+    for value in program.outputs.values():
+        found[value.id].append(None)
     return found
 
 
-def _sum(values: Sequence[Value]) -> Value:
-    return functools.reduce(functools.partial(apply, "add"), values)
+def _total(sum: Value, readers: Mapping[int, Sequence[Value | None]]) -> Value:
+    """The last of the additions that a sum goes into, through views, and all of which nobody else reads."""
+    total = sum
+    while len(readers[total.id]) == 1:
+        (reader,) = readers[total.id]
+        if reader is None or not (reader.op == "add" or (reader.op == "reshape" and total.op != "add")):
+            break
+        total = reader
+    return total
+
+
+def _in_one_pass(total: Value, members: Sequence[Member], shared: Shared) -> Value | None:
+    """What takes the place of a total of all relations of a softmax; None if it is no such total."""
+    sums = {member.sum.id for member in members}
+    parts = [(term, below_views(term).id in sums) for term in terms(total, "add", MOST_TERMS)]
+    of_members = [term for term, is_member in parts if is_member]
+    logits = [member.weighed.logits for member in members]
+    messages = [member.weighed.message for member in members]
+    if {member.logits for member in members} != shared.logits or not len(sums) == len(members) == len(shared.logits):
+        return None
+    if {below_views(term).id for term in of_members} != sums or len(of_members) != len(sums):
+        return None
+    alike = {(term.shape, a.shape, m.shape) for term, a, m in zip(of_members, logits, messages, strict=True)}
+    if len(alike) > 1 or not _of_heads(logits[0].shape, messages[0].shape):
+        return None
+    states = [apply("softmax_state", *both) for both in zip(logits, messages, strict=True)]
+    result = _shares(states, logits[0].width).reshape(*of_members[0].shape)
+    return functools.reduce(partial(apply, "add"), [result, *(term for term, is_member in parts if not is_member)])
+
+
+def _of_heads(logits: Shape, message: Shape) -> bool:
+    """Whether there is a logit for each head of a message: for each of its first axes, over all lanes of the others."""
+    aligned = logits or (1,) * len(message)
+    return any(aligned == (*message[:axes], *(1 for _ in message[axes:])) for axes in range(len(message) + 1))
+
+
+def _shares(states: Sequence[Value], heads: int) -> Value:
+    """(heads, lanes): the messages of all relations, weighed by their softmax."""
+    state = functools.reduce(partial(apply, "merge_states", logits=heads), states)
+    lanes = state.width - 2 * heads
+    out, total = _lanes(state, 0, lanes), _lanes(state, lanes, lanes + heads)
+    infinite = apply("equal", _lanes(state, lanes + heads, state.width), -math.inf)
+    # of nothing but -inf the share is no number, as in PyG; without edges it is 0
+    total = apply("where", infinite, apply("where", apply("greater", total, 0.0), math.nan, 0.0), total) + ROUNDING
+    return out.reshape(heads, lanes // heads) / total.reshape(heads, 1)
 
 
 def _lanes(state: Value, start: int, stop: int) -> Value:
-    """From the end, if negative."""
-    width = state.width
-    low, high = (start + width if start < 0 else start), (stop + width if stop <= 0 else stop)
-    return apply("slice", state, axis=0, start=low, stop=high, step=1)
+    return apply("slice", state, axis=0, start=start, stop=stop, step=1)
