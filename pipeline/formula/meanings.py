@@ -124,12 +124,13 @@ def lookup(table: Array, index: Array) -> Array:
 def merge_states(a: Array, b: Array, *, logits: int) -> Array:
     """Of two states of a softmax, [Σ exp(x - top) * m, Σ exp(x - top), top], that of the edges of both. `logits`: lanes
     of `top`; messages have as many heads. Where all x are -inf, the second part counts edges."""
-    top = a[:, -logits:], b[:, -logits:]
-    merged = []
+    top, lanes = (a[:, -logits:], b[:, -logits:]), a.shape[1] // logits - 2
+    merged = np.zeros_like(a)
     for state, scale in zip((a, b), same_top(*top), strict=True):
-        heads = state[:, : -2 * logits].reshape(len(state), logits, -1) * scale[..., None]
-        merged.append((heads.reshape(len(state), -1), state[:, -2 * logits : -logits] * scale))
-    return np.concatenate([*(np.add(*both) for both in zip(*merged, strict=True)), np.maximum(*top)], axis=1)
+        merged[:, : -2 * logits] += state[:, : -2 * logits] * np.repeat(scale, lanes, axis=1)
+        merged[:, -2 * logits : -logits] += state[:, -2 * logits : -logits] * scale
+    merged[:, -logits:] = np.maximum(*top)
+    return merged
 
 
 def same_top(a: Array, b: Array) -> tuple[Array, Array]:

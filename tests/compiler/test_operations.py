@@ -78,6 +78,7 @@ ROW_VALUES = {
     "take": lambda x, y: apply("take", x, axis=1, indices=(3, 0, 0)),
     "lookup": lambda x, y: apply("lookup", weight("v", (6,)), apply("clamp", apply("floor", x * 2), low=0.0, high=5.0)),
     "lane_argmax": lambda x, y: apply("lane_argmax", x, axes=(1,), keepdims=True),
+    "merge_states": lambda x, y: apply("merge_states", x.reshape(12), y.reshape(12), logits=2),
 } | {
     op: lambda x, y, op=op: apply(op, x * y, axes=(0, 1) if op == "lane_sum" else (1,), keepdims=op != "lane_mean")
     for op in ("lane_sum", "lane_mean", "lane_max", "lane_min", "lane_prod")

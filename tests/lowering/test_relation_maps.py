@@ -28,7 +28,7 @@ def same(before: Value, after: Value | None) -> None:
         interpret(Program({"b.y": apply("sum", each) if each.is_edge else each}), WEIGHTS, GRAPH.arrays)["b.y"]
         for each in (before, after)
     )
-    np.testing.assert_allclose(first, second, rtol=0, atol=1e-12 * np.abs(first).max())
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-12 * np.abs(first[np.isfinite(first)]).max())
 
 
 @pytest.mark.parametrize("flat", [False, True])
@@ -42,6 +42,16 @@ def test_a_map_goes_behind_the_sum(flat: bool) -> None:
         assert after is not None
         assert [each.op for each in Program({"b.y": after}).values].count("matmul") == 1
         assert all(not each.inputs[0].is_edge for each in Program({"b.y": after}).values if each.op == "matmul")
+
+
+def test_a_map_goes_behind_the_state_of_a_softmax() -> None:
+    logits = apply("lane_sum", g.dst(Q.reshape(2, 5)), axes=(1,), keepdims=True)
+    before = apply("softmax_state", logits, g.src(mapped()))
+    after = rules.map_after_state(before)
+    same(before, after)
+    assert after is not None
+    assert all(not each.inputs[0].is_edge for each in Program({"b.y": after}).values if each.op == "matmul")
+    assert rules.map_after_state(apply("softmax_state", logits * g.src(mapped()), g.src(mapped()))) is None
 
 
 def test_a_map_goes_to_the_query() -> None:

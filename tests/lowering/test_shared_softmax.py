@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from pipeline.formula import Program, Relation, Value, dot, exp, interpret, node_input
+from pipeline.formula import Program, Relation, Value, dot, exp, interpret, node_input, weight
 from pipeline.formula.relations import Relations
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.lowering import rewrites as rules
@@ -25,13 +25,19 @@ X = {name: node_input("x", (12,), Nodes(name)) for name in "ab"}
 G = Relations({kind: {} for kind in KINDS}, ["a", "b"])
 
 
-def attention(x: Mapping[str, Value], flat: bool = False, g: Relations = G) -> dict[str, Value]:
-    """HGT's, of 3 heads of 4 lanes."""
+W = {f"w{number}": np.random.default_rng(number).normal(size=(3, 4, 4)).astype(np.float32) for number in range(FEWEST)}
+
+
+def attention(x: Mapping[str, Value], flat: bool = False, g: Relations = G, mapped: bool = False) -> dict[str, Value]:
+    """HGT's, of 3 heads of 4 lanes; `mapped`: with a matrix of each relation for each head."""
     logits, messages = {}, {}
     for number, kind in enumerate(g):
         key, query = x[kind[0]].reshape(3, 4), x[kind[2]].reshape(3, 4)
-        logits[kind] = dot(g[kind].dst(query), g[kind].src(key * (number + 1.0)))
-        messages[kind] = g[kind].src(key + number)
+        if mapped:
+            key = (key.reshape(3, 1, 4) @ weight(f"w{number}", (3, 4, 4))).reshape(3, 4)
+        scale, shift = (1.0, 0.0) if mapped else (number + 1.0, float(number))
+        logits[kind] = dot(g[kind].dst(query), g[kind].src(key * scale))
+        messages[kind] = g[kind].src(key + shift)
     shares = g.softmax(logits)
     weighed = {kind: shares[kind] * messages[kind] for kind in g}
     return g.sum({kind: each.reshape(12) if flat else each for kind, each in weighed.items()})
@@ -153,12 +159,23 @@ def test_a_quotient_by_a_long_sum(twice: bool) -> None:
     assert rules.shared_softmax(before) is before
 
 
-def test_many_relations_are_branches() -> None:
-    kinds = [EdgeType("a", f"r{number}", "b") for number in range(FEWEST)]
-    for count in (FEWEST - 1, FEWEST):
-        g = Relations({kind: {} for kind in kinds[:count]}, ["a", "b"])
-        lowered, _ = lower(program(attention(X, g=g)), {})
-        assert any(value.op == "softmax_state" for value in lowered.values) == (count < FEWEST)
+@pytest.mark.parametrize("mapped", [False, True])
+def test_relations_are_branches(mapped: bool) -> None:
+    """Whose states are merged one after another; of many relations values are mapped behind them."""
+    kinds = [EdgeType("a", f"r{number}", "b") for number in range(FEWEST if mapped else 2)]
+    graph = random_graph({"a": 9, "b": 31}, dict.fromkeys(kinds, 5), {"a": 12, "b": 12})
+    before = program(attention(X, g=Relations({kind: {} for kind in kinds}, ["a", "b"]), mapped=mapped))
+    lowered, weights = lower(before, W)
+    assert edges_gone_through(lowered) == len(kinds)
+    sent = {each.inputs[0].op for each in lowered.values if each.op == "src"}
+    assert sent <= {"input", "reshape"} or not mapped, "the same rows over all relations"
+    plan = Plan(lowered, weights)
+    assert [len(step.branches) for step in plan.steps] == [0, len(kinds)]
+    want = interpret(before, W, graph.arrays)["b.y"]
+    for count in (1, 3):
+        blocks = graph.blocks(count)
+        found = graph.whole("b", blocks, [each["b.y"] for each in run_fused(plan, blocks)])
+        np.testing.assert_allclose(found, want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
 def test_one_softmax_of_a_relation_alone_looks_through_views() -> None:

@@ -13,7 +13,7 @@ from pipeline.lowering import rewrites as rules
 from pipeline.lowering.lower import lower
 from pipeline.lowering.rewriting import always, rebuild
 from pipeline.model import Model
-from pipeline.plan.branches import FEWEST
+from pipeline.lowering.lower import FEWEST
 from pipeline.plan.memory import _most_lanes
 from pipeline.plan.plan import Plan
 from pipeline.run.fused import run_fused

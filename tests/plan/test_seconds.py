@@ -90,7 +90,7 @@ def test_relations_have_the_edges_of_their_own_type_and_nodes_too() -> None:
     pays, knows = EdgeType("a", "pays", "b"), EdgeType("b", "knows", "b")
     a, b = (node_input("x", (4,), Nodes(name)) for name in "ab")
     sums = [Relation(Edges(kind)) for kind in (pays, knows)]
-    plan = Plan(Program({"b.y": sums[0].sum(sums[0].src(a)) + sums[1].max(sums[1].src(b))}), {})
+    plan = Plan(Program({"b.y": sums[0].sum(sums[0].src(a)) * sums[1].max(sums[1].src(b))}), {})
     found = EdgeCounts([900, 0], [50, 0], [0, 0], [50, 0], [0, 0], stored=[0, 0], push_bytes=[0, 0])
     other = replace(found, edges=[7, 3], payload_in=[5, 2])
     types = {pays: found, knows: other}
@@ -99,7 +99,7 @@ def test_relations_have_the_edges_of_their_own_type_and_nodes_too() -> None:
     assert work.edges == 900 + 7 + 3
     assert work.sent_rows == 50 + 5 + 2
     assert (work.rows, work.written) == (50, 4 * 50), "of the type that has an output"
-    # two sums and what they add up to; that again because it is written; carried features are none of it
+    # two reductions and their product; that again because it is written; carried features are none of it
     assert (work.node_lanes, work.kept_lanes) == (3 * 4 * 50, 4 * 50)
 
 

@@ -18,7 +18,6 @@ from pipeline import Graph, Model, infer, prepare, score
 from pipeline.errors import SettingError
 from pipeline.explain import Explanation, explain
 from pipeline.formula import concat, dot, exp, linear, relu
-from pipeline.plan.branches import FEWEST
 from pipeline.plan.counts import Counts
 from pipeline.plan.shipped import shipped_bytes
 from pipeline.planning import planned_for
@@ -100,14 +99,14 @@ def degrees_in_numpy(graph: Whole, w: dict[str, np.ndarray]) -> np.ndarray:
 def deep(g: Any, x: Any, w: Any) -> Any:
     """So many sums that relations which few nodes have would be looked for among them."""
     h = linear(x, w.one)
-    for _ in range(FEWEST):
+    for _ in range(8):
         h = h * 0.5 + g.mean(g.src(h))
     return g.src(h) - g.dst(h)
 
 
 def deep_in_numpy(graph: Whole, w: dict[str, np.ndarray]) -> np.ndarray:
     h = graph.x.astype(np.float64) @ w["one.weight"].T
-    for _ in range(FEWEST):
+    for _ in range(8):
         total = np.zeros_like(h)
         np.add.at(total, graph.dst, h[graph.src])
         h = h * 0.5 + total / np.maximum(np.bincount(graph.dst, minlength=len(h)), 1)[:, None]
