@@ -182,6 +182,11 @@ class Program:
         return list(dict.fromkeys(space.type for space in over if isinstance(space, Edges)))
 
     @property
+    def has_relations(self) -> bool:
+        """Whether it reduces over several types of edges; either way counts once."""
+        return len({kind.reversed if kind.is_reversed else kind for kind in self.edge_types}) > 1
+
+    @property
     def weights(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the weights read."""
         return {value.attributes["name"]: value.shape for value in self.values if value.op == "weight"}

@@ -38,10 +38,8 @@ CHEAPER = (
     rules.linear_after_sum,
     rules.fold_affine,
 )
-# Of so many types of edges: each would be applied to all nodes of its source type.
-MAPS = (rules.map_after_sum, rules.map_after_state, rules.map_of_query)
-FEWEST = 8
-"""Of fewer relations all sums are held side by side and added up while they are in the cache."""
+# Where there are several types of edges: each would be applied to all nodes of its source type.
+MAPS = (rules.map_after_softmax, rules.map_of_query)
 
 
 class Stage(NamedTuple):
@@ -96,8 +94,8 @@ def cheapest(program: Program, seen: Rewritten | None = None) -> Iterator[Stage]
     """A prepared program after each kind of rewrite that makes it cheaper, until none does."""
     normal = _watched(NORMAL, seen)
     # of one type of edges, either way, programs keep the bits that they had
-    is_typed = len({each.reversed if each.is_reversed else each for each in program.edge_types}) > 1
-    choose = partial(if_cheaper_alike, alike=Alike()) if is_typed else if_cheaper
+    several = program.has_relations
+    choose = partial(if_cheaper_alike, alike=Alike()) if several else if_cheaper
     done: dict[Rule, Program] = {}
     """Rule → the program in which it has found nothing, or nothing any more."""
     while True:
@@ -113,14 +111,13 @@ def cheapest(program: Program, seen: Rewritten | None = None) -> Iterator[Stage]
                 yield Stage(rule.__name__, program)
         if program is before:
             break
-    if is_typed:
+    if several:
         program = always(program, *_watched([rules.sum_of_stack], seen))
         yield Stage("sum_of_stack", program)
         (sum_linears,) = _watched([rules.sum_linears], seen)
         program = rebuild(program, sum_linears, rules.whole_sums(program))
         yield Stage("sum_linears", program)
-        if len(program.edge_types) >= FEWEST:
-            program = always(always(program, *_watched(MAPS, seen)), *normal)
+        program = always(always(program, *_watched(MAPS, seen)), *normal)
     yield Stage(_name(MAPS), program)
 
 

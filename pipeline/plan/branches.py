@@ -139,8 +139,7 @@ def find_branches(
     """
     reductions = [value for value in program.values if value.op in REDUCTIONS]
     chosen = sum(chosen_edges(value) is not None for value in reductions)
-    several = len({each.reversed if each.is_reversed else each for each in program.edge_types}) > 1
-    if chosen < FEWEST and not several:
+    if chosen < FEWEST and not program.has_relations:
         return Found()
     return _Search(program, when, rank, weights).found()
 

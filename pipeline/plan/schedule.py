@@ -21,7 +21,6 @@ from pipeline.formula.spaces import ALL, SELF_LOOPS
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.lowering.levels import levels, local_values, sent_values
-from pipeline.lowering.lower import FEWEST
 from pipeline.plan.branches import Found, chosen_edges, find_branches
 from pipeline.plan.superstep import Phase, Shipment, Superstep, edges_of
 from pipeline.schema import EdgeType
@@ -116,10 +115,10 @@ def _when(program: Program, level: dict[int, int], readers: _Readers, shipped: _
             read = local_values(value) if value.op in REDUCTIONS else value.inputs
             features[value.id] = frozenset().union(*(features[i.id] for i in read))
     outputs = {value.id for value in program.outputs.values()}
-    many = len(program.edge_types) >= FEWEST
+    several = program.has_relations
     for value in reversed(program.values):
-        if many and value.id not in features and not shipped[value.id] and value.id not in outputs:
-            # what a relation does with the row of its target: of many relations the row is carried, not one for each
+        if several and value.id not in features and not shipped[value.id] and value.id not in outputs:
+            # what a relation does with the row of its target: the row is carried, not one for each
             later = {when[user.id] for user, _ in readers[value.id]}
             if value.op in MAPS and value.is_node and len(later) == 1 and value.inputs[0].width <= value.width:
                 when[value.id] = max(when[value.id], *later)

@@ -31,27 +31,18 @@ def same(before: Value, after: Value | None) -> None:
     np.testing.assert_allclose(first, second, rtol=0, atol=1e-12 * np.abs(first[np.isfinite(first)]).max())
 
 
-@pytest.mark.parametrize("flat", [False, True])
-def test_a_map_goes_behind_the_sum(flat: bool) -> None:
-
-    factor = apply("lane_sum", g.dst(Q.reshape(2, 5)), axes=(1,), keepdims=True)
-    for message in (g.src(mapped()) * factor, factor * g.src(mapped())):
-        before = g.sum(message.reshape(10) if flat else message)
-        after = rules.map_after_sum(before)
-        same(before, after)
-        assert after is not None
-        assert [each.op for each in Program({"b.y": after}).values].count("matmul") == 1
-        assert all(not each.inputs[0].is_edge for each in Program({"b.y": after}).values if each.op == "matmul")
-
-
-def test_a_map_goes_behind_the_state_of_a_softmax() -> None:
-    logits = apply("lane_sum", g.dst(Q.reshape(2, 5)), axes=(1,), keepdims=True)
-    before = apply("softmax_state", logits, g.src(mapped()))
-    after = rules.map_after_state(before)
+@pytest.mark.parametrize("op", ["softmax_sum", "softmax_state"])
+def test_a_map_goes_behind_a_softmax(op: str) -> None:
+    logits = apply("lane_sum", g.dst(Q.reshape(2, 5)), axes=(1,), keepdims=True) * g.src(K[0].reshape(1, 1))
+    before = apply(op, logits, g.src(mapped()))
+    after = rules.map_after_softmax(before)
     same(before, after)
     assert after is not None
-    assert all(not each.inputs[0].is_edge for each in Program({"b.y": after}).values if each.op == "matmul")
-    assert rules.map_after_state(apply("softmax_state", logits * g.src(mapped()), g.src(mapped()))) is None
+    products = [each for each in Program({"b.y": after}).values if each.op == "matmul"]
+    assert len(products) == 1
+    assert not products[0].inputs[0].is_edge
+    per_lane = logits * g.src(mapped())  # shares of each lane do not go through a sum of lanes
+    assert rules.map_after_softmax(apply(op, per_lane, g.src(mapped()))) is None
 
 
 def test_a_map_goes_to_the_query() -> None:
@@ -65,8 +56,7 @@ def test_a_map_goes_to_the_query() -> None:
 
 
 def test_what_is_left_alone() -> None:
-    per_lane = g.src(mapped()) * g.dst(Q.reshape(2, 5))  # a factor for each lane does not go through a sum of lanes
-    assert rules.map_after_sum(g.sum(per_lane)) is None
+    per_lane = g.src(mapped()) * g.dst(Q.reshape(2, 5))
     bare = apply("lane_sum", g.src(mapped()) * g.src(K[:10].reshape(2, 5)), axes=(1,), keepdims=False)
     assert rules.map_of_query(bare) is None
     assert rules.map_of_query(apply("lane_sum", per_lane, axes=(0,), keepdims=False)) is None

@@ -11,7 +11,7 @@ from pipeline.formula import Program, Relation, Value, dot, exp, interpret, node
 from pipeline.formula.relations import Relations
 from pipeline.formula.spaces import Edges, Nodes
 from pipeline.lowering import rewrites as rules
-from pipeline.lowering.lower import FEWEST, lower
+from pipeline.lowering.lower import lower
 from pipeline.plan.plan import Plan
 from pipeline.run.fused import run_fused
 from pipeline.schema import EdgeType
@@ -25,7 +25,7 @@ X = {name: node_input("x", (12,), Nodes(name)) for name in "ab"}
 G = Relations({kind: {} for kind in KINDS}, ["a", "b"])
 
 
-W = {f"w{number}": np.random.default_rng(number).normal(size=(3, 4, 4)).astype(np.float32) for number in range(FEWEST)}
+W = {f"w{number}": np.random.default_rng(number).normal(size=(3, 4, 4)).astype(np.float32) for number in range(2)}
 
 
 def attention(x: Mapping[str, Value], flat: bool = False, g: Relations = G, mapped: bool = False) -> dict[str, Value]:
@@ -161,8 +161,8 @@ def test_a_quotient_by_a_long_sum(twice: bool) -> None:
 
 @pytest.mark.parametrize("mapped", [False, True])
 def test_relations_are_branches(mapped: bool) -> None:
-    """Whose states are merged one after another; of many relations values are mapped behind them."""
-    kinds = [EdgeType("a", f"r{number}", "b") for number in range(FEWEST if mapped else 2)]
+    """Whose states are merged one after another, and whose matrices are behind them."""
+    kinds = [EdgeType("a", f"r{number}", "b") for number in range(2)]
     graph = random_graph({"a": 9, "b": 31}, dict.fromkeys(kinds, 5), {"a": 12, "b": 12})
     before = program(attention(X, g=Relations({kind: {} for kind in kinds}, ["a", "b"]), mapped=mapped))
     lowered, weights = lower(before, W)

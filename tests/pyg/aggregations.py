@@ -51,7 +51,7 @@ AGGREGATIONS = {
 # Which nothing of PyG becomes, and why.
 NO_AGGREGATION = {
     "logsumexp": "formulas only: PyTorch has no scatter of it; written with scatters it is `max` and `sum`",
-    "softmax_state": "attention over fewer than 8 types of edges with one softmax, HGTConv's say: the softmax of each",
+    "softmax_state": "attention over several types of edges with one softmax, HGTConv's say: the softmax of each",
 }
 
 

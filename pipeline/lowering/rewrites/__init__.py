@@ -18,7 +18,7 @@ from pipeline.lowering.rewrites.normal_form import (
     totals_stay,
 )
 from pipeline.lowering.rewrites.push_to_ends import push_to_ends
-from pipeline.lowering.rewrites.relation_maps import map_after_state, map_after_sum, map_of_query
+from pipeline.lowering.rewrites.relation_maps import map_after_softmax, map_of_query
 from pipeline.lowering.rewrites.shared_softmax import shared_softmax
 from pipeline.lowering.rewrites.split_linear import linear_of_concat, linear_of_concat_at_dst
 from pipeline.lowering.rewrites.split_self_loops import split_self_loops
@@ -39,8 +39,7 @@ __all__ = [
     "linear_before_sum",
     "linear_of_concat",
     "linear_of_concat_at_dst",
-    "map_after_state",
-    "map_after_sum",
+    "map_after_softmax",
     "map_of_query",
     "merge_reversed",
     "push_to_ends",
