@@ -12,6 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.blocks.block import FloatArray, IntArray, LongArray, Tile
+from pipeline.kernels.jit import read_only
+from pipeline.kernels.numbered import find_numbers, sort_edges
+
+MOST_NUMBERS = 1 << 16
+"""From the first to the last, to find them in a table of 256 kB; and so few differ by what float32 holds."""
 
 
 @dataclass(frozen=True)
@@ -41,22 +46,23 @@ def by_number(tile: Tile, column: str, numbers: Sequence[float], names: Iterable
     """The edges that have one of `numbers`, with their values of `names`. `numbers` are float32 numbers, ascending,
     each once."""
     wanted: FloatArray = np.asarray(numbers, np.float32)
-    found = tile.values[column].reshape(-1)
-    code = np.searchsorted(wanted, found)
-    code[code == len(wanted)] = 0
-    edges = np.flatnonzero(wanted[code] == found)
-    code = code[edges].astype(np.uint16 if len(wanted) < 1 << 16 else np.int64)  # 16 bits are sorted by their digits
-    order = np.argsort(code, kind="stable")
-    edges, code = edges[order], code[order]
-    rows = np.repeat(tile.rows, np.diff(tile.indptr))[edges]
-    # where a row of a number begins
-    begins = np.flatnonzero((rows[1:] != rows[:-1]) | (code[1:] != code[:-1])) + 1
-    begins = np.concatenate([np.zeros(min(1, len(edges)), np.int64), begins])
-    return Numbered(
-        np.searchsorted(code[begins], np.arange(len(wanted) + 1)),
-        rows[begins],
-        np.append(begins, len(edges)).astype(np.int32),
-        tile.indices[edges],
-        {name: tile.values[name].take(edges, axis=0) for name in names},
-        tile.senders,
-    )
+    codes = np.empty(tile.edges, np.int32)
+    found = np.ascontiguousarray(tile.values[column].reshape(-1), np.float32)
+    find_numbers(read_only(found), read_only(wanted), read_only(_table(wanted)), codes)
+    rows, ends, indices, edges = (np.empty(tile.edges + more, np.int32) for more in (0, 1, 0, 0))
+    bounds = np.empty(len(wanted) + 1, np.int64)
+    given = read_only(tile.rows), read_only(tile.indptr), read_only(tile.indices), read_only(codes)
+    count = sort_edges(*given, bounds, rows, ends, indices, edges)
+    used = int(bounds[-1])
+    values = {name: tile.values[name].take(edges[:count], axis=0) for name in names}
+    return Numbered(bounds, rows[:used].copy(), ends[: used + 1].copy(), indices[:count], values, tile.senders)
+
+
+def _table(wanted: FloatArray) -> IntArray:
+    """Of whole numbers that are close together the place of each, from the first on; -1 where there is none."""
+    whole = len(wanted) and np.all(wanted == np.floor(wanted))
+    if not whole or not float(wanted[-1]) - float(wanted[0]) < MOST_NUMBERS:  # nor if that is no number
+        return np.empty(0, np.int32)
+    table = np.full(int(wanted[-1] - wanted[0]) + 1, -1, np.int32)
+    table[(wanted - wanted[0]).astype(np.int64)] = np.arange(len(wanted), dtype=np.int32)
+    return table

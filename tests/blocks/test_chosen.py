@@ -48,3 +48,28 @@ def test_each_number_has_its_edges_in_their_order(seed: int) -> None:
 def test_no_edge_has_the_number() -> None:
     found = by_number(tile([(0, 1, 3.0), (0, 2, 3.0)]), "kind", [1.0, 5.0])
     assert [found.part(*ends).edges for ends in ((0, 1), (1, 2), (0, 2))] == [0, 0, 0]
+
+
+ASKED = {
+    "whole numbers": [0.0, 1.0, 2.0, 5.0], "others": [-0.5, 0.25, 3.0], "far apart": [-(2.0**30), 0.0, 2.0**30],
+    "beyond integers": [1e10, 1e38], "one": [-0.0], "none": [], "infinite": [1.0, np.inf], "-inf": [-np.inf, 2.0],
+    "not a number": [1.0, np.nan], "wide": [-1e38, 1e38], "many": [float(number) for number in range(-60_000, 5000, 3)],
+    "too many": [0.0, 65_535.0, 65_536.0], "just so many": [0.0, 65_535.0],
+}  # fmt: skip
+# 1e-6 is 60000 after -60000 in float32
+FOUND = [0.0, -0.0, 1.0, 2.0, 0.5, -0.5, 1e-6, -1e-6, 1e10, 1e38, 2.0**30, -60_000.0, 65_535.0, 65_536.0,
+         np.inf, -np.inf, np.nan, 3.0]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_any_numbers(name: str) -> None:
+    rng = np.random.default_rng(3)
+    edges = [(int(row), place, float(number)) for place, (row, number) in enumerate(
+        zip(np.sort(rng.integers(0, 5, 90)), rng.choice(FOUND, 90), strict=True))]  # fmt: skip
+    numbers = [float(np.float32(number)) for number in ASKED[name]]
+    found = by_number(tile(edges), "kind", numbers, ["w"])
+    for place, number in enumerate(numbers):
+        part = found.part(place, place + 1)
+        want = [(row, column) for row, column, own in edges if np.float32(own) == np.float32(number)]
+        assert [(row, column) for row, column, _ in edges_of(part)] == want
+        assert (np.diff(part.rows) > 0).all()
