@@ -18,8 +18,9 @@ relations took 0.7: each relation had a row for every node.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +80,17 @@ class Branch:
     def id(self) -> int:
         """Value.id of its first term, which is of no other branch."""
         return self.terms[0][1].id
+
+    @functools.cached_property
+    def likeness(self) -> Hashable:
+        """Equal for branches whose terms are made in the same way, of their own reductions and weights."""
+        place = {value.id: at for at, value in enumerate((*self.reductions, *self.nodes))}
+
+        def read(value: Value) -> Hashable:
+            return "weight" if value.is_weight else place.get(value.id, str(value.id))
+
+        made = tuple((Kind.of(value), tuple(map(read, value.inputs))) for value in self.nodes)
+        return made, tuple((join.id, place[term.id]) for join, term in self.terms)
 
     @property
     def dense(self) -> list[Value]:

@@ -40,6 +40,7 @@ from pipeline.run.branch import (
     values_at,
 )
 from pipeline.run.edges import NumberedEdges, Work, not_sent
+from pipeline.run.joint import FEWEST, add_all_terms
 
 TOGETHER = 1 << 15
 """Edges of branches that are reduced in one pass. Results have no more rows: with 64 lanes 8 MB."""
@@ -103,19 +104,47 @@ def _run(work: Work, branches: Sequence[Branch], passes: Sequence[Sequence[EdgeP
     """Reduces the edges of a batch, and adds the terms of its branches."""
     begins, total = batch.ends[:-1], batch.ends[-1]
     counts = [end - begin for begin, end in zip(begins, batch.ends[1:], strict=True)]
-    reads = [
-        values_at(work, branch, rows, count, count)
-        for branch, rows, count in zip(branches, batch.rows, counts, strict=True)
+    reads: list[Read] = []
+    if any(reduction.local for edge_pass in passes[0] for reduction in edge_pass.reductions):
+        reads += [
+            values_at(work, branch, rows, count, count)
+            for branch, rows, count in zip(branches, batch.rows, counts, strict=True)
+        ]
+    several = list(zip(*passes, strict=True))
+    results = [
+        _reduce(each[0], batch.parts[edge_pass_is_pushed(work, branches[0], each[0])], total, _read_all(each, reads))
+        for each in several
     ]
-    made: list[dict[int, FloatArray]] = [{} for _ in branches]
-    for alike in zip(*passes, strict=True):
-        parts = batch.parts[edge_pass_is_pushed(work, branches[0], alike[0])]
-        results = _reduce(alike[0], parts, total, _read_all(alike, reads))
-        for branch, edge_pass, own, begin, count in zip(branches, alike, made, begins, counts, strict=True):
-            own |= made_of(branch, edge_pass, [result[begin : begin + count] for result in results])
-    for branch, own, rows, count in zip(branches, made, batch.rows, counts, strict=True):
+    if _are_joint(branches, passes):
+        made: dict[int, FloatArray] = {}
+        for edge_pass, found in zip(passes[0], results, strict=True):
+            made |= made_of(branches[0], edge_pass, found)
+        nodes = [
+            np.arange(count, dtype=np.int32) if own is None else own
+            for own, count in zip(batch.rows, counts, strict=True)
+        ]
+        add_all_terms(work, branches, made, np.concatenate(nodes), batch.ends)
+        return
+    for branch, edge_passes, rows, begin, count in zip(branches, passes, batch.rows, begins, counts, strict=True):
+        own: dict[int, FloatArray] = {}
+        for edge_pass, found in zip(edge_passes, results, strict=True):
+            own |= made_of(branch, edge_pass, [result[begin : begin + count] for result in found])
         start_joins(work, branch)
         add_terms(work, branch, own, rows, count)
+
+
+def _are_joint(branches: Sequence[Branch], passes: Sequence[Sequence[EdgePass]]) -> bool:
+    """Whether the terms of branches can be computed together, and are worth it."""
+    if len(branches) < FEWEST or any(branch.likeness != branches[0].likeness for branch in branches[1:]):
+        return False
+    first = _places(branches[0], passes[0])
+    return all(_places(*both) == first for both in zip(branches, passes, strict=True))
+
+
+def _places(branch: Branch, passes: Sequence[EdgePass]) -> list[int]:
+    """Of each reduction, which one of those of all passes it is."""
+    numbers = [reduction.value.id for edge_pass in passes for reduction in edge_pass.reductions]
+    return [numbers.index(executed.id) for executed in branch.executed]
 
 
 def _reduce(edge_pass: EdgePass, parts: Sequence[Part], rows: int, read: Read) -> list[FloatArray]:

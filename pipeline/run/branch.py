@@ -131,7 +131,7 @@ def add_terms(
         kept = slice(None) if cut is None else cut.within(chunk) - start
         at = chunk if rows is None else rows[chunk][kept]
         for join, term in branch.terms:
-            _put(work.values[join.id], at, values_of[term.id][kept], join)
+            put(work.values[join.id], at, values_of[term.id][kept], join)
 
 
 def _tiles(work: Work, branch: Branch) -> Tiles:
@@ -253,13 +253,13 @@ def _chunk(
     return values
 
 
-def _put(whole: FloatArray, at: slice | IntArray, values: npt.NDArray[Any], join: Value) -> None:
+def put(whole: FloatArray, at: slice | IntArray, values: npt.NDArray[Any], join: Value) -> None:
     """Adds rows of a term to a join; each row of `at` is there once."""
     if join.op == "merge_states":
         _merge(whole, at, values, join.attributes["logits"])
     elif join.op == "add" and not isinstance(at, slice):
-        out = whole.reshape(len(whole), -1)
-        add_rows(read_only(np.ascontiguousarray(values, np.float32).reshape(len(at), -1)), read_only(at), out)
+        out = whole.reshape(len(whole), join.width)
+        add_rows(read_only(np.ascontiguousarray(values, np.float32).reshape(len(at), join.width)), read_only(at), out)
     else:
         meaning = OPERATIONS[join.op].meaning
         assert meaning is not None

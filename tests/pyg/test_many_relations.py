@@ -142,7 +142,7 @@ def test_one_softmax_over_many_relations() -> None:
     net = Transformer().eval()
     model = Model.from_pyg(net, metadata=METADATA, features={"x_dict": WIDTHS})
     plan = Plan.of(model)
-    assert branches(plan) == [0, 54, 54], "the largest logit, the sum of exponentials, the weighted sum"
+    assert branches(plan) == [0, 18, 18], "the state of a softmax of each relation"
     for step in plan.steps[:-1]:
         # key and value of each type, whatever the number of relations; and what the targets are asked for
         assert len({shipment.values for shipment in step.ships}) == 2

@@ -17,7 +17,7 @@ from pipeline.formula import Program, Relation, apply, edge_input, node_input, t
 from pipeline.lowering.lower import lower
 from pipeline.model import Model
 from pipeline.plan.plan import Plan
-from pipeline.run import alike, branch
+from pipeline.run import alike, branch, joint
 from pipeline.run.fused import run_fused
 from tests.pyg.test_many_relations import GRAPHS, METADATA, WIDTHS, Layers, Relational, Transformer, by_column
 from tests.typed import TypedGraph
@@ -66,6 +66,8 @@ def test_the_bits_of_one_after_another(
 ) -> None:
     """However many are reduced together, and whether rows are nodes with an edge, or all nodes."""
     monkeypatch.setattr(branch, "MOST_ROWS", rows)
+    monkeypatch.setattr(alike, "FEWEST", 3)
+    monkeypatch.setattr(joint, "ROWS", 100)
     sizes: list[int] = []
     most = alike.TOGETHER
 
