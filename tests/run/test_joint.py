@@ -30,16 +30,16 @@ WEIGHTS = {f"w{number}": RANDOM.normal(size=(4, 4)).astype(np.float32) for numbe
 
 
 def product(number: int) -> Value:
-    """Of a matrix and a vector of its own."""
+    """By a matrix of its own."""
     g = Relation(Edges(KINDS[number]))
-    return (g.mean(g.src(A)) @ weight(f"w{number}", (4, 4))) * weight(f"s{number}", (4,))
+    return g.mean(g.src(A)) @ weight(f"w{number}", (4, 4))
 
 
 def with_targets(number: int) -> Value:
-    """And what the node has that it is added to."""
+    """Of what the node has that it is added to, and of a vector of its own."""
     g = Relation(Edges(KINDS[number]))
     has = apply("greater", g.degree(), 0.0).reshape(1)
-    return where(has, B, 0.0) * relu(g.mean(g.src(A)) @ weight(f"w{number}", (4, 4)))
+    return where(has, B, 0.0) * relu(g.mean(g.src(A)) @ weight(f"w{number}", (4, 4))) * weight(f"s{number}", (4,))
 
 
 def largest(number: int) -> Value:
