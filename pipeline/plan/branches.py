@@ -1,4 +1,4 @@
-"""Branches: what each of many relations adds to the same nodes, computed one relation after another.
+"""Branches: what each of several relations adds to the same nodes, computed one relation after another.
 
     sum(x over edges of relation 1) @ W1 / n1 + sum(x over edges of relation 2) @ W2 / n2 + … + y
 
