@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,7 @@ def test_volumes_of_databricks(spark: SparkSession, here: Path, monkeypatch: pyt
     monkeypatch.setenv(mounted.VARIABLE, "17.3")
     monkeypatch.setattr(mounted, "SEEN", (f"{here}/",))
     for module in ("pipeline.places.through_spark", "pipeline.job.output"):
-        monkeypatch.setattr(sys.modules[module], "default_filesystem", lambda _: "dbfs:")
+        monkeypatch.setattr(import_module(module), "default_filesystem", lambda _: "dbfs:")
     go("prepare", "--nodes", here / "nodes.parquet", "--edges", here / "edges.parquet", "--output", here / "graph",
        "--blocks", BLOCKS)  # fmt: skip
     run = ["--graph", here / "graph", "--model", here / "model", "--output", here / "scores"]
