@@ -64,6 +64,11 @@ class EdgeType:
         """The same edges against their direction. Twice is the type itself."""
         return EdgeType(self.target, self.relation, self.source, not self.is_reversed)
 
+    @property
+    def forward(self) -> EdgeType:
+        """The type as the tables have it: itself, or what it is against the direction of."""
+        return self.reversed if self.is_reversed else self
+
     @staticmethod
     def parse(text: str) -> EdgeType:
         """The inverse of `str`; ValueError for what it never gives."""

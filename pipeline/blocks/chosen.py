@@ -13,10 +13,10 @@ import numpy as np
 
 from pipeline.blocks.block import FloatArray, IntArray, LongArray, Tile
 from pipeline.kernels.jit import read_only
-from pipeline.kernels.numbered import find_numbers, sort_edges
+from pipeline.kernels.sort import find_numbers, group_edges
 
 MOST_NUMBERS = 1 << 16
-"""From the first to the last, to find them in a table of 256 kB; and so few differ by what float32 holds."""
+"""From the first to the last, to find them in a table of 256 kB."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ def by_number(tile: Tile, column: str, numbers: Sequence[float], names: Iterable
     rows, ends, indices, edges = (np.empty(tile.edges + more, np.int32) for more in (0, 1, 0, 0))
     bounds = np.empty(len(wanted) + 1, np.int64)
     given = read_only(tile.rows), read_only(tile.indptr), read_only(tile.indices), read_only(codes)
-    count = sort_edges(*given, bounds, rows, ends, indices, edges)
+    count = group_edges(*given, bounds, rows, ends, indices, edges)
     used = int(bounds[-1])
     values = {name: tile.values[name].take(edges[:count], axis=0) for name in names}
     return Numbered(bounds, rows[:used].copy(), ends[: used + 1].copy(), indices[:count], values, tile.senders)
 
 
 def _table(wanted: FloatArray) -> IntArray:
-    """Of whole numbers that are close together the place of each, from the first on; -1 where there is none."""
+    """Of whole numbers that are close together the place of each, from the first on; 0 where there is none."""
     whole = len(wanted) and np.all(wanted == np.floor(wanted))
     if not whole or not float(wanted[-1]) - float(wanted[0]) < MOST_NUMBERS:  # nor if that is no number
         return np.empty(0, np.int32)
-    table = np.full(int(wanted[-1] - wanted[0]) + 1, -1, np.int32)
+    table = np.zeros(int(wanted[-1] - wanted[0]) + 1, np.int32)
     table[(wanted - wanted[0]).astype(np.int64)] = np.arange(len(wanted), dtype=np.int32)
     return table

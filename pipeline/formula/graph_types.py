@@ -64,7 +64,7 @@ def unread_types(program: Program, schema: GraphSchema) -> list[str | EdgeType]:
 def named(types: Collection[str | EdgeType]) -> str:
     """Types in messages: nodes 'paper', 'author'; edges (author, writes, paper)."""
     nodes = [repr(each) for each in types if isinstance(each, str)]
-    forward = [each.reversed if each.is_reversed else each for each in types if isinstance(each, EdgeType)]
+    forward = [each.forward for each in types if isinstance(each, EdgeType)]
     edges = [f"({each.source}, {each.relation}, {each.target})" for each in dict.fromkeys(forward)]
     parts = []
     for word, of_kind in (("nodes", nodes), ("edges", edges)):

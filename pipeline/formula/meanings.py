@@ -124,16 +124,16 @@ def lookup(table: Array, index: Array) -> Array:
 def merge_states(a: Array, b: Array, *, logits: int) -> Array:
     """Of two states of a softmax, [Σ exp(x - top) * m, Σ exp(x - top), top], that of the edges of both. `logits`: lanes
     of `top`; messages have as many heads. Where all x are -inf, the second part counts edges."""
-    top, lanes = (a[:, -logits:], b[:, -logits:]), a.shape[1] // logits - 2
-    merged = np.zeros_like(a)
-    for state, scale in zip((a, b), same_top(*top), strict=True):
+    top, *scales = same_top(a[:, -logits:], b[:, -logits:])
+    merged, lanes = np.zeros_like(a), a.shape[1] // logits - 2
+    for state, scale in zip((a, b), scales, strict=True):
         merged[:, : -2 * logits] += state[:, : -2 * logits] * np.repeat(scale, lanes, axis=1)
         merged[:, -2 * logits : -logits] += state[:, -2 * logits : -logits] * scale
-    merged[:, -logits:] = np.maximum(*top)
+    merged[:, -logits:] = top
     return merged
 
 
-def same_top(a: Array, b: Array) -> tuple[Array, Array]:
-    """What brings exp(x - a) and exp(x - b) to exp(x - top), top = max(a, b)."""
+def same_top(a: Array, b: Array) -> tuple[Array, Array, Array]:
+    """top = max(a, b), and what brings exp(x - a) and exp(x - b) to exp(x - top)."""
     top, one = np.maximum(a, b), a.dtype.type(1)
-    return np.where(a == top, one, np.exp(a - top)), np.where(b == top, one, np.exp(b - top))
+    return top, np.where(a == top, one, np.exp(a - top)), np.where(b == top, one, np.exp(b - top))

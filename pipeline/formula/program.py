@@ -184,7 +184,7 @@ class Program:
     @property
     def has_relations(self) -> bool:
         """Whether it reduces over several types of edges; either way counts once."""
-        return len({kind.reversed if kind.is_reversed else kind for kind in self.edge_types}) > 1
+        return len({kind.forward for kind in self.edge_types}) > 1
 
     @property
     def weights(self) -> dict[str, tuple[int, ...]]:

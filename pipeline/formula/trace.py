@@ -175,7 +175,7 @@ def _known_type(name: Any, edges: Relations) -> AnyType:
 def _forward(space: Nodes | Edges) -> AnyType:
     """The type whose rows a value has; a value of reversed edges has those of the edges themselves."""
     kind = space.type
-    return kind.reversed if isinstance(kind, EdgeType) and kind.is_reversed else kind
+    return kind.forward if isinstance(kind, EdgeType) else kind
 
 
 def _line(error: FormulaError) -> str:

@@ -70,6 +70,63 @@ def spread_pairs(
 
 
 @jit
+def find_numbers(
+    found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32], table: Codes, codes: npt.NDArray[np.int32]
+) -> None:
+    """codes[i]: where found[i] is in `wanted`, ascending; len(wanted) if it is not. `table`: of whole numbers, of each
+    from wanted[0] on its place, or any other's; empty: they are searched."""
+    for i in range(len(found)):
+        if len(table):
+            place = found[i] - wanted[0]  # rounded: 60000 for 1e-6 and -60000
+            code = table[np.int64(place)] if 0 <= place < len(table) else 0
+        else:
+            code = np.searchsorted(wanted, found[i])
+        codes[i] = code if code < len(wanted) and wanted[code] == found[i] else len(wanted)
+
+
+@jit
+def group_edges(
+    rows: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int32],
+    indices: npt.NDArray[np.int32],
+    codes: Codes,
+    bounds: npt.NDArray[np.int64],
+    out_rows: npt.NDArray[np.int32],
+    out_ends: npt.NDArray[np.int32],
+    out_indices: npt.NDArray[np.int32],
+    out_edges: Order,
+) -> int:
+    """Edges by row, grouped by code 0 .. len(bounds) - 2, by row again, without those of the code behind; how many
+    there are. A row of a code is one of out_rows, from out_ends[j] to out_ends[j + 1]; those of code k are bounds[k] ..
+    bounds[k + 1]. out_edges: which edge each was.
+
+    2^18 edges of 2,000 codes take 5 to 6 ms, where NumPy's sort and what it takes to find the rows take 43 to 51.
+    """
+    offsets = np.empty(len(bounds) + 1, np.int64)
+    count_codes(codes, offsets)
+    free = offsets.copy()
+    row_of = np.empty(len(codes), np.int32)
+    for j in range(len(rows)):
+        for e in range(indptr[j], indptr[j + 1]):
+            at = free[codes[e]]
+            free[codes[e]] = at + 1
+            row_of[at] = rows[j]
+            out_indices[at] = indices[e]
+            out_edges[at] = e
+    used = 0
+    for k in range(len(bounds) - 1):
+        bounds[k] = used
+        for at in range(offsets[k], offsets[k + 1]):
+            if at == offsets[k] or row_of[at] != row_of[at - 1]:
+                out_rows[used] = row_of[at]
+                out_ends[used] = at
+                used += 1
+    bounds[len(bounds) - 1] = used
+    out_ends[used] = offsets[len(bounds) - 1]
+    return offsets[len(bounds) - 1]
+
+
+@jit
 def _less(bits: npt.NDArray[np.uint32], a: int, b: int) -> bool:
     for lane in range(bits.shape[1]):
         if bits[a, lane] != bits[b, lane]:

@@ -14,7 +14,7 @@ from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.model import Model
 from pipeline.plan.advice import advice
-from pipeline.plan.branches import Branch
+from pipeline.plan.branch import Branch
 from pipeline.plan.counts import Counts
 from pipeline.plan.memory import block_bytes, sorted_bytes
 from pipeline.plan.plan import Plan

@@ -118,7 +118,7 @@ def _when(program: Program, level: dict[int, int], readers: _Readers, shipped: _
     several = program.has_relations
     for value in reversed(program.values):
         if several and value.id not in features and not shipped[value.id] and value.id not in outputs:
-            # what a relation does with the row of its target: the row is carried, not one for each
+            # what a relation does with the row of its target: the row is carried, not one for each relation
             later = {when[user.id] for user, _ in readers[value.id]}
             if value.op in MAPS and value.is_node and len(later) == 1 and value.inputs[0].width <= value.width:
                 when[value.id] = max(when[value.id], *later)

@@ -17,7 +17,7 @@ from pipeline.formula.spaces import Edges, Nodes
 from pipeline.formula.totals import TOTALS
 from pipeline.formula.values import Value
 from pipeline.lowering.levels import edge_values, local_values
-from pipeline.plan.branches import Branch
+from pipeline.plan.branch import Branch
 from pipeline.schema import EdgeType
 
 

@@ -35,7 +35,7 @@ def numbers_on(program: Program, counts: Counts) -> int:
         space = value.space
         if isinstance(space, Edges):
             # against the edges there are as many; between two types there are no self-loops
-            kind = space.type.reversed if space.type.is_reversed else space.type
+            kind = space.type.forward
             rows = counts.get(Edges(kind, space.part), counts[Edges(kind)])
         elif isinstance(space, Nodes):
             rows = counts[space]

@@ -101,7 +101,7 @@ def _key(name: str, value: Value, types: Types) -> str:
     assert isinstance(value.space, Nodes | Edges)
     kind = value.space.type
     if isinstance(kind, EdgeType):
-        kind = kind.reversed if kind.is_reversed else kind
+        kind = kind.forward
         told = [each for each in types.nodes if types.is_typed and name.startswith(output_key(each, ""))]
         if told:
             raise ModelError(

@@ -26,7 +26,7 @@ from pipeline.formula.spaces import PROPER, SELF_LOOPS
 from pipeline.formula.values import Value
 from pipeline.kernels.jit import read_only
 from pipeline.kernels.join import join_tiles, number_rows
-from pipeline.plan.branches import Branch
+from pipeline.plan.branch import Branch
 from pipeline.plan.superstep import Shipment
 from pipeline.run import branch as one
 from pipeline.run.branch import (
@@ -120,8 +120,8 @@ def _run(work: Work, branches: Sequence[Branch], passes: Sequence[Sequence[EdgeP
         for edge_pass, found in zip(passes[0], results, strict=True):
             made |= made_of(branches[0], edge_pass, found)
         nodes = [
-            np.arange(count, dtype=np.int32) if own is None else own
-            for own, count in zip(batch.rows, counts, strict=True)
+            np.arange(count, dtype=np.int32) if rows is None else rows
+            for rows, count in zip(batch.rows, counts, strict=True)
         ]
         add_all_terms(work, branches, made, np.concatenate(nodes), batch.ends)
         return

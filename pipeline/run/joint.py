@@ -20,8 +20,8 @@ import numpy.typing as npt
 from pipeline.blocks.block import FloatArray, IntArray
 from pipeline.formula.interpret import execute_rows, last_readers
 from pipeline.formula.values import Value
-from pipeline.plan.branches import Branch
-from pipeline.run.branch import put, start_joins
+from pipeline.plan.branch import Branch
+from pipeline.run.branch import operand, put, start_joins
 from pipeline.run.edges import Work
 from pipeline.run.node_values import ROW_CHUNK
 
@@ -68,20 +68,8 @@ def _add_terms(
     """Of some of them. `first`: that whose values stand for those of all."""
     values: dict[int, npt.NDArray[Any]] = dict(made)
     last = last_readers(first.nodes, [term for _, term in first.terms])
-
-    def operand(value: Value) -> npt.NDArray[Any]:
-        if value.is_weight:
-            return work.weight(value)
-        if value.id not in values:
-            whole = work.values.get(value.id)
-            if whole is None:
-                assert value.op == "fill", value.op
-                return np.full((len(rows), *value.shape), value.attributes["value"], np.float32)
-            values[value.id] = whole.take(rows, axis=0)
-        return values[value.id]
-
     for place, value in enumerate(first.nodes):
-        operands = [operand(entry) for entry in value.inputs]
+        operands = [operand(work, entry, values, rows, len(rows)) for entry in value.inputs]
         alike = [branch.nodes[place] for branch in branches]
         if value.op == "matmul" or any(_other_weights(value, other) for other in alike):
             values[value.id] = _one_by_one(work, alike, operands, ends)

@@ -28,15 +28,10 @@ def map_after_softmax(value: Value) -> Value | None:
     heads, narrow, _ = matrix.shape
     rows = apply("src", apply("reshape", x, shape=(heads, narrow)), edges=message.attributes["edges"])
     reduced = apply(value.op, logits, rows)
-    out, rest = reduced, None
-    if value.op == "softmax_state":
-        lanes = heads * narrow
-        out = apply("slice", reduced, axis=0, start=0, stop=lanes, step=1)
-        rest = apply("slice", reduced, axis=0, start=lanes, stop=reduced.width, step=1)
-    mapped = apply("matmul", apply("reshape", out, shape=(heads, 1, narrow)), matrix)
-    if rest is None:
-        return apply("reshape", mapped, shape=value.shape)
-    return apply("concat", apply("reshape", mapped, shape=(message.width,)), rest, axis=0)
+    if value.op == "softmax_sum":
+        return (reduced.reshape(heads, 1, narrow) @ matrix).reshape(*value.shape)
+    mapped = reduced[: heads * narrow].reshape(heads, 1, narrow) @ matrix
+    return apply("concat", mapped.flat(), reduced[heads * narrow :], axis=0)
 
 
 def map_of_query(value: Value) -> Value | None:

@@ -184,7 +184,7 @@ def _in_one_pass(total: Value, members: Sequence[Member], shared: Shared) -> Val
     messages = [member.weighed.message for member in members]
     if {member.logits for member in members} != shared.logits or not len(sums) == len(members) == len(shared.logits):
         return None
-    if {below_views(term).id for term in of_members} != sums or len(of_members) != len(sums):
+    if sorted(below_views(term).id for term in of_members) != sorted(sums):  # each once
         return None
     alike = {(term.shape, a.shape, m.shape) for term, a, m in zip(of_members, logits, messages, strict=True)}
     if len(alike) > 1 or not _of_heads(logits[0].shape, messages[0].shape):
@@ -203,13 +203,8 @@ def _of_heads(logits: Shape, message: Shape) -> bool:
 def _shares(states: Sequence[Value], heads: int) -> Value:
     """(heads, lanes): the messages of all relations, weighed by their softmax."""
     state = functools.reduce(partial(apply, "merge_states", logits=heads), states)
-    lanes = state.width - 2 * heads
-    out, total = _lanes(state, 0, lanes), _lanes(state, lanes, lanes + heads)
-    infinite = apply("equal", _lanes(state, lanes + heads, state.width), -math.inf)
+    out, total, top = state[: -2 * heads], state[-2 * heads : -heads], state[-heads:]
+    infinite = apply("equal", top, -math.inf)
     # of nothing but -inf the share is no number, as in PyG; without edges it is 0
     total = apply("where", infinite, apply("where", apply("greater", total, 0.0), math.nan, 0.0), total) + ROUNDING
-    return out.reshape(heads, lanes // heads) / total.reshape(heads, 1)
-
-
-def _lanes(state: Value, start: int, stop: int) -> Value:
-    return apply("slice", state, axis=0, start=start, stop=stop, step=1)
+    return out.reshape(heads, out.width // heads) / total.reshape(heads, 1)
