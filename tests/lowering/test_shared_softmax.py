@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -156,6 +157,19 @@ def test_a_quotient_by_a_long_sum(twice: bool) -> None:
         total = total + (total if twice else g.sum(powers))
     shares = powers / g.dst(total + 1e-16)
     before = Program({"b.y": g.sum(shares * logits)})
+    assert rules.shared_softmax(before) is before
+
+
+def test_a_total_that_is_longer_than_what_is_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not seen of it may be a relation's."""
+    logits = {kind: G[kind].src(X[kind[0]][0]) for kind in G if kind[2] == "b"}
+    sums = [G[kind].sum(share * G[kind].src(X[kind[0]][1])) for kind, share in G.softmax(logits).items()]
+    x = X["b"][2]
+    before = Program({"b.y": x + (x * 2.0 + (sums[0] + (sums[1] + sums[2])))})
+    after = rules.shared_softmax(before)
+    assert edges_gone_through(after) == len(sums)
+    same(before, after)
+    monkeypatch.setattr(import_module("pipeline.lowering.rewrites.shared_softmax"), "MOST_TERMS", len(sums))
     assert rules.shared_softmax(before) is before
 
 
